@@ -1,0 +1,1 @@
+"""Initializers and signal-propagation theory of deep networks."""

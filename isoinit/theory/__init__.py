@@ -1,0 +1,1 @@
+"""Signal-propagation theory of deep networks at initialization (numpy and scipy only)."""

@@ -1,0 +1,1 @@
+"""Launch sweeps: the only package that knows ray, optuna and mlflow."""
