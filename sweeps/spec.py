@@ -1,0 +1,342 @@
+"""The spec: what a sweep is, as checked data. `read` turns YAML into a `SweepSpec` or one clear sentence.
+
+Canonical JSON of a spec is hashed into every record; `trial_key` hashes only what changes a result,
+so that two sweeps which train the same point share its key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from analysis.outcome import Criterion
+
+NUMERICS: Final = "1"
+"""Raised whenever a change makes the same replicate train differently; part of every trial key."""
+
+
+class Point(NamedTuple):
+    """One point of the search space; the fields are the axes, as in the `trials` table."""
+
+    scheme: str
+    architecture: str
+    activation: str
+    normalization: str
+    depth: int
+    width: int
+    weight_scale: float
+    bias_mode: str
+    bias_variance: float
+    density: float
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Range(_Model):
+    """`{low, high, log, zero}`: numbers from low to high; `zero` adds the value 0 as a level of its own."""
+
+    low: float
+    high: float
+    log: bool = False
+    zero: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low <= self.high:
+            raise ValueError(f"low <= high must hold, but got low={self.low:g}, high={self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(
+                f"a log range needs low > 0, but got low={self.low:g}; write 'zero: true' to add the value 0"
+            )
+        if self.zero and self.low <= 0:
+            raise ValueError(f"'zero: true' needs low > 0, but got low={self.low:g}")
+        return self
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | int | float) else value
+
+
+Numbers = Annotated[list[float] | Range, BeforeValidator(_listed)]
+Integers = Annotated[list[int] | Range, BeforeValidator(_listed)]
+Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Network(_Model):
+    architecture: Names = ["mlp"]
+    activation: Names = ["relu"]
+    normalization: Names = ["none"]
+
+
+class Space(_Model):
+    """The axes. A number or name fixes an axis, a list gives its levels, `{low, high, log}` a range."""
+
+    scheme: Names
+    depth: Integers
+    width: Integers
+    weight_scale: Numbers = [1.0]
+    bias_mode: Names = ["iid"]
+    bias_variance: Numbers = [0.0]
+    density: Numbers = [1.0]
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Space:
+        for axis, least in (
+            ("depth", 2),
+            ("width", 1),
+            ("weight_scale", 0.0),
+            ("bias_variance", 0.0),
+            ("density", 0.0),
+        ):
+            values = getattr(self, axis)
+            low = values.low if isinstance(values, Range) else min(values, default=math.nan)
+            if math.isnan(low):
+                raise ValueError(f"{axis}: the list is empty, so the space is empty; give at least one value")
+            strict = axis in ("weight_scale", "density")
+            if low < least or (strict and low == least):
+                raise ValueError(f"{axis} must be {'above' if strict else 'at least'} {least:g}, but got {low:g}")
+        density = self.density
+        high = density.high if isinstance(density, Range) else max(density)
+        if high > 1:
+            raise ValueError(f"density must be at most 1, but got {high:g}")
+        for axis in ("depth", "width"):
+            values = getattr(self, axis)
+            if isinstance(values, Range) and (values.zero or values.low % 1 or values.high % 1):
+                raise ValueError(f"{axis} is a whole number: low and high must be whole and 'zero' cannot be used")
+        return self
+
+
+class Schedule(_Model):
+    """Step schedule: the learning rate is multiplied by `factor` at each of `at` (shares of the budget)."""
+
+    at: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    factor: float = Field(default=0.1, gt=0)
+
+
+class Training(_Model):
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_listed), Field(min_length=1)] = [
+        0.01
+    ]
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Schedule = Schedule()
+    batch_size: int = Field(default=64, ge=1)
+    steps: int = Field(default=200, ge=1)
+    log_every: int = Field(default=10, ge=1, description="steps between recorded points of the curve")
+    seeds: int = Field(default=2, ge=1)
+    first_seed: int = Field(default=0, ge=0)
+    stop_on_success: bool = False
+    train_samples: int | None = Field(default=None, ge=1, description="use only so many training samples")
+
+
+class CriterionSpec(_Model):
+    metric: Literal["train_accuracy", "test_accuracy", "train_loss"] = "train_accuracy"
+    at_least: float | None = None
+    at_most: float | None = None
+    within: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> CriterionSpec:
+        want, other = ("at_most", "at_least") if self.metric == "train_loss" else ("at_least", "at_most")
+        if getattr(self, want) is None or getattr(self, other) is not None:
+            raise ValueError(f"{self.metric} needs '{want}: <number>' and no '{other}'")
+        self.build()
+        return self
+
+    def build(self) -> Criterion:
+        threshold = self.at_most if self.at_least is None else self.at_least
+        assert threshold is not None
+        return Criterion(self.metric, threshold, self.within)
+
+
+class Until(_Model):
+    """Stop on science: at most this share of undecided cells, or this width of the frontier band."""
+
+    undecided: float | None = Field(default=None, gt=0, lt=1)
+    frontier_band: float | None = Field(default=None, gt=0, lt=1, description="share of the log-depth range")
+
+
+class Search(_Model):
+    sampler: str = "boundary"
+    trials: int = Field(default=100, ge=1)
+    batch: int = Field(default=16, ge=1, description="trials that a pack asks for at once")
+    audit: float = Field(default=0.1, ge=0, le=1, description="share of uniformly random trials")
+    seed: int = Field(default=0, ge=0)
+    until: Until = Until()
+
+
+class Resources(_Model):
+    pack: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    cpus: float = Field(default=1, gt=0)
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    max_failures: int = Field(default=20, ge=0, description="infrastructure failures that a pack survives")
+
+
+class SweepSpec(_Model):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")
+    question: str = ""
+    dataset: str = "digits"
+    network: Network = Network()
+    space: Space
+    training: Training = Training()
+    criterion: CriterionSpec = CriterionSpec(at_least=0.8)
+    search: Search = Search()
+    resources: Resources = Resources()
+
+    def canonical(self) -> str:
+        """JSON with sorted keys of all that defines the sweep; its hash identifies the spec.
+
+        How long to search and on what machines is no part of it: a sweep may be continued with
+        more trials, or elsewhere.
+        """
+        defining = self.model_dump(exclude={"question": True, "resources": True, "search": {"trials", "until"}})
+        return json.dumps(defining, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        first = self.training.first_seed
+        return tuple(range(first, first + self.training.seeds))
+
+    def trial_key(self, point: Point, data_digest: str) -> str:
+        """Content hash (hex) of everything that changes the trial's result, and of nothing else."""
+        training = self.training.model_dump()
+        result = {
+            "numerics": NUMERICS,
+            "data": [self.dataset, data_digest],
+            "point": point._asdict(),
+            "training": training,
+        }
+        if self.training.stop_on_success:  # the criterion shortens the curves
+            result["criterion"] = self.criterion.model_dump()
+        text = json.dumps(result, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def bundled() -> dict[str, str]:
+    """Names and YAML texts of the bundled specs."""
+    folder = resources.files("sweeps") / "specs"
+    return {
+        item.name.removesuffix(".yaml"): item.read_text()
+        for item in sorted(folder.iterdir(), key=lambda i: i.name)
+        if item.name.endswith(".yaml")
+    }
+
+
+def read(name_or_path: str, settings: Sequence[str] = ()) -> SweepSpec:
+    """The spec of a bundled name or a YAML file, with `settings` like `training.steps=300` put over it.
+
+    Raises:
+        ValueError: in one sentence, what is wrong, where, and what would be right.
+    """
+    shipped = bundled()
+    path = Path(name_or_path)
+    if name_or_path in shipped:
+        text = shipped[name_or_path]
+    elif path.is_file():
+        text = path.read_text(errors="replace")
+    else:
+        raise ValueError(
+            f"spec {name_or_path!r} is neither a file nor a bundled spec{near(name_or_path, shipped)}; "
+            f"bundled: {', '.join(shipped)}"
+        )
+    return parse(text, settings, origin=name_or_path)
+
+
+def parse(text: str, settings: Sequence[str] = (), origin: str = "spec") -> SweepSpec:
+    """`read` for a YAML text; `origin` names it in messages."""
+    data = _yaml(text, origin)
+    if not isinstance(data, dict):
+        raise ValueError(f"{origin} is not a spec: it must be a YAML mapping with at least 'name' and 'space'")
+    for setting in settings:
+        _override(data, setting)
+    try:
+        spec = SweepSpec.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(f"{origin}: {_sentence(error)}") from None
+    return spec
+
+
+def near(word: str, names: Sequence[str] | Mapping[str, object]) -> str:
+    """`"; did you mean 'x'?"`, or nothing if no name is near."""
+    match = difflib.get_close_matches(word, list(names), n=1)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def _yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(
+            f"{origin} is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable text'}"
+        ) from None
+
+
+def _override(data: dict[str, Any], setting: str) -> None:
+    path, sign, value = setting.partition("=")
+    if not sign or not path:
+        raise ValueError(f"--set reads like training.steps=300, but got {setting!r}")
+    *parents, leaf = path.split(".")
+    node = data
+    for part in parents:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"--set {setting!r}: {part} is not a group of fields")
+        node = child
+    node[leaf] = _yaml(value, f"--set {setting!r}")
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as `where: what, remedy`; union branches that do not apply are skipped."""
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"] if not _branch(part)) or "spec"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        valid = _fields(first["loc"][:-1])
+        return f"{where} is not a field{near(str(first['loc'][-1]), valid)}; valid: {', '.join(valid)}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    same_place = [p for p in problems if p["loc"][: len(first["loc"]) - 1] == first["loc"][:-1]]
+    specific = next((p for p in same_place if p["type"] == "value_error"), first)
+    message = specific["msg"].removeprefix("Value error, ")
+    return (
+        f"{where}: {message[:1].lower()}{message[1:]}, but got {first['input']!r}"
+        if specific is first
+        else f"{where}: {message}"
+    )
+
+
+def _branch(part: object) -> bool:
+    """Whether a part of an error's location names a branch of a union and not a field."""
+    text = str(part)
+    return "[" in text or text in ("Range", "int", "float", "constrained-int", "constrained-float")
+
+
+def _fields(location: Sequence[object]) -> list[str]:
+    model: Any = SweepSpec
+    for part in location:
+        if _branch(part):
+            model = Range
+        elif isinstance(part, str):
+            kind = model.model_fields[part].annotation
+            model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
+    return list(model.model_fields)
