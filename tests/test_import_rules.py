@@ -1,0 +1,143 @@
+"""Who may import what: one table over the syntax trees, and fresh processes for what really gets loaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("sweeps", "isoinit", "analysis")
+
+MAY_BE_IMPORTED_BY: Final = {
+    # A module of the left column may be imported only from within the modules of the right one;
+    # the longest matching name counts, so `isoinit.theory` has a rule of its own.
+    "sweeps": ("sweeps",),
+    "isoinit": ("isoinit", "sweeps"),
+    "isoinit.theory": ("isoinit", "analysis", "sweeps"),
+    "analysis": ("analysis",),
+    "analysis.schema": ("analysis", "sweeps"),
+    "analysis.outcome": ("analysis", "sweeps"),
+    "analysis.gp": ("analysis", "sweeps"),
+    "torch": ("isoinit.layers", "isoinit.networks", "isoinit.probe", "isoinit.schemes", "sweeps"),
+    "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack"),
+    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
+    "mlflow": ("sweeps.tracking", "sweeps.export"),
+    "matplotlib": ("analysis.draw",),
+    "sklearn": ("sweeps.data",),
+    "pooch": ("sweeps.data",),
+    "pydantic": ("sweeps",),
+    "yaml": ("sweeps",),
+    "pyarrow": ("analysis", "sweeps"),
+}
+
+
+def violations(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """`line: who imports what`, for each import of `module`, lazy ones too, that the table forbids."""
+    found = []
+    for line, target in _imports(module, ast.parse(source), is_package):
+        rule = max((name for name in MAY_BE_IMPORTED_BY if _within(target, name)), key=len, default=None)
+        if rule and not any(_within(module, owner) for owner in MAY_BE_IMPORTED_BY[rule]):
+            found.append(f"{line}: {module} imports {target}")
+    return found
+
+
+def _within(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def _imports(module: str, tree: ast.AST, is_package: bool) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level + is_package or None] if node.level else []
+            base = ".".join([*parents, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
+            constants = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            yield from ((node.lineno, name) for name in constants if isinstance(name, str))
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def test_no_module_imports_what_it_may_not() -> None:
+    modules = dict(_modules())
+    assert {"analysis.outcome", "sweeps.spec", "isoinit.theory"} <= modules.keys()
+    assert [
+        v
+        for module, path in modules.items()
+        for v in violations(module, path.read_text(), is_package=path.name == "__init__.py")
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("analysis.region", "from sweeps.spec import Point"),
+        ("analysis.region", "from isoinit import probe"),
+        ("analysis.region", "import isoinit.schemes as s"),
+        ("analysis.maps", "def draw():\n    import matplotlib.pyplot"),
+        ("analysis.maps", "import importlib\nimportlib.import_module('torch')"),
+        ("isoinit.theory.jacobian", "import torch.nn"),
+        ("isoinit.theory.jacobian", "from ..networks import MLP\nfrom torch import nn"),
+        ("isoinit.probe", "from analysis.schema import PROBES"),
+        ("sweeps.train", "import ray"),
+        ("sweeps.ledger", "from . import spec\nfrom mlflow.tracking import MlflowClient"),
+        ("sweeps.plan", "import optuna"),
+        ("sweeps.export", "from analysis.region import RegionModel"),
+    ],
+)
+def test_the_table_rejects(module: str, source: str) -> None:
+    assert len(violations(module, source)) == 1
+
+
+def test_relative_imports_are_resolved() -> None:
+    def targets(module: str, source: str, is_package: bool = False) -> list[str]:
+        return [target for _, target in _imports(module, ast.parse(source), is_package)]
+
+    assert targets("isoinit.theory.jacobian", "from .gaussian import x") == ["isoinit.theory.gaussian.x"]
+    assert targets("isoinit.theory.jacobian", "from .. import probe") == ["isoinit.probe"]
+    assert targets("isoinit.theory", "from .gaussian import x", is_package=True) == ["isoinit.theory.gaussian.x"]
+    assert targets("isoinit.theory", "from ..probe import x", is_package=True) == ["isoinit.probe.x"]
+
+
+HEAVY: Final = {"torch", "ray", "optuna", "mlflow"}
+ALL_OF_THEORY = [m for m, _ in _modules() if _within(m, "isoinit.theory")]
+ALL_OF_ANALYSIS = [m for m, _ in _modules() if _within(m, "analysis") and m.split(".")[-1] not in ("draw", "__main__")]
+
+
+def loaded(*modules: str) -> set[str]:
+    """Top-level modules in memory after importing `modules` in a fresh process."""
+    program = f"import sys, {', '.join(modules)}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("modules", "forbidden"),
+    [
+        (["isoinit"], HEAVY | {"sweeps", "analysis", "matplotlib", "scipy"}),
+        (ALL_OF_THEORY, HEAVY | {"sweeps", "analysis", "matplotlib", "pyarrow"}),
+        (["analysis", "isoinit.theory"], HEAVY | {"sweeps", "matplotlib"}),
+        (ALL_OF_ANALYSIS, HEAVY | {"sweeps", "matplotlib"}),
+        (["sweeps.spec"], HEAVY | {"matplotlib", "scipy", "sklearn", "pyarrow"}),
+    ],
+    ids=["isoinit", "theory", "analysis-and-theory", "all-of-analysis", "spec"],
+)
+def test_light_imports_stay_light(modules: list[str], forbidden: set[str]) -> None:
+    assert loaded(*modules) & forbidden == set()
+
+
+@pytest.mark.parametrize("heavy", sorted(HEAVY))
+def test_a_heavy_import_would_be_seen(heavy: str) -> None:
+    assert heavy in loaded("analysis", "isoinit.theory", heavy)
