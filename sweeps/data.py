@@ -1,0 +1,252 @@
+"""Data sets: frozen records in a literal table, loaded as standardized float32 tensors.
+
+`digits` comes inside scikit-learn. The others are downloaded once through pooch, checked against their
+sha256 and cached; where there is no internet, a folder that holds the public files is enough (see `load`).
+
+Standardization: one mean and one standard deviation per channel, computed on the training split only
+and applied to both splits, so that E[x^2] = 1 per channel over the training set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import os
+import pickle
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import numpy as np
+import pooch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+FOLDER_VARIABLE: Final = "ISOINIT_DATA"
+"""Environment variable: folder with the public files, looked into before anything is downloaded."""
+
+_DIGITS_TRAIN: Final = 1400  # of 1797; the other 397 are the test split
+_DIGITS_SPLIT_SEED: Final = 0  # of the fixed permutation that splits the digits
+
+
+class Dataset(NamedTuple):
+    """Tensors of one data set. x: float32 (samples, *input_shape), standardized; y: int64 (samples,)."""
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    input_shape: tuple[int, ...]
+    classes: int
+    digest: str
+    """sha256 (hex) over the raw pixels and labels of both splits; part of every trial key."""
+
+
+class Raw(NamedTuple):
+    """Raw pixels (samples, *input_shape) and labels of both splits, as uint8."""
+
+    x_train: NDArray[np.uint8]
+    y_train: NDArray[np.uint8]
+    x_test: NDArray[np.uint8]
+    y_test: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from: shape (channels first), public files with their sha256, and a reader."""
+
+    input_shape: tuple[int, ...]
+    classes: int
+    citation: str
+    read: Callable[[Mapping[str, Path]], Raw]
+    url: str = ""
+    sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    arrays: str = ""
+    """Name of an `.npz` (x_train, y_train, x_test, y_test as in Keras) that an offline folder may hold instead."""
+
+
+def _digits(_: Mapping[str, Path]) -> Raw:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = bunch.images.astype(np.uint8)[:, None]
+    y = bunch.target.astype(np.uint8)
+    order = np.random.Generator(np.random.PCG64(_DIGITS_SPLIT_SEED)).permutation(len(x))
+    train, test = order[:_DIGITS_TRAIN], order[_DIGITS_TRAIN:]
+    return Raw(x[train], y[train], x[test], y[test])
+
+
+def _idx_images(path: Path) -> NDArray[np.uint8]:
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+
+
+def _idx_labels(path: Path) -> NDArray[np.uint8]:
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=8)
+
+
+def _idx(files: Mapping[str, Path]) -> Raw:
+    return Raw(
+        _idx_images(files["train-images-idx3-ubyte.gz"]),
+        _idx_labels(files["train-labels-idx1-ubyte.gz"]),
+        _idx_images(files["t10k-images-idx3-ubyte.gz"]),
+        _idx_labels(files["t10k-labels-idx1-ubyte.gz"]),
+    )
+
+
+def _cifar10(files: Mapping[str, Path]) -> Raw:
+    def batch(archive: tarfile.TarFile, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        member = archive.extractfile(f"cifar-10-batches-py/{name}")
+        assert member is not None, "the sha256 vouches for the archive's members"
+        content = pickle.load(member, encoding="bytes")
+        return content[b"data"].reshape(-1, 3, 32, 32), np.asarray(content[b"labels"], np.uint8)
+
+    with tarfile.open(files["cifar-10-python.tar.gz"]) as archive:
+        train = [batch(archive, f"data_batch_{i}") for i in range(1, 6)]
+        x_test, y_test = batch(archive, "test_batch")
+    return Raw(np.concatenate([x for x, _ in train]), np.concatenate([y for _, y in train]), x_test, y_test)
+
+
+# The sha256 below were not computed by us from a download: they are the values that public projects
+# agree on (Keras' `cifar10.load_data` for CIFAR-10; several independent loaders for the eight IDX files).
+# A wrong one cannot pass silently: the download is then refused.
+DATASETS: Final[Mapping[str, Source]] = MappingProxyType(
+    {
+        "digits": Source((1, 8, 8), 10, "Alpaydin & Kaynak 1998, UCI, as shipped by scikit-learn", _digits),
+        "mnist": Source(
+            (1, 28, 28),
+            10,
+            "LeCun, Cortes & Burges 1998",
+            _idx,
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            MappingProxyType(
+                {
+                    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+                }
+            ),
+            "mnist.npz",
+        ),
+        "fashion_mnist": Source(
+            (1, 28, 28),
+            10,
+            "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
+            _idx,
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            MappingProxyType(
+                {
+                    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                }
+            ),
+            "fashion_mnist.npz",
+        ),
+        "cifar10": Source(
+            (3, 32, 32),
+            10,
+            "Krizhevsky 2009",
+            _cifar10,
+            "https://www.cs.toronto.edu/~kriz/",
+            MappingProxyType(
+                {"cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"}
+            ),
+            "cifar10.npz",
+        ),
+    }
+)
+"""Every data set. To add one: a line here, and a reader if its files are of a new kind."""
+
+
+def load(name: str, folder: str | Path | None = None) -> Dataset:
+    """The data set `name`, cached in memory for the life of the process.
+
+    Args:
+        name: one of `DATASETS`.
+        folder: holds the public files, in itself or in a sub-folder `name`, or the arrays as one `.npz`;
+            default: the environment variable `ISOINIT_DATA`. Files found there are not downloaded.
+
+    Raises:
+        ValueError: the name is unknown, a file does not have its sha256, or arrays have the wrong shape.
+        FileNotFoundError: a file is in no folder and cannot be downloaded; the message names the remedy.
+    """
+    if name not in DATASETS:
+        match = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"; did you mean {match[0]!r}?" if match else ""
+        raise ValueError(f"dataset {name!r} is unknown{hint} (valid: {', '.join(DATASETS)})")
+    place = folder or os.environ.get(FOLDER_VARIABLE)
+    return _load(name, Path(place).expanduser() if place else None)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, folder: Path | None) -> Dataset:
+    source = DATASETS[name]
+    raw = _read(name, source, folder)
+    for x, y in ((raw.x_train, raw.y_train), (raw.x_test, raw.y_test)):
+        if x.shape != (len(y), *source.input_shape) or y.max(initial=0) >= source.classes:
+            raise ValueError(
+                f"dataset {name}: expected pixels (samples, {', '.join(map(str, source.input_shape))}) and labels "
+                f"below {source.classes}, but got {x.shape} and {len(y)} labels up to {y.max(initial=0)}"
+            )
+    digest = hashlib.sha256()
+    for array in raw:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    mean = raw.x_train.mean((0, 2, 3), keepdims=True)
+    scale = raw.x_train.std((0, 2, 3), keepdims=True)
+    x_train, x_test = (torch.from_numpy(((x - mean) / scale).astype(np.float32)) for x in (raw.x_train, raw.x_test))
+    y_train, y_test = (torch.from_numpy(y.astype(np.int64)) for y in (raw.y_train, raw.y_test))
+    return Dataset(name, x_train, y_train, x_test, y_test, source.input_shape, source.classes, digest.hexdigest())
+
+
+def _read(name: str, source: Source, folder: Path | None) -> Raw:
+    places = [folder, folder / name] if folder else []
+    for place in places:
+        if source.arrays and (place / source.arrays).is_file():
+            return _arrays(place / source.arrays, source)
+    return source.read({file: _file(name, source, file, places) for file in source.sha256})
+
+
+def _arrays(path: Path, source: Source) -> Raw:
+    """Arrays of a Keras-style `.npz`: images (samples, height, width[, channels]) as uint8."""
+    with np.load(path) as content:
+        missing = [key for key in Raw._fields if key not in content]
+        if missing:
+            raise ValueError(f"{path} has no array {', '.join(missing)}; it must hold {', '.join(Raw._fields)}")
+        arrays = {key: content[key] for key in Raw._fields}
+    channels = source.input_shape[0]
+    for key in ("x_train", "x_test"):
+        x = arrays[key]
+        arrays[key] = (
+            np.moveaxis(x, -1, 1) if x.ndim == 4 and x.shape[-1] == channels else x.reshape(len(x), 1, *x.shape[1:])
+        )
+    return Raw(
+        **{key: np.asarray(a, np.uint8) if key[0] == "x" else a.astype(np.uint8).ravel() for key, a in arrays.items()}
+    )
+
+
+def _file(name: str, source: Source, file: str, places: list[Path]) -> Path:
+    expected = source.sha256[file]
+    for place in places:
+        path = place / file
+        if path.is_file():
+            found = pooch.file_hash(str(path))
+            if found != expected:
+                raise ValueError(f"{path} is not the public file: its sha256 is {found}, expected {expected}")
+            return path
+    try:
+        return Path(pooch.retrieve(source.url + file, expected, file, pooch.os_cache("isoinit") / name))
+    except OSError as error:  # requests' errors are OSErrors
+        raise FileNotFoundError(
+            f"dataset {name}: {file} cannot be downloaded from {source.url} ({type(error).__name__}); "
+            f"on a machine without internet put the files ({', '.join(source.sha256)}) or {source.arrays} into a "
+            f"folder and set {FOLDER_VARIABLE} to it, or use 'digits', which needs no download"
+        ) from error
