@@ -44,12 +44,16 @@ class _Model(BaseModel):
 
 
 class Range(_Model):
-    """`{low, high, log, zero}`: numbers from low to high; `zero` adds the value 0 as a level of its own."""
+    """`{low, high, log, zero, levels}`: numbers from low to high.
+
+    `zero` adds the value 0 as a level of its own, `levels` is how many values the grid sampler takes.
+    """
 
     low: float
     high: float
     log: bool = False
     zero: bool = False
+    levels: int = Field(default=8, ge=2)
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -59,8 +63,8 @@ class Range(_Model):
             raise ValueError(
                 f"a log range needs low > 0, but got low={self.low:g}; write 'zero: true' to add the value 0"
             )
-        if self.zero and self.low <= 0:
-            raise ValueError(f"'zero: true' needs low > 0, but got low={self.low:g}")
+        if self.zero and not self.log:
+            raise ValueError("'zero: true' belongs to a log range; a linear range reaches 0 with low: 0")
         return self
 
 
@@ -68,8 +72,13 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) else value
 
 
-Numbers = Annotated[list[float] | Range, BeforeValidator(_listed)]
-Integers = Annotated[list[int] | Range, BeforeValidator(_listed)]
+def _axis(value: Any) -> Any:
+    """A mapping is meant as a range: checked as one here, so that a message is about its own fields."""
+    return Range.model_validate(value) if isinstance(value, dict) else _listed(value)
+
+
+Numbers = Annotated[Range | list[float], BeforeValidator(_axis)]
+Integers = Annotated[Range | list[int], BeforeValidator(_axis)]
 Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
 
 
@@ -182,6 +191,7 @@ class Resources(_Model):
     pack: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     cpus: float = Field(default=1, gt=0)
     gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    packs_at_once: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_failures: int = Field(default=20, ge=0, description="infrastructure failures that a pack survives")
 
 
@@ -209,14 +219,14 @@ class SweepSpec(_Model):
     def sha256(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        first = self.training.first_seed
+    def seeds(self, repeat: int = 0) -> tuple[int, ...]:
+        """Seeds of a point that is visited for the `repeat`-th time (from 0): a new visit, new seeds."""
+        first = self.training.first_seed + repeat * self.training.seeds
         return tuple(range(first, first + self.training.seeds))
 
-    def trial_key(self, point: Point, data_digest: str) -> str:
+    def trial_key(self, point: Point, seeds: Sequence[int], data_digest: str) -> str:
         """Content hash (hex) of everything that changes the trial's result, and of nothing else."""
-        training = self.training.model_dump()
+        training = self.training.model_dump(exclude={"seeds", "first_seed"}) | {"seeds": list(seeds)}
         result = {
             "numerics": NUMERICS,
             "data": [self.dataset, data_digest],

@@ -1,0 +1,232 @@
+"""What each subcommand of `sweep` does. Imports stand in the functions, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sweeps import spec as specification
+
+if TYPE_CHECKING:
+    from sweeps.rundir import RunDir
+    from sweeps.spec import SweepSpec
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def specs(args: argparse.Namespace) -> int:
+    found = {name: specification.parse(text, origin=name) for name, text in specification.bundled().items()}
+    if args.json:
+        return _json({name: spec.question for name, spec in found.items()})
+    table = Table("spec", "question", "trials", "networks", box=None, pad_edge=False)
+    for name, spec in found.items():
+        networks = spec.search.trials * spec.training.seeds * len(spec.training.learning_rate)
+        table.add_row(name, spec.question, str(spec.search.trials), str(networks))
+    Console().print(table)
+    return 0
+
+
+def schemes(args: argparse.Namespace) -> int:
+    from isoinit.schemes import SCHEMES
+
+    if args.json:
+        return _json(
+            {
+                s.name: {"source": s.source, "architectures": list(s.architectures), "summary": s.summary}
+                for s in SCHEMES.values()
+            }
+        )
+    table = Table("scheme", "source", "architectures", "what it is, and what is exact", box=None, pad_edge=False)
+    for s in SCHEMES.values():
+        table.add_row(s.name, s.source, " ".join(s.architectures), s.summary)
+    Console().print(table)
+    return 0
+
+
+def launch(args: argparse.Namespace) -> int:
+    return _run(_spec(args), args, args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def resume(args: argparse.Namespace) -> int:
+    run = _existing(args)
+    state = run.state()
+    spec = run.spec()
+    if args.trials is not None:
+        spec = specification.parse(_yaml(spec), [f"search.trials={args.trials}"], origin=args.name)
+    args.address = args.address or state.get("address")
+    args.data_dir = args.data_dir or state.get("data_folder")
+    return _run(spec, args, args.tracking_uri or state.get("tracking_uri"))
+
+
+def status(args: argparse.Namespace) -> int:
+    run = _existing(args)
+    spec, driver = run.spec(), run.driver()
+    outcomes = Counter(run.ledger.read()[0]["outcome"].to_pylist())
+    done = outcomes.total() - outcomes["failed"]
+    state = "running" if driver else "finished" if done >= spec.search.trials else "not running"
+    if args.json:
+        return _json(
+            {
+                "name": spec.name,
+                "state": state,
+                "pid": driver,
+                "done": done,
+                "trials": spec.search.trials,
+                "outcomes": outcomes,
+            }
+        )
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common()) or "nothing finished yet"
+    print(
+        f"{spec.name}: {state}{f' in process {driver}' if driver else ''}, {done}/{spec.search.trials} trials: {counts}"
+    )
+    if state == "not running":
+        print(f"go on with: sweep resume {spec.name}{_flag(args)}")
+    return 0
+
+
+def stop(args: argparse.Namespace) -> int:
+    run = _existing(args)
+    driver = run.driver()
+    if driver is None:
+        raise ValueError(f"sweep {args.name!r} is not running; 'sweep resume {args.name}' would go on with it")
+    run.stop()
+    print(
+        f"{args.name}: process {driver} ends after its running packs; 'sweep resume {args.name}{_flag(args)}' goes on"
+    )
+    return 0
+
+
+def sync(args: argparse.Namespace) -> int:
+    from sweeps import launch as launching
+
+    run = _existing(args)
+    uri = _uri(args, run)
+    sent = launching.sync(run, uri)
+    print(f"{args.name}: sent {sent} parts to {uri}")
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    from sweeps import export as exporting
+
+    run = _existing(args)
+    problems = exporting.verify(run.ledger, _uri(args, run), args.name)
+    if args.json:
+        _json({"problems": problems})
+    else:
+        print("\n".join(problems) or f"{args.name}: ledger and MLflow agree")
+    return 1 if problems else 0
+
+
+def export(args: argparse.Namespace) -> int:
+    from sweeps import export as exporting
+    from sweeps.rundir import RunDir
+
+    run = RunDir(args.runs_dir, args.name)
+    out = args.out or Path("exports") / args.name
+    done = exporting.export(_uri(args, run), args.name, out)
+    if args.json:
+        return _json({"out": str(out), "trials": done.trials.num_rows, "replicates": done.replicates.num_rows})
+    print(f"{out}: {done.trials.num_rows} trials, {done.replicates.num_rows} networks")
+    print(f"next: analysis summary {out}   analysis map {out}   analysis report {out}")
+    return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    from sweeps import plan as planning
+
+    made = planning.plan(_spec(args), data_folder=args.data_dir)
+    if args.json:
+        return _json(made.to_dict())
+    Console().print(planning.render(made))
+    return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    from sweeps import replay as replaying
+
+    run = _existing(args)
+    outcome = replaying.replay(run, args.trial_key, data_folder=args.data_dir or run.state().get("data_folder"))
+    if args.json:
+        _json(outcome.to_dict())
+    else:
+        print(outcome.sentence())
+    return 0 if outcome.same else 1
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from sweeps import doctor as diagnosing
+
+    checks = diagnosing.diagnose(runs=args.runs_dir, tracking_uri=args.tracking_uri)
+    if args.json:
+        _json([check._asdict() if hasattr(check, "_asdict") else vars(check) for check in checks])
+    else:
+        print(diagnosing.render(checks))
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
+    """Launch, then say what came out, where it is, and what to do next."""
+    console = Console(stderr=args.json)
+    from sweeps import launch as launching
+    from sweeps import tracking
+
+    if args.inline and args.address:
+        raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
+    options = launching.Options(args.runs_dir, uri or tracking.DEFAULT_URI, args.address, args.inline, args.data_dir)
+    finished = launching.launch(spec, options, console)
+    from sweeps import closing
+
+    end = closing.close(finished, spec, options)
+    if args.json:
+        _json(end.to_dict())
+    else:
+        console.print(closing.render(end, _flag(args)))
+    return 1 if finished.interrupted else 0
+
+
+def _spec(args: argparse.Namespace) -> SweepSpec:
+    settings = list(args.settings)
+    if args.trials is not None:
+        settings.append(f"search.trials={args.trials}")
+    if args.name is not None:
+        settings.append(f"name={json.dumps(args.name)}")
+    return specification.read(args.spec, settings)
+
+
+def _existing(args: argparse.Namespace) -> RunDir:
+    from sweeps.rundir import RunDir
+
+    return RunDir.existing(args.runs_dir, args.name)
+
+
+def _uri(args: argparse.Namespace, run: RunDir) -> str:
+    from sweeps import tracking
+
+    return (
+        args.tracking_uri
+        or run.state().get("tracking_uri")
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or tracking.DEFAULT_URI
+    )
+
+
+def _yaml(spec: SweepSpec) -> str:
+    return json.dumps(spec.model_dump(mode="json"))  # JSON is YAML
+
+
+def _flag(args: argparse.Namespace) -> str:
+    return "" if args.runs_dir == Path("runs") else f" --runs-dir {args.runs_dir}"
+
+
+def _json(value: Any) -> int:
+    print(json.dumps(value, default=str))
+    return 0

@@ -1,0 +1,104 @@
+"""The live line of a run: done of total, outcomes, trials a minute, time left, and how MLflow keeps up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from analysis.outcome import Outcome
+
+COLORS: Final[Mapping[str, str]] = {
+    Outcome.TRAINED: "green",
+    Outcome.SLOW: "cyan",
+    Outcome.STALLED: "yellow",
+    Outcome.VANISHED: "blue",
+    Outcome.DIVERGED: "magenta",
+    Outcome.FAILED: "bold red",
+}
+PLAIN_SECONDS: Final = 10.0
+"""Without a terminal, how often a line is printed."""
+
+
+class Progress:
+    """Shows how far a sweep is; a line that is rewritten on a terminal, a line now and then elsewhere.
+
+    Args:
+        total: trials that the sweep has in the end.
+        outcomes: outcomes of the trials that were there before.
+        note: asked for a few more words at every refresh.
+        console: where to show it; None shows nothing.
+    """
+
+    def __init__(
+        self, total: int, outcomes: Iterable[str], *, note: Callable[[], str] = lambda: "", console: Console | None
+    ) -> None:
+        self._total = total
+        self._counts = Counter(outcomes)
+        self._before = self._counts.total()
+        self._note = note
+        self._console = console
+        self._started = self._printed = time.monotonic()
+        self._lock = threading.Lock()
+        self._phase = "starting"
+        live = console is not None and console.is_terminal
+        self._live = Live(self, console=console, refresh_per_second=4, transient=True) if live else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def phase(self, name: str) -> None:
+        """Say what is going on while there is no trial to count."""
+        self._phase = name
+        if self._console is not None and self._live is None:
+            self._console.print(f"{name} ...", highlight=False)
+
+    def add(self, outcomes: Iterable[str]) -> None:
+        """Count finished trials."""
+        with self._lock:
+            self._counts.update(outcomes)
+            self._phase = ""
+        now = time.monotonic()
+        if self._console is not None and self._live is None and now - self._printed >= PLAIN_SECONDS:
+            self._printed = now
+            self._console.print(self.__rich__(), soft_wrap=True)
+
+    def __rich__(self) -> Text:
+        with self._lock:
+            counts, phase = self._counts.copy(), self._phase
+        done = counts.total()
+        elapsed = time.monotonic() - self._started
+        fresh = done - self._before
+        line = Text(f"{done}/{self._total} trials")
+        for outcome in Outcome:
+            if counts[outcome]:
+                line.append(f"  {counts[outcome]} {outcome}", style=COLORS[outcome])
+        if fresh:
+            rate = fresh / elapsed
+            line.append(f"  {60 * rate:.0f}/min  {_duration((self._total - done) / rate)} left")
+        line.append(f"  {_duration(elapsed)} gone" + (f"  {phase}" if phase else ""))
+        note = self._note()
+        if note:
+            line.append(f"  {note}", style="dim")
+        return line
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -1,0 +1,115 @@
+"""A sweep's folder on the driver: spec, journal, ledger, and who is at work in it.
+
+RUNS_DIR/NAME/spec.yaml  packs.jsonl  ledger/  published/  maps/  lock  stop
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeps.ledger import Ledger
+from sweeps.spec import SweepSpec, near, parse
+
+
+class RunDir:
+    """Paths and marks of one sweep; see the module's docstring."""
+
+    def __init__(self, runs: Path, name: str) -> None:
+        self.path = runs / name
+        self.ledger = Ledger(self.path)
+        self.journal = self.path / "packs.jsonl"
+        self.maps = self.path / "maps"
+        self._spec, self._state = self.path / "spec.yaml", self.path / "launch.json"
+        self._lock, self._stop = self.path / "lock", self.path / "stop"
+
+    @classmethod
+    def existing(cls, runs: Path, name: str) -> RunDir:
+        """The folder of a sweep that was launched.
+
+        Raises:
+            ValueError: there is none; lists those that are there.
+        """
+        run = cls(runs, name)
+        if not run._spec.is_file():
+            names = sorted(p.parent.name for p in runs.glob("*/spec.yaml"))
+            known = f"; sweeps there: {', '.join(names)}" if names else "; no sweep was launched there"
+            raise ValueError(f"no sweep {name!r} in {runs}{near(name, names)}{known}")
+        return run
+
+    def spec(self) -> SweepSpec:
+        return parse(self._spec.read_text(), origin=str(self._spec))
+
+    def state(self) -> dict[str, Any]:
+        """How it was last launched: tracking URI, address, what `resume` needs to go on alike."""
+        return json.loads(self._state.read_text()) if self._state.exists() else {}
+
+    def create(self, spec: SweepSpec, state: dict[str, Any]) -> None:
+        """Make the folder, or check that the one there is of the same spec.
+
+        Raises:
+            ValueError: the name is taken by a different spec.
+        """
+        if self._spec.is_file() and self.spec().sha256 != spec.sha256:
+            raise ValueError(
+                f"a sweep {spec.name!r} with a different spec is in {self.path}; "
+                "give this one another --name, or continue that one with 'sweep resume'"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        _replace(self._spec, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
+        _replace(self._state, json.dumps(state))
+        self._stop.unlink(missing_ok=True)
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """Hold the folder's lock, which the system releases even after SIGKILL.
+
+        Raises:
+            ValueError: another process is running this sweep.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"sweep {self.path.name!r} is already running in process {self.driver()}; "
+                    "watch it with 'sweep status' or end it with 'sweep stop'"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()} {time.time()}")
+            file.flush()
+            yield
+
+    def driver(self) -> int | None:
+        """Process id of the running driver, None if none is."""
+        if not self._lock.exists():
+            return None
+        with self._lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                return int(file.read().split()[0])
+        return None
+
+    def stop(self) -> None:
+        """Ask the driver to finish the packs that are running and ask for no more."""
+        self._stop.touch()
+
+    def stopped(self) -> bool:
+        return self._stop.exists()
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.rename(path)

@@ -1,0 +1,97 @@
+"""`SAMPLERS`: by which rule the next points are chosen. One line adds a sampler.
+
+Every sampler is an Optuna sampler; `boundary` and `grid` are ours, the others Optuna's own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.boundary import BoundarySampler
+from sweeps.space import Space
+from sweeps.spec import Search
+
+
+class GridSampler(BaseSampler):
+    """Visits the full factorial design in a random order, each point once.
+
+    A point counts as visited when the study has a trial at it that did not fail, so that a rebuilt
+    study goes on where it stopped (Optuna's own sampler keeps the visits in attributes, which a
+    study that is rebuilt from a ledger does not have). Once all are visited it begins anew.
+    """
+
+    def __init__(self, grid: list[dict[str, Any]], seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(len(grid))
+        self._grid = [grid[i] for i in order]
+        self._visits: dict[int, tuple[Any, ...]] = {}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        names = sorted(self._grid[0])
+        for t in study.get_trials(deepcopy=False):
+            if t.number != trial.number and t.state is not TrialState.FAIL and len(t.params) == len(names):
+                self._visits.setdefault(t.number, tuple(t.params[k] for k in names))
+        seen = set(self._visits.values())
+        fresh = next((p for p in self._grid if tuple(p[k] for k in names) not in seen), None)
+        if fresh is None:
+            fresh = self._grid[trial.number % len(self._grid)]
+        self._visits[trial.number] = tuple(fresh[k] for k in names)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._visits[trial.number][sorted(self._grid[0]).index(param_name)]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How to build a sampler, and what to expect of it."""
+
+    summary: str
+    build: Callable[[Space, Search], BaseSampler]
+
+
+def _qmc(_: Space, search: Search) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return QMCSampler(qmc_type="sobol", scramble=True, seed=search.seed, warn_independent_sampling=False)
+
+
+def _boundary(space: Space, search: Search) -> BaseSampler:
+    return BoundarySampler(
+        seed=search.seed,
+        depth=space.parameter("depth"),
+        audit=search.audit,
+        batch=search.batch,
+        floors=space.floors,
+    )
+
+
+SAMPLERS: Final[Mapping[str, Sampler]] = {
+    "boundary": Sampler("seeks the edge of the trainable region; the fewest trials for a map", _boundary),
+    "sobol": Sampler("low-discrepancy points, spread evenly", _qmc),
+    "random": Sampler("independent uniform points", lambda _, s: RandomSampler(seed=s.seed)),
+    "grid": Sampler(
+        "full factorial design over lists and the `levels` of ranges", lambda p, s: GridSampler(p.grid(), s.seed)
+    ),
+    "tpe": Sampler("optimizes the score; about 0.1 s an ask at 1,000 trials", lambda _, s: TPESampler(seed=s.seed)),
+    "gp": Sampler("optimizes the score; seconds an ask at 1,000 trials", lambda _, s: GPSampler(seed=s.seed)),
+}
+"""By which rule the next points are chosen."""

@@ -1,0 +1,201 @@
+"""The Tune searcher: one Tune trial is a pack, and every trial of a pack is asked from and told to Optuna.
+
+Subclasses Tune's `OptunaSearch`, whose study it uses; what differs is that a suggestion is a whole pack,
+that nothing but finite scores is ever told, and that the state is not pickled: a study is rebuilt from
+the ledger, and packs that were running are taken from the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState, create_trial
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from analysis.outcome import Outcome
+from sweeps.boundary import ROLE
+from sweeps.samplers import SAMPLERS
+from sweeps.space import Space
+from sweeps.spec import Point, SweepSpec
+from sweeps.work import Pack, Result, Task
+
+
+class Journal:
+    """The packs that were asked for, one JSON line each, on disk before they are trained."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, pack: Pack) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(pack.to_dict()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[Pack]:
+        """All packs in order; a last line that a kill cut short was never trained and is left out."""
+        lines = self._path.read_text().split("\n")[:-1] if self._path.exists() else []
+        return [Pack.from_dict(json.loads(line)) for line in lines]
+
+
+class PackSearch(OptunaSearch):
+    """Asks for packs of trials until `limit` trials are asked for or `enough` says so.
+
+    Args:
+        spec, space: what to search.
+        data_digest: digest of the data set, part of every trial key.
+        journal: where packs are written before they are handed out.
+        enough: called before a new pack; True ends the search.
+        on_failed: called with a pack that the infrastructure failed for good.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        space: Space,
+        data_digest: str,
+        journal: Journal,
+        *,
+        enough: Callable[[], bool] = lambda: False,
+        on_failed: Callable[[Pack], None] = lambda _: None,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._design = space
+        self._spec = spec
+        self._digest = data_digest
+        self._journal = journal
+        self._enough = enough
+        self._on_failed = on_failed
+        self._running: dict[int, Trial] = {}
+        self._packs: dict[str, Pack] = {}
+        self._again: deque[Pack] = deque()
+        self._visits: Counter[Point] = Counter()
+        self.asked = 0
+        super().__init__(
+            space=lambda _: None,  # the parameters are asked for below, by their distributions
+            metric="score",
+            mode="max",
+            sampler=SAMPLERS[spec.search.sampler].build(space, spec.search),
+        )
+
+    @property
+    def study(self) -> optuna.Study:
+        assert self._ot_study is not None
+        return self._ot_study
+
+    @property
+    def size(self) -> int:
+        """Trials in a pack."""
+        return self._spec.search.batch if self._spec.resources.pack == "auto" else self._spec.resources.pack
+
+    def rebuild(self, trials: Iterable[Mapping[str, Any]]) -> None:
+        """Take over the finished trials of a ledger (rows of the `trials` table), and the journal.
+
+        Journalled trials without a result are asked for again, with their keys and roles, before
+        anything new is.
+        """
+        results = {row["trial_key"]: row for row in trials if row["outcome"] != Outcome.FAILED}
+        for row in results.values():
+            point = Point(**{name: row[name] for name in Point._fields})
+            self._visits[point] += 1
+            self.study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE,
+                    value=row["score"],
+                    params=self._design.params(point),
+                    distributions=self._design.distributions,
+                    user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
+                )
+            )
+        open_tasks: dict[str, tuple[str, Task]] = {}
+        for pack in self._journal.read():
+            open_tasks |= {t.trial_key: (pack.pack_id, t) for t in pack.tasks if t.trial_key not in results}
+        by_pack: dict[str, list[Task]] = {}
+        for pack_id, task in open_tasks.values():
+            by_pack.setdefault(pack_id, []).append(task)
+        for tasks in by_pack.values():
+            self._visits.update(task.point for task in tasks)
+            self._again.append(self._named([self._renumbered(task) for task in tasks]))
+        self.asked = len(results) + len(open_tasks)
+
+    def ask(self) -> Pack | None:
+        """The next pack, journalled; None when the search has ended."""
+        if self._again:
+            pack = self._again.popleft()
+        else:
+            count = min(self.size, self._spec.search.trials - self.asked)
+            if count <= 0 or self._enough():
+                return None
+            pack = self._named([self._ask_one() for _ in range(count)])
+            self.asked += count
+        self._journal.append(pack)
+        return pack
+
+    def tell(self, results: Iterable[Result]) -> None:
+        """Tell Optuna a pack's results; a failed trial is told as failed, which samplers leave out."""
+        for result in results:
+            trial = self._running.pop(result.number)
+            if result.outcome == Outcome.FAILED:
+                self.study.tell(trial, state=TrialState.FAIL)
+                continue
+            for name in ("n_trained", "n_replicates", "outcome"):
+                trial.set_user_attr(name, getattr(result, name))
+            self.study.tell(trial, result.score)
+
+    def fail(self, pack: Pack) -> None:
+        """The infrastructure failed the pack for good: put it on record and go on."""
+        self._on_failed(pack)
+        self.tell(Result(task.number, Outcome.FAILED.value, None, 0, 0) for task in pack.tasks)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        pack = self.ask()
+        if pack is None:
+            return Searcher.FINISHED
+        self._packs[trial_id] = pack
+        return {"pack": pack.to_dict()}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A pack reports once, when it completes."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pack = self._packs.pop(trial_id)
+        if error or not result or "results" not in result:
+            self.fail(pack)
+        else:
+            self.tell(Result(**r) for r in result["results"])
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).write_text("the state of a sweep is its ledger and its journal\n")
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise RuntimeError(f"{checkpoint_path}: a sweep is resumed with 'sweep resume', which reads its ledger")
+
+    def _ask_one(self) -> Task:
+        trial = self.study.ask(self._design.distributions)
+        point = self._design.point(trial.params)
+        seeds = self._spec.seeds(self._visits[point])
+        self._visits[point] += 1
+        self._running[trial.number] = trial
+        key = self._spec.trial_key(point, seeds, self._digest)
+        role = self.study.get_trials(deepcopy=False)[-1].system_attrs.get(ROLE, self._spec.search.sampler)
+        return Task(key, point, seeds, role, trial.number)
+
+    def _renumbered(self, task: Task) -> Task:
+        """The same task as a new, running trial of this study."""
+        self.study.enqueue_trial(self._design.params(task.point))
+        trial = self.study.ask(self._design.distributions)
+        self._running[trial.number] = trial
+        return Task(task.trial_key, task.point, task.seeds, task.role, trial.number)
+
+    def _named(self, tasks: list[Task]) -> Pack:
+        """A pack's id tells its place in the study and, by a hash of its keys, its content."""
+        content = hashlib.sha256("".join(t.trial_key for t in tasks).encode()).hexdigest()[:10]
+        return Pack(f"{tasks[0].number:06d}-{content}", tuple(tasks))

@@ -1,0 +1,183 @@
+"""The axes of a spec as Optuna distributions, and the way between parameters and points.
+
+An axis with one value is fixed and unknown to Optuna. Names are categorical. A list of numbers is an
+ordered axis `<axis>_level`, the index into the sorted list, so that neighbouring levels stay
+neighbours. A log range with `zero` starts one decade lower: all that is drawn below `low` means 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sweeps.spec import Point, Range, SweepSpec, near
+
+FLOOR: Final = 10.0
+"""A range with `zero` is extended by this factor below `low`; values there mean zero."""
+
+_WHOLE = ("depth", "width")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: its Optuna parameter (None if fixed), and the way there and back."""
+
+    name: str
+    parameter: str
+    distribution: BaseDistribution | None
+    decode: Callable[[Any], Any]
+    encode: Callable[[Any], Any]
+    levels: tuple[Any, ...]
+    """Values that the grid sampler visits."""
+
+
+@dataclass(frozen=True)
+class Space:
+    axes: tuple[Axis, ...]
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {a.parameter: a.distribution for a in self.axes if a.distribution is not None}
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Parameters with a zero level: below this value they mean zero."""
+        return {
+            a.parameter: a.distribution.low * FLOOR
+            for a in self.axes
+            if isinstance(a.distribution, FloatDistribution) and a.decode(a.distribution.low) == 0.0
+        }
+
+    def point(self, params: Mapping[str, Any]) -> Point:
+        return Point(**{a.name: a.decode(params.get(a.parameter)) for a in self.axes})
+
+    def params(self, point: Point) -> dict[str, Any]:
+        """Parameters that `self.point` maps to `point`."""
+        return {a.parameter: a.encode(getattr(point, a.name)) for a in self.axes if a.distribution is not None}
+
+    def parameter(self, axis: str) -> str | None:
+        """Name of the Optuna parameter that moves along `axis`; None if the axis is fixed."""
+        return next((a.parameter for a in self.axes if a.name == axis and a.distribution is not None), None)
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Parameters of every point of the full factorial design."""
+        moving = [a for a in self.axes if a.distribution is not None]
+        return [
+            {a.parameter: a.encode(v) for a, v in zip(moving, values, strict=True)}
+            for values in itertools.product(*(a.levels for a in moving))
+        ]
+
+    def corners(self) -> Iterator[Point]:
+        """Points with every combination of names and the extremes of every number, for validation."""
+        for values in itertools.product(*(_extremes(a) for a in self.axes)):
+            yield Point(*values)
+
+
+def build(spec: SweepSpec) -> Space:
+    """The space of a spec, every combination of which can be built.
+
+    Raises:
+        ValueError: a scheme, data set or sampler is unknown, or a scheme cannot have one of the
+            architectures, depths, widths, bias modes or densities; says which, and what is possible.
+    """
+    space, network = spec.space, spec.network
+    given: dict[str, Any] = {
+        "scheme": space.scheme,
+        "architecture": network.architecture,
+        "activation": network.activation,
+        "normalization": network.normalization,
+        **{name: getattr(space, name) for name in Point._fields[4:]},
+    }
+    built = Space(tuple(_build_axis(name, given[name]) for name in Point._fields))
+    _check(built, spec)
+    return built
+
+
+def _build_axis(name: str, given: list[Any] | Range) -> Axis:
+    if isinstance(given, Range):
+        return _range_axis(name, given)
+    levels = tuple(dict.fromkeys(given))
+    if len(levels) == 1:
+        return Axis(name, name, None, lambda _: levels[0], lambda _: None, levels)
+    if isinstance(levels[0], str):
+        return Axis(name, name, CategoricalDistribution(levels), str, str, levels)
+    ordered = tuple(sorted(levels))
+    index = IntDistribution(0, len(ordered) - 1)
+    return Axis(name, f"{name}_level", index, lambda i: ordered[i], ordered.index, ordered)
+
+
+def _range_axis(name: str, given: Range) -> Axis:
+    scale = np.geomspace if given.log else np.linspace
+    values = [float(v) for v in scale(given.low, given.high, given.levels)]
+    if name in _WHOLE:
+        whole = IntDistribution(int(given.low), int(given.high), log=given.log)
+        return Axis(name, name, whole, int, int, tuple(dict.fromkeys(round(v) for v in values)))
+    if not given.zero:
+        real = FloatDistribution(given.low, given.high, log=given.log)
+        return Axis(name, name, real, float, float, tuple(values))
+    low = given.low / FLOOR
+    floored = FloatDistribution(low, given.high, log=True)
+    return Axis(
+        name,
+        name,
+        floored,
+        lambda v: 0.0 if v < given.low else float(v),
+        lambda v: low if v == 0.0 else float(v),
+        (0.0, *values),
+    )
+
+
+def _extremes(axis: Axis) -> list[Any]:
+    """All names; of numbers the least, the next (the other parity of a whole range) and the largest."""
+    if isinstance(axis.levels[0], str):
+        return list(axis.levels)
+    ordered: list[Any] = [axis.levels[0], *axis.levels[1:2], axis.levels[-1]]
+    if axis.name in _WHOLE and axis.distribution is not None and axis.parameter == axis.name:
+        ordered[1] = min(ordered[0] + 1, ordered[-1])
+    elif axis.parameter != axis.name:
+        ordered = list(axis.levels)
+    return list(dict.fromkeys(ordered))
+
+
+def _check(space: Space, spec: SweepSpec) -> None:
+    from isoinit import schemes  # here, because it loads torch, which a mere look at a spec does not need
+    from sweeps import data
+    from sweeps.samplers import SAMPLERS
+
+    if spec.dataset not in data.DATASETS:
+        raise ValueError(
+            f"dataset {spec.dataset!r} is unknown{near(spec.dataset, data.DATASETS)}; valid: {', '.join(data.DATASETS)}"
+        )
+    if spec.search.sampler not in SAMPLERS:
+        sampler = spec.search.sampler
+        raise ValueError(
+            f"search.sampler {sampler!r} is unknown{near(sampler, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
+        )
+    for point in space.corners():
+        if point.bias_mode == "zero" and point.bias_variance != 0:
+            raise ValueError("space.bias_mode: zero contradicts a bias_variance above 0; choose iid or mirrored")
+        schemes.check(
+            point.scheme,
+            architecture=point.architecture,
+            activation=point.activation,
+            normalization=point.normalization,
+            depth=point.depth,
+            width=point.width,
+            bias_mode=point.bias_mode,
+            density=point.density,
+        )
+
+
+def unit(value: float, low: float, high: float, *, log: bool) -> float:
+    """`value` as a share of the way from low to high."""
+    if high == low:
+        return 0.5
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return (value - low) / (high - low)

@@ -1,0 +1,234 @@
+"""What a pack is and how it becomes records: train its replicates, label them, fill both tables.
+
+Free of ray, optuna and mlflow, so that the same work runs in an actor, in this process, or again
+in a replay.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from analysis.outcome import Criterion, Curve, Label, Outcome, label, summarize
+from analysis.outcome import Replicate as Labelled
+from analysis.schema import REPLICATES, TRIALS
+from sweeps import train
+from sweeps.data import Dataset
+from sweeps.ledger import part
+from sweeps.spec import Point, SweepSpec
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial: a point, its seeds, and why it was chosen."""
+
+    trial_key: str
+    point: Point
+    seeds: tuple[int, ...]
+    role: str
+    number: int
+    """The trial's number in the Optuna study that asked for it."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials that are trained together."""
+
+    pack_id: str
+    tasks: tuple[Task, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; points become mappings."""
+        return {"pack_id": self.pack_id, "tasks": [{**asdict(t), "point": t.point._asdict()} for t in self.tasks]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Pack:
+        tasks = (
+            Task(t["trial_key"], Point(**t["point"]), tuple(t["seeds"]), t["role"], t["number"]) for t in data["tasks"]
+        )
+        return cls(data["pack_id"], tuple(tasks))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where records come from; resolved once by the driver, because workers may lack the repository."""
+
+    sweep: str
+    spec_sha256: str
+    git_commit: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the searcher is told of one trial: small, finite, and enough."""
+
+    number: int
+    outcome: str
+    score: float | None
+    n_replicates: int
+    n_trained: int
+
+
+def device_for(gpus: float) -> torch.device:
+    """The device a pack trains on: an accelerator if one was assigned, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator() if gpus and torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
+
+
+def run(
+    pack: Pack,
+    spec: SweepSpec,
+    dataset: Dataset,
+    origin: Origin,
+    *,
+    attempt: int = 1,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> pa.Table:
+    """Train a pack and return its ledger part (both tables of its trials)."""
+    members = [
+        train.Member(task.point, seed, rate)
+        for task in pack.tasks
+        for seed in task.seeds
+        for rate in spec.training.learning_rate
+    ]
+    criterion = spec.criterion.build()
+    started = time.perf_counter()
+    replicates = _train(members, dataset, spec, criterion, torch.device(device), progress)
+    seconds = time.perf_counter() - started
+    return _records(pack, spec, origin, members, replicates, criterion, seconds, attempt, torch.device(device))
+
+
+def failed(pack: Pack, spec: SweepSpec, origin: Origin, *, attempt: int) -> pa.Table:
+    """The part of a pack that the infrastructure failed: its trials are on record, but are no data."""
+    rows = [
+        {
+            **_trial_row(task, pack, spec, origin, attempt),
+            "n_replicates": 0,
+            "n_trained": 0,
+            "outcome": Outcome.FAILED.value,
+        }
+        for task in pack.tasks
+    ]
+    return part(pa.Table.from_pylist(rows, schema=TRIALS), REPLICATES.empty_table())
+
+
+def results(part_table: pa.Table, pack: Pack) -> list[Result]:
+    """What to tell the searcher of a finished part, in the order of the pack's tasks."""
+    columns = ["trial_key", "outcome", "score", "n_replicates", "n_trained"]
+    rows = {row.pop("trial_key"): row for row in part_table.select(columns).to_pylist()}
+    return [Result(task.number, **rows[task.trial_key]) for task in pack.tasks]
+
+
+def _train(
+    members: list[train.Member],
+    dataset: Dataset,
+    spec: SweepSpec,
+    criterion: Criterion,
+    device: torch.device,
+    progress: Callable[[int], None] | None,
+) -> list[train.Replicate]:
+    """Train, and halve the pack as often as the device runs out of memory: replicates do not interact."""
+    try:
+        return train.train(members, dataset, spec.training, criterion=criterion, device=device, progress=progress)
+    except torch.OutOfMemoryError:
+        if len(members) == 1:
+            raise
+    if device.type != "cpu":
+        torch.accelerator.memory.empty_cache()
+    half = len(members) // 2
+    return [
+        replicate
+        for part_of in (members[:half], members[half:])
+        for replicate in _train(part_of, dataset, spec, criterion, device, progress)
+    ]
+
+
+def _records(
+    pack: Pack,
+    spec: SweepSpec,
+    origin: Origin,
+    members: list[train.Member],
+    replicates: list[train.Replicate],
+    criterion: Criterion,
+    seconds: float,
+    attempt: int,
+    device: torch.device,
+) -> pa.Table:
+    labels = [label(_curve(r, spec), criterion) for r in replicates]
+    total = sum(r.flops for r in replicates) or 1.0
+    per_trial = len(spec.training.learning_rate) * spec.training.seeds
+    trials: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for i, task in enumerate(pack.tasks):
+        mine = slice(i * per_trial, (i + 1) * per_trial)
+        group = list(zip(members[mine], replicates[mine], labels[mine], strict=True))
+        summary = summarize([Labelled(m.seed, m.learning_rate, judged) for m, _, judged in group])
+        flops = sum(r.flops for _, r, _ in group)
+        trials.append(
+            {
+                **_trial_row(task, pack, spec, origin, attempt),
+                **summary._asdict(),
+                "outcome": summary.outcome.value,
+                "seconds": seconds * flops / total,
+                "flops": flops,
+                "device": f"{device.type} {platform.node()}",
+            }
+        )
+        rows += [_replicate_row(task, m, r, judged) for m, r, judged in group]
+    return part(pa.Table.from_pylist(trials, schema=TRIALS), pa.Table.from_pylist(rows, schema=REPLICATES))
+
+
+def _trial_row(task: Task, pack: Pack, spec: SweepSpec, origin: Origin, attempt: int) -> dict[str, Any]:
+    return {
+        "sweep": origin.sweep,
+        "trial_key": task.trial_key,
+        "pack_id": pack.pack_id,
+        **task.point._asdict(),
+        "dataset": spec.dataset,
+        "optimizer": spec.training.optimizer,
+        "batch_size": spec.training.batch_size,
+        "steps": spec.training.steps,
+        "role": task.role,
+        "attempt": attempt,
+        "git_commit": origin.git_commit,
+        "spec_sha256": origin.spec_sha256,
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _replicate_row(task: Task, member: train.Member, r: train.Replicate, judged: Label) -> dict[str, Any]:
+    return {
+        "trial_key": task.trial_key,
+        "seed": member.seed,
+        "learning_rate": member.learning_rate,
+        "outcome": judged.outcome.value,
+        "steps_run": r.steps_run,
+        "steps_to_threshold": judged.steps_to_threshold,
+        "final_train_loss": r.final_train_loss,
+        "final_train_accuracy": r.final_train_accuracy,
+        "test_accuracy": r.test_accuracy,
+        "curve_step": r.curve_step,
+        "curve_loss": r.curve_loss,
+        "curve_accuracy": r.curve_accuracy,
+        **r.probes,
+    }
+
+
+def _curve(r: train.Replicate, spec: SweepSpec) -> Curve:
+    return Curve(
+        r.curve_step,
+        r.curve_loss,
+        r.curve_accuracy,
+        spec.training.steps,
+        r.test_accuracy,
+        r.probes["log_forward_ratio"],
+        r.probes["log_gradient_ratio"],
+    )
