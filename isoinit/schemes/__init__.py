@@ -1,1 +1,199 @@
-"""Initialization schemes."""
+"""Initialization schemes: the table of all, and the one function that applies them.
+
+initialize(model, "ll_orth", bias_variance=0.01, bias_mode="mirrored", generator=torch.Generator().manual_seed(0))
+"""
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from isoinit.layers import activation_name, drop_mask
+from isoinit.schemes import classic, mirrored
+from isoinit.schemes.base import ALL, ANY_BIAS, INVARIANTS, Draw, Scheme
+from isoinit.schemes.mirrored import interleave
+from isoinit.schemes.wiring import NORMS, Residual, Wiring, groups, read
+
+__all__ = ["INVARIANTS", "SCHEMES", "Residual", "Scheme", "Wiring", "check", "get", "initialize", "read"]
+
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (*classic.SCHEMES, *mirrored.SCHEMES)}
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def get(name: str) -> Scheme:
+    """The scheme called `name`; ValueError with the nearest and all names if there is none."""
+    if name in SCHEMES:
+        return SCHEMES[name]
+    near = difflib.get_close_matches(name, SCHEMES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {name!r}{hint}")
+
+
+def check(
+    name: str,
+    *,
+    architecture: str,
+    activation: str = "relu",
+    normalization: str = "none",
+    depth: int,
+    width: int,
+    bias_mode: str = "zero",
+    density: float = 1.0,
+) -> None:
+    """ValueError, in one sentence that says what is possible, unless the scheme applies. Builds nothing."""
+    scheme = get(name)
+    if bias_mode not in ANY_BIAS:
+        raise ValueError(f"bias_mode must be one of {', '.join(ANY_BIAS)}, got {bias_mode!r}")
+    if architecture not in scheme.architectures:
+        able = [s.name for s in SCHEMES.values() if architecture in s.architectures]
+        if not able:
+            raise ValueError(f"architecture must be one of {', '.join(ALL)}, got {architecture!r}")
+        raise ValueError(f"scheme {name} applies to {_either(scheme.architectures)}, not to {architecture}; "
+                         f"to {architecture} apply {', '.join(able)}")  # fmt: skip
+    if scheme.activations is not None and activation not in scheme.activations:
+        able = [s.name for s in SCHEMES.values() if s.activations is None or activation in s.activations]
+        raise ValueError(f"scheme {name} is for the activation {_either(scheme.activations)}, not {activation}; "
+                         f"for {activation} there are {', '.join(able)}")  # fmt: skip
+    if normalization not in scheme.normalizations:
+        raise ValueError(f"scheme {name} is for normalization {_either(scheme.normalizations)}, got {normalization!r}")
+    if bias_mode not in scheme.bias_modes:
+        raise ValueError(f"scheme {name} knows bias_mode {_either(scheme.bias_modes)}, got {bias_mode!r}")
+    if depth < 2:
+        raise ValueError(f"depth must be at least 2 (first layer and head), got {depth}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if scheme.even_width and width % 2:
+        raise ValueError(f"scheme {name} needs an even width, got {width}; {width + 1} is possible")
+    if "mirror" in scheme.invariants and activation == "relu" and width < 2:
+        raise ValueError(f"scheme {name} mirrors the hidden units and needs a width of at least 2, got {width}")
+    if not 0 < density <= 1:
+        raise ValueError(f"density must be in (0, 1], got {density}")
+    if density < 1 and not scheme.sparse:
+        able = [s.name for s in SCHEMES.values() if s.sparse]
+        raise ValueError(f"scheme {name} is dense, got density {density}; sparse are {', '.join(able)}")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(words)
+
+
+def initialize(
+    model: Network,
+    scheme: str | Scheme,
+    *,
+    bias_variance: float = 0.0,
+    bias_mode: str = "zero",
+    weight_scale: float = 1.0,
+    density: float = 1.0,
+    generator: torch.Generator,
+    data: Tensor | None = None,
+    **options: Any,
+) -> Network:
+    """Set every parameter of `model` in place, and return it.
+
+    model: an isoinit MLP, CNN or ResNet, an `nn.Sequential` of known modules, or one that says its `wiring()`.
+    bias_mode: "zero"; "iid", b ~ N(0, bias_variance); "mirrored", b = [c; -c] in the hidden layers (iid in the head).
+    weight_scale: the variance of every weight is multiplied by it, after the scheme.
+    density: share of non-zero weights, for the sparse schemes; the mask stays on the layer as the buffer `mask`.
+    data: (batch, ...) inputs, for the schemes that need them. options: the scheme's own, see `Scheme.options`.
+
+    The draws depend on the scheme, the shapes and the generator only; those of the biases come after those of the
+    weights, and are scaled by sqrt(bias_variance), so that the bias variance changes no weight. Parameters on the
+    meta device are left alone. ValueError, before anything is changed, if the scheme does not apply to the network.
+    """
+    record = get(scheme) if isinstance(scheme, str) else scheme
+    wiring = read(model)
+    _validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
+    if any(p.is_meta for p in model.parameters()):
+        return model
+    if record.sparse:
+        options["density"] = density
+    precise = wiring.head.weight.dtype == torch.float64
+    draw = Draw(generator, torch.float64 if precise else torch.float32)
+    with torch.no_grad():
+        _reset(wiring, record.multiplier)
+        record.apply(wiring, draw, **options)
+        if record.calibrate is not None and data is not None:
+            record.calibrate(model, wiring, data)
+        if weight_scale != 1.0:
+            for layer in wiring.layers:
+                layer.weight.mul_(math.sqrt(weight_scale))
+        if bias_variance > 0:
+            _draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
+    return model
+
+
+def _validate(
+    scheme: Scheme,
+    wiring: Wiring,
+    bias_variance: float,
+    bias_mode: str,
+    weight_scale: float,
+    density: float,
+    data: Tensor | None,
+    options: dict[str, Any],
+) -> None:
+    widths = [layer.weight.shape[0] for layer in wiring.stem] or [2]
+    check(
+        scheme.name,
+        architecture=wiring.architecture,
+        activation=activation_name(wiring.activation),
+        normalization=wiring.normalization,
+        depth=max(2, len(wiring.layers)),
+        width=min(widths),
+        bias_mode=bias_mode,
+        density=density,
+    )
+    if not 0 <= bias_variance < math.inf:
+        raise ValueError(f"bias_variance must be finite and at least 0, got {bias_variance}")
+    if bias_variance > 0 and bias_mode == "zero":
+        raise ValueError(f"bias_variance {bias_variance} needs bias_mode 'iid' or 'mirrored', got 'zero'")
+    if not 0 < weight_scale < math.inf:
+        raise ValueError(f"weight_scale must be finite and positive, got {weight_scale}")
+    if scheme.needs_data and data is None:
+        raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data=")
+    if scheme.blocks is not None and any(b.kind not in scheme.blocks for b in wiring.blocks):
+        kinds = sorted({b.kind for b in wiring.blocks})
+        raise ValueError(
+            f"scheme {scheme.name} is for residual blocks {_either(scheme.blocks)}, got {', '.join(kinds)}"
+        )
+    if "mirror" in scheme.invariants and wiring.breakers:
+        raise ValueError(f"a mirrored signal does not survive {', '.join(wiring.breakers)}; average pooling keeps it")
+    for key, value in options.items():
+        if key not in scheme.options:
+            raise ValueError(f"scheme {scheme.name} has the options {', '.join(scheme.options) or 'none'}, got {key!r}")
+        if scheme.options[key] and value not in scheme.options[key]:
+            raise ValueError(f"{key} must be one of {', '.join(map(repr, scheme.options[key]))}, got {value!r}")
+
+
+def _reset(wiring: Wiring, multiplier: float) -> None:
+    for layer in wiring.layers:
+        drop_mask(layer)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    for norm in wiring.norms:
+        if isinstance(norm, NORMS):
+            norm.reset_parameters()
+    for block in wiring.blocks:
+        if block.multiplier is not None:
+            block.multiplier.fill_(multiplier)
+        for offset in block.offsets:
+            offset.zero_()
+
+
+def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:
+    biased = [(layer, layer.bias) for layer in scheme.biased(wiring) if layer.bias is not None]
+    after = [groups(layer) for layer, _ in biased[1:]] + [1]
+    normals = draw.normals([(len(bias),) for _, bias in biased])
+    for (layer, bias), next_groups, values in zip(biased, after, normals, strict=True):
+        values.mul_(deviation)
+        if mode == "mirrored" and layer is not wiring.head:
+            half = len(values) // 2
+            values[half : 2 * half] = -values[:half]
+            if (blocks := math.lcm(groups(layer), next_groups)) > 1:
+                values = values[interleave(len(values), blocks)]
+        bias.copy_(values)

@@ -1,0 +1,105 @@
+"""The layers and activations the networks are made of.
+
+A weight layer starts at zero rather than at torch's default draw: building a network costs nothing and touches no
+random state, and a network nobody initialized is plainly dead. It multiplies its weight by the buffer `mask`
+when a sparse scheme left one, so a masked weight has no gradient either and training cannot revive it. Without a
+mask there is no such attribute.
+"""
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WeightLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters(recurse=False):
+        nn.init.zeros_(parameter)
+
+
+def _effective(layer: nn.Module, weight: Tensor) -> Tensor:
+    mask = getattr(layer, "mask", None)
+    return weight if mask is None else weight * mask
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, zero until initialized, sparse where `mask` (out_features, in_features) is False."""
+
+    def reset_parameters(self) -> None:
+        _zero(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.linear(input, _effective(self, self.weight), self.bias)
+
+
+class _MaskedConv(nn.modules.conv._ConvNd):
+    """Every convolution of torch runs `_conv_forward` with the weight it is to use."""
+
+    def reset_parameters(self) -> None:
+        _zero(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, _effective(self, self.weight), self.bias)
+
+
+class Conv1d(_MaskedConv, nn.Conv1d):
+    """`nn.Conv1d`, zero until initialized, sparse where `mask` (the weight's shape) is False."""
+
+
+class Conv2d(_MaskedConv, nn.Conv2d):
+    """`nn.Conv2d`, zero until initialized, sparse where `mask` (the weight's shape) is False."""
+
+
+class Conv3d(_MaskedConv, nn.Conv3d):
+    """`nn.Conv3d`, zero until initialized, sparse where `mask` (the weight's shape) is False."""
+
+
+_MASKED: dict[type[nn.Module], Any] = {
+    nn.Linear: Linear,
+    nn.Conv1d: Conv1d,
+    nn.Conv2d: Conv2d,
+    nn.Conv3d: Conv3d,
+}
+
+
+def set_mask(layer: WeightLayer, mask: Tensor) -> None:
+    """Give `layer` the boolean buffer `mask`; a plain torch layer becomes the masking one of the same kind."""
+    if type(layer) not in _MASKED.values():
+        if type(layer) not in _MASKED:
+            known = ", ".join(kind.__name__ for kind in _MASKED)
+            raise ValueError(f"a mask can be kept by {known}, not by {type(layer).__name__}")
+        layer.__class__ = _MASKED[type(layer)]
+    layer.register_buffer("mask", mask.to(layer.weight.device))
+
+
+def drop_mask(layer: WeightLayer) -> None:
+    if hasattr(layer, "mask"):
+        del layer.mask
+
+
+class CReLU(nn.Module):
+    """[relu(z); relu(-z)] on the feature (channel) axis 1: twice as many features come out as go in."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.cat([torch.relu(input), torch.relu(-input)], dim=1)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "hardtanh": nn.Hardtanh,
+    "linear": nn.Identity,
+    "crelu": CReLU,
+}
+
+
+def activation_name(activation: nn.Module) -> str:
+    """The name in `ACTIVATIONS`, or the class name in lower case for another activation."""
+    for name, kind in ACTIVATIONS.items():
+        if type(activation) is kind:
+            return name
+    return type(activation).__name__.lower()

@@ -1,0 +1,187 @@
+"""What a network does to signals at initialization, measured on the real network.
+
+    probe(model, x).jacobian_singular_values
+
+Shapes: B inputs, L hidden layers (in a ResNet: stem layers and blocks), W weight layers, K singular values an input.
+The module is callable: `isoinit.probe(model, x)` is `isoinit.probe.probe(model, x)`.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from isoinit.schemes.wiring import Wiring, read
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Measurements on B inputs. What does not exist (a ratio of zeros, a Jacobian not asked for) is NaN.
+
+    squared_norms: (L + 1, B), of the input and of every hidden layer's post-activations.
+    correlation: (L,), cosine of the pre-activations of two inputs, mean over pairs. NaN for one input.
+    sample_variance, squared_sample_mean: (L,), of the pre-activations over inputs (and positions), mean over units.
+    dead: (L,), share of units that are zero for every input.
+    gradient_norms: (W,), of the loss by each weight: cross-entropy if y is given, else mean |output|^2 / 2.
+    jacobian_singular_values: (B', K), descending, of the output by each of the first B' inputs.
+    """
+
+    squared_norms: Floats
+    correlation: Floats
+    sample_variance: Floats
+    squared_sample_mean: Floats
+    dead: Floats
+    gradient_norms: Floats
+    jacobian_singular_values: Floats
+
+    @property
+    def log_forward_ratio(self) -> float:
+        """log(|last hidden|^2 / |input|^2), mean over inputs."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.mean(np.log(self.squared_norms[-1]) - np.log(self.squared_norms[0])))
+
+    @property
+    def log_gradient_ratio(self) -> float:
+        """log(|gradient of the first layer's weight| / |of the head's|)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.log(self.gradient_norms[0]) - np.log(self.gradient_norms[-1]))
+
+    @property
+    def sample_variance_last(self) -> float:
+        return float(self.sample_variance[-1])
+
+    @property
+    def correlation_last(self) -> float:
+        return float(self.correlation[-1])
+
+    @property
+    def dead_fraction(self) -> float:
+        """Share of all hidden units that are zero for every input."""
+        return float(np.mean(self.dead))
+
+    @property
+    def jacobian_sv_min(self) -> float:
+        return _summary(np.min, self.jacobian_singular_values)
+
+    @property
+    def jacobian_sv_median(self) -> float:
+        return _summary(np.median, self.jacobian_singular_values)
+
+    @property
+    def jacobian_sv_max(self) -> float:
+        return _summary(np.max, self.jacobian_singular_values)
+
+
+def _summary(statistic: Any, values: Floats) -> float:
+    return float(statistic(values)) if values.size else float("nan")
+
+
+def probe(
+    model: nn.Module, x: Tensor, y: Tensor | None = None, *, jacobian: bool = True, jacobian_inputs: int = 4
+) -> Probe:
+    """Measure `model` on inputs x (B, ...), classes y (B,): one forward and one backward pass, and the Jacobian.
+
+    The Jacobian's singular values are exact, for the first `jacobian_inputs` inputs, at the cost of one pass over
+    out_features copies of each; for large outputs use `jacobian=False` and `leading_singular_values`. Batch
+    normalization is measured as the model's mode says. The model is left as it was: no gradients, buffers as before.
+    """
+    wiring = read(model)
+    weights = [layer.weight for layer in wiring.layers]
+    with _buffers_kept(model), _recorded(wiring) as (hidden, before):
+        output = model(x)
+        loss = functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    with torch.no_grad():
+        return Probe(
+            squared_norms=_array([_squared_norm(s) for s in (x, *hidden)]),
+            correlation=_array([_correlation(z) for z in before]),
+            sample_variance=_array([_units(z).var(0, correction=0).mean() for z in before]),
+            squared_sample_mean=_array([_units(z).mean(0).square().mean() for z in before]),
+            dead=_array([(_units(a) == 0).all(0).to(x.dtype).mean() for a in hidden]),
+            gradient_norms=_array([x.new_zeros(()) if g is None else g.norm() for g in gradients]),
+            jacobian_singular_values=_jacobian_spectrum(model, x[:jacobian_inputs] if jacobian else x[:0]),
+        )
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Running statistics of normalization layers as they were."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+
+@contextmanager
+def _recorded(wiring: Wiring) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Lists that fill with the post- and the pre-activations while the model runs."""
+    after: list[Tensor] = []
+    before: list[Tensor] = []
+    hooks = [m.register_forward_hook(lambda _m, _i, out: after.append(out.detach())) for m in wiring.signals]
+    hooks += [m.register_forward_hook(lambda _m, _i, out: before.append(out.detach())) for m in wiring.preactivations]
+    try:
+        yield after, before
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _array(values: list[Tensor]) -> Floats:
+    return torch.stack(values).double().cpu().numpy() if values else np.empty(0)
+
+
+def _squared_norm(signal: Tensor) -> Tensor:
+    return signal.flatten(1).square().sum(1)
+
+
+def _units(signal: Tensor) -> Tensor:
+    """(samples, units): the positions of a convolution are further samples of its channels."""
+    return signal.movedim(1, -1).flatten(0, -2)
+
+
+def _correlation(signal: Tensor) -> Tensor:
+    unit = functional.normalize(signal.flatten(1), dim=1, eps=0)
+    count = len(unit)
+    return (
+        (unit.sum(0).square().sum() - unit.square().sum()) / (count * (count - 1))
+        if count > 1
+        else unit.new_tensor(torch.nan)
+    )
+
+
+def jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    """d output / d input for every input, (B, out, in): one pass over out copies of every input."""
+    with torch.no_grad(), _buffers_kept(model):
+        out = model(x).shape[1]
+    copies = x.repeat_interleave(out, 0).detach().requires_grad_()
+    with torch.enable_grad(), _buffers_kept(model):
+        picked = model(copies).view(len(x), out, out).diagonal(dim1=1, dim2=2).sum()
+        (rows,) = torch.autograd.grad(picked, copies)
+    return rows.view(len(x), out, -1)
+
+
+def _jacobian_spectrum(model: nn.Module, x: Tensor) -> Floats:
+    if not len(x):
+        return np.empty((0, 0))
+    return torch.linalg.svdvals(jacobian(model, x)).double().cpu().numpy()
+
+
+class _Callable(ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Probe:
+        return probe(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

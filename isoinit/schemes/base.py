@@ -1,0 +1,133 @@
+"""What a scheme is: a frozen record and a function that fills the weights of a wired network in place."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoinit.layers import WeightLayer
+from isoinit.schemes.wiring import Wiring
+
+PLAIN = ("mlp", "cnn")
+ALL = ("mlp", "cnn", "resnet")
+ANY_BIAS = ("zero", "iid", "mirrored")
+
+INVARIANTS: dict[str, str] = {
+    "weight_variance": "every layer's weights have the declared variance",
+    "semi_orthogonal": "every weight matrix has orthonormal rows or columns, times the declared gain",
+    "semi_orthogonal_kernel": "every centre tap has orthonormal rows or columns, the other taps are zero",
+    "mirror": "hidden weights are [[U, -U], [-U, U]] bitwise, [U; -U] at the input and [U, -U] at the head",
+    "isometry": "all singular values of the input-output Jacobian are 1",
+    "density": "the share of non-zero weights is within 1/(2 max(n, m)) of the target",
+    "identity": "the residual stream reaches the head as it left the stem",
+    "unit_variance": "every layer's pre-activations have variance 1 over the given batch",
+    "sample_variance": "every layer's pre-activations have sample variance 1 over the given batch",
+    "deterministic": "nothing is drawn",
+}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of one network: always drawn in float32 on the generator's device, so that a float64
+    network has the float32 one's weights; computed on in `dtype`."""
+
+    generator: torch.Generator
+    dtype: torch.dtype = torch.float32
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.generator.device).to(self.dtype)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform on [0, 1)."""
+        return torch.rand(shape, generator=self.generator, device=self.generator.device).to(self.dtype)
+
+    def normals(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """One standard normal tensor per shape, from a single draw."""
+        sizes = [torch.Size(shape).numel() for shape in shapes]
+        parts = self.normal(sum(sizes)).split(sizes)
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def haar(self, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """One Haar semi-orthogonal (r, c) matrix per shape: orthonormal columns if r >= c, else orthonormal rows."""
+        return by_shape(self.normals(shapes), haar_from_normal)
+
+
+def haar_from_normal(gaussian: Tensor) -> Tensor:
+    """Haar semi-orthogonal matrices from Gaussian ones, (..., r, c): QR with the signs of diag R (Mezzadri 2007)."""
+    tall = gaussian if gaussian.shape[-2] >= gaussian.shape[-1] else gaussian.mT
+    q, r = torch.linalg.qr(tall)
+    q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).unsqueeze(-2)
+    return q if tall is gaussian else q.mT
+
+
+def by_shape(tensors: Sequence[Tensor], f: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """`f` of every tensor, called once per distinct shape on the stack of the tensors that share it."""
+    places: dict[torch.Size, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        places.setdefault(tensor.shape, []).append(i)
+    results: list[Tensor] = list(tensors)
+    for indices in places.values():
+        for i, result in zip(indices, f(torch.stack([tensors[i] for i in indices])).unbind(), strict=True):
+            results[i] = result
+    return results
+
+
+def kernel_of(matrix: Tensor, kernel: Sequence[int]) -> Tensor:
+    """The delta kernel (r, c, *kernel) with `matrix` (r, c) at its centre tap; the matrix itself for a linear layer."""
+    if not kernel:
+        return matrix
+    delta = matrix.new_zeros(*matrix.shape, *kernel)
+    delta[(..., *[k // 2 for k in kernel])] = matrix
+    return delta
+
+
+def refuse_even_kernels(layers: Sequence[WeightLayer]) -> None:
+    for layer in layers:
+        if any(k % 2 == 0 for k in layer.weight.shape[2:]):
+            raise ValueError(
+                f"a delta kernel needs a centre tap, so odd kernel sizes; got {tuple(layer.weight.shape[2:])}"
+            )
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A named way to set all parameters of a network before training.
+
+    `apply(wiring, draw, **options)` fills the weights in place; biases, normalizations, multipliers and offsets have
+    their defaults (0, identity, `multiplier`, 0) before it runs. `calibrate(model, wiring, data)` then adapts them to
+    a batch. `variance(fan_in, fan_out)` is the declared variance of one weight, `gain` the declared singular value.
+    """
+
+    name: str
+    source: str
+    summary: str
+    apply: Callable[..., None]
+    architectures: tuple[str, ...] = ALL
+    activations: tuple[str, ...] | None = None
+    normalizations: tuple[str, ...] = ("none", "batch")
+    bias_modes: tuple[str, ...] = ANY_BIAS
+    blocks: tuple[str, ...] | None = None
+    invariants: tuple[str, ...] = ()
+    options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    even_width: bool = False
+    needs_data: bool = False
+    sparse: bool = False
+    multiplier: float = 1.0
+    variance: Callable[[int, int], float] | None = None
+    gain: float | None = None
+    biased: Callable[[Wiring], Sequence[WeightLayer]] = lambda wiring: wiring.layers
+    calibrate: Callable[[nn.Module, Wiring, Tensor], None] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = set(self.invariants) - set(INVARIANTS)
+        assert not unknown, f"{self.name}: unknown invariants {unknown}"
+        assert ("weight_variance" in self.invariants) == (self.variance is not None), self.name
+        assert set(self.architectures) <= set(ALL), self.name
+        assert self.needs_data == (self.calibrate is not None), self.name
+
+    @property
+    def exact(self) -> str:
+        """What holds exactly, in one line."""
+        return "; ".join(INVARIANTS[word] for word in self.invariants) or "nothing"
