@@ -7,12 +7,15 @@ does not depend on whether training went on afterwards.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+import numpy as np
 
 
 class Outcome(StrEnum):
@@ -36,7 +39,7 @@ MEANING: Final[Mapping[Outcome, str]] = {
 }
 
 SLOW_PROGRESS: Final = 0.1  # chosen: share of the way from the first recorded value to the threshold
-VANISHED_LOG: Final = math.log(1e-6)  # chosen: norm ratio below which float32 training sees nothing
+VANISHED_LOG: Final = math.log(1e-6)  # chosen: a log ratio at initialization below which training sees nothing
 
 _SENSE = {"train_accuracy": 1.0, "test_accuracy": 1.0, "train_loss": -1.0}
 _ALIAS = {"accuracy": "train_accuracy", "loss": "train_loss"}
@@ -48,7 +51,8 @@ class Criterion:
     """`metric` must reach `threshold` within `within` steps (None: within the curve).
 
     `metric` is `train_accuracy` or `test_accuracy` (at least) or `train_loss` (at most, in nats).
-    The test accuracy is only known at the end, so it is met at the last step or never.
+    The test accuracy is only known at the end, so it is met at the last step or never, and knows
+    no `within`.
     """
 
     metric: str = "train_accuracy"
@@ -57,12 +61,18 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if self.metric not in _SENSE:
-            raise ValueError(f"criterion.metric must be one of {', '.join(_SENSE)}, but got {self.metric!r}")
+            near = difflib.get_close_matches(self.metric, [*_SENSE, *_ALIAS], n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"criterion.metric must be one of {', '.join(_SENSE)}, but got {self.metric!r}{hint}")
         top = 1.0 if self.metric.endswith("accuracy") else math.inf
         if not (0.0 < self.threshold <= top and math.isfinite(self.threshold)):
-            raise ValueError(f"criterion: 0 < threshold <= {top} must hold for {self.metric}, got {self.threshold}")
+            raise ValueError(
+                f"criterion: 0 < threshold <= {top:g} must hold for {self.metric}, but got {self.threshold:g}"
+            )
         if self.within is not None and self.within < 1:
             raise ValueError(f"criterion.within must be at least 1 step, but got {self.within}")
+        if self.within is not None and self.metric == "test_accuracy":
+            raise ValueError("criterion: test_accuracy is only measured at the end of training, so leave out 'within'")
 
     @classmethod
     def parse(cls, text: str) -> Criterion:
@@ -82,7 +92,7 @@ class Criterion:
 
     def __str__(self) -> str:
         sign = ">=" if _SENSE[self.metric] > 0 else "<="
-        return f"{self.metric}{sign}{self.threshold:g}" + (f" within {self.within}" if self.within else "")
+        return f"{self.metric}{sign}{float(self.threshold)}" + (f" within {self.within}" if self.within else "")
 
 
 class Curve(NamedTuple):
@@ -103,53 +113,69 @@ class Label(NamedTuple):
     steps_to_threshold: int | None
 
 
-def _series(curve: Curve, metric: str) -> tuple[list[int], list[float]]:
-    """Recorded steps and values, larger is better; the test accuracy is one more point at the end."""
-    values = curve.loss if metric == "train_loss" else curve.accuracy
-    steps, good = list(curve.step), [_SENSE[metric] * float(v) for v in values]
-    if metric == "test_accuracy":  # the training accuracy only says where the way to the threshold began
-        last = steps[-1:] or [curve.budget]
-        return last, [math.nan if curve.test_accuracy is None else curve.test_accuracy]
-    return steps, good
-
-
-def _vanished(curve: Curve) -> bool:
-    ratios = (curve.log_forward_ratio, curve.log_gradient_ratio)
-    return any(r is not None and (r < VANISHED_LOG or math.isnan(r)) for r in ratios)
-
-
 def label(curve: Curve, criterion: Criterion) -> Label:
-    """Outcome and score of one replicate.
+    """Outcome and score of one replicate: whichever comes first of threshold, divergence and horizon.
 
     The score is finite, in [-1, 1] and > 0 iff trained. Trained networks score higher the sooner
     they meet the criterion, the others the further they got towards it; a network that diverged
-    scores higher the later it did.
+    scores higher the later it did. Nothing after the horizon (`criterion.within`) is looked at.
     """
     horizon = min(criterion.within or curve.budget, curve.budget)
+    broke = _first_not_finite(curve, horizon)
     steps, good = _series(curve, criterion.metric)
-    goal = _SENSE[criterion.metric] * criterion.threshold
-    reached = next((s for s, g in zip(steps, good, strict=True) if g >= goal and s <= horizon), None)
+    end = horizon if broke is None else broke - 1
+    goal = _goal(criterion)
+    reached = next((s for s, g in zip(steps, good, strict=True) if g >= goal and s <= end), None)
     if reached is not None:
         return Label(Outcome.TRAINED, 1.0 - reached / (curve.budget + 1), reached)
-    if not all(math.isfinite(v) for v in curve.loss):
-        broke = next(s for s, v in zip(curve.step, curve.loss, strict=True) if not math.isfinite(v))
-        return Label(Outcome.DIVERGED, -1.0 + 0.5 * min(broke, curve.budget) / curve.budget, None)
-    progress = _progress(curve, criterion, steps, good, goal, horizon)
+    if broke is not None:
+        return Label(Outcome.DIVERGED, -1.0 + 0.5 * broke / curve.budget, None)
+    progress = _progress(curve, criterion.metric, goal, [g for s, g in zip(steps, good, strict=True) if s <= end])
     score = -max(1.0 - progress, 1e-3)
     if progress >= SLOW_PROGRESS:
         return Label(Outcome.SLOW, score, None)
     return Label(Outcome.VANISHED if _vanished(curve) else Outcome.STALLED, score, None)
 
 
-def _progress(
-    curve: Curve, criterion: Criterion, steps: list[int], good: list[float], goal: float, horizon: int
-) -> float:
-    """Share in [0, 1] of the way from the first recorded value to the goal, by the horizon."""
-    start = curve.accuracy[:1] if criterion.metric == "test_accuracy" else good[:1]
-    seen = [g for s, g in zip(steps, good, strict=True) if s <= horizon and math.isfinite(g)]
-    if not seen or not start or not math.isfinite(start[0]) or start[0] >= goal:
+def _goal(criterion: Criterion) -> float:
+    """The threshold, larger is better. Curves are kept as float32, in which 0.9 is a little less than 0.9."""
+    goal = _SENSE[criterion.metric] * criterion.threshold
+    return min(goal, float(np.float32(goal)))
+
+
+def _first_not_finite(curve: Curve, horizon: int) -> int | None:
+    return next((s for s, v in zip(curve.step, curve.loss, strict=True) if s <= horizon and not math.isfinite(v)), None)
+
+
+def _series(curve: Curve, metric: str) -> tuple[Sequence[int], Sequence[float]]:
+    """Steps and values, larger is better; of the test accuracy only the end is known."""
+    if metric == "train_loss":
+        return curve.step, [-v for v in curve.loss]
+    if metric == "train_accuracy":
+        return curve.step, curve.accuracy
+    last = min(curve.step[-1], curve.budget) if len(curve.step) else curve.budget
+    return [last], [math.nan if curve.test_accuracy is None else curve.test_accuracy]
+
+
+def _progress(curve: Curve, metric: str, goal: float, seen: Sequence[float]) -> float:
+    """Share in [0, 1] of the way from the first recorded value to the goal, which was not reached.
+
+    For the test accuracy the way begins at the first training accuracy, or at 0 if that is past the goal.
+    For the loss it is measured on a log scale, or every fall from an exploded loss would be most of the way.
+    """
+    finite = [v for v in seen if math.isfinite(v)]
+    if metric == "train_loss":
+        finite, goal = [-math.log(-v) for v in finite], -math.log(-goal)
+    first = curve.accuracy[:1] if metric == "test_accuracy" else finite[:1]
+    if not finite or not len(first) or not math.isfinite(first[0]):
         return 0.0
-    return min(max((max(seen) - start[0]) / (goal - start[0]), 0.0), 1.0)
+    start = first[0] if first[0] < goal else 0.0
+    return min(max((max(finite) - start) / (goal - start), 0.0), 1.0)
+
+
+def _vanished(curve: Curve) -> bool:
+    ratios = (curve.log_forward_ratio, curve.log_gradient_ratio)
+    return any(r is not None and (r < VANISHED_LOG or math.isnan(r)) for r in ratios)
 
 
 class Replicate(NamedTuple):
@@ -169,7 +195,7 @@ class Summary(NamedTuple):
 
 
 def summarize(replicates: Sequence[Replicate]) -> Summary:
-    """Judge a trial at its best learning rate: the one with most trained seeds, then the best score.
+    """Judge a trial at its best learning rate: most trained seeds, then the best score, then the smaller rate.
 
     The trial is trained iff at least half of the seeds are (P(trained) >= 1/2): its score is the
     upper median of the seeds' scores, and its outcome that of the seed which has it.
@@ -180,12 +206,12 @@ def summarize(replicates: Sequence[Replicate]) -> Summary:
     for r in replicates:
         by_rate.setdefault(r.learning_rate, []).append(r.label)
 
-    def merit(rate: float) -> tuple[int, float]:
+    def merit(rate: float) -> tuple[int, float, float]:
         labels = by_rate[rate]
-        return _trained(labels), sum(item.score for item in labels)
+        return _trained(labels), math.fsum(item.score for item in labels) / len(labels), -rate
 
     best = max(by_rate, key=merit)
-    labels = sorted(by_rate[best], key=lambda item: item.score, reverse=True)
+    labels = sorted(by_rate[best], key=lambda item: (item.score, item.outcome), reverse=True)
     middle = labels[(len(labels) - 1) // 2]
     return Summary(len(labels), _trained(labels), best, middle.outcome, middle.score)
 

@@ -110,12 +110,15 @@ AXES: Final = (
 """Columns of `TRIALS` that are coordinates of the search space."""
 
 
+_NEVER_NULL: Final = {*AXES, "trial_key", "outcome", "steps", "seed", "learning_rate"}
+
+
 def validate(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """`table` with the columns of `schema` in its order and types.
 
     Raises:
-        ValueError: a column is missing or cannot be read as its type, or the table was written by
-            another schema version; the message names the column and the table.
+        ValueError: a column is missing, cannot be read as its type or has a null where none can be, or
+            the table was written by another schema version; the message names the column and the table.
     """
     name = (schema.metadata or {})[b"isoinit.table"].decode()
     found = (table.schema.metadata or {}).get(b"isoinit.schema_version", VERSION.encode()).decode()
@@ -128,4 +131,7 @@ def validate(table: pa.Table, schema: pa.Schema) -> pa.Table:
         cast = table.select(schema.names).cast(schema.remove_metadata())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{name}: a column has the wrong type: {error}") from error
+    for column in _NEVER_NULL.intersection(schema.names):
+        if cast[column].null_count:
+            raise ValueError(f"{name}: {column!r} must be known in every row, but is null in {cast[column].null_count}")
     return cast.replace_schema_metadata({**(table.schema.metadata or {}), **(schema.metadata or {})})

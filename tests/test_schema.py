@@ -1,0 +1,66 @@
+"""The schemas: every column says what it means, and `validate` accepts what was written and nothing else."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tables import pack
+
+from analysis.schema import AXES, PROBES, REPLICATES, TRIALS, VERSION, validate
+
+BOTH = pytest.mark.parametrize(("place", "schema"), [(0, TRIALS), (1, REPLICATES)], ids=["trials", "replicates"])
+
+
+@BOTH
+def test_every_column_says_what_it_means(place: int, schema: pa.Schema) -> None:  # noqa: ARG001
+    assert all((field.metadata or {}).get(b"meaning") for field in schema)
+    assert len(set(schema.names)) == len(schema.names)
+
+
+def test_axes_and_probes_are_columns() -> None:
+    assert set(AXES) <= set(TRIALS.names)
+    assert set(PROBES) <= set(REPLICATES.names)
+    assert "log_forward_ratio" in PROBES
+    assert "curve_loss" not in PROBES
+
+
+@BOTH
+def test_survives_parquet_with_columns_in_any_order(place: int, schema: pa.Schema, tmp_path) -> None:
+    table = pack()[place]
+    mixed = table.select(table.column_names[::-1]).replace_schema_metadata({"note": "kept", **(schema.metadata or {})})
+    pq.write_table(mixed, tmp_path / "part.parquet", compression="zstd")
+    read = validate(pq.read_table(tmp_path / "part.parquet"), schema)
+    assert read.schema.equals(schema)
+    assert (read.schema.metadata or {})[b"note"] == b"kept"
+    if place == 0:  # NaN != NaN, so only the table that has none is compared as a whole
+        assert read.equals(table)
+
+
+@BOTH
+def test_wider_numbers_are_accepted_if_nothing_is_lost(place: int, schema: pa.Schema) -> None:
+    table = pack()[place]
+    name = "depth" if place == 0 else "seed"
+    wide = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+    assert validate(wide, schema)[name].type == pa.int32()
+
+
+def _put(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, values)
+
+
+def test_refusals_name_the_table_and_the_column() -> None:
+    trials, replicates = pack()
+    with pytest.raises(ValueError, match=r"trials: .*no column 'depth'"):
+        validate(trials.drop_columns(["depth"]), TRIALS)
+    with pytest.raises(ValueError, match="replicates: not a sweep's table"):
+        validate(trials, REPLICATES)
+    with pytest.raises(ValueError, match="trials: a column has the wrong type"):
+        validate(_put(trials, "depth", pa.array([2.5] * len(trials))), TRIALS)
+    with pytest.raises(ValueError, match="trials: a column has the wrong type"):
+        validate(_put(trials, "depth", pa.array(["deep"] * len(trials))), TRIALS)
+    with pytest.raises(ValueError, match="trials: 'scheme' must be known in every row, but is null in 4"):
+        validate(_put(trials, "scheme", pa.nulls(len(trials), pa.string())), TRIALS)
+    newer = replicates.replace_schema_metadata({"isoinit.schema_version": "99"})
+    with pytest.raises(ValueError, match=f"version 99 cannot be read, this program reads version {VERSION}"):
+        validate(newer, REPLICATES)

@@ -1,0 +1,152 @@
+"""The edge of the analysis: what it opens, what it refuses, and judging stored curves by another criterion."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import exports
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.outcome import Criterion
+from analysis.store import read, relabel, settled
+
+JUDGED = ("n_replicates", "n_trained", "best_learning_rate", "outcome", "score")
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[pa.Table, pa.Table]:
+    return exports.tables(80)
+
+
+@pytest.fixture
+def folder(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> Path:
+    return exports.write(tmp_path / "export", *made)
+
+
+def test_reads_all_parts_and_the_criterion(folder: Path, made: tuple[pa.Table, pa.Table]) -> None:
+    export = read(folder)
+    assert export.trials.select(["trial_key", "depth"]).equals(made[0].select(["trial_key", "depth"]))
+    assert len(export.replicates) == len(made[1])
+    assert export.criterion == Criterion("train_accuracy", 0.8)
+    assert export.spec["name"] == "made-up"
+
+
+def test_a_missing_spec_is_no_obstacle(folder: Path) -> None:
+    (folder / "spec.yaml").unlink()
+    assert read(folder).criterion is None
+
+
+def test_same_criterion_changes_nothing(made: tuple[pa.Table, pa.Table]) -> None:
+    trials, replicates = relabel(*made, exports.CRITERION)
+    assert trials.select(JUDGED).equals(made[0].select(JUDGED))
+    columns = ["outcome", "steps_to_threshold"]
+    assert replicates.select(columns).equals(made[1].select(columns))
+    assert trials.schema.equals(made[0].schema, check_metadata=True)
+
+
+def test_a_new_criterion_moves_the_outcomes_in_its_direction(made: tuple[pa.Table, pa.Table]) -> None:
+    def trained(criterion: str) -> set[str]:
+        trials, _ = relabel(*made, Criterion.parse(criterion))
+        return set(trials.filter(pc.field("score") > 0)["trial_key"].to_pylist())
+
+    easy, medium, hard = (trained(f"accuracy>={a}") for a in (0.4, 0.8, 0.93))
+    assert hard < medium < easy
+    assert trained("accuracy>=0.8 within 30") < medium
+    assert trained("loss<=0.1") < medium
+
+
+def test_first_passage_is_read_from_the_curve(made: tuple[pa.Table, pa.Table]) -> None:
+    _, replicates = relabel(*made, Criterion("train_accuracy", 0.5))
+    for row in replicates.slice(0, 40).to_pylist():
+        good = [s for s, a in zip(row["curve_step"], row["curve_accuracy"], strict=True) if a >= 0.5]
+        assert row["steps_to_threshold"] == (good[0] if good else None)
+
+
+def test_failed_trials_stay_failed(made: tuple[pa.Table, pa.Table]) -> None:
+    trials, _ = relabel(*made, Criterion("train_accuracy", 0.2))
+    failed = trials.filter(pc.field("outcome") == "failed")
+    assert len(failed) == failed["score"].null_count == 2
+    assert len(settled(trials)) == len(trials) - 2
+
+
+def test_curves_that_stopped_at_success_cannot_judge_a_harder_criterion(made: tuple[pa.Table, pa.Table]) -> None:
+    trials, replicates = made
+    rows = replicates.to_pylist()
+    for row in rows:
+        stop = row["steps_to_threshold"]
+        if stop is not None:
+            kept = row["curve_step"].index(stop) + 1
+            row |= {name: row[name][:kept] for name in ("curve_step", "curve_loss", "curve_accuracy")}
+            row["steps_run"] = stop
+    stopped = pa.Table.from_pylist(rows, schema=replicates.schema)
+    assert relabel(trials, stopped, Criterion("train_accuracy", 0.6))[0]["n_trained"]
+    with pytest.raises(ValueError, match=r"stopped at success after .* weaker criterion"):
+        relabel(trials, stopped, Criterion("train_accuracy", 0.96))
+
+
+def test_criterion_beyond_the_budget_is_refused(made: tuple[pa.Table, pa.Table]) -> None:
+    with pytest.raises(ValueError, match="beyond the 100 steps"):
+        relabel(*made, Criterion("train_accuracy", 0.8, within=500))
+
+
+def test_foreign_folders(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere is not a folder; give the folder that 'sweep export' wrote"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds no trials/\*\.parquet"):
+        read(tmp_path)
+    shutil.rmtree(folder / "replicates")
+    with pytest.raises(ValueError, match=r"holds no replicates/\*\.parquet"):
+        read(folder)
+    shutil.copytree(folder / "trials", folder / "replicates")
+    with pytest.raises(ValueError, match="replicates: not a sweep's table"):
+        read(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, -1])
+def test_torn_part_is_named(folder: Path, keep: float) -> None:
+    part = folder / "replicates" / "part-1.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(ValueError, match=re.escape(f"{part} cannot be read as Parquet")):
+        read(folder)
+
+
+def test_corrupt_page_is_named(folder: Path) -> None:
+    part = folder / "trials" / "part-0.parquet"
+    data = bytearray(part.read_bytes())
+    data[4:400] = b"\xff" * 396
+    part.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"part-0\.parquet cannot be read"):
+        read(folder)
+
+
+def test_inconsistent_tables(folder: Path, made: tuple[pa.Table, pa.Table]) -> None:
+    trials, replicates = made
+    shutil.copy(folder / "trials" / "part-0.parquet", folder / "trials" / "part-2.parquet")
+    with pytest.raises(ValueError, match="occurs 2 times in trials; run 'sweep export' again into an empty folder"):
+        read(folder)
+    (folder / "trials" / "part-2.parquet").unlink()
+    pq.write_table(trials.slice(0, 1), folder / "trials" / "part-0.parquet")
+    with pytest.raises(ValueError, match="which trials does not have"):
+        read(folder)
+    strange = trials.set_column(
+        trials.schema.get_field_index("outcome"), trials.schema.field("outcome"), pa.array(["fine"] * len(trials))
+    )
+    exports.write(folder, strange, replicates)
+    with pytest.raises(ValueError, match=r"outcome must be one of trained, .* but got 'fine'"):
+        read(folder)
+    exports.write(folder, trials.slice(0, 0), replicates.slice(0, 0))
+    with pytest.raises(ValueError, match="holds no trial yet"):
+        read(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "just words", "[1, 2]"])
+def test_broken_spec_is_named(folder: Path, text: str) -> None:
+    (folder / "spec.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"spec\.yaml is not"):
+        read(folder)
