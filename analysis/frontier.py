@@ -1,0 +1,71 @@
+"""The depth limit: how far one can go along the depth axis before leaving the trainable region.
+
+The frontier of a column (a scheme, bias variance, width, ...) is the first depth at which the latent log-odds fall
+below zero, counted from the shallow end. It is read from joint posterior draws along the whole depth line, so a band
+knows that neighbouring depths err together. A column that is outside at once has the shallow end as its limit; one
+that never leaves has the deep end: such limits are censored by the range that was searched.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.gp import LogisticGP, Points
+
+LEVEL = 0.9  # of every band
+DRAWS = 400
+LINE = 61  # depths per column
+CHUNK = 32  # columns handled at once: bounds the memory
+
+
+class Band(NamedTuple):
+    """Posterior median and central `LEVEL` band, each [columns]."""
+
+    median: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def exit_band(gp: LogisticGP, columns: Points, seed: int = 0) -> Band:
+    """Band of the first exit along the first axis, in unit-cube coordinates; that axis of `columns` is ignored."""
+    normal = np.random.default_rng(seed).standard_normal((LINE, DRAWS))
+    line = np.linspace(0.0, 1.0, LINE)
+    parts = [
+        np.quantile(_exits(gp, columns.take(slice(i, i + CHUNK)), line, normal), _QUANTILES, axis=1)
+        for i in range(0, len(columns.x), CHUNK)
+    ]
+    return Band(*np.concatenate(parts, axis=1)) if parts else Band(*np.empty((3, 0)))
+
+
+_QUANTILES = (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
+
+
+def _exits(gp: LogisticGP, columns: Points, line: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """First exits [columns, draws]."""
+    x = np.repeat(columns.x, len(line), axis=0)
+    x[:, 0] = np.tile(line, len(columns.x))
+    at = Points(x, np.repeat(columns.c, len(line), axis=0))
+    mean, _, V = gp.moments(at)
+    exits = np.empty((len(columns.x), normal.shape[1]))
+    for i in range(len(exits)):
+        rows = slice(i * len(line), (i + 1) * len(line))
+        column = at.take(rows)
+        values, vectors = np.linalg.eigh(gp.covariance(column, V[:, rows], column, V[:, rows]))
+        factor = vectors * np.sqrt(np.maximum(values, 0.0))
+        exits[i] = first_exit(line, mean[rows, None] + factor @ normal)
+    return exits
+
+
+def first_exit(line: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Where each column of f [depths, draws] first falls below zero, interpolated linearly; [draws]."""
+    outside = f < 0
+    last = np.where(outside.any(axis=0), outside.argmax(axis=0), len(line) - 1)
+    before = np.maximum(last - 1, 0)
+    draw = np.arange(f.shape[1])
+    above, below = f[before, draw], f[last, draw]
+    crossed = (above >= 0) & (below < 0)
+    share = np.where(crossed, above / np.where(crossed, above - below, 1.0), 1.0)
+    inside = line[before] + share * (line[last] - line[before])
+    return np.where(outside[0], line[0], inside)

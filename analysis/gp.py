@@ -1,0 +1,290 @@
+"""Logistic Gaussian-process classification of Bernoulli counts by the Laplace approximation.
+
+Used twice, so that map and sampler cannot disagree: `analysis.region` reads an export with it and
+`sweeps.boundary` places trials with it.
+
+Letters, shapes in brackets: x [n, d] numeric axes in the unit cube, depth first if there is a frontier;
+c [n, m] integer codes of the categorical axes; k of n networks trained; f the latent log-odds,
+K its prior covariance [n, n]; W = -d2 log p(k | f) / df2; theta the hyperparameters, on an unbounded scale.
+
+Method: Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), algorithms 3.1 (mode),
+3.2 (prediction) and 5.1 (evidence and gradient), with a binomial instead of a Bernoulli likelihood.
+The frontier kernel (see `Kernel`) is this project's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+OFFSET = 4.0  # prior variance of the overall log-odds
+JITTER = 1e-6
+LEARN_ON = 160  # trials that hyperparameters are learnt on: they saturate long before the map does
+
+
+class Points(NamedTuple):
+    """Places in the search space: `x` floats [n, d] in [0, 1], `c` integer category codes [n, m]."""
+
+    x: np.ndarray
+    c: np.ndarray
+
+    def take(self, index: np.ndarray | slice | list[int]) -> Points:
+        return Points(self.x[index], self.c[index])
+
+
+class Counts(NamedTuple):
+    """What was seen there: `k` of `n` networks trained, floats [n]."""
+
+    k: np.ndarray
+    n: np.ndarray
+
+    def take(self, index: np.ndarray | slice | list[int]) -> Counts:
+        return Counts(self.k[index], self.n[index])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One numeric axis and its way to [0, 1]. Whatever lies below `floor` is one point, `low`."""
+
+    low: float
+    high: float
+    log: bool = False
+    floor: float = -np.inf
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        values = np.where(values < self.floor, self.low, values)
+        if self.log:
+            return np.log(values / self.low) / np.log(self.high / self.low)
+        return (values - self.low) / (self.high - self.low)
+
+    def decode(self, unit: np.ndarray) -> np.ndarray:
+        span = self.high / self.low if self.log else self.high - self.low
+        values = self.low * span**unit if self.log else self.low + span * unit
+        return np.where(values < self.floor, self.low, values)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Covariance of the log-odds over `numeric` unit-cube axes and `categorical` axes.
+
+        k = (s M(x, x') + g M(x_, x_')) prod_j rho_j^[c_j != c_j'] + l (u - 1/2)(u' - 1/2) + OFFSET
+
+    M is the Matern-5/2 correlation with one length scale per axis. The second and third terms exist only if
+    `frontier`: u is the first axis (log depth) and x_ the others. Together they say that the log-odds fall
+    (or rise) along u around a limit that depends on the other axes; M over all axes bends that where the data ask.
+    """
+
+    numeric: int
+    categorical: int
+    frontier: bool = False
+
+    def __post_init__(self) -> None:
+        if self.frontier and not self.numeric:
+            raise ValueError("a frontier kernel needs at least one numeric axis, but got none.")
+
+    @property
+    def prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of theta: log length scales, log s, logit rho, [log g, log l]."""
+        d, m = self.numeric, self.categorical
+        scale = (np.log(4.0), 1.2) if self.frontier else (np.log(16.0), 0.8)
+        mean = [*[np.log(0.4)] * d, scale[0], *[0.0] * m]
+        deviation = [*[0.8] * d, scale[1], *[1.5] * m]
+        if self.frontier:
+            mean += [np.log(60.0), np.log(600.0)]
+            deviation += [1.0, 1.0]
+        return np.array(mean), np.array(deviation)
+
+    def split(self, theta: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, float, float]:
+        """Length scales [d], s, rho [m], g, l."""
+        d, m = self.numeric, self.categorical
+        g, slope = np.exp(theta[d + 1 + m :]) if self.frontier else (0.0, 0.0)
+        return np.exp(theta[:d]), float(np.exp(theta[d])), expit(theta[d + 1 : d + 1 + m]), g, slope
+
+    def diagonal(self, theta: np.ndarray, points: Points) -> np.ndarray:
+        _, s, _, g, slope = self.split(theta)
+        linear = slope * (points.x[:, 0] - 0.5) ** 2 if self.frontier else 0.0
+        return np.full(len(points.x), s + g + OFFSET) + linear
+
+    def matrix(self, theta: np.ndarray, a: Points, b: Points) -> np.ndarray:
+        """Covariance [len(a), len(b)]."""
+        return self._terms(theta, a, b)[0]
+
+    def gradients(self, theta: np.ndarray, a: Points) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Covariance [n, n] of `a` with itself and its derivative by each entry of theta."""
+        k, squares, full, rest, linear, alike = self._terms(theta, a, a)
+        _, s, rho, g, _ = self.split(theta)
+        stationary = s * full.value + g * rest.value
+        by_scale = [
+            (s * full.slope + (g * rest.slope if i or not self.frontier else 0.0)) * alike * square
+            for i, square in enumerate(squares)
+        ]
+        by_rho = [
+            stationary * alike * (a.c[:, None, j] != a.c[None, :, j]) * (1 - rho[j]) for j in range(self.categorical)
+        ]
+        frontier = [g * rest.value * alike, linear] if self.frontier else []
+        return k, [*by_scale, s * full.value * alike, *by_rho, *frontier]
+
+    def _terms(self, theta: np.ndarray, a: Points, b: Points):
+        scales, s, rho, g, slope = self.split(theta)
+        squares = [np.square((a.x[:, None, i] - b.x[None, :, i]) / scale) for i, scale in enumerate(scales)]
+        nothing = np.zeros((len(a.x), len(b.x)))
+        beyond = sum(squares[1:], nothing)
+        alike = reduce(
+            np.multiply,
+            [np.where(a.c[:, None, j] == b.c[None, :, j], 1.0, r) for j, r in enumerate(rho)],
+            nothing + 1.0,
+        )
+        full = _matern(squares[0] + beyond if squares else nothing)
+        if not self.frontier:
+            return s * full.value * alike + OFFSET, squares, full, _Matern(0.0, 0.0), nothing, alike
+        rest = _matern(beyond)
+        linear = slope * np.multiply.outer(a.x[:, 0] - 0.5, b.x[:, 0] - 0.5)
+        k = (s * full.value + g * rest.value) * alike + linear + OFFSET
+        return k, squares, full, rest, linear, alike
+
+
+class _Matern(NamedTuple):
+    value: np.ndarray | float
+    slope: np.ndarray | float  # derivative by the log of a length scale, per scaled squared distance
+
+
+def _matern(square: np.ndarray) -> _Matern:
+    r = np.sqrt(5.0 * square)
+    decay = np.exp(-r)
+    return _Matern((1 + r + r * r / 3) * decay, (5 / 3) * (1 + r) * decay)
+
+
+class Mode(NamedTuple):
+    """Laplace approximation at the posterior mode f: a = K^-1 f, root = sqrt(W), chol of I + root K root."""
+
+    f: np.ndarray
+    a: np.ndarray
+    root: np.ndarray
+    chol: np.ndarray
+    log_joint: float
+
+
+def laplace(K: np.ndarray, counts: Counts, start: np.ndarray | None = None, tolerance: float = 1e-6) -> Mode:
+    """Damped Newton iteration to the mode (R&W algorithm 3.1), from `start` = K^-1 f or from f = 0."""
+    k, n = counts
+    a = np.zeros(len(k)) if start is None else start
+    f = K @ a
+    last = _log_joint(a, f, counts)
+    for _ in range(50):
+        root, chol = _factor(K, f, n)
+        b = root**2 * f + k - n * expit(f)
+        step = b - root * cho_solve((chol, True), root * (K @ b), check_finite=False) - a
+        size = 1.0
+        while (now := _log_joint(a + size * step, f + size * (K @ step), counts)) < last and size > 1e-3:
+            size /= 2
+        gain, last = now - last, max(now, last)
+        if gain <= 0:
+            break
+        a = a + size * step
+        f = K @ a
+        if gain < tolerance:
+            break
+    root, chol = _factor(K, f, n)
+    return Mode(f, a, root, chol, last)
+
+
+def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = expit(f)
+    root = np.sqrt(n * p * (1 - p) + 1e-9)
+    B = root[:, None] * K * root
+    B[np.diag_indices_from(B)] += 1.0
+    return root, cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+
+
+def _log_joint(a: np.ndarray, f: np.ndarray, counts: Counts) -> float:
+    k, n = counts
+    return float(-0.5 * a @ f + np.sum(k * log_expit(f) + (n - k) * log_expit(-f)))
+
+
+def evidence(
+    kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts, start: np.ndarray | None = None
+) -> tuple[float, np.ndarray, Mode]:
+    """Log posterior of theta (Laplace evidence plus log prior), its gradient, and the mode (R&W algorithm 5.1)."""
+    K, derivatives = kernel.gradients(theta, points)
+    K[np.diag_indices_from(K)] += JITTER
+    mode = laplace(K, counts, start)
+    p = expit(mode.f)
+    inverse = solve_triangular(mode.chol, np.diag(mode.root), lower=True, check_finite=False)
+    R = inverse.T @ inverse  # (K + W^-1)^-1
+    explained = inverse @ K
+    variance = np.diag(K) - np.einsum("ij,ij->j", explained, explained)
+    shift = -0.5 * variance * counts.n * p * (1 - p) * (1 - 2 * p)  # d evidence / d f, through W
+    shift = shift - R @ (K @ shift)
+    weight = 0.5 * (np.outer(mode.a, mode.a) - R) + np.outer(shift, counts.k - counts.n * p)
+    gradient = np.array([np.vdot(weight, derivative) for derivative in derivatives])
+    mean, deviation = kernel.prior
+    z = (theta - mean) / deviation
+    value = mode.log_joint - np.sum(np.log(np.diag(mode.chol))) - 0.5 * z @ z
+    return float(value), gradient - z / deviation, mode
+
+
+def learn(kernel: Kernel, points: Points, counts: Counts, rng: np.random.Generator, iterations: int = 15) -> np.ndarray:
+    """Most probable theta, from at most `LEARN_ON` trials drawn by `rng`; starts at the prior mean."""
+    if len(counts.k) > LEARN_ON:
+        index = np.sort(rng.choice(len(counts.k), LEARN_ON, replace=False))
+        points, counts = points.take(index), counts.take(index)
+    warm: list[np.ndarray | None] = [None]
+
+    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient, mode = evidence(kernel, theta, points, counts, warm[0])
+        warm[0] = mode.a
+        return -value, -gradient
+
+    mean, deviation = kernel.prior
+    bounds = list(zip(mean - 4 * deviation, mean + 4 * deviation, strict=True))
+    found = minimize(objective, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
+    return found.x
+
+
+@dataclass(frozen=True)
+class LogisticGP:
+    """The posterior of the log-odds given counts at points, for fixed hyperparameters."""
+
+    kernel: Kernel
+    theta: np.ndarray
+    points: Points
+    mode: Mode
+
+    @classmethod
+    def condition(cls, kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts) -> LogisticGP:
+        K = kernel.matrix(theta, points, points)
+        K[np.diag_indices_from(K)] += JITTER
+        return cls(kernel, theta, points, laplace(K, counts))
+
+    def moments(self, at: Points) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean [q] and variance [q] of the log-odds, and V [n, q] with cov(a, b) = k(a, b) - V_a^T V_b."""
+        cross = self.kernel.matrix(self.theta, self.points, at)
+        V = solve_triangular(self.mode.chol, self.mode.root[:, None] * cross, lower=True, check_finite=False)
+        variance = self.kernel.diagonal(self.theta, at) - np.einsum("ij,ij->j", V, V)
+        return cross.T @ self.mode.a, np.maximum(variance, 1e-9), V
+
+    def covariance(self, a: Points, Va: np.ndarray, b: Points, Vb: np.ndarray) -> np.ndarray:
+        """Posterior covariance [len(a), len(b)], from the V of `moments`."""
+        return self.kernel.matrix(self.theta, a, b) - Va.T @ Vb
+
+
+def thin(
+    kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Indices of at most `size` trials that carry the map: a pilot model picks those nearest the boundary for
+    three quarters, and chance the rest. The choice looks at where a trial is, never at its own outcome."""
+    total = len(counts.k)
+    if total <= size:
+        return np.arange(total)
+    order = rng.permutation(total)
+    spread, others = order[: size // 4], order[size // 4 :]
+    pilot = LogisticGP.condition(kernel, theta, points.take(spread), counts.take(spread))
+    mean, variance, _ = pilot.moments(points.take(others))
+    near = others[np.argsort(np.abs(mean) / np.sqrt(variance), kind="stable")[: size - len(spread)]]
+    return np.sort(np.concatenate([spread, near]))

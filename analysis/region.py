@@ -1,0 +1,243 @@
+"""The trainable region: which points of the search space train with probability at least one half.
+
+`RegionModel.fit` reads a `trials` table (see `analysis.schema`) through the logistic GP of `analysis.gp`; every
+statement comes with its uncertainty. Never count successes per cell of adaptively placed trials instead: they crowd on
+one side of a cell, and such intervals cover far less than they say. The one model-free number is `audit_error`, from
+the trials that were placed by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.special import ndtr
+from scipy.stats import qmc
+
+from analysis.frontier import Band, exit_band
+from analysis.gp import Counts, Kernel, LogisticGP, Points, Scale, learn, thin
+
+NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
+CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
+SURE = 0.95  # a cell is decided when the region holds it, or does not, with this probability
+ACTIVE = 1000  # trials the posterior is conditioned on
+CELLS = 1024  # reference cells of `progress`
+FEW = 8  # an axis with at most this many levels has no cells between them
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A numeric axis. With a floor, zero (and anything below the floor) is one point, a decade under it."""
+
+    name: str
+    scale: Scale
+    levels: tuple[float, ...] = ()  # if they are few, cells lie on them
+
+    @classmethod
+    def infer(cls, name: str, values: np.ndarray) -> Numeric:
+        """Log scale for positive values; zero beside positive values lies a decade under the least; else linear."""
+        levels = np.unique(values)
+        few = tuple(levels.tolist()) if len(levels) <= FEW else ()
+        low, high = float(levels[0]), float(levels[-1])
+        if low < 0 or high == 0:
+            return cls(name, Scale(low, high), few)
+        floor = float(levels[levels > 0][0])
+        scale = Scale(low, high, log=True) if low > 0 else Scale(floor / 10, high, log=True, floor=floor)
+        return cls(name, scale, few)
+
+    def encode(self, column: pa.ChunkedArray) -> np.ndarray:
+        return self.scale.encode(_floats(column))
+
+    def decode(self, unit: np.ndarray) -> np.ndarray:
+        values = self.scale.decode(unit)
+        return np.where(values < self.scale.floor, 0.0, values)
+
+    def cell(self, unit: np.ndarray) -> np.ndarray:
+        """Values for `unit` in [0, 1)."""
+        if not self.levels:
+            return self.decode(unit)
+        return np.array(self.levels)[(unit * len(self.levels)).astype(int)]
+
+
+@dataclass(frozen=True)
+class Category:
+    """A categorical axis."""
+
+    name: str
+    levels: tuple[str, ...]
+
+    def encode(self, column: pa.ChunkedArray) -> np.ndarray:
+        values: list[str] = _strings(column).tolist()
+        unknown = next((value for value in values if value not in self.levels), None)
+        if unknown is not None:
+            near = get_close_matches(unknown, self.levels, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{self.name} must be one of {list(self.levels)} seen by the model, but got {unknown!r}{hint}"
+            )
+        return np.array([self.levels.index(value) for value in values])
+
+    def cell(self, unit: np.ndarray) -> np.ndarray:
+        return np.array(self.levels)[(unit * len(self.levels)).astype(int)]
+
+
+Axis = Numeric | Category
+
+
+def infer_axes(trials: pa.Table) -> tuple[Axis, ...]:
+    """The axes that vary in `trials`, with the range and the levels that occur."""
+    axes: list[Axis] = [
+        Numeric.infer(name, _floats(trials[name]))
+        for name in NUMERIC
+        if name in trials.column_names and len(trials[name].unique()) > 1
+    ]
+    for name in CATEGORICAL:
+        levels = set(_strings(trials[name])) if name in trials.column_names else []
+        if len(levels) > 1:
+            axes.append(Category(name, tuple(sorted(map(str, levels)))))
+    return tuple(axes)
+
+
+@dataclass(frozen=True)
+class RegionModel:
+    """The posterior of the trainable region, given trials."""
+
+    axes: tuple[Axis, ...]
+    gp: LogisticGP
+
+    @classmethod
+    def fit(cls, trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> RegionModel:
+        """Fit to a table with the columns of the axes, `n_replicates` and `n_trained` (and `outcome`, if there).
+
+        Axes are those that vary in the table, unless given. `failed` trials are dropped. `seed` picks the trials that
+        a large table is thinned to: at most 160 to learn the hyperparameters, 1000 for the posterior.
+        """
+        trials = usable(trials)
+        chosen = infer_axes(trials) if axes is None else tuple(axes)
+        points = _encode(chosen, trials)
+        counts = Counts(_floats(trials["n_trained"]), _floats(trials["n_replicates"]))
+        rng = np.random.default_rng(seed)
+        kernel = Kernel(points.x.shape[1], points.c.shape[1], frontier=_has_depth(chosen))
+        theta = learn(kernel, points, counts, rng, iterations=40)
+        active = thin(kernel, theta, points, counts, ACTIVE, rng)
+        return cls(chosen, LogisticGP.condition(kernel, theta, points.take(active), counts.take(active)))
+
+    def p_in_region(self, points: pa.Table) -> np.ndarray:
+        """Posterior probability [n] that P(trained) >= 1/2 at each row of a table with the columns of the axes."""
+        mean, variance, _ = self.gp.moments(_encode(self.axes, points))
+        return ndtr(mean / np.sqrt(variance))
+
+    def depth_limit(self, points: pa.Table, seed: int = 0) -> Band:
+        """Median depth limit and 90 % band, in weight layers, for each row of `points`; its depth is not read."""
+        if not _has_depth(self.axes):
+            raise ValueError("a depth limit needs trials of more than one depth, but depth does not vary.")
+        depth, *others = self.axes
+        assert isinstance(depth, Numeric)
+        x, c = _encode(others, points)
+        band = exit_band(self.gp, Points(np.column_stack([np.zeros(len(x)), x]), c), seed)
+        return Band(*(depth.decode(unit) for unit in band))
+
+    def cells(self, count: int = CELLS) -> pa.Table:
+        """Points [count] that fill the search space evenly (scrambled Sobol), for statements about the whole map."""
+        cube = qmc.Sobol(max(len(self.axes), 1), rng=np.random.default_rng(0)).random(count)
+        return pa.table({axis.name: axis.cell(unit) for axis, unit in zip(self.axes, cube.T, strict=False)})
+
+
+def state(p: np.ndarray) -> np.ndarray:
+    """'in', 'out' or 'undecided' [n] for each probability of being in the region."""
+    return np.select([p >= SURE, p <= 1 - SURE], ["in", "out"], "undecided")
+
+
+class Progress(NamedTuple):
+    """How finished a map is, both in [0, 1]: what `search.until` compares with."""
+
+    undecided: float  # share of reference cells that are neither in nor out
+    frontier_band: float  # mean width of the depth-limit band, as a share of the (log) depth range; nan without depth
+
+
+def progress(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> Progress:
+    """How finished the map of these trials is."""
+    model = RegionModel.fit(trials, axes, seed)
+    cells = model.cells()
+    undecided = float(np.mean(state(model.p_in_region(cells)) == "undecided"))
+    if not _has_depth(model.axes):
+        return Progress(undecided, float("nan"))
+    band = exit_band(model.gp, _encode(model.axes, cells.slice(0, 128)), seed)
+    return Progress(undecided, float(np.mean(band.high - band.low)))
+
+
+class AuditError(NamedTuple):
+    """Share of audit trials on the wrong side of the map, with its 95 % Wilson interval."""
+
+    error: float
+    low: float
+    high: float
+    wrong: int
+    n: int
+    ties: int  # audit trials of which exactly half trained: neither side is wrong
+
+
+def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> AuditError:
+    """Error of the map on audit trials, by a model that has not seen them.
+
+    It is the one statement that trusts no model. It counts disagreement with what an audit trial did, so where
+    seeds disagree it contains their noise as well as the error of the map.
+    """
+    trials = usable(trials)
+    audit = _strings(trials["role"]) == "audit"
+    held = trials.filter(pa.array(audit))
+    trained, n = _floats(held["n_trained"]), _floats(held["n_replicates"])
+    clear = 2 * trained != n
+    if not clear.any():
+        return AuditError(float("nan"), 0.0, 1.0, 0, 0, len(held))
+    model = RegionModel.fit(trials.filter(pa.array(~audit)), axes or infer_axes(trials), seed)
+    wrong = int(np.sum(((model.p_in_region(held) >= 0.5) != (2 * trained > n))[clear]))
+    count = int(clear.sum())
+    return AuditError(wrong / count, *wilson(wrong, count), wrong, count, len(held) - count)
+
+
+def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson score interval of a proportion (Wilson 1927), 95 % unless told."""
+    centre, spread = k / n + z * z / (2 * n), z * np.sqrt(k * (n - k) / n**3 + z * z / (4 * n * n))
+    return max(0.0, float((centre - spread) / (1 + z * z / n))), min(1.0, float((centre + spread) / (1 + z * z / n)))
+
+
+def usable(trials: pa.Table) -> pa.Table:
+    """The trials that say something: infrastructure failures and empty counts are dropped."""
+    missing = {"n_replicates", "n_trained"} - set(trials.column_names)
+    if missing:
+        raise ValueError(f"a region needs the columns n_replicates and n_trained, but {sorted(missing)} is missing")
+    seen = _floats(trials["n_replicates"]) > 0
+    if "outcome" in trials.column_names:
+        seen &= _strings(trials["outcome"]) != "failed"
+    kept = trials.filter(pa.array(seen))
+    if not len(kept):
+        raise ValueError(f"a region needs at least one trial that did not fail, but got none of {len(trials)}")
+    return kept
+
+
+def _encode(axes: Sequence[Axis], points: pa.Table) -> Points:
+    missing = [axis.name for axis in axes if axis.name not in points.column_names]
+    if missing:
+        raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
+    x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]
+    c = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Category)]
+    empty = np.zeros((len(points), 0))
+    return Points(np.column_stack([empty, *x]), np.column_stack([empty, *c]).astype(int))
+
+
+def _has_depth(axes: Sequence[Axis]) -> bool:
+    return bool(axes) and axes[0].name == "depth"
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(pc.fill_null(column.cast(pa.string()), "").to_pylist(), dtype=str)
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy().astype(float)

@@ -1,0 +1,337 @@
+"""An Optuna sampler that looks for the edge of a region instead of for an optimum.
+
+It maps the set of points where a yes-or-no experiment ("did the network train?") succeeds with probability at least one
+half. A Gaussian-process classifier (`analysis.gp`) reads all outcomes so far, and each trial is placed where the
+classifier is least sure of the side: the *straddle* of Bryan et al. (2005), the largest 1.96 sd - |mean| of the latent
+log-odds. Unlike an optimiser's trials, those trials make a map; several times fewer of them do.
+
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, depth="depth"))
+    trial = study.ask(distributions)
+    trial.set_user_attr("n_trained", 1)
+    trial.set_user_attr("n_replicates", 2)
+    study.tell(trial, score)  # finite; > 0 iff trained, and all that is read if there are no counts
+
+References: Bryan et al., Active learning for identifying function threshold boundaries, NeurIPS 2005 (straddle);
+Gotovos et al., Active learning for level set estimation, IJCAI 2013; Desautels et al., Parallelizing
+exploration-exploitation tradeoffs in GP bandit optimization, JMLR 2014 (batches: pending points lower the variance and
+leave the mean); Lyu, Binois, Ludkovski, Evaluating Gaussian process metamodels and sequential designs for noisy level
+set estimation, Statistics and Computing 2021; Letham et al., Look-ahead acquisition functions for Bernoulli level set
+estimation, AISTATS 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from scipy.linalg import cholesky, solve_triangular
+from scipy.special import expit
+from scipy.stats import qmc
+
+from analysis.gp import Counts, Kernel, LogisticGP, Points, Scale, learn, thin
+
+ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
+START = 16  # trials of the space-filling start
+STRADDLE = 1.96
+CANDIDATES = 1024
+ACTIVE = 400  # trials the posterior is conditioned on: bounds the time of an ask
+GROWTH = 1.5  # hyperparameters are learnt anew when the trials have grown by this factor
+SOBOL_AXES = 64
+
+
+class BoundarySampler(BaseSampler):
+    """Sampler that maps where trials succeed. See the module's docstring for the method.
+
+    Args:
+        seed: Of everything random. None draws one.
+        depth: Name of the parameter along which success is expected to end at a limit that depends on the others
+            (how deep can it be?). The classifier then knows such limits; without that parameter it is plain Matern.
+        audit: Share of trials placed uniformly at random instead. Tagged `audit` in the system attribute
+            `boundary:role`; only they give an error of the map that trusts no model.
+        batch: Trials asked before their results are told, roughly. More results than this never wait to be read.
+        floors: `{name: low}` for a parameter that means exactly zero below `low`. Its distribution is
+            `FloatDistribution(low / 10, high, log=True)`; whatever falls below `low` is asked, and seen, as `low / 10`.
+
+    An ask is a function of the seed, the trial's number and the trials of the study (outcomes in the order of
+    completion, and what is running), so another process, or a resumed study, asks the same. What is kept in memory
+    only saves time.
+
+    Trials count if they are complete. `FAIL` means broken infrastructure and is dropped, as is `PRUNED`: a network that
+    diverges should be told as a failure with a finite score.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        depth: str | None = "depth",
+        audit: float = 0.1,
+        batch: int = 16,
+        floors: Mapping[str, float] | None = None,
+    ) -> None:
+        if not 0 <= audit <= 1:
+            raise ValueError(f"`0 <= audit <= 1` must hold, but got ({audit=}).")
+        if batch < 1:
+            raise ValueError(f"`batch >= 1` must hold, but got ({batch=}).")
+        self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else seed
+        self._depth = depth
+        self._audit = audit
+        self._batch = batch
+        self._floors = dict(floors or {})
+        self._start = qmc.Sobol(SOBOL_AXES, rng=self._rng("start")).random(4 * START)
+        self._memory = _Memory()
+
+    def _rng(self, *key: str | int) -> np.random.Generator:
+        """A generator of its own for every purpose, so that draws do not depend on what was drawn before."""
+        words = [int.from_bytes(k.encode(), "little") if isinstance(k, str) else k for k in key]
+        return np.random.default_rng([self._seed, *words])
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._raise_error_if_multi_objective(study)
+        told = sum(map(_told, study.get_trials(deepcopy=False)))
+        if "fixed_params" in trial.system_attrs:
+            role = "enqueued"
+        elif told < START:
+            role = "start"
+        else:
+            role = "audit" if self._rng("role", trial.number).random() < self._audit else "boundary"
+        study._storage.set_trial_system_attr(trial._trial_id, ROLE, role)
+        trial.system_attrs[ROLE] = role  # Optuna does not read the storage again before it infers the space
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if trial.system_attrs.get(ROLE) in ("start", "audit"):
+            return {}
+        space = self._recall(study).intersection.calculate(study)
+        return {name: d for name, d in space.items() if not d.single()}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        self._raise_error_if_multi_objective(study)
+        axis = _axis(param_name, param_distribution, self._floors)
+        order = len(trial.params)  # the same for a parameter in every trial, unless the space is conditional
+        starts = trial.system_attrs.get(ROLE, "start") == "start"
+        if starts and trial.number < len(self._start) and order < SOBOL_AXES:
+            unit = self._start[trial.number, order]
+        else:
+            unit = self._rng(param_name, trial.number).random()
+        return axis.value(axis.place(np.array([unit]))[0])
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._raise_error_if_multi_objective(study)
+        if not search_space:
+            return {}
+        axes = _Axes.of(search_space, self._depth, self._floors)
+        there = [t for t in study.get_trials(deepcopy=False) if search_space.keys() <= t.params.keys()]
+        told = sorted(filter(_told, there), key=lambda t: (t.datetime_complete, t.number))
+        running = [t for t in there if t.state == TrialState.RUNNING and t.number != trial.number]
+        read = len(told) - len(told) % min(self._batch, 1 + len(told) // 16)
+        plan = self._plan(self._recall(study), axes, told[:read])
+        best = plan.choose(axes.points(told[read:] + running))
+        return axes.params(plan.candidates.take([best]))
+
+    def _plan(self, memory: _Memory, axes: _Axes, told: Sequence[FrozenTrial]) -> _Plan:
+        """Model and candidates after the trials `told`: a function of the seed and of those alone."""
+        key = axes, tuple(t.number for t in told)
+        if memory.plan and memory.plan.key == key:
+            return memory.plan
+        points, counts = axes.points(told), _counts(told)
+        kernel = Kernel(points.x.shape[1], points.c.shape[1], axes.frontier)
+        theta = self._theta(memory, kernel, points, counts, key)
+        rng = self._rng("plan", len(told))
+        active = thin(kernel, theta, points, counts, ACTIVE, rng)
+        gp = LogisticGP.condition(kernel, theta, points.take(active), counts.take(active))
+        candidates = axes.candidates(rng, points)
+        memory.plan = _Plan(key, gp, counts.n.mean() if told else 1.0, candidates, *gp.moments(candidates))
+        return memory.plan
+
+    def _theta(self, memory: _Memory, kernel: Kernel, points: Points, counts: Counts, key: _Key) -> np.ndarray:
+        """Hyperparameters learnt from the first START, START x 1.5, START x 1.5^2, ... trials told."""
+        axes, numbers = key
+        if len(numbers) < START:
+            return kernel.prior[0]
+        size = int(START * GROWTH ** np.floor(np.log(len(numbers) / START) / np.log(GROWTH) + 1e-9))
+        learnt = axes, numbers[:size]
+        if memory.learnt != learnt:
+            first = slice(0, size)
+            memory.theta = learn(kernel, points.take(first), counts.take(first), self._rng("learn", size))
+            memory.learnt = learnt
+        return memory.theta
+
+    def _recall(self, study: Study) -> _Memory:
+        if self._memory.storage is not study._storage or self._memory.study_id != study._study_id:
+            self._memory = _Memory(study._storage, study._study_id)
+        return self._memory
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_memory": _Memory()}
+
+
+def _told(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE and trial.user_attrs.get("n_replicates") != 0
+
+
+def _counts(told: Sequence[FrozenTrial]) -> Counts:
+    n = np.array([t.user_attrs.get("n_replicates", 1) for t in told], float)
+    k = np.array([t.user_attrs.get("n_trained", m * (t.values[0] > 0)) for t, m in zip(told, n, strict=True)], float)
+    if np.any((k < 0) | (k > n)):
+        bad = told[int(np.argmax((k < 0) | (k > n)))]
+        raise ValueError(f"`0 <= n_trained <= n_replicates` must hold, but trial {bad.number} has {bad.user_attrs}.")
+    return Counts(k, n)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A model, and where it could look next: `candidates` [q], with the moments of their log-odds."""
+
+    key: _Key
+    gp: LogisticGP
+    replicates: float
+    candidates: Points
+    mean: np.ndarray
+    variance: np.ndarray
+    V: np.ndarray
+
+    def choose(self, waiting: Points) -> int:
+        """Index of the candidate with the largest straddle, knowing that results at `waiting` [w] will come."""
+        variance, taken = self.variance, np.zeros(len(self.mean), bool)
+        if len(waiting.x):
+            mean, _, V = self.gp.moments(waiting)
+            p = expit(mean)
+            noise = 1 / (self.replicates * np.maximum(p * (1 - p), 1e-3))
+            K = self.gp.covariance(waiting, V, waiting, V) + np.diag(noise)
+            cross = self.gp.covariance(waiting, V, self.candidates, self.V)
+            explained = solve_triangular(cholesky(K, lower=True), cross, lower=True)
+            variance = np.maximum(variance - np.einsum("ij,ij->j", explained, explained), 1e-9)
+            taken = np.isin(_keys(self.candidates), _keys(waiting))
+        straddle = STRADDLE * np.sqrt(variance) - np.abs(self.mean)
+        return int(np.argmax(straddle if taken.all() else np.where(taken, -np.inf, straddle)))
+
+
+@dataclass
+class _Memory:
+    """What an ask need not compute again. Losing it changes no ask."""
+
+    storage: Any = None
+    study_id: int = -1
+    intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
+    learnt: _Key | None = None
+    theta: np.ndarray = field(default_factory=lambda: np.empty(0))
+    plan: _Plan | None = None
+
+
+@dataclass(frozen=True)
+class _Numeric:
+    """A numeric parameter; its coordinate runs from 0 to 1 on its own scale."""
+
+    name: str
+    scale: Scale
+    step: float
+    whole: bool
+
+    def encode(self, values: Sequence[float]) -> np.ndarray:
+        return self.scale.encode(np.array(values, float))
+
+    def place(self, unit: np.ndarray) -> np.ndarray:
+        """The nearest coordinates whose values the distribution can express."""
+        return self.scale.encode(self._values(unit))
+
+    def value(self, coordinate: float) -> int | float:
+        value = float(self._values(np.array(coordinate)))
+        return round(value) if self.whole else value
+
+    def _values(self, unit: np.ndarray) -> np.ndarray:
+        low, high = self.scale.low, self.scale.high
+        values = self.scale.decode(unit)
+        if self.step:
+            values = low + self.step * np.round((values - low) / self.step)
+        return np.clip(values, low, high)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A categorical parameter; its coordinate is the index of the choice."""
+
+    name: str
+    distribution: CategoricalDistribution
+
+    def encode(self, values: Sequence[Any]) -> np.ndarray:
+        return np.array([self.distribution.to_internal_repr(v) for v in values])
+
+    def place(self, unit: np.ndarray) -> np.ndarray:
+        return np.floor(unit * len(self.distribution.choices))
+
+    def value(self, coordinate: float) -> Any:
+        return self.distribution.choices[int(coordinate)]
+
+
+def _axis(name: str, distribution: BaseDistribution, floors: Mapping[str, float]) -> _Numeric | _Choice:
+    if isinstance(distribution, CategoricalDistribution):
+        return _Choice(name, distribution)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, log, step = distribution.low, distribution.high, distribution.log, distribution.step
+    scale = Scale(low, high, log, floors.get(name, -np.inf))
+    return _Numeric(name, scale, step or 0, isinstance(distribution, IntDistribution))
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """The parameters of a search space as axes of the model, depth first."""
+
+    numeric: tuple[_Numeric, ...]
+    categorical: tuple[_Choice, ...]
+    frontier: bool
+
+    @classmethod
+    def of(cls, space: Mapping[str, BaseDistribution], depth: str | None, floors: Mapping[str, float]) -> _Axes:
+        axes = [_axis(name, space[name], floors) for name in sorted(space, key=lambda name: (name != depth, name))]
+        numeric = tuple(axis for axis in axes if isinstance(axis, _Numeric))
+        categorical = tuple(axis for axis in axes if isinstance(axis, _Choice))
+        return cls(numeric, categorical, bool(numeric) and numeric[0].name == depth)
+
+    def points(self, trials: Sequence[FrozenTrial]) -> Points:
+        return self._stack([axis.encode([t.params[axis.name] for t in trials]) for axis in self._all], len(trials))
+
+    def candidates(self, rng: np.random.Generator, told: Points) -> Points:
+        """Places spread evenly that exist and, if there are any left, were not tried before."""
+        cube = qmc.Sobol(len(self._all), rng=rng).random(CANDIDATES)
+        points = self._stack([axis.place(unit) for axis, unit in zip(self._all, cube.T, strict=True)], CANDIDATES)
+        keys, first = np.unique(_keys(points), return_index=True)
+        new = first[~np.isin(keys, _keys(told))]
+        return points.take(np.sort(new if len(new) else first))
+
+    def params(self, point: Points) -> dict[str, Any]:
+        coordinates = [*point.x[0], *point.c[0]]
+        return {axis.name: axis.value(u) for axis, u in zip(self._all, coordinates, strict=True)}
+
+    @property
+    def _all(self) -> tuple[_Numeric | _Choice, ...]:
+        return self.numeric + self.categorical
+
+    def _stack(self, columns: Sequence[np.ndarray], rows: int) -> Points:
+        stacked = np.column_stack([np.empty((rows, 0)), *columns])
+        numeric = len(self.numeric)
+        return Points(stacked[:, :numeric], stacked[:, numeric:].astype(int))
+
+
+_Key = tuple[_Axes, tuple[int, ...]]
+
+
+def _keys(points: Points) -> np.ndarray:
+    """One comparable value per point: equal for equal places, whatever the last bits say."""
+    rows = np.ascontiguousarray(np.column_stack([points.x, points.c]).round(9) + 0.0)
+    return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()

@@ -1,0 +1,207 @@
+"""The boundary sampler as an Optuna sampler: contract, reproducibility, resume, and where it looks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
+)
+from optuna.trial import TrialState
+from scipy.stats import kstest
+
+from sweeps.boundary import ROLE, START, BoundarySampler
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+SPACE: dict[str, BaseDistribution] = {
+    "scheme": CategoricalDistribution(["short", "long"]),
+    "depth": IntDistribution(2, 100, log=True),
+    "bias_variance": FloatDistribution(1e-5, 1.0, log=True),
+}
+FLOORS = {"bias_variance": 1e-4}
+
+
+def limit(params: dict) -> float:
+    return {"short": 8.0, "long": 30.0}[params["scheme"]]
+
+
+def tell(study: optuna.Study, trial: optuna.Trial, seeds: int = 2) -> None:
+    trained = seeds if trial.params["depth"] <= limit(trial.params) else 0
+    trial.set_user_attr("n_trained", trained)
+    trial.set_user_attr("n_replicates", seeds)
+    study.tell(trial, 1.0 if trained else -1.0)
+
+
+def run(trials: int, batch: int = 4, seed: int = 0, **options) -> optuna.Study:
+    sampler = BoundarySampler(seed=seed, batch=batch, floors=FLOORS, **options)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for _ in range(trials // batch):
+        for trial in [study.ask(SPACE) for _ in range(batch)]:
+            tell(study, trial)
+    return study
+
+
+def asked(study: optuna.Study) -> list[dict]:
+    return [trial.params for trial in study.trials]
+
+
+class TestContract(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    """Optuna's own tests of a sampler."""
+
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: BoundarySampler(seed=0, depth="x")
+
+
+def test_trials_gather_at_the_boundary():
+    study = run(64)
+    late = [t for t in study.trials[2 * START :] if t.system_attrs[ROLE] == "boundary"]
+    miss = [abs(np.log(t.params["depth"] / limit(t.params))) for t in late]
+    assert len(late) > 20
+    assert np.median(miss) < 0.15 * np.log(50)  # uniform placement: 0.3
+
+
+def test_same_seed_and_tells_ask_the_same():
+    assert asked(run(40, seed=3)) == asked(run(40, seed=3))
+    assert asked(run(40, seed=3)) != asked(run(40, seed=4))
+
+
+def test_another_process_asks_the_same():
+    code = "from tests.test_boundary_sampler import *; print(asked(run(32, seed=3)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip().splitlines()[-1] == str(asked(run(32, seed=3)))
+
+
+@pytest.mark.parametrize("told", [7, 16, 30, 41])
+def test_a_rebuilt_study_goes_on_the_same(told: int):
+    """A new sampler over copied trials asks what the old one asks, in the middle of a batch too."""
+    old = run(40, seed=1)
+    done = old.trials[:told]
+    studies = []
+    for sampler in (old.sampler, BoundarySampler(seed=1, batch=4, floors=FLOORS)):
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(done)
+        studies.append(study)
+    first, second = ([study.ask(SPACE).params for _ in range(6)] for study in studies)
+    assert first == second
+
+
+def test_order_of_completion_survives_a_rebuild_in_ledger_order():
+    """Trials told out of order, then added anew in the order in which they were told."""
+    study = run(32, seed=2)
+    trials = [study.ask(SPACE) for _ in range(8)]
+    for trial in reversed(trials):
+        tell(study, trial)
+    rebuilt = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=2, batch=4, floors=FLOORS))
+    for old in study.trials[:32] + study.trials[:31:-1]:
+        rebuilt.add_trial(
+            optuna.create_trial(
+                params=old.params, distributions=old.distributions, values=old.values, user_attrs=old.user_attrs
+            )
+        )
+    assert study.ask(SPACE).params == rebuilt.ask(SPACE).params
+
+
+def test_running_trials_spread_the_batch():
+    study = run(32)
+    batch = [study.ask(SPACE).params for _ in range(16)]
+    assert len({(p["scheme"], p["depth"], p["bias_variance"]) for p in batch}) == 16
+    boundary = [p for p in batch if p["depth"] > 2]
+    assert {p["scheme"] for p in boundary} == {"short", "long"}
+    assert np.ptp([np.log(p["bias_variance"]) for p in boundary]) > 0.5 * np.log(1e5)
+
+
+def test_roles_are_tagged_and_audits_are_uniform():
+    """Audit trials by chance alone: a sampler that tags them but places them at the boundary fails the KS test."""
+    study = run(240, batch=8, audit=0.3)
+    roles = [t.system_attrs[ROLE] for t in study.trials]
+    assert set(roles[:START]) == {"start"}
+    assert set(roles[START:]) == {"audit", "boundary"}
+    depths = {
+        role: [np.log(t.params["depth"] / 2) / np.log(50) for t in study.trials if t.system_attrs[ROLE] == role]
+        for role in ("audit", "boundary")
+    }
+    assert len(depths["audit"]) == pytest.approx(0.3 * (240 - START), rel=0.3)
+    assert kstest(depths["audit"], "uniform").pvalue > 0.01
+    assert kstest(depths["boundary"], "uniform").pvalue < 1e-4
+    study.enqueue_trial({"scheme": "long", "depth": 99, "bias_variance": 1.0})
+    study.ask(SPACE)
+    assert study.trials[-1].system_attrs[ROLE] == "enqueued"
+
+
+def test_infrastructure_failures_are_dropped():
+    """Failed trials change nothing but the number of the next trial."""
+    clean, broken = run(32), run(32)
+    for study, state in ((clean, None), (broken, TrialState.FAIL)):
+        sampler = BoundarySampler(seed=0, batch=4, audit=0.0, floors=FLOORS)
+        study.sampler = sampler
+        if state:
+            study.tell(study.ask(SPACE), state=state)
+    assert clean.ask(SPACE).params == broken.ask(SPACE).params
+
+
+def test_below_the_floor_is_one_point():
+    study = run(120, batch=8, audit=0.2)
+    low = [p["bias_variance"] for p in asked(study) if p["bias_variance"] < 1e-4]
+    assert low
+    assert set(low) == {1e-5}
+
+
+def test_repeats_count():
+    """Two thousand failures at one depth outweigh one success there: the counts are read, not the score."""
+    asks = []
+    for n_trained, seeds in ((1, 1), (1, 2000)):
+        study = run(32, audit=0.0)
+        depth = 20
+        for scheme in ("short", "long"):
+            study.add_trial(
+                optuna.create_trial(
+                    params={"scheme": scheme, "depth": depth, "bias_variance": 1e-2},
+                    distributions=SPACE,
+                    value=1.0,
+                    user_attrs={"n_trained": n_trained, "n_replicates": seeds},
+                )
+            )
+        asks.append([study.ask(SPACE).params for _ in range(4)])
+    assert asks[0] != asks[1]
+
+
+def test_wrong_counts_say_so():
+    study = run(16, audit=0.0)
+    for _ in range(2):
+        trial = study.ask(SPACE)
+        trial.set_user_attr("n_trained", 3)
+        trial.set_user_attr("n_replicates", 2)
+        study.tell(trial, 1.0)
+    with pytest.raises(ValueError, match="0 <= n_trained <= n_replicates"):
+        study.ask(SPACE)
+
+
+@pytest.mark.parametrize("score", [1.0, -1.0])
+def test_one_class_only(score: float):
+    study = optuna.create_study(sampler=BoundarySampler(seed=0))
+    for _ in range(40):
+        study.tell(study.ask(SPACE), score)
+    assert len({tuple(p.values()) for p in asked(study)}) > 35
+
+
+def test_bad_options_say_the_law():
+    with pytest.raises(ValueError, match="0 <= audit <= 1"):
+        BoundarySampler(audit=1.5)
+    with pytest.raises(ValueError, match="batch >= 1"):
+        BoundarySampler(batch=0)

@@ -1,0 +1,172 @@
+"""The logistic Gaussian process: gradients, mode and moments against independent routes, and its limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime, minimize
+from scipy.special import expit, log_expit
+
+from analysis.gp import (
+    JITTER,
+    OFFSET,
+    Counts,
+    Kernel,
+    LogisticGP,
+    Points,
+    Scale,
+    evidence,
+    laplace,
+    learn,
+    thin,
+)
+
+KERNELS = [Kernel(1, 0), Kernel(3, 2), Kernel(0, 1), Kernel(1, 1, frontier=True), Kernel(3, 2, frontier=True)]
+
+
+def draw(kernel: Kernel, n: int, seed: int = 0) -> tuple[Points, Counts]:
+    """Points at random, with two to four noisy networks each and a limit along the first axis."""
+    rng = np.random.default_rng(seed)
+    points = Points(rng.random((n, kernel.numeric)), rng.integers(0, 3, (n, kernel.categorical)))
+    drive = points.x.sum(axis=1) if kernel.numeric else points.c.sum(axis=1).astype(float)
+    tries = rng.integers(2, 5, n).astype(float)
+    trained = rng.binomial(tries.astype(int), expit(6 * (drive.mean() - drive))).astype(float)
+    return points, Counts(trained, tries)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_gradient_agrees_with_finite_differences(kernel: Kernel, seed: int):
+    points, counts = draw(kernel, 30, seed)
+    mean, deviation = kernel.prior
+    theta = mean + 0.5 * deviation * np.random.default_rng(seed).standard_normal(len(mean))
+    _, gradient, _ = evidence(kernel, theta, points, counts)
+    numeric = np.asarray(approx_fprime(theta, lambda t: evidence(kernel, t, points, counts)[0], 1e-5))
+    np.testing.assert_allclose(gradient, numeric, rtol=2e-3, atol=2e-3)
+
+
+def test_mode_agrees_with_a_general_optimiser():
+    """Newton on f against BFGS on the same log joint, which knows nothing of Laplace."""
+    kernel = KERNELS[-1]
+    points, counts = draw(kernel, 25)
+    K = kernel.matrix(kernel.prior[0], points, points) + JITTER * np.eye(25)
+    root = np.linalg.cholesky(K)
+
+    def loss(z: np.ndarray) -> float:
+        f = root @ z
+        return 0.5 * z @ z - np.sum(counts.k * log_expit(f) + (counts.n - counts.k) * log_expit(-f))
+
+    best = minimize(loss, np.zeros(25), method="BFGS", options={"gtol": 1e-6, "maxiter": 2000})
+    mode = laplace(K, counts, tolerance=1e-10)
+    assert mode.log_joint == pytest.approx(-best.fun, abs=1e-6)
+    np.testing.assert_allclose(mode.f, root @ best.x, atol=1e-3)
+
+
+def test_moments_agree_with_importance_sampling():
+    """One point, many networks: the exact posterior by quadrature, where Laplace is nearly exact."""
+    kernel, counts = Kernel(1, 0), Counts(np.array([60.0]), np.array([100.0]))
+    at = Points(np.array([[0.3]]), np.zeros((1, 0), int))
+    gp = LogisticGP.condition(kernel, kernel.prior[0], at, counts)
+    mean, variance, _ = gp.moments(at)
+    f = np.linspace(-6, 6, 4001)
+    weight = np.exp(60 * log_expit(f) + 40 * log_expit(-f) - 0.5 * f**2 / (16 + OFFSET))
+    weight /= weight.sum()
+    exact = weight @ f
+    assert mean[0] == pytest.approx(exact, abs=0.01)
+    assert variance[0] == pytest.approx(weight @ (f - exact) ** 2, rel=0.03)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_counts_are_repeated_points(kernel: Kernel):
+    """k of n at one point is the same evidence as n single networks there, up to the jitter."""
+    points, counts = draw(kernel, 12)
+    index = np.repeat(np.arange(12), counts.n.astype(int))
+    single = np.concatenate([np.arange(n) < k for k, n in zip(*counts, strict=True)]).astype(float)
+    theta = kernel.prior[0]
+    packed = LogisticGP.condition(kernel, theta, points, counts)
+    alone = LogisticGP.condition(kernel, theta, points.take(index), Counts(single, np.ones(len(index))))
+    at, _ = draw(kernel, 20, seed=5)
+    for ours, theirs in zip(packed.moments(at)[:2], alone.moments(at)[:2], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernel_is_a_covariance(kernel: Kernel):
+    points, _ = draw(kernel, 40)
+    theta = kernel.prior[0] + 0.3
+    K = kernel.matrix(theta, points, points)
+    np.testing.assert_allclose(K, K.T)
+    np.testing.assert_allclose(np.diag(K), kernel.diagonal(theta, points))
+    assert np.linalg.eigvalsh(K).min() > -1e-8 * np.trace(K)
+
+
+def test_categories_correlate_by_the_product_of_their_correlations():
+    kernel = Kernel(1, 2)
+    theta = np.array([0.0, np.log(2.0), 1.0, -0.5])
+    x = np.full((4, 1), 0.5)
+    K = kernel.matrix(theta, Points(x, np.array([[0, 0], [1, 0], [0, 1], [1, 1]])), Points(x, np.zeros((4, 2), int)))
+    first, second = expit([1.0, -0.5])
+    np.testing.assert_allclose(K[:, 0] - OFFSET, 2.0 * np.array([1, first, second, first * second]))
+
+
+def test_frontier_kernel_without_its_terms_is_plain_matern():
+    points, _ = draw(Kernel(3, 1), 10)
+    plain = np.array([0.1, -0.4, 0.2, 1.0, 0.3])
+    ours = Kernel(3, 1, frontier=True).matrix(np.append(plain, [-40.0, -40.0]), points, points)
+    np.testing.assert_allclose(ours, Kernel(3, 1).matrix(plain, points, points), rtol=1e-12)
+
+
+@pytest.mark.parametrize("frontier", [False, True])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_one_class_does_not_break_the_fit(frontier: bool, share: float):
+    kernel = Kernel(2, 1, frontier)
+    points, counts = draw(kernel, 30)
+    counts = Counts(share * counts.n, counts.n)
+    theta = learn(kernel, points, counts, np.random.default_rng(0))
+    mean, variance, _ = LogisticGP.condition(kernel, theta, points, counts).moments(points)
+    assert np.all(np.isfinite(variance))
+    assert np.all((mean > 0) == (share == 1.0))
+
+
+def test_no_trials_give_back_the_prior():
+    kernel = Kernel(2, 1, frontier=True)
+    at, _ = draw(kernel, 5)
+    nothing = Points(np.zeros((0, 2)), np.zeros((0, 1), int))
+    theta = kernel.prior[0]
+    mean, variance, _ = LogisticGP.condition(kernel, theta, nothing, Counts(np.zeros(0), np.zeros(0))).moments(at)
+    np.testing.assert_allclose(mean, 0.0)
+    np.testing.assert_allclose(variance, kernel.diagonal(theta, at))
+
+
+def test_learning_raises_the_evidence_and_is_reproducible():
+    kernel = Kernel(2, 1, frontier=True)
+    points, counts = draw(kernel, 200)
+    first, second = (learn(kernel, points, counts, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert evidence(kernel, first, points, counts)[0] > evidence(kernel, kernel.prior[0], points, counts)[0] + 1
+
+
+def test_thinned_posterior_keeps_the_map():
+    """A fifth of the trials gives the same side nearly everywhere; a random fifth is worse near the boundary."""
+    kernel = Kernel(2, 1, frontier=True)
+    points, counts = draw(kernel, 1000)
+    theta = learn(kernel, points, counts, np.random.default_rng(0))
+    index = thin(kernel, theta, points, counts, 200, np.random.default_rng(0))
+    assert len(set(index.tolist())) == 200
+    at, _ = draw(kernel, 1000, seed=9)
+    full = LogisticGP.condition(kernel, theta, points, counts).moments(at)[0]
+    few = LogisticGP.condition(kernel, theta, points.take(index), counts.take(index)).moments(at)[0]
+    assert np.mean((full > 0) != (few > 0)) < 0.05
+
+
+@pytest.mark.parametrize("scale", [Scale(2, 100, log=True), Scale(-1, 3), Scale(1e-5, 1.0, log=True, floor=1e-4)])
+def test_scale_goes_there_and_back(scale: Scale):
+    assert scale.encode(np.array([scale.low, scale.high])) == pytest.approx([0.0, 1.0])
+    unit = np.linspace(0.3, 1, 7)
+    np.testing.assert_allclose(scale.encode(scale.decode(unit)), unit)
+
+
+def test_below_the_floor_is_one_coordinate():
+    scale = Scale(1e-5, 1.0, log=True, floor=1e-4)
+    np.testing.assert_allclose(scale.encode(np.array([0.0, 1e-5, 9e-5, 1e-4])), [0, 0, 0, 0.2])
+    np.testing.assert_allclose(scale.decode(np.array([0.0, 0.19])), 1e-5)

@@ -1,0 +1,158 @@
+"""The region read from tables of trials: axes, three states, progress, and the audit error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from analysis.region import Category, Numeric, RegionModel, audit_error, infer_axes, progress, state, wilson
+
+SCHEMES = {"short": 6.0, "long": 30.0}  # limits in depth at small bias variance
+
+
+def trains(scheme: np.ndarray, depth: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return depth <= np.vectorize(SCHEMES.get)(scheme) * np.where(bias > 0.3, 0.5, 1.0)
+
+
+def table(n: int, seed: int = 0, role: str = "random", seeds: int = 2) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    depth = np.exp(rng.uniform(np.log(2), np.log(100), n)).round().astype(int)
+    bias = np.where(rng.random(n) < 0.2, 0.0, 10 ** rng.uniform(-4, 0, n))
+    scheme = rng.choice(list(SCHEMES), n)
+    return pa.table(
+        {
+            "scheme": pa.array(scheme).dictionary_encode(),
+            "architecture": pa.array(["mlp"] * n).dictionary_encode(),
+            "depth": pa.array(depth, pa.int32()),
+            "width": pa.array([64] * n, pa.int32()),
+            "bias_variance": bias,
+            "n_replicates": pa.array([seeds] * n, pa.int16()),
+            "n_trained": pa.array(seeds * trains(scheme, depth, bias), pa.int16()),
+            "role": pa.array([role] * n).dictionary_encode(),
+            "outcome": pa.array(["trained"] * n).dictionary_encode(),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> RegionModel:
+    return RegionModel.fit(table(300))
+
+
+def test_axes_are_those_that_vary(model: RegionModel):
+    assert [axis.name for axis in model.axes] == ["depth", "bias_variance", "scheme"]
+    depth, bias, scheme = model.axes
+    assert isinstance(depth, Numeric)
+    assert depth.scale.log
+    assert isinstance(bias, Numeric)
+    assert bias.scale.low == pytest.approx(bias.scale.floor / 10)
+    assert scheme == Category("scheme", ("long", "short"))
+
+
+def test_map_is_right_and_says_when_it_is_sure(model: RegionModel):
+    test = table(600, seed=1)
+    p = model.p_in_region(test)
+    truth = trains(test["scheme"].to_numpy(), test["depth"].to_numpy(), test["bias_variance"].to_numpy())
+    assert np.mean((p >= 0.5) != truth) < 0.05
+    decided = state(p) != "undecided"
+    assert decided.mean() > 0.7
+    assert np.mean((p >= 0.5)[decided] != truth[decided]) < 0.02
+
+
+def test_only_the_axes_and_the_counts_are_needed(model: RegionModel):
+    few = table(300).select(["scheme", "depth", "bias_variance", "n_replicates", "n_trained"])
+    test = table(50, seed=1)
+    np.testing.assert_array_equal(RegionModel.fit(few).p_in_region(test), model.p_in_region(test))
+
+
+def test_failed_trials_are_dropped(model: RegionModel):
+    wrong = table(100, seed=7).set_column(8, "outcome", pa.array(["failed"] * 100).dictionary_encode())
+    wrong = wrong.set_column(6, "n_trained", pa.array([2] * 100, pa.int16()))
+    empty = table(50, seed=8).set_column(5, "n_replicates", pa.array([0] * 50, pa.int16()))
+    both = pa.concat_tables([t.unify_dictionaries() for t in (table(300), wrong, empty)])
+    test = table(50, seed=1)
+    np.testing.assert_array_equal(RegionModel.fit(both).p_in_region(test), model.p_in_region(test))
+
+
+@pytest.mark.parametrize("trained", [0, 2])
+def test_one_class_still_fits(trained: int):
+    trials = table(40).set_column(6, "n_trained", pa.array([trained] * 40))
+    p = RegionModel.fit(trials).p_in_region(trials)
+    assert np.all((p > 0.5) == bool(trained))
+
+
+def test_a_single_trial_and_a_single_place_still_fit():
+    assert RegionModel.fit(table(1)).p_in_region(table(3)).shape == (3,)
+    same = pa.concat_tables([table(1)] * 5)
+    assert RegionModel.fit(same).p_in_region(same) == pytest.approx(np.full(5, 0.5), abs=0.5)
+
+
+def test_linear_scale_for_negative_values_and_floor_for_zero():
+    negative = Numeric.infer("x", np.array([-1.0, 3.0]))
+    assert not negative.scale.log
+    floored = Numeric.infer("bias_variance", np.array([0.0, 1e-4, 1e-2]))
+    np.testing.assert_allclose(floored.decode(floored.encode(pa.chunked_array([[0.0, 1e-4, 1e-2]]))), [0, 1e-4, 1e-2])
+
+
+def test_unknown_levels_and_missing_columns_say_what_is_known(model: RegionModel):
+    points = table(2).set_column(0, "scheme", pa.array(["shorts", "long"]))
+    with pytest.raises(ValueError, match="did you mean 'short'"):
+        model.p_in_region(points)
+    with pytest.raises(ValueError, match="bias_variance"):
+        model.p_in_region(table(2).drop(["bias_variance"]))
+    with pytest.raises(ValueError, match="n_trained"):
+        RegionModel.fit(table(2).drop(["n_trained"]))
+    with pytest.raises(ValueError, match="none of 3"):
+        RegionModel.fit(table(3).set_column(8, "outcome", pa.array(["failed"] * 3)))
+
+
+def test_progress_falls_with_trials():
+    early, late = progress(table(40)), progress(table(400))
+    assert late.undecided < early.undecided
+    assert late.frontier_band < early.frontier_band < 1
+    assert late.undecided < 0.2
+
+
+def test_progress_without_depth_has_no_band():
+    flat = table(60).drop(["depth"])
+    assert np.isnan(progress(flat).frontier_band)
+    with pytest.raises(ValueError, match="more than one depth"):
+        RegionModel.fit(flat).depth_limit(flat)
+
+
+def test_cells_lie_in_the_space_and_on_few_levels():
+    axes = infer_axes(table(300).set_column(3, "width", pa.array([32, 64, 128] * 100)))
+    cells = RegionModel.fit(table(300).set_column(3, "width", pa.array([32, 64, 128] * 100)), axes).cells(256)
+    assert set(cells["width"].to_pylist()) == {32, 64, 128}
+    assert set(cells["scheme"].to_pylist()) == set(SCHEMES)
+    assert min(cells["depth"].to_pylist()) >= 2
+    assert max(cells["depth"].to_pylist()) <= 100
+
+
+def test_audit_error_does_not_see_the_audit():
+    """Audit trials that all contradict the others are all wrong: a model that had read them would agree with some."""
+    others = table(200, role="boundary")
+    audit = table(40, seed=5, role="audit")
+    flipped = audit.set_column(6, "n_trained", pa.array(2 - audit["n_trained"].to_numpy(), pa.int16()))
+    honest = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (others, audit)]))
+    lying = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (others, flipped)]))
+    assert honest.n == lying.n == 40
+    assert honest.wrong + lying.wrong == 40
+    assert honest.error < 0.15
+    assert (lying.low, lying.high) == wilson(lying.wrong, 40)
+
+
+def test_audit_error_sets_ties_aside():
+    audit = table(10, role="audit").set_column(6, "n_trained", pa.array([1] * 10, pa.int16()))
+    result = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (table(50), audit)]))
+    assert (result.n, result.ties) == (0, 10)
+    assert (result.low, result.high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (1, 40, 0.0044, 0.1288)]
+)
+def test_wilson_agrees_with_published_values(k: int, n: int, low: float, high: float):
+    """As by R's `prop.test(k, n, correct = FALSE)`, which is the score interval."""
+    assert wilson(k, n) == pytest.approx((low, high), abs=2e-4)
