@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pooch
@@ -75,7 +75,7 @@ class Source:
 def _digits(_: Mapping[str, Path]) -> Raw:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     x = bunch.images.astype(np.uint8)[:, None]
     y = bunch.target.astype(np.uint8)
     order = np.random.Generator(np.random.PCG64(_DIGITS_SPLIT_SEED)).permutation(len(x))

@@ -1,0 +1,280 @@
+"""K networks as one: give it batches, it gives back every member's losses.
+
+Two kinds with one life cycle. A *kernel stack* (CPU, plain MLPs of any sizes) trains one member after
+another inside a compiled call. A *module stack* (any architecture and device, members of one structure)
+runs all members as one network with `torch.func`. Both start from initialized modules, advance, drop
+members that are done, and write a member back into a module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional
+
+from isoinit.layers import activation_name
+from isoinit.networks import MLP
+from sweeps import kernel
+from sweeps.spec import Training
+
+Series = NDArray[np.float64]
+
+LOSS_BOUND = 2.0**24
+"""Chosen: a loss (nats) above it counts as diverged. float32 numbers of that size lie 1 or more apart, so the
+logits no longer resolve one nat."""
+
+
+class Batches(NamedTuple):
+    """S consecutive batches of one seed: x (S, B, *input_shape), y (S, B)."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Start(NamedTuple):
+    """A member to be trained: its initialized network (whose tensors are copied), learning rate and batch order."""
+
+    model: nn.Module
+    rate: float
+    seed: int
+
+
+class Stack(Protocol):
+    """Networks in training; `places` are the members' positions in the pack, in the order of all results."""
+
+    @property
+    def places(self) -> list[int]: ...
+
+    def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
+        """Train on the S batches of each member's seed, after `done` earlier steps.
+
+        `factors` (S,) multiply the learning rates. Returns losses and accuracies (K, S) on the batches, before
+        their updates; what follows a divergence is not a number.
+        """
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all members but these rows."""
+        ...
+
+    def write(self, row: int, model: nn.Module) -> nn.Module:
+        """Copy a member's parameters and buffers into `model`, which has its structure, and return that."""
+        ...
+
+
+def build(starts: Sequence[Start], training: Training, device: torch.device) -> list[Stack]:
+    """As few stacks as hold all the members."""
+    groups: dict[object, list[int]] = {}
+    for place, start in enumerate(starts):
+        key = "kernel" if device.type == "cpu" and _plain(start.model) else _structure(start.model)
+        groups.setdefault(key, []).append(place)
+    stacks: list[Stack] = []
+    for key, places in groups.items():
+        members = [starts[p] for p in places]
+        if key == "kernel":
+            stacks.append(KernelStack(places, members, training))
+        else:
+            stacks.append(ModuleStack(places, members, training, device))
+    return stacks
+
+
+def _plain(model: nn.Module) -> bool:
+    return isinstance(model, MLP) and not model.norms and activation_name(model.activation) in kernel.ACTIVATIONS
+
+
+def _structure(model: nn.Module) -> object:
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return str(model), tuple((name, t.shape) for name, t in tensors)
+
+
+class _Layout:
+    """Where a plain MLP's parameters are in its flat vector (see `kernel`)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        assert isinstance(model, MLP)
+        self.fan_in = np.array([layer.in_features for layer in _linears(model)], np.int64)
+        self.fan_out = np.array([layer.out_features for layer in _linears(model)], np.int64)
+        self.size = kernel.parameter_count(self.fan_in, self.fan_out)
+        self.activation = kernel.ACTIVATIONS[activation_name(model.activation)]
+
+    def views(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Per layer, the weight as torch has it (fan_out, fan_in), and the bias."""
+        found, offset = [], 0
+        for i, o in zip(self.fan_in.tolist(), self.fan_out.tolist(), strict=True):
+            weight = flat[offset : offset + i * o].view(i, o).T
+            offset += kernel.padded(i * o)
+            found.append((weight, flat[offset : offset + o]))
+            offset += kernel.padded(o)
+        return found
+
+
+class _Resident(NamedTuple):
+    """A member of a kernel stack: where it is in the pack, how it started, and its vectors (see `_vectors`)."""
+
+    place: int
+    start: Start
+    at: _Layout
+    vectors: tuple[kernel.Floats, kernel.Floats, kernel.Floats, kernel.Floats]
+
+
+class KernelStack:
+    """Plain MLPs of any depths, widths and activations, one after another; see `kernel`."""
+
+    def __init__(self, places: Sequence[int], starts: Sequence[Start], training: Training) -> None:
+        self._rule = kernel.rule(training)
+        layouts: dict[int, _Layout] = {}
+        self._members = []
+        for place, start in zip(places, starts, strict=True):
+            at = layouts.setdefault(id(start.model), _Layout(start.model))
+            self._members.append(_Resident(place, start, at, _vectors(start.model, at, self._rule)))
+        sizes = [kernel.workspace_size(at.fan_in, at.fan_out, training.batch_size) for at in layouts.values()]
+        self._work = kernel.aligned(max(sizes))
+
+    @property
+    def places(self) -> list[int]:
+        return [member.place for member in self._members]
+
+    def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
+        loss, accuracy = np.full((2, len(self._members), len(factors)), np.nan)
+        schedule = np.asarray(factors, np.float32)
+        data = {seed: (b.x.flatten(2).numpy(), b.y.numpy()) for seed, b in batches.items()}
+        for row, (_, start, at, vectors) in enumerate(self._members):
+            rates = np.float32(start.rate) * schedule
+            kernel.train_steps(
+                *vectors, at.fan_in, at.fan_out, at.activation, self._rule, rates, done,
+                *data[start.seed], LOSS_BOUND, self._work, loss[row], accuracy[row],
+            )  # fmt: skip
+        return loss, accuracy
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._members = [self._members[row] for row in rows]
+
+    def write(self, row: int, model: nn.Module) -> nn.Module:
+        member = self._members[row]
+        views = member.at.views(torch.from_numpy(member.vectors[0]))
+        with torch.no_grad():
+            for layer, (weight, bias) in zip(_linears(model), views, strict=True):
+                layer.weight.copy_(weight)
+                layer.bias.copy_(bias)
+        return model
+
+
+def _linears(model: nn.Module) -> list[nn.Linear]:
+    assert isinstance(model, MLP)
+    return [layer for layer in model.layers if isinstance(layer, nn.Linear)]
+
+
+def _vectors(
+    model: nn.Module, at: _Layout, rule: kernel.Rule
+) -> tuple[kernel.Floats, kernel.Floats, kernel.Floats, kernel.Floats]:
+    """Flat parameters, the rule's two moments and the mask of one member; those not needed are empty."""
+    masks = [getattr(layer, "mask", None) for layer in _linears(model)]
+    masked = any(mask is not None for mask in masks)
+    adam = rule.kind == kernel.ADAM
+    weights, first, second, mask = (
+        kernel.aligned(at.size if needed else 0) for needed in (True, adam or rule.momentum > 0, adam, masked)
+    )
+    with torch.no_grad():
+        for layer, (weight, bias) in zip(_linears(model), at.views(torch.from_numpy(weights)), strict=True):
+            weight.copy_(layer.weight)
+            bias.copy_(layer.bias)
+        if masked:
+            mask[:] = 1
+            for kept, (ones, _) in zip(masks, at.views(torch.from_numpy(mask)), strict=True):
+                if kept is not None:
+                    ones.copy_(kept)
+            weights *= mask
+    return weights, first, second, mask
+
+
+class ModuleStack:
+    """Networks of one structure as one network, by `torch.func.vmap` over their stacked parameters."""
+
+    def __init__(
+        self, places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device
+    ) -> None:
+        self._places = list(places)
+        self._seeds = [s.seed for s in starts]
+        self._rule = kernel.rule(training)
+        self._rates = torch.tensor([s.rate for s in starts], device=device)
+        self._template = starts[0].model
+        parameters, buffers = stack_module_state([s.model for s in starts])
+        self._parameters = {k: v.detach().clone().to(device) for k, v in parameters.items()}
+        self._buffers = {k: v.clone().to(device) for k, v in buffers.items()}
+        self._moments = [
+            {k: torch.zeros_like(v) for k, v in self._parameters.items()} if needed else {}
+            for needed in (self._rule.kind == kernel.ADAM or self._rule.momentum > 0, self._rule.kind == kernel.ADAM)
+        ]
+
+    @property
+    def places(self) -> list[int]:
+        return self._places
+
+    def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
+        self._template.train()
+        results = [
+            self._step(
+                torch.stack([batches[seed].x[s] for seed in self._seeds]),
+                torch.stack([batches[seed].y[s] for seed in self._seeds]),
+                factor,
+                done + s + 1,
+            )
+            for s, factor in enumerate(factors)
+        ]
+        loss, accuracy = (torch.stack(series, 1).double().cpu().numpy() for series in zip(*results, strict=True))
+        broken = np.logical_or.accumulate(~(loss <= LOSS_BOUND), axis=1)
+        broken = np.pad(broken, ((0, 0), (1, 0)))[:, :-1]  # the step that broke still counts
+        loss[broken] = accuracy[broken] = np.nan
+        return loss, accuracy
+
+    def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
+        for parameter in self._parameters.values():
+            parameter.requires_grad_()
+        logits = torch.vmap(self._forward)(self._parameters, self._buffers, x)
+        losses = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
+        gradients = torch.autograd.grad(losses.sum(), list(self._parameters.values()))
+        with torch.no_grad():
+            for (name, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
+                self._update(name, parameter.detach(), gradient, factor, count)
+            return losses.detach(), (logits.argmax(2) == y).float().mean(1)
+
+    def _forward(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(self._template, (parameters, buffers), (x,))
+
+    def _update(self, name: str, parameter: Tensor, gradient: Tensor, factor: float, count: int) -> None:
+        rule = self._rule
+        rates = (self._rates * factor).view(-1, *[1] * (parameter.dim() - 1))
+        if rule.decay > 0:
+            gradient = gradient + float(rule.decay) * parameter
+        if rule.kind == kernel.ADAM:
+            beta1, beta2 = float(kernel.ADAM_BETA1), float(kernel.ADAM_BETA2)
+            first, second = (moments[name] for moments in self._moments)
+            first.lerp_(gradient, 1 - beta1)
+            second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(float(kernel.ADAM_EPSILON))
+            parameter.sub_(rates / (1 - beta1**count) * first / scale)
+            return
+        if rule.momentum > 0:
+            velocity = self._moments[0][name].mul_(float(rule.momentum)).add_(gradient)
+            gradient = gradient + float(rule.momentum) * velocity if rule.nesterov else velocity
+        parameter.sub_(rates * gradient)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self._places, self._seeds = ([values[r] for r in rows] for values in (self._places, self._seeds))
+        index = torch.tensor(rows, dtype=torch.long, device=self._rates.device)
+        self._rates = self._rates[index]
+        self._parameters, self._buffers, *self._moments = (
+            {k: v.detach()[index] for k, v in tensors.items()}
+            for tensors in (self._parameters, self._buffers, *self._moments)
+        )
+
+    def write(self, row: int, model: nn.Module) -> nn.Module:
+        tensors = {**self._parameters, **self._buffers}
+        model.load_state_dict({k: v[row].detach() for k, v in tensors.items()})
+        return model
