@@ -76,23 +76,25 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None) ->
         )
     tracking.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
+    origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
     with run.driving():
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
-        return _drive(spec, design, dataset, run, options, console)
+        tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
+        return _drive(spec, design, dataset, origin, run, tracker, options, console)
 
 
 def _drive(
     spec: SweepSpec,
     design: space.Space,
     dataset: data.Dataset,
+    origin: work.Origin,
     run: RunDir,
+    tracker: tracking.Tracker,
     options: Options,
     console: Console | None,
 ) -> Finished:
-    origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
-    tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
     publisher = tracking.Publisher(tracker, run.ledger)
     known = run.ledger.read()[0]
     results = [row for row in known.to_pylist() if row["outcome"] != Outcome.FAILED]
@@ -133,6 +135,21 @@ def _drive(
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     interrupted = done < spec.search.trials and not _reached(spec, run)
     return Finished(run, trials, replicates, interrupted, publisher.remaining())
+
+
+def sync(run: RunDir, uri: str) -> int:
+    """Send to MLflow what it has not received of a sweep; how many parts that were.
+
+    Raises:
+        ValueError: the store cannot be reached, or the sweep is running and publishes by itself.
+    """
+    tracking.check(uri)
+    spec = run.spec()
+    dataset = data.load(spec.dataset, folder=run.state().get("data_folder"))
+    commits = run.ledger.read()[0]["git_commit"].unique().to_pylist()
+    origin = work.Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
+    with run.driving():
+        return tracking.sync(run.ledger, tracking.Tracker(uri, _identity(spec, dataset, origin)))
 
 
 def _identity(spec: SweepSpec, dataset: data.Dataset, origin: work.Origin) -> tracking.Identity:

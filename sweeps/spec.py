@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -315,24 +315,24 @@ def _override(data: dict[str, Any], setting: str) -> None:
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first problem as `where: what, remedy`; union branches that do not apply are skipped."""
+    """The most telling problem as `where: what, but got this`."""
     problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"] if not _branch(part)) or "spec"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        valid = _fields(first["loc"][:-1])
-        return f"{where} is not a field{near(str(first['loc'][-1]), valid)}; valid: {', '.join(valid)}"
-    if first["type"] == "missing":
+    worst = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    where = ".".join(str(part) for part in worst["loc"] if not _branch(part)) or "spec"
+    if worst["type"] == "extra_forbidden":
+        valid = _fields(worst["loc"][:-1])
+        return f"{where} is not a field{near(str(worst['loc'][-1]), valid)}; valid: {', '.join(valid)}"
+    if worst["type"] == "missing":
         return f"{where} is missing"
-    same_place = [p for p in problems if p["loc"][: len(first["loc"]) - 1] == first["loc"][:-1]]
-    specific = next((p for p in same_place if p["type"] == "value_error"), first)
-    message = specific["msg"].removeprefix("Value error, ")
-    return (
-        f"{where}: {message[:1].lower()}{message[1:]}, but got {first['input']!r}"
-        if specific is first
-        else f"{where}: {message}"
-    )
+    if worst["type"] == "value_error":
+        return f"{where}: {worst['msg'].removeprefix('Value error, ')}"
+    wanted = sorted({_want(p["msg"]) for p in problems if p["input"] is worst["input"]})
+    return f"{where} {' or '.join(wanted)}, but got {worst['input']!r}"
+
+
+def _want(message: str) -> str:
+    """`Input should be a valid integer, unable to ...` as `should be a valid integer`."""
+    return message.partition(", unable")[0].removeprefix("Input ").removeprefix("Value ").removeprefix("String ")
 
 
 def _branch(part: object) -> bool:
@@ -342,11 +342,11 @@ def _branch(part: object) -> bool:
 
 
 def _fields(location: Sequence[object]) -> list[str]:
+    """Fields of the model at `location`; of an axis, those of a range."""
     model: Any = SweepSpec
     for part in location:
-        if _branch(part):
-            model = Range
-        elif isinstance(part, str):
+        if isinstance(part, str) and part in model.model_fields:
             kind = model.model_fields[part].annotation
-            model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
+            kinds = (kind, *get_args(kind))
+            model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), model)
     return list(model.model_fields)

@@ -1,0 +1,108 @@
+"""Train one trial of a sweep again, alone, and compare it with the record, curve by curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from sweeps import data, provenance, work
+from sweeps.ledger import split
+from sweeps.rundir import RunDir
+from sweeps.spec import Point
+
+TOLERANCE = 1e-4
+"""Largest difference of two losses (relative to 1 + loss) that rounding explains over a short training."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How a replay compares with the record."""
+
+    trial_key: str
+    networks: int
+    identical: int
+    """Networks whose curves are the same to the last bit."""
+    largest: float
+    """Largest difference of the loss curves, relative to 1 + loss."""
+    same_outcomes: bool
+    recorded_commit: str
+    commit: str
+
+    @property
+    def same(self) -> bool:
+        return self.same_outcomes and self.largest <= TOLERANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "same": self.same}
+
+    def sentence(self) -> str:
+        verdict = "the same" if self.same else "DIFFERENT"
+        text = (
+            f"{self.trial_key}: {verdict}; {self.identical} of {self.networks} networks identical to the last bit, "
+            f"largest relative difference of a loss {self.largest:.1e}, outcomes "
+            f"{'the same' if self.same_outcomes else 'different'}"
+        )
+        if self.recorded_commit != self.commit:
+            text += f"\n(recorded by {self.recorded_commit}, replayed by {self.commit})"
+        return text
+
+
+def replay(run: RunDir, trial_key: str, data_folder: str | None = None) -> Replayed:
+    """Train the trial whose key begins with `trial_key`.
+
+    Raises:
+        ValueError: no trial, or more than one, has such a key, or the trial failed.
+    """
+    trials, replicates = run.ledger.read()
+    rows = trials.filter(pc.starts_with(trials["trial_key"], trial_key)).to_pylist()
+    if len(rows) != 1:
+        found = ", ".join(row["trial_key"] for row in rows[:5]) or "none"
+        raise ValueError(f"trial key {trial_key!r} must begin the key of one trial, but begins: {found}")
+    row = rows[0]
+    mine = replicates.filter(pc.equal(replicates["trial_key"], row["trial_key"]))
+    if not mine.num_rows:
+        raise ValueError(f"trial {row['trial_key']} failed: there is no record to compare a replay with")
+    spec = run.spec()
+    dataset = data.load(spec.dataset, folder=data_folder)
+    seeds = tuple(dict.fromkeys(mine["seed"].to_pylist()))
+    point = Point(**{name: row[name] for name in Point._fields})
+    key = spec.trial_key(point, seeds, dataset.digest)
+    if key != row["trial_key"]:
+        raise ValueError(
+            f"trial {row['trial_key']} cannot be replayed: with today's data or numerics it would be {key}; "
+            f"it was recorded by {row['git_commit']}"
+        )
+    pack = work.Pack("replay", (work.Task(key, point, seeds, row["role"], 0),))
+    origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
+    again = split(work.run(pack, spec, dataset, origin))[1]
+    return _compare(key, mine.to_pylist(), again.to_pylist(), row["git_commit"], origin.git_commit)
+
+
+def _compare(
+    key: str, before: list[dict[str, Any]], after: list[dict[str, Any]], recorded: str, commit: str
+) -> Replayed:
+    again = {(r["seed"], r["learning_rate"]): r for r in after}
+    pairs = [(r, again[r["seed"], r["learning_rate"]]) for r in before]
+    return Replayed(
+        key,
+        len(pairs),
+        sum(a["curve_loss"] == b["curve_loss"] for a, b in pairs),
+        max(_difference(a["curve_loss"], b["curve_loss"]) for a, b in pairs),
+        all(a["outcome"] == b["outcome"] for a, b in pairs),
+        recorded,
+        commit,
+    )
+
+
+def _difference(before: list[float], after: list[float]) -> float:
+    """Largest |a - b| / (1 + |a|) where both are finite; infinite where only one is."""
+    if len(before) != len(after):
+        return float("inf")
+    a, b = np.array(before), np.array(after)
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return float("inf")
+    both = np.isfinite(a)
+    return float(np.max(np.abs(a[both] - b[both]) / (1 + np.abs(a[both])), initial=0.0))

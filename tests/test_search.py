@@ -1,0 +1,168 @@
+"""Every trial of a pack is asked from Optuna and told back, finite, whatever became of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from analysis.outcome import Outcome
+from sweeps import space
+from sweeps.samplers import SAMPLERS
+from sweeps.search import Journal, PackSearch
+from sweeps.spec import parse
+from sweeps.work import Pack, Result
+
+TEXT = """
+name: toy
+space:
+  scheme: [he_normal, orthogonal]
+  depth: {low: 2, high: 100, log: true, levels: 6}
+  width: 16
+  bias_variance: {low: 1.0e-3, high: 1.0, log: true, zero: true, levels: 4}
+search: {trials: 40, batch: 8}
+"""
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+def _search(folder: Path, *settings: str, **kwargs) -> PackSearch:
+    spec = parse(TEXT, settings)
+    return PackSearch(spec, space.build(spec), "digest", Journal(folder / "packs.jsonl"), **kwargs)
+
+
+def _judge(pack: Pack) -> list[Result]:
+    """Deep networks diverge; both sides have finite scores, as `analysis.outcome` gives them."""
+    results = []
+    for task in pack.tasks:
+        deep = task.point.depth > 14
+        results.append(
+            Result(task.number, "diverged" if deep else "trained", -0.9 if deep else 0.7, 2, 0 if deep else 2)
+        )
+    return results
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_a_study_in_which_half_diverges_has_no_running_failed_or_nonfinite_trial(tmp_path: Path, sampler: str) -> None:
+    search = _search(tmp_path, f"search.sampler={sampler}", "search.trials=32")
+    while (pack := search.ask()) is not None:
+        search.tell(_judge(pack))
+    trials = search.study.trials
+    assert len(trials) == 32
+    assert {t.state for t in trials} == {TrialState.COMPLETE}
+    assert all(t.value is not None and math.isfinite(t.value) for t in trials)
+    assert {t.user_attrs["outcome"] for t in trials} == {"trained", "diverged"}
+
+
+def test_tune_sees_one_trial_a_pack_and_optuna_every_member(tmp_path: Path) -> None:
+    search = _search(tmp_path, "search.trials=20")
+    sizes = []
+    while isinstance(config := search.suggest(f"t{len(sizes)}"), dict):
+        pack = Pack.from_dict(config["pack"])
+        search.on_trial_complete(f"t{len(sizes)}", {"results": [vars(r) for r in _judge(pack)]})
+        sizes.append(len(pack.tasks))
+    assert sizes == [8, 8, 4]
+    assert len(search.study.trials) == 20
+
+
+def test_a_failed_pack_is_on_record_and_no_data(tmp_path: Path) -> None:
+    failed: list[Pack] = []
+    search = _search(tmp_path, on_failed=failed.append)
+    config = search.suggest("first")
+    assert config is not None
+    search.on_trial_complete("first", None, error=True)
+    assert [p.pack_id for p in failed] == [config["pack"]["pack_id"]]
+    assert {t.state for t in search.study.trials} == {TrialState.FAIL}
+
+
+def test_keys_are_unique_even_where_points_repeat(tmp_path: Path) -> None:
+    search = _search(tmp_path, "search.sampler=random", "space.depth=[2, 3]", "space.bias_variance=0")
+    tasks = []
+    while (pack := search.ask()) is not None:
+        tasks += pack.tasks
+        search.tell(_judge(pack))
+    assert len({t.point for t in tasks}) == 4
+    assert len({t.trial_key for t in tasks}) == len(tasks) == 40
+    assert len({(t.point, seed) for t in tasks for seed in t.seeds}) == 80
+
+
+def test_the_grid_visits_every_point_once(tmp_path: Path) -> None:
+    search = _search(tmp_path, "search.sampler=grid", "search.trials=60")
+    points = []
+    while (pack := search.ask()) is not None:
+        points += [t.point for t in pack.tasks]
+        search.tell(_judge(pack))
+    assert len(points) == len(set(points)) == 60
+
+
+@pytest.mark.parametrize("sampler", ["boundary", "sobol", "grid"])
+def test_a_rebuilt_search_first_asks_for_what_was_running_and_loses_and_repeats_nothing(
+    tmp_path: Path, sampler: str
+) -> None:
+    setting = f"search.sampler={sampler}"
+    killed = _search(tmp_path, setting)
+    rows = []
+    for _ in range(2):
+        pack = killed.ask()
+        assert pack is not None
+        results = _judge(pack)
+        killed.tell(results)
+        rows += [
+            {**t.point._asdict(), "trial_key": t.trial_key, "role": t.role, **vars(r)}
+            for t, r in zip(pack.tasks, results, strict=True)
+        ]
+    running = killed.ask()
+    assert running is not None
+
+    resumed = _search(tmp_path, setting)
+    resumed.rebuild(rows)
+    again = resumed.ask()
+    assert again is not None
+    assert [(t.trial_key, t.point, t.seeds, t.role) for t in again.tasks] == [
+        (t.trial_key, t.point, t.seeds, t.role) for t in running.tasks
+    ]
+    keys = [row["trial_key"] for row in rows] + [t.trial_key for t in again.tasks]
+    resumed.tell(_judge(again))
+    while (pack := resumed.ask()) is not None:
+        keys += [t.trial_key for t in pack.tasks]
+        resumed.tell(_judge(pack))
+    assert len(keys) == len(set(keys)) == 40
+    assert {t.state for t in resumed.study.trials} == {TrialState.COMPLETE}
+
+
+def test_failed_trials_are_asked_for_again_after_a_resume(tmp_path: Path) -> None:
+    killed = _search(tmp_path)
+    pack = killed.ask()
+    assert pack is not None
+    rows = [
+        {**t.point._asdict(), "trial_key": t.trial_key, "role": t.role, "outcome": Outcome.FAILED.value, "score": None}
+        for t in pack.tasks
+    ]
+    killed.fail(pack)
+    resumed = _search(tmp_path)
+    resumed.rebuild(rows)
+    again = resumed.ask()
+    assert again is not None
+    assert [t.trial_key for t in again.tasks] == [t.trial_key for t in pack.tasks]
+    assert again.pack_id != pack.pack_id or len(resumed.study.trials) == 8
+
+
+def test_a_search_ends_when_enough_is_known(tmp_path: Path) -> None:
+    search = _search(tmp_path, enough=lambda: True)
+    assert search.ask() is None
+
+
+def test_a_line_that_a_kill_cut_short_is_not_read(tmp_path: Path) -> None:
+    search = _search(tmp_path)
+    search.ask()
+    path = tmp_path / "packs.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + whole[:100])
+    assert len(Journal(path).read()) == 1
+
+
+def test_optuna_logs_nothing_below_a_warning(tmp_path: Path) -> None:
+    _search(tmp_path)
+    assert optuna.logging.get_verbosity() == optuna.logging.WARNING

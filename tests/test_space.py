@@ -1,0 +1,96 @@
+"""Axes become Optuna parameters and points, and back, without loss; impossible spaces are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeps import space
+from sweeps.spec import SweepSpec, parse
+
+TEXT = """
+name: axes
+network: {architecture: mlp, activation: [relu, tanh]}
+space:
+  scheme: [he_normal, orthogonal]
+  depth: {low: 2, high: 60, log: true}
+  width: [16, 64, 32]
+  weight_scale: {low: 0.5, high: 2.0}
+  bias_variance: {low: 1.0e-4, high: 1.0, log: true, zero: true}
+"""
+
+
+def _spec(*settings: str) -> SweepSpec:
+    return parse(TEXT, settings)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_point_goes_to_parameters_and_back(seed: int) -> None:
+    built = space.build(_spec())
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trial = study.ask(built.distributions)
+    point = built.point(trial.params)
+    assert built.point(built.params(point)) == point
+    assert point.width in (16, 32, 64)
+    assert 2 <= point.depth <= 60
+    assert point.bias_variance == 0.0 or 1e-4 <= point.bias_variance <= 1.0
+
+
+def test_zero_is_the_lowest_decade_of_a_log_range() -> None:
+    built = space.build(_spec())
+    floor = built.floors["bias_variance"]
+    params = built.params(built.point({p: d.low if hasattr(d, "low") else d.choices[0] for p, d in built.distributions.items()}))
+    assert built.point(params).bias_variance == 0.0
+    assert built.point(params | {"bias_variance": floor}).bias_variance == floor
+    assert built.point(params | {"bias_variance": floor * 0.99}).bias_variance == 0.0
+    drawn = np.geomspace(floor / space.FLOOR, 1.0, 1000, endpoint=False)
+    share = np.mean([built.point(params | {"bias_variance": v}).bias_variance == 0.0 for v in drawn])
+    assert share == pytest.approx(1 / 5, abs=0.01)
+
+
+def test_number_lists_are_ordered_levels() -> None:
+    built = space.build(_spec())
+    distribution = built.distributions["width_level"]
+    assert isinstance(distribution, optuna.distributions.IntDistribution)
+    levels = [built.point(_any_params(built) | {"width_level": i}).width for i in range(3)]
+    assert levels == [16, 32, 64]
+
+
+def test_a_fixed_axis_is_unknown_to_optuna() -> None:
+    built = space.build(_spec("space.depth=7", "network.activation=relu"))
+    assert built.parameter("depth") is None
+    assert "depth" not in built.distributions
+    assert built.point(_any_params(built)).depth == 7
+
+
+def test_the_grid_is_the_full_factorial_design() -> None:
+    built = space.build(_spec("space.depth={low: 2, high: 60, log: true, levels: 5}", "space.weight_scale=1.0"))
+    grid = [built.point(params) for params in built.grid()]
+    assert len(grid) == len(set(grid)) == 2 * 2 * 5 * 3 * 9
+    assert {p.depth for p in grid} >= {2, 60}
+    assert 0.0 in {p.bias_variance for p in grid}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("space.scheme=[he_nromal]", ["he_nromal", "he_normal"]),
+        ("dataset=digit", ["digit", "did you mean 'digits'"]),
+        ("search.sampler=boundry", ["boundry", "did you mean 'boundary'", "sobol"]),
+        ("space.bias_mode=[zero]", ["zero", "bias_variance"]),
+        ("space.scheme=[risotto_c]", ["risotto_c", "resnet"]),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_anything_is_spent(setting: str, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        space.build(_spec(setting))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def _any_params(built: space.Space) -> dict:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return study.ask(built.distributions).params

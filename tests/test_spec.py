@@ -1,0 +1,100 @@
+"""A spec is checked whole before anything is spent, and its hashes cover what they should and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.spec import Point, parse, read
+
+MINIMAL = """
+name: tiny
+space: {scheme: he_normal, depth: 4, width: 16}
+"""
+POINT = Point("he_normal", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.0, 1.0)
+
+
+def test_a_number_is_a_level_a_list_levels_and_a_mapping_a_range() -> None:
+    spec = parse(MINIMAL, ["space.width=[16, 32]", "space.depth={low: 2, high: 8, log: true}"])
+    assert spec.space.width == [16, 32]
+    assert spec.space.scheme == ["he_normal"]
+    assert not isinstance(spec.space.depth, list)
+    assert (spec.space.depth.low, spec.space.depth.high, spec.space.depth.log) == (2, 8, True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("space.dpth=3", ["space.dpth", "did you mean 'depth'", "bias_variance"]),
+        ("space.depth={low: 2, hihg: 8}", ["space.depth.hihg", "did you mean 'high'"]),
+        ("space.depth={low: 9, high: 8}", ["space.depth", "low <= high", "low=9"]),
+        ("space.depth={high: 8}", ["space.depth.low", "missing"]),
+        ("space.depth={low: 2.5, high: 8}", ["depth", "whole"]),
+        ("space.depth=1", ["depth", "at least 2", "got 1"]),
+        ("space.depth=[]", ["depth", "empty"]),
+        ("space.width=sixteen", ["space.width", "sixteen"]),
+        ("space.bias_variance={low: 0, high: 1, log: true}", ["space.bias_variance", "low > 0", "zero: true"]),
+        ("space.density=1.5", ["density", "at most 1", "1.5"]),
+        ("space.scheme=[]", ["space.scheme"]),
+        ("trainin.steps=3", ["trainin", "did you mean 'training'"]),
+        ("training.steps=0", ["training.steps", "0"]),
+        ("training.learning_rate=[-1]", ["training.learning_rate", "-1"]),
+        ("training.optimizer=sdg", ["training.optimizer", "sgd", "adam"]),
+        ("criterion={metric: train_loss, at_least: 1}", ["criterion", "at_most"]),
+        ("criterion.at_least=2", ["criterion", "2"]),
+        ("search.until={undecided: 2}", ["search.until.undecided", "2"]),
+        ("name=a b", ["name"]),
+        ("steps", ["--set", "training.steps=300"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_field_and_the_remedy(setting: str, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse(MINIMAL, [setting])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("text", ["a: [1", "just words", "- a\n- b", ""])
+def test_what_is_no_yaml_mapping_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"(is not YAML|is not a spec)"):
+        parse(text)
+
+
+def test_an_unknown_spec_names_the_near_match() -> None:
+    with pytest.raises(ValueError, match="did you mean 'quickstart'"):
+        read("quickstrat")
+
+
+def test_a_trial_key_covers_what_changes_a_result_and_nothing_else() -> None:
+    base = parse(MINIMAL)
+    key = base.trial_key(POINT, (0, 1), "data")
+    for setting in ("training.steps=7", "training.learning_rate=[0.5]", "training.batch_size=3", "training.momentum=0.9"):
+        assert parse(MINIMAL, [setting]).trial_key(POINT, (0, 1), "data") != key
+    for setting in ("name=other", "search.trials=7", "search.sampler=sobol", "criterion.at_least=0.5", "question=why"):
+        assert parse(MINIMAL, [setting]).trial_key(POINT, (0, 1), "data") == key
+    assert base.trial_key(POINT._replace(depth=5), (0, 1), "data") != key
+    assert base.trial_key(POINT, (2, 3), "data") != key
+    assert base.trial_key(POINT, (0, 1), "other data") != key
+
+
+def test_the_criterion_is_part_of_the_key_only_if_it_stops_training() -> None:
+    def key(*settings: str) -> str:
+        return parse(MINIMAL, settings).trial_key(POINT, (0,), "data")
+
+    stop = "training.stop_on_success=true"
+    assert key(stop, "criterion.at_least=0.5") != key(stop, "criterion.at_least=0.6")
+
+
+def test_a_sweep_may_be_continued_with_more_trials_or_elsewhere_but_not_with_another_space() -> None:
+    sha = parse(MINIMAL).sha256
+    for setting in ("search.trials=999", "resources.cpus=2", "question=why", "search.until={undecided: 0.2}"):
+        assert parse(MINIMAL, [setting]).sha256 == sha
+    for setting in ("space.depth=5", "search.sampler=sobol", "criterion.at_least=0.7"):
+        assert parse(MINIMAL, [setting]).sha256 != sha
+
+
+def test_a_second_visit_of_a_point_gets_seeds_of_its_own() -> None:
+    spec = parse(MINIMAL, ["training.seeds=3"])
+    seeds = [set(spec.seeds(repeat)) for repeat in range(4)]
+    assert all(len(s) == 3 for s in seeds)
+    assert len(set.union(*seeds)) == 12
