@@ -137,15 +137,20 @@ class Ledger:
         number, path = 1, self._path(table, 1)
         while path.exists():
             old = load(path)
-            if Outcome.FAILED not in old["outcome"].to_pylist() or encode(old) == encode(table):
+            if not _has_failed(old) or encode(old) == encode(table):
                 return path
             number, path = number + 1, self._path(table, number + 1)
         self._write(path, data)
         return path
 
+    def find(self, pack_id: str) -> Path | None:
+        """The part of a pack without a failed trial; None if there is none."""
+        mine = (path for path in self._files() if path.stem.partition(".")[0] == pack_id)
+        return next((path for path in mine if not _has_failed(load(path, ["outcome"]))), None)
+
     def parts(self) -> list[Path]:
         """Files of the parts, in order of finishing."""
-        return sorted(self._files(), key=_finished)
+        return sorted(self._files(), key=finished)
 
     def read(self) -> tuple[pa.Table, pa.Table]:
         """`(trials, replicates)` of the whole sweep, in order of finishing, every trial once."""
@@ -170,7 +175,7 @@ class Ledger:
         """Parts that the MLflow run `run_id` has not received, in order of finishing."""
         marks = self._published / run_id
         done = {mark.name for mark in marks.iterdir()} if marks.is_dir() else set()
-        return sorted((path for path in self._files() if path.stem not in done), key=_finished)
+        return sorted((path for path in self._files() if path.stem not in done), key=finished)
 
     def _files(self) -> list[Path]:
         return list(self._parts.glob("*.parquet"))
@@ -207,6 +212,10 @@ def _read(source: Path | pa.BufferReader, columns: Sequence[str] | None = None) 
         return file.read(columns)
 
 
+def _has_failed(table: pa.Table) -> bool:
+    return Outcome.FAILED in table["outcome"].to_pylist()
+
+
 def _metadata(table: pa.Table) -> dict[str, str]:
     """Schema metadata of a table of trials: which sweep its rows are of, and by which code."""
     values = {name: ",".join(sorted(table[name].drop_null().unique().to_pylist())) for name in PROVENANCE}
@@ -221,7 +230,8 @@ def _exact(table: pa.Table, schema: pa.Schema) -> pa.Table:
     )
 
 
-def _finished(path: Path) -> tuple[str, str]:
+def finished(path: Path) -> tuple[str, str]:
+    """Sort key of a part's file: when its pack was finished."""
     return load(path, []).schema.metadata[b"isoinit.finished_at"].decode(), path.stem
 
 

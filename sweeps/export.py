@@ -1,0 +1,155 @@
+"""MLflow -> Parquet, and whether ledger, MLflow and each other agree.
+
+An export reads MLflow alone, so it can be made on any machine that reaches the tracking server: it takes
+the parts of the ledger that were uploaded to the parent run, so it is exact to the last bit, non-finite
+numbers included, and needs no request per trial.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps import ledger
+from sweeps.spec import near
+from sweeps.tracking import COMPLETE, EXPERIMENT, children, connect, one_sentence, parents
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+ROW_GROUP: Final = 65536
+_TABLES: Final = ("trials", "replicates")
+_SPEC: Final = "spec.yaml"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export: both tables, the files, and what MLflow says should be there and is not."""
+
+    trials: pa.Table
+    replicates: pa.Table
+    paths: tuple[Path, ...]
+    missing: tuple[str, ...] = ()
+
+
+def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT) -> Exported:
+    """Write a sweep to `out/trials/`, `out/replicates/` and `out/spec.yaml`; all of it or nothing.
+
+    An earlier export of the same sweep in `out` is replaced.
+
+    Raises:
+        ValueError: there is no such sweep, `out` holds something else, MLflow cannot be read, or nothing was
+            published yet.
+    """
+    out = Path(out)
+    _check_target(out, name)
+    client = connect(tracking_uri)
+    with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
+        parent = find(client, tracking_uri, name, experiment)
+        parts = _download(client, parent, Path(cache))
+        if not parts:
+            raise ValueError(f"sweep {name!r}: nothing is published yet; is it running, or does 'sweep sync' help?")
+        trials, replicates = ledger.merge(ledger.load(path) for path in sorted(parts, key=ledger.finished))
+        spec = Path(client.download_artifacts(parent.info.run_id, _SPEC, cache)).read_bytes()
+        missing = _short(parent, len(parts), len(trials))
+    return Exported(trials, replicates, _write(out, name, trials, replicates, spec), missing)
+
+
+def find(client: MlflowClient, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> Run:
+    """The parent run of a sweep.
+
+    Raises:
+        ValueError: there is none; lists the sweeps that are there.
+    """
+    known = parents(client, experiment)
+    if name not in known:
+        there = f"; sweeps there: {', '.join(sorted(known))}" if known else "; there is none"
+        raise ValueError(f"no sweep {name!r} in MLflow at {tracking_uri}{near(name, known)}{there}")
+    return known[name]
+
+
+def verify(book: ledger.Ledger, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> list[str]:
+    """Discrepancies between the ledger, the parts in MLflow and the child runs; empty if there are none.
+
+    Raises:
+        ValueError: MLflow does not know the sweep or cannot be read, or a part of the ledger is broken.
+    """
+    client = connect(tracking_uri)
+    local = {path.name: path for path in book.parts()}
+    want = {row["trial_key"]: row["outcome"] for row in book.read()[0].select(["trial_key", "outcome"]).to_pylist()}
+    with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
+        parent = find(client, tracking_uri, name, experiment)
+        remote = {path.name: path for path in _download(client, parent, Path(cache))}
+        differing = [n for n in local.keys() & remote.keys() if local[n].read_bytes() != remote[n].read_bytes()]
+        runs = children(client, parent)
+    have = {run.data.tags["trial.key"]: run.data.tags["outcome"] for run in runs}
+    times = Counter(run.data.tags["trial.key"] for run in runs)
+    unfinished = [run.info.run_id for run in runs if run.info.status not in COMPLETE]
+    found = (
+        _list("parts of the ledger are not in MLflow (run 'sweep sync')", local.keys() - remote.keys()),
+        _list("parts in MLflow are not in the ledger", remote.keys() - local.keys()),
+        _list("parts differ between the ledger and MLflow", differing),
+        _list("trials of the ledger have no run in MLflow (run 'sweep sync')", want.keys() - have.keys()),
+        _list("runs in MLflow are of no trial of the ledger", have.keys() - want.keys()),
+        _list("trials have more than one run", [key for key, n in times.items() if n > 1]),
+        _list("trials have another outcome in MLflow", [k for k in want.keys() & have.keys() if want[k] != have[k]]),
+        _list("runs are unfinished", unfinished),
+    )
+    return [sentence for sentence in found if sentence]
+
+
+def _list(what: str, names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} {what}: {shown}" if names else ""
+
+
+def _download(client: MlflowClient, parent: Run, cache: Path) -> list[Path]:
+    """The parts of a sweep, as MLflow has them."""
+    if not client.list_artifacts(parent.info.run_id, "parts"):
+        return []
+    return list(Path(client.download_artifacts(parent.info.run_id, "parts", str(cache))).glob("*.parquet"))
+
+
+def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:
+    """What the parent run counts and the downloaded parts do not have."""
+    counted = parent.data.metrics
+    pairs = (("parts", parts, counted.get("parts", 0)), ("trials", trials, counted.get("trials/all", 0)))
+    return tuple(
+        f"MLflow counts {int(said)} {what}, but the uploaded parts hold {found}"
+        for what, found, said in pairs
+        if said > found
+    )
+
+
+def _check_target(out: Path, name: str) -> None:
+    """See that `out` is free or holds an export of this sweep."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not all((out / kind / f"{name}.parquet").is_file() for kind in _TABLES):
+        raise ValueError(f"--out {out} holds something else than an export of {name!r}; name another folder")
+
+
+def _write(out: Path, name: str, trials: pa.Table, replicates: pa.Table, spec: bytes) -> tuple[Path, ...]:
+    """Write into a folder beside `out` and put it in its place; what else is in `out` stays there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+        fresh, old = Path(beside) / "new", Path(beside) / "old"
+        for kind, table in zip(_TABLES, (trials, replicates), strict=True):
+            (fresh / kind).mkdir(parents=True)
+            pq.write_table(table, fresh / kind / f"{name}.parquet", compression="zstd", row_group_size=ROW_GROUP)
+        (fresh / _SPEC).write_bytes(spec)
+        if out.exists():
+            out.rename(old)
+        fresh.rename(out)
+        for other in old.iterdir() if old.exists() else ():
+            if other.name not in (*_TABLES, _SPEC):
+                other.rename(out / other.name)
+    return (*(out / kind / f"{name}.parquet" for kind in _TABLES), out / _SPEC)
