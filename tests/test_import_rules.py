@@ -24,15 +24,16 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.schema": ("analysis", "sweeps"),
     "analysis.outcome": ("analysis", "sweeps"),
     "analysis.gp": ("analysis", "sweeps"),
+    "analysis.region": ("analysis", "sweeps.launch"),  # when to stop is read off the same map
     "torch": ("isoinit.layers", "isoinit.networks", "isoinit.probe", "isoinit.schemes", "sweeps"),
     "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
     "mlflow": ("sweeps.tracking", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": ("sweeps.data",),
-    "pooch": ("sweeps.data",),
+    "pooch": ("sweeps.data", "sweeps.doctor"),
     "pydantic": ("sweeps",),
-    "yaml": ("sweeps",),
+    "yaml": ("analysis.store", "sweeps"),
     "pyarrow": ("analysis", "sweeps"),
 }
 
