@@ -235,10 +235,13 @@ def _run_on_ray(
 
     class Watcher(tune.Callback):
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            finished([r["outcome"] for r in trial.last_result.get("results", [])])
+            finished([r["outcome"] for r in trial.last_result["results"]])
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             finished([Outcome.FAILED.value] * len(trial.config["pack"]["tasks"]))
+
+        def __reduce__(self) -> Any:
+            return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it
 
     progress.phase("starting Ray" if options.address is None else f"joining Ray at {options.address}")
     _start_ray(ray, options.address)

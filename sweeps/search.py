@@ -172,6 +172,9 @@ class PackSearch(OptunaSearch):
         else:
             self.tell(Result(**r) for r in result["results"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, but nothing is ever restored from it
+
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).write_text("the state of a sweep is its ledger and its journal\n")
 
