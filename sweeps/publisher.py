@@ -1,0 +1,95 @@
+"""Publish new parts in the background, so that a sweep neither waits for MLflow nor fails with it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from sweeps.ledger import Ledger
+
+if TYPE_CHECKING:
+    from sweeps.tracking import Tracker
+
+
+class Publisher:
+    """Publishes new parts in a thread of its own; a context that is entered before the first part.
+
+    The ledger is the queue, so nothing can be lost or pile up in memory. While the store is down it tries
+    again after 1, 2, 4, ... at most `longest_wait` seconds; the sweep neither waits for it nor fails with it.
+    """
+
+    def __init__(self, tracker: Tracker, book: Ledger, *, longest_wait: float = 60.0, last_wait: float = 60.0) -> None:
+        self._tracker, self._ledger = tracker, book
+        self._longest_wait, self._last_wait = longest_wait, last_wait
+        self._news, self._closing, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._interrupted = False
+        self.waiting = 0
+        """Parts that were not published yet when it last looked."""
+        self.error: str | None = None
+        """Why publishing last failed; None if it did not."""
+
+    def __enter__(self) -> Publisher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._interrupted = kind is not None
+        self.close(self._last_wait if kind is None else min(5.0, self._last_wait))
+
+    def notify(self) -> None:
+        """Say that a part was appended."""
+        self._news.set()
+
+    def status(self) -> str:
+        """For a progress line; empty if all is well."""
+        if self.error is not None:
+            return f"MLflow is {self.waiting} parts behind: {self.error}"
+        return f"MLflow is {self.waiting} parts behind" if self.waiting > 1 else ""
+
+    def close(self, timeout: float) -> int:
+        """Try for `timeout` seconds to publish the rest, and return how many parts remain for `sweep sync`."""
+        self._closing.set()
+        self._news.set()
+        self._thread.join(timeout)
+        self._stop.set()  # between two trials
+        self._thread.join(5.0)
+        return self.remaining()
+
+    def remaining(self) -> int:
+        """Parts that the store does not have yet."""
+        run_id = self._tracker.run_id
+        return len(self._ledger.parts() if run_id is None else self._ledger.unpublished(run_id))
+
+    def _run(self) -> None:
+        wait = 1.0
+        while not self._stop.is_set():
+            closing = self._closing.is_set()  # asked before looking, so that the last look is after the last part
+            if self._drain(closing):
+                if closing:
+                    return
+                wait = 1.0
+                self._news.wait()
+                self._news.clear()
+            elif closing:
+                self._stop.wait(1.0)
+            else:
+                self._closing.wait(wait)
+                wait = min(2 * wait, self._longest_wait)
+
+    def _drain(self, closing: bool) -> bool:
+        """Publish what is not published; False if the store failed or `close` ran out of time."""
+        try:
+            run_id = self._tracker.run_id or self._tracker.open()
+            while paths := self._ledger.unpublished(run_id):
+                self.waiting = len(paths)
+                if not self._tracker.publish(paths[0], self._stop):
+                    return False
+                self._ledger.mark_published(paths[0], run_id)
+            if closing:
+                self._tracker.finish(status="KILLED" if self._interrupted else "FINISHED")
+        except ValueError as error:
+            self.error = str(error)
+            return False
+        self.waiting, self.error = 0, None
+        return True
