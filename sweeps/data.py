@@ -200,36 +200,50 @@ def _load(name: str, folder: Path | None) -> Dataset:
     digest = hashlib.sha256()
     for array in raw:
         digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    mean = raw.x_train.mean((0, 2, 3), keepdims=True)
-    scale = raw.x_train.std((0, 2, 3), keepdims=True)
-    x_train, x_test = (torch.from_numpy(((x - mean) / scale).astype(np.float32)) for x in (raw.x_train, raw.x_test))
+    x_train, x_test = _standardized(raw)
     y_train, y_test = (torch.from_numpy(y.astype(np.int64)) for y in (raw.y_train, raw.y_test))
     return Dataset(name, x_train, y_train, x_test, y_test, source.input_shape, source.classes, digest.hexdigest())
+
+
+def _standardized(raw: Raw) -> tuple[Tensor, Tensor]:
+    """Both splits through one table of 256 values per channel, so that nothing larger than the result is held."""
+    level = np.arange(256)
+    x_train, x_test = np.empty(raw.x_train.shape, np.float32), np.empty(raw.x_test.shape, np.float32)
+    for channel in range(raw.x_train.shape[1]):
+        count = np.bincount(raw.x_train[:, channel].ravel(), minlength=256)
+        mean = np.average(level, weights=count)
+        table = ((level - mean) / np.sqrt(np.average((level - mean) ** 2, weights=count))).astype(np.float32)
+        for pixels, x in ((raw.x_train, x_train), (raw.x_test, x_test)):
+            x[:, channel] = table[pixels[:, channel]]
+    return torch.from_numpy(x_train), torch.from_numpy(x_test)
 
 
 def _read(name: str, source: Source, folder: Path | None) -> Raw:
     places = [folder, folder / name] if folder else []
     for place in places:
         if source.arrays and (place / source.arrays).is_file():
-            return _arrays(place / source.arrays, source)
+            return _arrays(place / source.arrays)
     return source.read({file: _file(name, source, file, places) for file in source.sha256})
 
 
-def _arrays(path: Path, source: Source) -> Raw:
+def _arrays(path: Path) -> Raw:
     """Arrays of a Keras-style `.npz`: images (samples, height, width[, channels]) as uint8."""
     with np.load(path) as content:
         missing = [key for key in Raw._fields if key not in content]
         if missing:
             raise ValueError(f"{path} has no array {', '.join(missing)}; it must hold {', '.join(Raw._fields)}")
         arrays = {key: content[key] for key in Raw._fields}
-    channels = source.input_shape[0]
+    for key, array in arrays.items():
+        if array.dtype.kind not in "iu" or not 0 <= array.min(initial=0) <= array.max(initial=0) <= 255:
+            raise ValueError(f"{path}: {key} must hold integers from 0 to 255, but it holds {array.dtype}")
     for key in ("x_train", "x_test"):
         x = arrays[key]
-        arrays[key] = (
-            np.moveaxis(x, -1, 1) if x.ndim == 4 and x.shape[-1] == channels else x.reshape(len(x), 1, *x.shape[1:])
-        )
+        arrays[key] = np.moveaxis(x, -1, 1) if x.ndim == 4 else x[:, None]
     return Raw(
-        **{key: np.asarray(a, np.uint8) if key[0] == "x" else a.astype(np.uint8).ravel() for key, a in arrays.items()}
+        **{
+            key: array.astype(np.uint8) if key[0] == "x" else array.astype(np.uint8).ravel()
+            for key, array in arrays.items()
+        }
     )
 
 
