@@ -121,6 +121,7 @@ class CNN(nn.Module):
         if len(input_shape) != 3:
             raise ValueError(f"a CNN takes inputs of shape (C, H, W), got {input_shape}")
         channels, *size = input_shape
+        self.resolution = min(size)
         wide = _expansion(activation) * width
         self.layers = nn.ModuleList()
         for i in range(depth - 1):
@@ -149,6 +150,7 @@ class CNN(nn.Module):
             norms=tuple(self.norms),
             signals=(self.activation,),
             preactivations=tuple(hidden),
+            resolution=self.resolution,
         )
 
 
@@ -259,13 +261,13 @@ class ResNet(nn.Module):
         norm = _norm(normalization, width, bool(size))
         into = [features, width][: 1 + depth % 2]
         self.stem_layers = nn.ModuleList([layer(i, width, 3) for i in into])
-        act = ACTIVATIONS[activation]
-        parts = [part for layer in self.stem_layers for part in (layer, norm(), act())]
+        self.activation = ACTIVATIONS[activation]()
+        parts = [part for layer in self.stem_layers for part in (layer, norm(), self.activation)]
         self.stem = nn.Sequential(*(parts if BLOCKS[block].act_after else parts[:-1]))
         self.blocks = nn.ModuleList(
             [_Block(block, layer, norm, width, 3, activation) for _ in range((depth - 1 - len(into)) // 2)]
         )
-        self.last = nn.Sequential(norm(), act()) if BLOCKS[block].act_before else nn.Identity()
+        self.last = nn.Sequential(norm(), self.activation) if BLOCKS[block].act_before else nn.Identity()
         self.pool = _pool(pooling) if size else nn.Identity()
         self.head = Linear(width * (math.prod(size) if pooling == "none" else 1), out_features)
 
@@ -279,7 +281,7 @@ class ResNet(nn.Module):
         stream = (self.stem, *self.blocks)
         return Wiring(
             architecture="resnet",
-            activation=next(m for m in self.modules() if type(m) in ACTIVATIONS.values()),
+            activation=self.activation,
             stem=_weights(self.stem_layers),
             blocks=tuple(block.wiring() for block in self.blocks if isinstance(block, _Block)),
             head=self.head,

@@ -7,17 +7,18 @@ The module is callable: `isoinit.probe(model, x)` is `isoinit.probe.probe(model,
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoinit.schemes.wiring import Wiring, read
 
@@ -93,7 +94,8 @@ def probe(
 
     The Jacobian's singular values are exact, for the first `jacobian_inputs` inputs, at the cost of one pass over
     out_features copies of each; for large outputs use `jacobian=False` and `leading_singular_values`. Batch
-    normalization is measured as the model's mode says. The model is left as it was: no gradients, buffers as before.
+    normalization is measured as the model's mode says, and as a fixed affine map in the Jacobian. The model is left
+    as it was: no gradients, buffers as before.
     """
     wiring = read(model)
     weights = [layer.weight for layer in wiring.layers]
@@ -101,7 +103,10 @@ def probe(
         output = model(x)
         loss = functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    with _frozen_normalization(model, x):
+        rows = _jacobian(model, x[:jacobian_inputs] if jacobian else x[:0])
     with torch.no_grad():
+        spectrum = torch.linalg.svdvals(rows).double().cpu().numpy()
         return Probe(
             squared_norms=_array([_squared_norm(s) for s in (x, *hidden)]),
             correlation=_array([_correlation(z) for z in before]),
@@ -109,7 +114,7 @@ def probe(
             squared_sample_mean=_array([_units(z).mean(0).square().mean() for z in before]),
             dead=_array([(_units(a) == 0).all(0).to(x.dtype).mean() for a in hidden]),
             gradient_norms=_array([x.new_zeros(()) if g is None else g.norm() for g in gradients]),
-            jacobian_singular_values=_jacobian_spectrum(model, x[:jacobian_inputs] if jacobian else x[:0]),
+            jacobian_singular_values=spectrum,
         )
 
 
@@ -153,30 +158,95 @@ def _units(signal: Tensor) -> Tensor:
 
 
 def _correlation(signal: Tensor) -> Tensor:
-    unit = functional.normalize(signal.flatten(1), dim=1, eps=0)
+    """Mean cosine over the pairs of inputs whose signal is not zero."""
+    flat = signal.flatten(1)
+    unit = functional.normalize(flat[(flat != 0).any(1)], dim=1, eps=0)
     count = len(unit)
-    return (
-        (unit.sum(0).square().sum() - unit.square().sum()) / (count * (count - 1))
-        if count > 1
-        else unit.new_tensor(torch.nan)
-    )
+    pairs = count * (count - 1)
+    return (unit.sum(0).square().sum() - unit.square().sum()) / pairs if pairs else flat.new_tensor(torch.nan)
+
+
+@contextmanager
+def _frozen_normalization(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Batch normalization in training mode as the fixed affine map that the statistics of x make of it."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    with _buffers_kept(model):
+        try:
+            if norms:
+                for norm in norms:
+                    norm.momentum = 1.0
+                with torch.no_grad():
+                    model(x)
+            for norm in norms:
+                norm.eval()
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.train()
 
 
 def jacobian(model: nn.Module, x: Tensor) -> Tensor:
-    """d output / d input for every input, (B, out, in): one pass over out copies of every input."""
-    with torch.no_grad(), _buffers_kept(model):
-        out = model(x).shape[1]
+    """d output / d input for every input, (B, out, in): one pass over out copies of every input.
+
+    Batch normalization in training mode counts as the affine map that the statistics of x make of it.
+    """
+    with _frozen_normalization(model, x):
+        return _jacobian(model, x)
+
+
+def _jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        out = model(x[:1]).shape[1]
     copies = x.repeat_interleave(out, 0).detach().requires_grad_()
-    with torch.enable_grad(), _buffers_kept(model):
+    with torch.enable_grad():
         picked = model(copies).view(len(x), out, out).diagonal(dim1=1, dim2=2).sum()
         (rows,) = torch.autograd.grad(picked, copies)
     return rows.view(len(x), out, -1)
 
 
-def _jacobian_spectrum(model: nn.Module, x: Tensor) -> Floats:
-    if not len(x):
-        return np.empty((0, 0))
-    return torch.linalg.svdvals(jacobian(model, x)).double().cpu().numpy()
+def leading_singular_values(
+    model: nn.Module, x: Tensor, count: int, *, steps: int | None = None, generator: torch.Generator
+) -> Tensor:
+    """The `count` largest singular values of the Jacobian at every input, (B, count), where `jacobian` is too large.
+
+    Golub-Kahan-Lanczos bidiagonalization with full reorthogonalization, all inputs at once: `steps` (default
+    2 count + 10, at most min(out, in)) products with J and its transpose, each a pass over the batch. Exact when steps
+    reaches min(out, in); otherwise the values are approached from below, the largest first.
+    """
+    with _frozen_normalization(model, x):
+        return _bidiagonalize(model, x, count, steps or 2 * count + 10, generator)
+
+
+def _bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
+    def flat(z: Tensor) -> Tensor:
+        return model(z.view(x.shape)).flatten(1)
+
+    point = x.flatten(1)
+    output, pull = cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(flat, point))
+    steps = min(steps, output.shape[1], point.shape[1])
+    v = torch.randn(point.shape, generator=generator, device=generator.device).to(point)
+    v = v / v.norm(dim=1, keepdim=True)
+    left, right, band = [], [v], torch.zeros(len(x), steps, steps, dtype=x.dtype, device=x.device)
+    for k in range(steps):
+        u = _orthogonalized(torch.func.jvp(flat, (point,), (right[-1],))[1], left)
+        band[:, k, k] = u.norm(dim=1)
+        left.append(functional.normalize(u, dim=1))
+        if k + 1 < steps:
+            w = _orthogonalized(pull(left[-1])[0], right)
+            band[:, k, k + 1] = w.norm(dim=1)
+            right.append(functional.normalize(w, dim=1))
+    return torch.linalg.svdvals(band)[:, :count].detach()
+
+
+def _orthogonalized(vectors: Tensor, basis: list[Tensor]) -> Tensor:
+    """`vectors` (B, n) without their parts along the basis; twice, which is enough (Kahan)."""
+    if basis:
+        q = torch.stack(basis, 1)
+        for _ in range(2):
+            vectors = vectors - ((q @ vectors.unsqueeze(2)) * q).sum(1)
+    return vectors
 
 
 class _Callable(ModuleType):

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from isoinit.layers import activation_name, drop_mask
-from isoinit.schemes import classic, mirrored
+from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, residual, sparse
 from isoinit.schemes.base import ALL, ANY_BIAS, INVARIANTS, Draw, Scheme
 from isoinit.schemes.mirrored import interleave
 from isoinit.schemes.wiring import NORMS, Residual, Wiring, groups, read
 
 __all__ = ["INVARIANTS", "SCHEMES", "Residual", "Scheme", "Wiring", "check", "get", "initialize", "read"]
 
-SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (*classic.SCHEMES, *mirrored.SCHEMES)}
+_FAMILIES = (classic, orthogonal, mirrored, sparse, identity, residual, data_driven)
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for family in _FAMILIES for scheme in family.SCHEMES}
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -70,11 +71,18 @@ def check(
         raise ValueError(f"scheme {name} needs an even width, got {width}; {width + 1} is possible")
     if "mirror" in scheme.invariants and activation == "relu" and width < 2:
         raise ValueError(f"scheme {name} mirrors the hidden units and needs a width of at least 2, got {width}")
+    _check_density(scheme, density, width)
+
+
+def _check_density(scheme: Scheme, density: float, width: int) -> None:
     if not 0 < density <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}")
     if density < 1 and not scheme.sparse:
         able = [s.name for s in SCHEMES.values() if s.sparse]
-        raise ValueError(f"scheme {name} is dense, got density {density}; sparse are {', '.join(able)}")
+        raise ValueError(f"scheme {scheme.name} is dense, got density {density}; sparse are {', '.join(able)}")
+    side = width // 2 if "mirror" in scheme.invariants else width
+    if scheme.sparse and density * side < 1:
+        raise ValueError(f"scheme {scheme.name} at width {width} has a density of at least 1/{side}, got {density}")
 
 
 def _either(words: Sequence[str]) -> str:
@@ -154,20 +162,20 @@ def _validate(
         raise ValueError(f"bias_variance {bias_variance} needs bias_mode 'iid' or 'mirrored', got 'zero'")
     if not 0 < weight_scale < math.inf:
         raise ValueError(f"weight_scale must be finite and positive, got {weight_scale}")
-    if scheme.needs_data and data is None:
-        raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data=")
+    if scheme.needs_data and (data is None or len(data) < 2):
+        raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data= of at least two")
     if scheme.blocks is not None and any(b.kind not in scheme.blocks for b in wiring.blocks):
         kinds = sorted({b.kind for b in wiring.blocks})
         raise ValueError(
             f"scheme {scheme.name} is for residual blocks {_either(scheme.blocks)}, got {', '.join(kinds)}"
         )
-    if "mirror" in scheme.invariants and wiring.breakers:
-        raise ValueError(f"a mirrored signal does not survive {', '.join(wiring.breakers)}; average pooling keeps it")
     for key, value in options.items():
         if key not in scheme.options:
             raise ValueError(f"scheme {scheme.name} has the options {', '.join(scheme.options) or 'none'}, got {key!r}")
         if scheme.options[key] and value not in scheme.options[key]:
             raise ValueError(f"{key} must be one of {', '.join(map(repr, scheme.options[key]))}, got {value!r}")
+    if scheme.requires is not None:
+        scheme.requires(wiring, **options)
 
 
 def _reset(wiring: Wiring, multiplier: float) -> None:

@@ -1,5 +1,6 @@
 """What a scheme is: a frozen record and a function that fills the weights of a wired network in place."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,6 @@ ANY_BIAS = ("zero", "iid", "mirrored")
 INVARIANTS: dict[str, str] = {
     "weight_variance": "every layer's weights have the declared variance",
     "semi_orthogonal": "every weight matrix has orthonormal rows or columns, times the declared gain",
-    "semi_orthogonal_kernel": "every centre tap has orthonormal rows or columns, the other taps are zero",
     "mirror": "hidden weights are [[U, -U], [-U, U]] bitwise, [U; -U] at the input and [U, -U] at the head",
     "isometry": "all singular values of the input-output Jacobian are 1",
     "density": "the share of non-zero weights is within 1/(2 max(n, m)) of the target",
@@ -43,11 +43,22 @@ class Draw:
         """Uniform on [0, 1)."""
         return torch.rand(shape, generator=self.generator, device=self.generator.device).to(self.dtype)
 
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform on 0 .. high - 1."""
+        return torch.randint(high, shape, generator=self.generator, device=self.generator.device)
+
     def normals(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """One standard normal tensor per shape, from a single draw."""
-        sizes = [torch.Size(shape).numel() for shape in shapes]
-        parts = self.normal(sum(sizes)).split(sizes)
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return self._split(self.normal, shapes)
+
+    def uniforms(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """One tensor uniform on [0, 1) per shape, from a single draw."""
+        return self._split(self.uniform, shapes)
+
+    @staticmethod
+    def _split(draw: Callable[[int], Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        sizes = [math.prod(shape) for shape in shapes]
+        return [part.view(shape) for part, shape in zip(draw(sum(sizes)).split(sizes), shapes, strict=True)]
 
     def haar(self, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """One Haar semi-orthogonal (r, c) matrix per shape: orthonormal columns if r >= c, else orthonormal rows."""
@@ -83,12 +94,11 @@ def kernel_of(matrix: Tensor, kernel: Sequence[int]) -> Tensor:
     return delta
 
 
-def refuse_even_kernels(layers: Sequence[WeightLayer]) -> None:
-    for layer in layers:
+def refuse_even_kernels(wiring: Wiring) -> None:
+    for layer in wiring.layers:
         if any(k % 2 == 0 for k in layer.weight.shape[2:]):
-            raise ValueError(
-                f"a delta kernel needs a centre tap, so odd kernel sizes; got {tuple(layer.weight.shape[2:])}"
-            )
+            sizes = tuple(layer.weight.shape[2:])
+            raise ValueError(f"a delta kernel needs a centre tap, so odd kernel sizes; got {sizes}")
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,11 @@ class Scheme:
     """A named way to set all parameters of a network before training.
 
     `apply(wiring, draw, **options)` fills the weights in place; biases, normalizations, multipliers and offsets have
-    their defaults (0, identity, `multiplier`, 0) before it runs. `calibrate(model, wiring, data)` then adapts them to
-    a batch. `variance(fan_in, fan_out)` is the declared variance of one weight, `gain` the declared singular value.
+    their defaults (0, identity, `multiplier`, 0) before it runs. `requires(wiring, **options)` raises ValueError on
+    what the record's fields cannot say. `options` maps each option to its choices, none for a number.
+    `calibrate(model, wiring, data)` then adapts the parameters to a batch. `variance(fan_in, fan_out)` is the declared
+    variance of one weight and `gain` the declared singular value, both for a ReLU network. `biased` are the layers
+    that a bias variance reaches.
     """
 
     name: str
@@ -111,6 +124,7 @@ class Scheme:
     blocks: tuple[str, ...] | None = None
     invariants: tuple[str, ...] = ()
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    requires: Callable[..., None] | None = None
     even_width: bool = False
     needs_data: bool = False
     sparse: bool = False
@@ -125,6 +139,7 @@ class Scheme:
         assert not unknown, f"{self.name}: unknown invariants {unknown}"
         assert ("weight_variance" in self.invariants) == (self.variance is not None), self.name
         assert set(self.architectures) <= set(ALL), self.name
+        assert ("semi_orthogonal" in self.invariants) == (self.gain is not None), self.name
         assert self.needs_data == (self.calibrate is not None), self.name
 
     @property

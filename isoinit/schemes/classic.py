@@ -1,19 +1,24 @@
-"""Variance-scaling and orthogonal initializers: every layer on its own, whatever stands between the layers.
+"""Variance-scaling initializers: every layer on its own, independent weights of a declared variance.
 
-Glorot & Bengio 2010 (xavier), He et al. 2015 arXiv 1502.01852 (he), LeCun et al. 1998 (lecun), Saxe et al. 2014
-arXiv 1312.6120 (orthogonal).
+Glorot & Bengio 2010 (xavier), He et al. 2015 arXiv 1502.01852 (he), LeCun et al. 1998 (lecun), Kumar 2017 arXiv
+1704.08863 (kumar). The `truncated` forms are cut at two standard deviations and then have the declared variance,
+as in Keras and JAX; torch's `trunc_normal_` cuts at absolute bounds and does not correct.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from isoinit.layers import WeightLayer, activation_name
+from isoinit.layers import activation_name
 from isoinit.schemes.base import Draw, Scheme
 from isoinit.schemes.wiring import Wiring, fans
 
 Variance = Callable[[int, int], float]
+Standard = Callable[[Draw, Sequence[tuple[int, ...]]], list[Tensor]]
+
+TRUNCATED_STD = 0.87962566103423978  # of N(0, 1) cut at +-2
 
 
 def xavier(fan_in: int, fan_out: int) -> float:
@@ -28,66 +33,158 @@ def lecun(fan_in: int, fan_out: int) -> float:  # noqa: ARG001
     return 1 / fan_in
 
 
-def gain(wiring: Wiring) -> float:
-    """sqrt(2) where half of the second moment passes the activation (relu, crelu), else 1.
-
-    1 and not torch's 5/3 for tanh: with zero bias the mean-field critical value is exactly 1.
-    """
-    return math.sqrt(2) if activation_name(wiring.activation) in ("relu", "crelu") else 1.0
+def third(fan_in: int, fan_out: int) -> float:  # noqa: ARG001
+    return 1 / (3 * fan_in)
 
 
-def _fill(wiring: Wiring, standard: list[Tensor], variance: Variance) -> None:
-    for layer, values in zip(wiring.layers, standard, strict=True):
-        layer.weight.copy_(values.mul_(math.sqrt(variance(*fans(layer)))))
+def uniforms(draw: Draw, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Uniform tensors of mean 0 and variance 1."""
+    return [u.mul_(2).sub_(1).mul_(math.sqrt(3)) for u in draw.uniforms(shapes)]
 
 
-def normal(variance: Variance) -> Callable[..., None]:
+def truncated_normals(draw: Draw, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Normal tensors cut at two standard deviations, then scaled to variance 1."""
+    inside = math.erf(math.sqrt(2))
+    return [u.mul_(2).sub_(1).mul_(inside).erfinv_().mul_(math.sqrt(2) / TRUNCATED_STD) for u in draw.uniforms(shapes)]
+
+
+def independent(variance: Variance, standard: Standard = Draw.normals) -> Callable[[Wiring, Draw], None]:
+    """The scheme whose weights are `standard` draws (variance 1) scaled to `variance(fan_in, fan_out)`."""
+
     def apply(wiring: Wiring, draw: Draw) -> None:
-        _fill(wiring, draw.normals([tuple(layer.weight.shape) for layer in wiring.layers]), variance)
+        values = standard(draw, [tuple(layer.weight.shape) for layer in wiring.layers])
+        for layer, value in zip(wiring.layers, values, strict=True):
+            layer.weight.copy_(value.mul_(math.sqrt(variance(*fans(layer)))))
 
     return apply
 
 
-def orthogonal(wiring: Wiring, draw: Draw) -> None:
-    """Haar times `gain` on the weight flattened to (out, in * taps), as torch does; groups on their own."""
-    matrices = draw.haar([shape for layer in wiring.layers for shape in _flat_groups(layer)])
-    remaining = iter(matrices)
-    for layer in wiring.layers:
-        parts = [next(remaining) for _ in _flat_groups(layer)]
-        for rows, part in zip(layer.weight.chunk(len(parts)), parts, strict=True):
-            rows.copy_((part * gain(wiring)).view(rows.shape))
+def torch_default(wiring: Wiring, draw: Draw) -> None:
+    """What `nn.Linear` and `nn.Conv2d` do: weights and biases uniform on +-1/sqrt(fan_in)."""
+    independent(third, uniforms)(wiring, draw)
+    biased = [layer for layer in wiring.layers if layer.bias is not None]
+    for layer, value in zip(biased, uniforms(draw, [layer.weight.shape[:1] for layer in biased]), strict=True):
+        assert layer.bias is not None
+        layer.bias.copy_(value.mul_(math.sqrt(third(*fans(layer)))))
 
 
-def _flat_groups(layer: WeightLayer) -> list[tuple[int, int]]:
-    count = getattr(layer, "groups", 1)
-    return [(layer.weight.shape[0] // count, layer.weight[0].numel())] * count
+def kumar_variance(activation: nn.Module) -> float:
+    """fan_in * Var(w) = 1/(g'(0)^2 (1 + g(0)^2)) of a g differentiable at 0 (Kumar 2017); 2 for ReLU, as there.
+
+    ValueError where the formula does not exist: a kink at 0 other than ReLU's, or g'(0) = 0. The formula linearizes
+    g, so a sigmoid network is better than with Xavier but not critical (mean-field slope 0.354).
+    """
+    if activation_name(activation) in ("relu", "crelu"):
+        return 2.0
+    z = torch.tensor([0.0, -1e-7, 1e-7], dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        value = activation(z)
+        (slope,) = torch.autograd.grad(value.sum(), z)
+    at_zero, left, right = slope.tolist()
+    name = type(activation).__name__
+    if not math.isclose(left, right, abs_tol=1e-3):
+        raise ValueError(f"kumar needs an activation differentiable at 0, and {name} has slopes {left:g} and {right:g}")
+    if at_zero == 0:
+        raise ValueError(f"kumar needs an activation with a slope at 0, and that of {name} is 0")
+    return 1 / (at_zero**2 * (1 + value[0].item() ** 2))
+
+
+def require_slope(wiring: Wiring) -> None:
+    """ValueError unless `kumar_variance` exists."""
+    kumar_variance(wiring.activation)
+
+
+def kumar(wiring: Wiring, draw: Draw) -> None:
+    scaled = kumar_variance(wiring.activation)
+    independent(lambda fan_in, fan_out: scaled / fan_in)(wiring, draw)  # noqa: ARG005
 
 
 _GLOROT = "Glorot & Bengio 2010"
 _HE = "He et al. 2015, arXiv 1502.01852"
+_LECUN = "LeCun et al. 1998"
+_VARIANCE = ("weight_variance",)
 
 SCHEMES = (
     Scheme(
         name="xavier_normal",
         source=_GLOROT,
-        summary="N(0, 2/(fan_in + fan_out)); halves the squared norm of a ReLU signal per layer",
-        apply=normal(xavier),
-        invariants=("weight_variance",),
+        summary="N(0, 2/(fan_in + fan_out)); for tanh, a ReLU network loses half of the squared norm per layer",
+        apply=independent(xavier),
+        invariants=_VARIANCE,
+        variance=xavier,
+    ),
+    Scheme(
+        name="xavier_uniform",
+        source=_GLOROT,
+        summary="uniform with the variance 2/(fan_in + fan_out)",
+        apply=independent(xavier, uniforms),
+        invariants=_VARIANCE,
+        variance=xavier,
+    ),
+    Scheme(
+        name="xavier_truncated",
+        source=_GLOROT,
+        summary="normal cut at two standard deviations, variance 2/(fan_in + fan_out) after the cut",
+        apply=independent(xavier, truncated_normals),
+        invariants=_VARIANCE,
         variance=xavier,
     ),
     Scheme(
         name="he_normal",
         source=_HE,
         summary="N(0, 2/fan_in); keeps the mean squared norm of a ReLU signal, not the typical one",
-        apply=normal(he),
-        invariants=("weight_variance",),
+        apply=independent(he),
+        invariants=_VARIANCE,
         variance=he,
     ),
     Scheme(
-        name="orthogonal",
-        source="Saxe et al. 2014, arXiv 1312.6120",
-        summary="Haar semi-orthogonal, gain sqrt(2) for ReLU; keeps the norm on average only",
-        apply=orthogonal,
-        invariants=("semi_orthogonal",),
+        name="he_uniform",
+        source=_HE,
+        summary="uniform with the variance 2/fan_in",
+        apply=independent(he, uniforms),
+        invariants=_VARIANCE,
+        variance=he,
+    ),
+    Scheme(
+        name="he_truncated",
+        source=_HE,
+        summary="normal cut at two standard deviations, variance 2/fan_in after the cut",
+        apply=independent(he, truncated_normals),
+        invariants=_VARIANCE,
+        variance=he,
+    ),
+    Scheme(
+        name="lecun_normal",
+        source=_LECUN,
+        summary="N(0, 1/fan_in); for linear networks and SELU",
+        apply=independent(lecun),
+        invariants=_VARIANCE,
+        variance=lecun,
+    ),
+    Scheme(
+        name="lecun_truncated",
+        source=_LECUN,
+        summary="normal cut at two standard deviations, variance 1/fan_in after the cut",
+        apply=independent(lecun, truncated_normals),
+        invariants=_VARIANCE,
+        variance=lecun,
+    ),
+    Scheme(
+        name="torch_default",
+        source="torch.nn.Linear and Conv2d",
+        summary="the baseline nobody chose: weights and biases uniform on +-1/sqrt(fan_in); sets its own biases",
+        apply=torch_default,
+        bias_modes=("zero",),
+        invariants=_VARIANCE,
+        variance=third,
+    ),
+    Scheme(
+        name="kumar",
+        source="Kumar 2017, arXiv 1704.08863",
+        summary="N(0, 1/(fan_in g'(0)^2 (1 + g(0)^2))) for any activation g differentiable at 0; 2/fan_in for ReLU",
+        apply=kumar,
+        requires=require_slope,
+        invariants=_VARIANCE,
+        variance=he,
     ),
 )

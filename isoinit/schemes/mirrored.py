@@ -92,8 +92,8 @@ def mirror(core: Tensor, rows: bool = True, columns: bool = True) -> Tensor:
     return torch.cat([wide, -wide], dim=1) if rows else wide
 
 
-def write(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> None:
-    """Mirror the cores, (rows, columns, *kernel), `groups` of them per place, into the weights.
+def assemble(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> list[Tensor]:
+    """The weight of every place from its mirrored cores, (rows, columns, *kernel), `groups` of them per place.
 
     An odd width leaves a spare unit: its incoming weights are He-normal over the mirrored inputs, its outgoing ones
     zero, so the function does not change but the unit has a gradient (a zero row would be dead forever).
@@ -107,16 +107,25 @@ def write(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> None:
         ):
             blocks[i] = block
     remaining = iter(blocks)
-    for place in where:
-        parts = [_ordered(next(remaining), place) for _ in range(place.groups)]
-        weight = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if place.spare_rows or place.spare_columns:
-            place.layer.weight.zero_()
-        place.layer.weight[: weight.shape[0], : weight.shape[1]] = weight
-    for place in where:
-        if place.spare_rows:
-            inputs = place.layer.weight[-place.spare_rows :, : place.layer.weight.shape[1] - place.spare_columns]
-            inputs.copy_(draw.normal(*inputs.shape) / math.sqrt(place.columns * inputs[0, 0].numel()))
+    return [_with_spare(place, [next(remaining) for _ in range(place.groups)], draw) for place in where]
+
+
+def _with_spare(place: Place, parts: list[Tensor], draw: Draw) -> Tensor:
+    ordered = [_ordered(part, place) for part in parts]
+    weight = ordered[0] if len(ordered) == 1 else torch.cat(ordered)
+    if not (place.spare_rows or place.spare_columns):
+        return weight
+    spared = weight.new_zeros(place.layer.weight.shape)
+    spared[: weight.shape[0], : weight.shape[1]] = weight
+    if place.spare_rows:
+        incoming = draw.normal(place.spare_rows, *weight.shape[1:])
+        spared[weight.shape[0] :, : weight.shape[1]] = incoming / math.sqrt(place.columns * weight[0, 0].numel())
+    return spared
+
+
+def fill(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> None:
+    for place, weight in zip(where, assemble(where, cores, draw), strict=True):
+        place.layer.weight.copy_(weight)
 
 
 def _ordered(block: Tensor, place: Place) -> Tensor:
@@ -139,7 +148,7 @@ def ll_gauss(wiring: Wiring, draw: Draw) -> None:
     """Cores iid N(0, 1/(columns * taps)): in hidden layers He's variance per weight, at the input half of it."""
     where = places(wiring.layers)
     shapes = [(*shape, *kernel) for shape, kernel in zip(core_shapes(where), kernels(where), strict=True)]
-    write(where, [u.div_(math.sqrt(u[0].numel())) for u in draw.normals(shapes)], draw)
+    fill(where, [u.div_(math.sqrt(u[0].numel())) for u in draw.normals(shapes)], draw)
 
 
 def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> None:
@@ -148,10 +157,9 @@ def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> None:
     All singular values of the Jacobian are 1 if input, half widths and output are a monotone sequence; with
     `narrowing="tracked"` they are for every sequence whose half widths are at least min(input, output).
     """
-    refuse_even_kernels(wiring.layers)
     where = places(wiring.layers)
     cores = draw.haar(core_shapes(where)) if narrowing == "free" else tracked(where, draw)
-    write(where, [kernel_of(u, k) for u, k in zip(cores, kernels(where), strict=True)], draw)
+    fill(where, [kernel_of(u, k) for u, k in zip(cores, kernels(where), strict=True)], draw)
 
 
 def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
@@ -160,10 +168,6 @@ def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
     With F = [P, P_perp] an orthonormal basis whose first r columns span the image,
     U' = A P^T + A_perp[:, :k] R P_perp[:, :k]^T, A and R Haar (derived here).
     """
-    if any(p.groups > 1 for p in where) or any(b.columns != a.rows for a, b in pairwise(where)):
-        raise ValueError(
-            "narrowing='tracked' needs layers without groups and no flattening of positions: pool before the head"
-        )
     rank, ranks = where[0].columns, []
     for place in where:
         ranks.append(rank)
@@ -181,6 +185,45 @@ def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
     return cores
 
 
+def ll_crelu(wiring: Wiring, draw: Draw) -> None:
+    """[U, -U] after CReLU, U at the input, U Haar: W crelu(z) = U z. The activation mirrors, so any bias and any width
+    is exact; the sequence of full widths is the one that has to be monotone."""
+    first, *rest = wiring.layers
+    where = [Place(first, 1, *first.weight.shape[:2], mirrored_rows=False, mirrored_columns=False)]
+    where += [Place(x, 1, x.weight.shape[0], x.weight.shape[1] // 2, mirrored_rows=False) for x in rest]
+    fill(where, [kernel_of(u, k) for u, k in zip(draw.haar(core_shapes(where)), kernels(where), strict=True)], draw)
+
+
+def require_mirror(wiring: Wiring, narrowing: str = "free", **_options: object) -> None:
+    """ValueError unless the layers can hold mirrored delta cores."""
+    refuse_even_kernels(wiring)
+    require_pairs(wiring)
+    if narrowing == "tracked":
+        _require_tracked(places(wiring.layers))
+
+
+def require_pairs(wiring: Wiring) -> None:
+    """ValueError unless the signal between the layers can be mirrored."""
+    if wiring.breakers:
+        raise ValueError(f"a mirrored signal does not survive {', '.join(wiring.breakers)}; average pooling keeps it")
+    places(wiring.layers)
+
+
+def _require_tracked(where: Sequence[Place]) -> None:
+    if any(p.groups > 1 for p in where) or any(b.columns != a.rows for a, b in pairwise(where)):
+        raise ValueError(
+            "narrowing='tracked' needs layers without groups, and pooling instead of a flatten before the head"
+        )
+
+
+def _require_crelu(wiring: Wiring) -> None:
+    refuse_even_kernels(wiring)
+    if any(groups(layer) > 1 for layer in wiring.layers):
+        raise ValueError(
+            "ll_crelu needs layers without groups: CReLU puts the two signs of a unit into different groups"
+        )
+
+
 _GSM = "Burkholz & Dubatovka 2019, arXiv 1806.06362 (first layer and head derived here)"
 
 SCHEMES = (
@@ -191,6 +234,7 @@ SCHEMES = (
         apply=ll_gauss,
         architectures=PLAIN,
         activations=("relu",),
+        requires=require_pairs,
         invariants=("mirror",),
     ),
     Scheme(
@@ -200,7 +244,18 @@ SCHEMES = (
         apply=ll_orth,
         architectures=PLAIN,
         activations=("relu",),
+        requires=require_mirror,
         invariants=("mirror", "isometry"),
         options={"narrowing": ("free", "tracked")},
+    ),
+    Scheme(
+        name="ll_crelu",
+        source="Balduzzi et al. 2017, arXiv 1702.08591",
+        summary="orthogonal looks-linear form for CReLU, which mirrors by itself: exact isometry under any bias",
+        apply=ll_crelu,
+        architectures=PLAIN,
+        activations=("crelu",),
+        requires=_require_crelu,
+        invariants=("isometry",),
     ),
 )

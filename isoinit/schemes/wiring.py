@@ -39,7 +39,8 @@ class Wiring:
 
     `stem` holds every layer before the residual blocks, so all but the head in a plain network. `signals` and
     `preactivations` are the modules whose outputs are the hidden post- and pre-activations (equal in a ResNet:
-    the stream after each block); `breakers` names modules that a mirrored signal does not survive.
+    the stream after each block); `breakers` names modules that a mirrored signal does not survive; `resolution` is the
+    least side of the images, where it is known.
     """
 
     architecture: str
@@ -51,6 +52,7 @@ class Wiring:
     signals: tuple[nn.Module, ...] = ()
     preactivations: tuple[nn.Module, ...] = ()
     breakers: tuple[str, ...] = ()
+    resolution: int | None = None
 
     @property
     def layers(self) -> tuple[WeightLayer, ...]:

@@ -1,0 +1,97 @@
+"""Schemes that adapt a random start to a batch of inputs, layer by layer in one forward pass.
+
+LSUV: Mishkin & Matas 2015, arXiv 1511.06422. Sample variance: Luther & Seung 2019, arXiv 1902.04942 (published 2020 in
+Phys. Rev. Research 2, 033135); "sample init" is their per-neuron form, the form that only scales is derived here.
+A layer's output is linear in its weights, so one division is exact where LSUV iterates.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+
+from isoinit.schemes.base import Scheme
+from isoinit.schemes.classic import he, independent
+from isoinit.schemes.orthogonal import orthogonal
+from isoinit.schemes.wiring import Wiring
+
+Rescale = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def total_deviation(units: Tensor) -> tuple[Tensor, Tensor]:
+    """No shift, and the standard deviation over samples and units."""
+    return units.new_zeros(()), units.std(correction=0)
+
+
+def per_unit(units: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every unit over the samples."""
+    return units.mean(0), units.std(0, correction=0)
+
+
+def mean_sample_deviation(units: Tensor) -> tuple[Tensor, Tensor]:
+    """No shift, and the root of the sample variance averaged over units."""
+    return units.new_zeros(()), units.var(0, correction=0).mean().sqrt()
+
+
+def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Rescale) -> None:
+    """Divide every layer's output by `statistic`'s deviation after taking its shift away, in the order of the signal.
+
+    `statistic` maps outputs (samples, units) to (shift, deviation), each of shape () or (units,). A hook changes
+    weights and bias as the layer runs and hands on the corrected output.
+    """
+
+    def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        shift, deviation = statistic(output.movedim(1, -1).flatten(0, -2))
+        if not (deviation > 0).all():
+            raise ValueError(f"the data do not vary at the output of {layer}: there is nothing to divide by")
+        layer.weight.div_(deviation.view(-1, *[1] * (layer.weight.dim() - 1)))
+        if layer.bias is not None:
+            layer.bias.sub_(shift).div_(deviation)
+        elif shift.any():
+            raise ValueError(f"{layer} has no bias to take the mean of its output away")
+        along = (-1, *[1] * (output.dim() - 2))
+        return (output - shift.view(along)) / deviation.view(along)
+
+    hooks = [layer.register_forward_hook(correct) for layer in wiring.layers]
+    try:
+        model(data.to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+SCHEMES = (
+    Scheme(
+        name="lsuv",
+        source="Mishkin & Matas 2015, arXiv 1511.06422",
+        summary="orthogonal, then every layer's output scaled to unit variance on a batch; samples still align",
+        apply=partial(orthogonal, gain=1.0),
+        calibrate=partial(calibrate, statistic=total_deviation),
+        bias_modes=("zero",),
+        invariants=("unit_variance",),
+        needs_data=True,
+    ),
+    Scheme(
+        name="sample_variance",
+        source="Luther & Seung 2019, arXiv 1902.04942",
+        summary="every unit has sample mean 0 and sample variance 1 on a batch, by its weights and its bias",
+        apply=independent(he),
+        calibrate=partial(calibrate, statistic=per_unit),
+        normalizations=("none",),
+        bias_modes=("zero",),
+        invariants=("unit_variance", "sample_variance"),
+        needs_data=True,
+    ),
+    Scheme(
+        name="sample_variance_scale",
+        source="derived here after Luther & Seung 2019, arXiv 1902.04942",
+        summary="every layer scaled to mean sample variance 1 on a batch; the total variance grows with depth",
+        apply=independent(he),
+        calibrate=partial(calibrate, statistic=mean_sample_deviation),
+        normalizations=("none",),
+        bias_modes=("zero",),
+        invariants=("sample_variance",),
+        needs_data=True,
+    ),
+)

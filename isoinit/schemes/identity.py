@@ -1,0 +1,156 @@
+"""Identity-like initializers: IDInit and ZerO.
+
+IDInit (Pan et al. 2025, arXiv 2503.04626) is reconstructed from public reviews of the paper and one re-implementation,
+which agree; its text was not readable. ZerO is Zhao, Schaefer & Anandkumar 2021, arXiv 2110.12661; the sign of the
+exponent in its scale is ours, the one that keeps singular values of order 1.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from isoinit.layers import WeightLayer
+from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.wiring import Wiring, groups
+
+Matrix = Callable[[int, int], Tensor]
+
+
+def idi(rows: int, columns: int, tau: float) -> Tensor:
+    """IDI_tau: the identity times tau, repeated downwards if rows > columns, its first rows if rows < columns."""
+    matrix = torch.zeros(rows, columns, dtype=torch.float64)
+    m = torch.arange(rows)
+    matrix[m, m % columns] = tau
+    return matrix
+
+
+def idiz(rows: int, columns: int, eps: float) -> Tensor:
+    """IDIZ_eps: almost zero, +eps and -eps once in every row, so that a constant input gives zero."""
+    if columns == 1:
+        return eps * (1 - 2 * (torch.arange(rows, dtype=torch.float64) % 2)).view(-1, 1)
+    matrix = idi(rows, columns, eps)
+    if rows < columns:
+        matrix[:, rows:] += idi(rows, columns - rows, -eps)
+    else:
+        m = torch.arange(rows)
+        matrix[m, (m + 1) % columns] -= eps
+    return matrix
+
+
+def place_taps(matrix: Matrix, layer: WeightLayer, order: str) -> Tensor:
+    """The weight whose reshaped form is `matrix(rows, taps * inputs)`, for each group.
+
+    order: "khwc", the paper's layout, the input channel running fastest, which reads the first tap first; "torch", the
+    tap running fastest; "centre_first", ours, khwc with the centre tap before the others; "channel", the matrix on the
+    centre tap only. Without taps they agree.
+    """
+    out, into, *kernel = layer.weight.shape
+    rows, taps = out // groups(layer), math.prod(kernel)
+    if order == "channel":
+        group = kernel_of(matrix(rows, into), kernel)
+    elif order == "torch":
+        group = matrix(rows, into * taps).view(rows, into, *kernel)
+    else:
+        by_tap = matrix(rows, taps * into).view(rows, taps, into)
+        if order == "centre_first":
+            centre = taps // 2
+            by_tap = by_tap[:, [*range(1, centre + 1), 0, *range(centre + 1, taps)]]
+        group = by_tap.transpose(1, 2).reshape(rows, into, *kernel)
+    return group.repeat(groups(layer), *[1] * (group.dim() - 1))
+
+
+def idinit(
+    wiring: Wiring,
+    draw: Draw,
+    tau: float = 1.0,
+    eps: float = 1e-6,
+    eps_tau: float = 1e-6,
+    loosen: str = "diag",
+    order: str = "khwc",
+) -> None:
+    """IDI in every layer but the last of each residual branch, which gets IDIZ.
+
+    loosen: N(0, eps_tau^2) added to the non-zeros of IDI ("diag"), to all its weights ("dense") or not at all ("none"):
+    repeated rows have equal gradients otherwise. Half precision rounds it away below eps_tau of about 1e-2.
+    """
+    if wiring.head.weight.dtype in (torch.bfloat16, torch.float16) and loosen != "none" and eps_tau < 1e-2:
+        warnings.warn(f"eps_tau {eps_tau:g} is rounded away in half precision; 1e-2 is not", stacklevel=2)
+    last = {block.branch[-1] for block in wiring.blocks}
+    for layer in wiring.layers:
+        if layer in last:
+            weight = place_taps(lambda rows, columns: idiz(rows, columns, eps), layer, order)
+        else:
+            weight = place_taps(lambda rows, columns: idi(rows, columns, tau), layer, order)
+            if loosen != "none":
+                noise = eps_tau * draw.normal(*weight.shape).to(weight)
+                weight = weight + (noise if loosen == "dense" else noise * (weight != 0))
+        layer.weight.copy_(weight)
+
+
+def _require_frame(wiring: Wiring, order: str = "khwc", **_options: object) -> None:
+    """The paper's layout shifts the image by a pixel a layer; a plain network pushes it out of the frame."""
+    depth = len(wiring.stem)
+    if wiring.architecture == "cnn" and wiring.resolution is not None and order == "khwc":
+        if depth > wiring.resolution / 2:
+            raise ValueError(
+                f"idinit with order='khwc' shifts the image of a plain CNN by a pixel a layer: {depth} convolutions on "
+                f"{wiring.resolution} pixels lose it; order='centre_first' or 'channel' is possible"
+            )
+    elif order in ("centre_first", "channel"):
+        refuse_even_kernels(wiring)
+
+
+def partial_hadamard(rows: int, columns: int) -> Tensor:
+    """ZerO's matrix: the (partial) identity, or c I* H I* with the Hadamard matrix H of size 2^m if rows > columns.
+
+    c = 2^(-(m-1)/2), m = ceil(log2 rows): a gain of sqrt(2) from 2^k to 2^(k+j).
+    """
+    if rows <= columns:
+        return torch.eye(rows, columns, dtype=torch.float64)
+    m = math.ceil(math.log2(rows))
+    hadamard = torch.ones(1, 1, dtype=torch.float64)
+    sylvester = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    for _ in range(m):
+        hadamard = torch.kron(sylvester, hadamard)
+    return 2 ** (-(m - 1) / 2) * hadamard[:rows, :columns]
+
+
+def zero(wiring: Wiring, draw: Draw) -> None:  # noqa: ARG001 - nothing is drawn
+    """Partial identity or Hadamard on the centre tap; zero in the last layer of each residual branch."""
+    last = {block.branch[-1] for block in wiring.blocks}
+    for layer in wiring.layers:
+        layer.weight.copy_(place_taps(partial_hadamard, layer, "channel"))
+        if layer in last:
+            layer.weight.zero_()
+
+
+SCHEMES = (
+    Scheme(
+        name="idinit",
+        source="Pan et al. 2025, arXiv 2503.04626 (reconstructed from reviews and a re-implementation)",
+        summary="identity weights, almost zero at the end of each branch: a block is the identity up to eps",
+        apply=idinit,
+        blocks=("open", "post"),
+        requires=_require_frame,
+        invariants=("identity",),
+        options={
+            "tau": (),
+            "eps": (),
+            "eps_tau": (),
+            "loosen": ("diag", "dense", "none"),
+            "order": ("khwc", "torch", "centre_first", "channel"),
+        },
+    ),
+    Scheme(
+        name="zero",
+        source="Zhao, Schaefer & Anandkumar 2021, arXiv 2110.12661 (sign of the scale's exponent ours)",
+        summary="identity and Hadamard matrices, nothing random; zero at the end of each branch",
+        apply=zero,
+        blocks=("post", "open"),
+        requires=refuse_even_kernels,
+        invariants=("identity", "deterministic"),
+    ),
+)

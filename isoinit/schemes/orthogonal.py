@@ -1,0 +1,106 @@
+"""Semi-orthogonal initializers: every layer on its own, all singular values of its matrix equal.
+
+Saxe et al. 2014 arXiv 1312.6120 (orthogonal), Xiao et al. 2018 arXiv 1806.05393 (delta-orthogonal kernels).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from isoinit.layers import WeightLayer, activation_name
+from isoinit.schemes.base import Draw, Scheme, by_shape, kernel_of, refuse_even_kernels
+from isoinit.schemes.wiring import Wiring, groups
+
+
+def relu_gain(wiring: Wiring) -> float:
+    """sqrt(2) where half of the second moment passes the activation (relu, crelu), else 1.
+
+    1 and not torch's 5/3 for tanh: with zero bias the mean-field critical value is exactly 1.
+    """
+    return math.sqrt(2) if activation_name(wiring.activation) in ("relu", "crelu") else 1.0
+
+
+def flat_shapes(layer: WeightLayer) -> list[tuple[int, int]]:
+    """(rows, inputs * taps) of each group of the layer."""
+    return [(layer.weight.shape[0] // groups(layer), layer.weight[0].numel())] * groups(layer)
+
+
+def core_shapes(layer: WeightLayer) -> list[tuple[int, int]]:
+    """(rows, inputs) of each group of the layer."""
+    return [(layer.weight.shape[0] // groups(layer), layer.weight.shape[1])] * groups(layer)
+
+
+def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
+    """Haar times `gain` (`relu_gain` if None) on the kernel flattened to (out, in * taps), as torch does.
+
+    Of a convolution the rows of that matrix are orthonormal, but the operator is no isometry: see `delta_orthogonal`.
+    """
+    scale = relu_gain(wiring) if gain is None else gain
+    matrices = iter(draw.haar([shape for layer in wiring.layers for shape in flat_shapes(layer)]))
+    for layer in wiring.layers:
+        rows = torch.cat([next(matrices) for _ in flat_shapes(layer)])
+        layer.weight.copy_((rows * scale).view(layer.weight.shape))
+
+
+def delta_orthogonal(wiring: Wiring, draw: Draw) -> None:
+    """Haar times `relu_gain` on the centre tap, zero elsewhere; the operator has the matrix's singular values even with
+    zero padding. A co-isometry where channels are lost, and a stride drops pixels."""
+    matrices = iter(draw.haar([shape for layer in wiring.layers for shape in core_shapes(layer)]))
+    for layer in wiring.layers:
+        rows = torch.cat([next(matrices) for _ in core_shapes(layer)])
+        layer.weight.copy_(kernel_of(rows * relu_gain(wiring), layer.weight.shape[2:]))
+
+
+def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
+    """e_m e_n^T + E_m Haar(m-1, n-1) E_n^T with e = ones/sqrt: semi-orthogonal, and keeps a mean that is positive.
+
+    Derived here from the abstract of Lee, Kim & Choi 2025 (arXiv 2509.00362), whose closed form was not readable.
+    """
+    rests = iter(draw.haar([(m - 1, n - 1) for m, n in (layer.weight.shape for layer in wiring.layers)]))
+    full = [torch.block_diag(rest.new_ones(1, 1), rest) for rest in rests]
+    for layer, weight in zip(wiring.layers, by_shape(full, _turn_to_ones), strict=True):
+        layer.weight.copy_(weight)
+
+
+def _turn_to_ones(block: Tensor) -> Tensor:
+    return _reflector(block.shape[-2], block) @ block @ _reflector(block.shape[-1], block)
+
+
+def _reflector(n: int, like: Tensor) -> Tensor:
+    """Symmetric orthogonal matrix whose first column is ones/sqrt(n)."""
+    v = like.new_full((n,), -1 / math.sqrt(n))
+    v[0] += 1
+    unit = v / v.norm() if n > 1 else torch.zeros_like(v)
+    return torch.eye(n, dtype=like.dtype, device=like.device) - 2 * torch.outer(unit, unit)
+
+
+SCHEMES = (
+    Scheme(
+        name="orthogonal",
+        source="Saxe et al. 2014, arXiv 1312.6120",
+        summary="Haar semi-orthogonal, gain sqrt(2) for ReLU: keeps a ReLU signal's norm on average only",
+        apply=orthogonal,
+        invariants=("semi_orthogonal",),
+        options={"gain": ()},
+        gain=math.sqrt(2),
+    ),
+    Scheme(
+        name="delta_orthogonal",
+        source="Xiao et al. 2018, arXiv 1806.05393 (gain sqrt(2) for ReLU added here)",
+        summary="Haar semi-orthogonal on the centre tap: exact for linear CNNs, near for critical tanh",
+        apply=delta_orthogonal,
+        requires=refuse_even_kernels,
+        invariants=("semi_orthogonal",),
+        gain=math.sqrt(2),
+    ),
+    Scheme(
+        name="ones_orthogonal",
+        source="derived here after the abstract of Lee, Kim & Choi 2025, arXiv 2509.00362; not the paper's scheme",
+        summary="semi-orthogonal with the mean direction mapped to itself: no dying ReLU at gain 1",
+        apply=ones_orthogonal,
+        architectures=("mlp",),
+        invariants=("semi_orthogonal",),
+        gain=1.0,
+    ),
+)

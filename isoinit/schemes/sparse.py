@@ -1,0 +1,160 @@
+"""Exact sparse orthogonal initialization (EOI), and its mirrored form for ReLU.
+
+Nowak et al. 2024 (arXiv 2406.01755): random Givens rotations of the columns of [I 0] until the wanted density. The
+density bound and `ll_eoi` are derived here.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from isoinit.layers import WeightLayer, set_mask
+from isoinit.schemes.base import PLAIN, Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.mirrored import assemble, core_shapes, kernels, places, require_mirror
+from isoinit.schemes.orthogonal import core_shapes as group_shapes
+from isoinit.schemes.wiring import Wiring
+
+
+def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -> Tensor:
+    """`count` matrices (count, rows, columns) with orthonormal rows, or columns if there are more rows.
+
+    Each stands at the end of a random walk of rotations, at the step whose density is nearest to `density`. A rotation
+    adds at most one non-zero per row of the short side, so |density - target| <= 1/(2 max(rows, columns)) for every
+    target from the least density, 1/max, on.
+    """
+    if rows > columns:
+        return rotations(count, columns, rows, density, draw).mT
+    if columns == 1:
+        return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
+    every = torch.arange(count, device=draw.generator.device)
+    a = torch.eye(columns, rows, dtype=draw.dtype, device=every.device).repeat(count, 1, 1)  # columns of the result
+    support = a != 0
+    nonzeros, target = every.new_full((count,), rows), density * rows * columns
+    walking = nonzeros < target
+    while walking.any():
+        i = draw.integers(columns, count)
+        j = (i + 1 + draw.integers(columns - 1, count)) % columns
+        angle = draw.uniform(count, 1) * (2 * math.pi)
+        left, right = support[every, i], support[every, j]
+        union = left | right
+        after = nonzeros + 2 * union.sum(1) - left.sum(1) - right.sum(1)
+        nearer = walking & (after - target <= target - nonzeros)
+        walking = walking & (after < target)
+        k, i, j = every[nearer], i[nearer], j[nearer]
+        x, y, cos, sin = a[k, i], a[k, j], angle[nearer].cos(), angle[nearer].sin()
+        a[k, i], a[k, j] = cos * x + sin * y, cos * y - sin * x
+        support[k, i] = support[k, j] = union[nearer]
+        nonzeros = torch.where(nearer, after, nonzeros)
+    return a.mT
+
+
+def sparse_orthogonal(shapes: Sequence[tuple[int, int]], densities: Sequence[float], draw: Draw) -> list[Tensor]:
+    """One EOI matrix per shape and density, walking together where both agree."""
+    together: dict[tuple[int, int, float], list[int]] = {}
+    for index, (shape, density) in enumerate(zip(shapes, densities, strict=True)):
+        together.setdefault((*shape, density), []).append(index)
+    found: dict[int, Tensor] = {}
+    for (rows, columns, density), indices in together.items():
+        found.update(zip(indices, rotations(len(indices), rows, columns, density, draw).unbind(), strict=True))
+    return [found[index] for index in range(len(shapes))]
+
+
+def layer_densities(layers: Sequence[WeightLayer], density: float, distribution: str) -> list[float]:
+    """Density of each layer: the same everywhere, or Erdos-Renyi-Kernel with the total density exact."""
+    if distribution == "uniform":
+        return [density] * len(layers)
+    sizes = [layer.weight.numel() for layer in layers]
+    raw = [sum(layer.weight.shape) / size for layer, size in zip(layers, sizes, strict=True)]
+    dense: set[int] = set()
+    while True:
+        sparse = [i for i in range(len(layers)) if i not in dense]
+        if not sparse:
+            return [1.0] * len(layers)
+        budget = density * sum(sizes) - sum(sizes[i] for i in dense)
+        scale = budget / sum(raw[i] * sizes[i] for i in sparse)
+        worst = max(sparse, key=lambda i: raw[i])
+        if scale * raw[worst] <= 1:
+            return [1.0 if i in dense else scale * raw[i] for i in range(len(layers))]
+        dense.add(worst)
+
+
+def _core_density(density: float, shape: tuple[int, int], taps: int) -> float:
+    """Density of the centre tap of a kernel that is to have `density` (the authors' rule "more non-zeros")."""
+    wanted = min(1.0, density * taps, math.sqrt(density)) if taps > 1 else density
+    least = 1 / max(shape)
+    if wanted < least:
+        warnings.warn(f"density {wanted:.3g} of a {shape} matrix raised to its least, {least:.3g}", stacklevel=2)
+    return max(wanted, least)
+
+
+def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
+    """`mask` of a kernel with further positions, at random, up to `density`; they start at zero and train."""
+    missing = round(density * mask.numel()) - int(mask.sum())
+    if mask.dim() == 2 or missing <= 0:
+        return mask
+    keys = draw.uniform(mask.numel()).masked_fill(mask.flatten(), -1.0)
+    return mask.flatten().index_fill(0, keys.topk(missing).indices, True).view(mask.shape)
+
+
+def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform") -> None:
+    """Sparse orthogonal matrices of gain 1, on the centre tap of a convolution; the mask stays as a buffer."""
+    shapes = [group_shapes(layer) for layer in wiring.layers]
+    targets = layer_densities(wiring.layers, density, distribution)
+    cores = [
+        _core_density(target, shape, layer.weight[0, 0].numel())
+        for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True)
+        for shape in per_group
+    ]
+    matrices = iter(sparse_orthogonal([shape for per_group in shapes for shape in per_group], cores, draw))
+    for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True):
+        rows = torch.cat([next(matrices) for _ in per_group])
+        kernel = kernel_of(rows, layer.weight.shape[2:])
+        layer.weight.copy_(kernel)
+        set_mask(layer, _unfreeze(kernel != 0, target, draw))
+
+
+def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform") -> None:
+    """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A."""
+    where = places(wiring.layers)
+    targets = layer_densities(wiring.layers, density, distribution)
+    shapes, taps = core_shapes(where), [math.prod(kernel) for kernel in kernels(where)]
+    per_core = [target for place, target in zip(where, targets, strict=True) for _ in range(place.groups)]
+    cores = [_core_density(d, s, t) for d, s, t in zip(per_core, shapes, taps, strict=True)]
+    matrices = sparse_orthogonal(shapes, cores, draw)
+    weights = assemble(where, [kernel_of(u, k) for u, k in zip(matrices, kernels(where), strict=True)], draw)
+    for place, target, weight in zip(where, targets, weights, strict=True):
+        mask = weight != 0
+        if place.spare_columns:
+            mask[:, -place.spare_columns :] = True  # the spare unit's outgoing weights start at zero and train
+        place.layer.weight.copy_(weight)
+        set_mask(place.layer, _unfreeze(mask, target, draw))
+
+
+SCHEMES = (
+    Scheme(
+        name="eoi",
+        source="Nowak et al. 2024, arXiv 2406.01755",
+        summary="exactly orthogonal sparse matrices by Givens rotations, gain 1: for linear and critical tanh networks",
+        apply=eoi,
+        requires=refuse_even_kernels,
+        invariants=("semi_orthogonal", "density"),
+        options={"distribution": ("uniform", "erk")},
+        sparse=True,
+        gain=1.0,
+    ),
+    Scheme(
+        name="ll_eoi",
+        source="derived here: the cores of arXiv 2406.01755 in the mirrored form of arXiv 1806.06362",
+        summary="mirrored sparse orthogonal cores: exact dynamical isometry with ReLU at any density from 2/width",
+        apply=ll_eoi,
+        architectures=PLAIN,
+        activations=("relu",),
+        requires=require_mirror,
+        invariants=("mirror", "isometry", "density"),
+        options={"distribution": ("uniform", "erk")},
+        sparse=True,
+    ),
+)
