@@ -41,9 +41,9 @@ ACTIVATIONS: Final = {
 SGD, ADAM = range(2)
 OPTIMIZERS: Final = {"sgd": SGD, "adam": ADAM}
 
-ADAM_BETA1: Final = np.float32(0.9)  # Kingma & Ba 2015, as torch's defaults
-ADAM_BETA2: Final = np.float32(0.999)
-ADAM_EPSILON: Final = np.float32(1e-8)
+ADAM_BETA1: Final = 0.9  # Kingma & Ba 2015, as torch's defaults
+ADAM_BETA2: Final = 0.999
+ADAM_EPSILON: Final = 1e-8
 
 ZERO: Final = np.float32(0)
 HALF: Final = np.float32(0.5)
@@ -247,13 +247,14 @@ def _update(w, g, first, second, mask, rate, rule, step):
         for i in range(w.shape[0]):
             g[i] += rule.decay * w[i]
     if rule.kind == ADAM:
-        warm1 = np.float32(1.0 - float(ADAM_BETA1) ** step)
-        warm2 = np.float32(math.sqrt(1.0 - float(ADAM_BETA2) ** step))
+        keep1, take1 = np.float32(ADAM_BETA1), np.float32(1 - ADAM_BETA1)
+        keep2, take2 = np.float32(ADAM_BETA2), np.float32(1 - ADAM_BETA2)
+        pace = np.float32(rate / (1 - ADAM_BETA1**step))
+        warm = np.float32(1 / math.sqrt(1 - ADAM_BETA2**step))
         for i in range(w.shape[0]):
-            first[i] = ADAM_BETA1 * first[i] + (ONE - ADAM_BETA1) * g[i]
-            second[i] = ADAM_BETA2 * second[i] + (ONE - ADAM_BETA2) * g[i] * g[i]
-            scale = np.float32(math.sqrt(second[i])) / warm2 + ADAM_EPSILON
-            w[i] -= rate / warm1 * first[i] / scale
+            first[i] = keep1 * first[i] + take1 * g[i]
+            second[i] = keep2 * second[i] + take2 * (g[i] * g[i])
+            w[i] -= pace * first[i] / (np.float32(math.sqrt(second[i])) * warm + np.float32(ADAM_EPSILON))
     elif rule.momentum > ZERO:
         ahead = rule.momentum if rule.nesterov else ZERO
         keep = ONE if rule.nesterov else ZERO

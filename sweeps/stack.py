@@ -253,11 +253,11 @@ class ModuleStack:
         if rule.decay > 0:
             gradient = gradient + float(rule.decay) * parameter
         if rule.kind == kernel.ADAM:
-            beta1, beta2 = float(kernel.ADAM_BETA1), float(kernel.ADAM_BETA2)
+            beta1, beta2 = kernel.ADAM_BETA1, kernel.ADAM_BETA2
             first, second = (moments[name] for moments in self._moments)
             first.lerp_(gradient, 1 - beta1)
             second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(float(kernel.ADAM_EPSILON))
+            scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(kernel.ADAM_EPSILON)
             parameter.sub_(rates / (1 - beta1**count) * first / scale)
             return
         if rule.momentum > 0:

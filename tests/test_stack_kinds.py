@@ -1,0 +1,154 @@
+"""Both kinds of stack are the same mathematics: they agree, keep masks, drop members, hide no divergence."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from isoinit import schemes
+from isoinit.layers import set_mask
+from isoinit.networks import MLP
+from sweeps import kernel, stack
+from sweeps.spec import Training
+from sweeps.stack import Batches, KernelStack, ModuleStack, Start
+
+CPU = torch.device("cpu")
+
+
+def mlp(seed=0, depth=4, width=12, activation="relu", normalization="none") -> MLP:
+    model = MLP(20, width, depth, 5, activation, normalization)
+    generator = torch.Generator().manual_seed(seed)
+    return schemes.initialize(model, "xavier_normal", bias_variance=0.1, bias_mode="iid", generator=generator)
+
+
+def linears(model: MLP) -> list[nn.Linear]:
+    return [layer for layer in model.layers if isinstance(layer, nn.Linear)]
+
+
+def batches(steps=50, seeds=(0, 1)) -> dict[int, Batches]:
+    generator = torch.Generator().manual_seed(9)
+    return {
+        seed: Batches(
+            torch.randn(steps, 16, 20, generator=generator), torch.randint(5, (steps, 16), generator=generator)
+        )
+        for seed in seeds
+    }
+
+
+def pair(starts: list[Start], training: Training) -> tuple[KernelStack, ModuleStack]:
+    places = list(range(len(starts)))
+    return KernelStack(places, starts, training), ModuleStack(places, starts, training, CPU)
+
+
+RULES = [
+    Training(),
+    Training(momentum=0.9, weight_decay=0.02),
+    Training(momentum=0.9, nesterov=True),
+    Training(optimizer="adam", weight_decay=0.02),
+]
+
+
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
+def test_compiled_and_vmapped_networks_agree(activation, training):
+    rate = 0.002 if training.optimizer == "adam" else 0.05
+    starts = [Start(mlp(s, activation=activation), rate * (1 + s), s) for s in (0, 1)]
+    factors = [1.0] * 25 + [0.3] * 25
+    results = [one.advance(batches(), factors, 0) for one in pair(starts, training)]
+    for fast, reference in zip(*results, strict=True):
+        np.testing.assert_allclose(fast, reference, rtol=0, atol=2e-6)
+
+
+def test_moments_and_the_step_count_go_on_between_calls():
+    training = Training(optimizer="adam")
+    starts = [Start(mlp(s), 0.01, s) for s in (0, 1)]
+    for one, two in zip(pair(starts, training), pair(starts, training), strict=True):
+        whole, _ = one.advance(batches(), [1.0] * 50, 0)
+        halves = [
+            two.advance({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()}, [1.0] * 25, cut.start)[0]
+            for cut in (slice(0, 25), slice(25, 50))
+        ]
+        np.testing.assert_array_equal(whole, np.concatenate(halves, 1))
+
+
+def test_masked_weights_stay_zero_and_the_kinds_agree():
+    starts = []
+    for seed in (0, 1):
+        model = mlp(seed)
+        for layer in linears(model):
+            kept = torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(seed)) < 0.3
+            set_mask(layer, kept)
+        starts.append(Start(model, 0.1, seed))
+    training = Training(momentum=0.9, weight_decay=0.1)
+    compiled, vmapped = pair(starts, training)
+    fast, _ = compiled.advance(batches(), [1.0] * 50, 0)
+    reference, _ = vmapped.advance(batches(), [1.0] * 50, 0)
+    np.testing.assert_allclose(fast, reference, rtol=0, atol=2e-6)
+    written = mlp()
+    compiled.write(1, written)
+    for layer in linears(written):
+        assert 0.6 < torch.eq(layer.weight, 0).float().mean() < 0.8
+
+
+@pytest.mark.parametrize("kind", [KernelStack, ModuleStack])
+def test_kept_members_go_on_as_if_nothing_had_happened(kind):
+    starts = [Start(mlp(s), 0.05 * (1 + s), s) for s in (0, 1, 0)]
+    training = Training(momentum=0.5)
+    whole, dropped = (pair(starts, training)[kind is ModuleStack] for _ in range(2))
+    first, rest = ({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()} for cut in (slice(20), slice(20, 50)))
+    whole.advance(first, [1.0] * 20, 0)
+    expected, _ = whole.advance(rest, [1.0] * 30, 20)
+    dropped.advance(first, [1.0] * 20, 0)
+    dropped.keep([0, 2])
+    assert dropped.places == [0, 2]
+    found, _ = dropped.advance({0: rest[0]}, [1.0] * 30, 20)
+    np.testing.assert_allclose(found, expected[[0, 2]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+def test_not_a_number_is_never_swallowed(activation):
+    model = mlp(activation=activation, depth=6)
+    with torch.no_grad():
+        linears(model)[2].weight[3, 4] = torch.nan
+    for one in pair([Start(model, 0.1, 0)], Training()):
+        loss, accuracy = one.advance(batches(3), [1.0] * 3, 0)
+        assert np.isnan(loss).all()
+        assert np.isnan(accuracy[0, 1:]).all()
+
+
+def test_writing_back_restores_every_parameter_and_buffer():
+    plain, normalized = mlp(width=7), mlp(normalization="batch")
+    (compiled, _), (_, vmapped) = (pair([Start(m, 0.1, 0)], Training()) for m in (plain, plain))
+    vmapped = ModuleStack([0], [Start(normalized, 0.1, 0)], Training(), CPU)
+    for one, model, other in ((compiled, plain, mlp(5, width=7)), (vmapped, normalized, mlp(5, normalization="batch"))):
+        written = one.write(0, other).state_dict()
+        assert all(torch.equal(written[key], value) for key, value in model.state_dict().items())
+
+
+def test_batch_norm_statistics_are_each_members_own():
+    training = Training()
+    starts = [Start(mlp(s, normalization="batch"), 0.1, s) for s in (0, 1)]
+    together = ModuleStack([0, 1], starts, training, CPU)
+    together.advance(batches(), [1.0] * 50, 0)
+    for place, start in enumerate(starts):
+        alone = ModuleStack([0], [start], training, CPU)
+        alone.advance(batches(), [1.0] * 50, 0)
+        mine, own = mlp(normalization="batch"), mlp(normalization="batch")
+        together.write(place, mine)
+        alone.write(0, own)
+        for norm, expected in zip(mine.norms, own.norms, strict=True):
+            assert norm.num_batches_tracked == 50
+            torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=0, atol=1e-5)
+
+
+def test_members_are_grouped_into_as_few_stacks_as_possible():
+    models = [mlp(), mlp(depth=7), mlp(activation="tanh"), mlp(normalization="batch"), mlp(1, normalization="batch")]
+    stacks = stack.build([Start(m, 0.1, 0) for m in models], Training(), CPU)
+    assert [(type(s), s.places) for s in stacks] == [(KernelStack, [0, 1, 2]), (ModuleStack, [3, 4])]
+
+
+def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
+    x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 0, 1000), torch.tensor([np.inf, -np.inf])])
+    h = x.numpy()[:, None].copy()
+    kernel._activate(h, np.zeros(1, np.float32), kernel.TANH)
+    np.testing.assert_allclose(h[:, 0], torch.tanh(x.double()).numpy(), rtol=6e-7, atol=0)

@@ -1,0 +1,236 @@
+"""A pack trains every replicate as it would be trained alone, by a plain loop, and keeps an honest record of it."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from analysis.outcome import Criterion, Curve, Outcome, label
+from analysis.schema import PROBES
+from isoinit import networks, schemes
+from sweeps import data, train
+from sweeps.spec import Point, Schedule, Training
+from sweeps.train import Member
+
+DIGITS = data.load("digits")
+POINT = Point("he_normal", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.0, 1.0)
+TRAINING = Training(steps=30, log_every=1, batch_size=32)
+
+
+def member(seed=0, learning_rate=0.05, **point) -> Member:
+    return Member(POINT._replace(**point), seed, learning_rate)
+
+
+def run(members, training=TRAINING, **options):
+    return train.train(members, DIGITS, training, **options)
+
+
+def plain_loop(m: Member, training: Training) -> tuple[list[float], list[float], float]:
+    """What a user would write: losses, accuracies and the test accuracy of one network."""
+    p = m.point
+    model = networks.build(
+        p.architecture, DIGITS.input_shape, width=p.width, depth=p.depth, out_features=10, activation=p.activation,
+        normalization=p.normalization, scheme=p.scheme,
+    )  # fmt: skip
+    schemes.initialize(
+        model, p.scheme, bias_variance=p.bias_variance, bias_mode=p.bias_mode, weight_scale=p.weight_scale,
+        density=p.density, generator=train.generator(m.seed, "init"), data=DIGITS.x_train[: train.PROBE_INPUTS],
+    )  # fmt: skip
+    if training.optimizer == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), m.learning_rate, weight_decay=training.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(), m.learning_rate, momentum=training.momentum, nesterov=training.nesterov,
+            weight_decay=training.weight_decay,
+        )  # fmt: skip
+    milestones = [round(share * training.steps) for share in training.schedule.at]
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, training.schedule.factor)
+    losses, accuracies = [], []
+    for samples in train.order(m.seed, DIGITS, training):
+        logits = model(DIGITS.x_train[samples])
+        loss = nn.functional.cross_entropy(logits, DIGITS.y_train[samples])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        accuracies.append((logits.argmax(1) == DIGITS.y_train[samples]).float().mean().item())
+    with torch.no_grad():
+        hits = model.eval()(DIGITS.x_test).argmax(1) == DIGITS.y_test
+    return losses, accuracies, hits.float().mean().item()
+
+
+RULES = {
+    "sgd": {},
+    "decay": {"weight_decay": 0.05},
+    "momentum": {"momentum": 0.8},
+    "nesterov": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+    "adam": {"optimizer": "adam", "weight_decay": 0.05},
+    "schedule": {"schedule": Schedule(at=[0.3, 0.7], factor=0.2), "momentum": 0.5},
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "m",
+    [
+        member(depth=3),
+        member(depth=6, width=7, bias_variance=0.1, learning_rate=0.02),
+        member(activation="tanh", scheme="xavier_normal", depth=2),
+        member(normalization="batch", depth=3),
+    ],
+    ids=["mlp", "odd-width", "two-layer-tanh", "batch-norm"],
+)
+def test_training_follows_the_plain_loop(rule, m):
+    training = TRAINING.model_copy(update=RULES[rule])
+    if training.optimizer == "adam":
+        m = replace(m, learning_rate=0.003)
+    (r,) = run([m], training)
+    losses, accuracies, test_accuracy = plain_loop(m, training)
+    np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(r.curve_accuracy, accuracies, rtol=0, atol=1e-6)
+    assert r.test_accuracy == pytest.approx(test_accuracy, abs=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "hardtanh", "linear", "crelu"])
+def test_every_activation_follows_the_plain_loop(activation):
+    m = member(activation=activation, scheme="xavier_normal", bias_variance=0.5, depth=5, learning_rate=0.1)
+    (r,) = run([m])
+    losses, _, _ = plain_loop(m, TRAINING)
+    np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=1e-5)
+
+
+def test_a_convolutional_network_follows_the_plain_loop():
+    m = member(architecture="cnn", width=4, depth=3)
+    training = TRAINING.model_copy(update={"steps": 8})
+    (r,) = run([m], training)
+    np.testing.assert_allclose(r.curve_loss, plain_loop(m, training)[0], rtol=0, atol=1e-5)
+
+
+def test_a_replicate_is_bitwise_the_same_alone_and_among_diverging_neighbours():
+    mixed = [
+        member(depth=3),
+        member(depth=9, width=64, learning_rate=0.01),
+        member(depth=4, learning_rate=1e6),
+        member(seed=1, width=33, weight_scale=1e8),
+        member(seed=1, activation="tanh", scheme="orthogonal"),
+        member(depth=3, learning_rate=0.1),
+    ]
+    training = TRAINING.model_copy(update={"steps": 50})
+    packed = run(mixed, training)
+    assert [r.test_accuracy is None for r in packed] == [False, False, True, True, False, False]
+    for m, r in zip(mixed, packed, strict=True):
+        assert run([m], training) == [r] or not math.isfinite(r.final_train_loss)
+    assert run(mixed[::-1], training)[-1] == packed[0]
+
+
+def test_vmapped_members_agree_with_themselves_alone():
+    kinds = [{"architecture": "cnn", "width": 3, "depth": 3}, {"normalization": "batch", "depth": 3}]
+    mixed = [member(seed=s, learning_rate=lr, **kind) for kind in kinds for s in (0, 1) for lr in (0.05, 1e9)]
+    training = TRAINING.model_copy(update={"steps": 50, "batch_size": 16})
+    for m, r in list(zip(mixed, run(mixed, training), strict=True))[::2]:
+        (alone,) = run([m], training)
+        np.testing.assert_allclose(r.curve_loss, alone.curve_loss, rtol=0, atol=1e-6)
+        assert r.test_accuracy == pytest.approx(alone.test_accuracy, abs=1e-2)
+
+
+def test_draws_depend_on_the_seed_and_not_on_the_learning_rate():
+    a, b, c = run([member(learning_rate=0.01), member(learning_rate=0.02), member(seed=1, learning_rate=0.01)])
+    assert a.probes == b.probes
+    assert a.curve_loss[0] == b.curve_loss[0]
+    assert a.curve_loss[1] != b.curve_loss[1]
+    assert a.probes != c.probes
+    assert torch.equal(train.order(3, DIGITS, TRAINING), train.order(3, DIGITS, TRAINING))
+    assert not torch.equal(train.order(3, DIGITS, TRAINING), train.order(4, DIGITS, TRAINING))
+    first = torch.randn(3, generator=train.generator(3, "init"))
+    assert not torch.equal(first, torch.randn(3, generator=train.generator(3, "order")))
+
+
+def test_an_epoch_shows_every_sample_once_and_batches_go_on_across_epochs():
+    training = Training(steps=7, batch_size=400)
+    samples = train.order(0, DIGITS, training).flatten()
+    assert samples[:1400].sort().values.tolist() == list(range(1400))
+    assert samples[1400:].sort().values.tolist() == list(range(1400))
+    few = train.order(0, DIGITS, training.model_copy(update={"train_samples": 50}))
+    assert few.flatten().bincount().tolist() == [56] * 50
+    with pytest.raises(ValueError, match="train_samples must be at most 1400 for digits, but got 1401"):
+        run([member()], TRAINING.model_copy(update={"train_samples": 1401}))
+
+
+def test_the_curve_holds_means_since_the_previous_point():
+    (fine,) = run([member()])
+    (coarse,) = run([member()], TRAINING.model_copy(update={"log_every": 7}))
+    assert coarse.curve_step == [7, 14, 21, 28, 30]
+    for start, stop, loss, accuracy in zip(
+        [0, 7, 14, 21, 28], coarse.curve_step, coarse.curve_loss, coarse.curve_accuracy, strict=True
+    ):
+        assert loss == pytest.approx(np.mean(fine.curve_loss[start:stop]), abs=1e-12)
+        assert accuracy == pytest.approx(np.mean(fine.curve_accuracy[start:stop]), abs=1e-12)
+    assert (coarse.final_train_loss, coarse.final_train_accuracy) == (coarse.curve_loss[-1], coarse.curve_accuracy[-1])
+    assert coarse.test_accuracy == fine.test_accuracy
+
+
+@pytest.mark.parametrize("kind", [{}, {"normalization": "batch"}])
+def test_a_diverged_network_stops_and_says_when(kind):
+    exploding = member(learning_rate=1e12, **kind)
+    (r,) = run([exploding], TRAINING.model_copy(update={"log_every": 10}))
+    assert r.test_accuracy is None
+    assert not math.isfinite(r.final_train_loss)
+    assert r.curve_step[-1] == r.steps_run < 30
+    assert r.flops == pytest.approx(train.flops(exploding.point, DIGITS, TRAINING) * r.steps_run / 30)
+    assert label(Curve(r.curve_step, r.curve_loss, r.curve_accuracy, 30), Criterion()).outcome is Outcome.DIVERGED
+
+
+def test_a_finite_loss_above_the_bound_counts_as_diverged():
+    (r,) = run([member(weight_scale=1e6)])
+    assert (r.steps_run, r.curve_loss) == (1, [math.inf])
+
+
+def test_success_ends_a_member_if_asked_to_and_changes_nothing_before():
+    criterion = Criterion("train_accuracy", 0.5)
+    training = TRAINING.model_copy(update={"steps": 200, "log_every": 5})
+    pack = [member(), member(learning_rate=1e-6), member(normalization="batch", depth=3)]
+    whole = run(pack, training, criterion=criterion)
+    stopped = run(pack, training.model_copy(update={"stop_on_success": True}), criterion=criterion)
+    assert [r.steps_run for r in whole] == [200] * 3
+    assert stopped[1] == whole[1]
+    for full, short in zip(whole, stopped, strict=True):
+        assert short.curve_loss == full.curve_loss[: len(short.curve_loss)]
+    for short in (stopped[0], stopped[2]):
+        assert short.steps_run < 200
+        assert short.curve_accuracy[-1] >= 0.5 > max(short.curve_accuracy[:-1])
+        assert short.test_accuracy is not None
+
+
+def test_probes_are_those_of_the_table():
+    (r,) = run([member(depth=20, weight_scale=1.5)], TRAINING.model_copy(update={"steps": 1}))
+    assert tuple(r.probes) == PROBES
+    assert all(isinstance(value, float) for value in r.probes.values())
+
+
+def test_flops_are_those_of_the_shapes():
+    sgd = Training(steps=10, batch_size=8)
+    layers = [(64, 16), (16, 16), (16, 16), (16, 10)]
+    products = 3 * sum(i * o for i, o in layers) - 64 * 16
+    assert train.flops(POINT, DIGITS, sgd) == 10 * 8 * 2 * products
+    cnn = POINT._replace(architecture="cnn", width=5, depth=3)
+    model = networks.build("cnn", DIGITS.input_shape, width=5, depth=3, out_features=10)
+    schemes.initialize(model, "he_normal", generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        nn.functional.cross_entropy(model(DIGITS.x_train[:8]), DIGITS.y_train[:8]).backward()
+    assert train.flops(cnn, DIGITS, sgd) == 10 * counter.get_total_flops()
+
+
+def test_progress_reaches_the_budget_once():
+    seen: list[int] = []
+    run([member(), member(learning_rate=1e9)], TRAINING.model_copy(update={"log_every": 20}), progress=seen.append)
+    assert seen == [20, 30]
+
+
+def test_denormal_numbers_are_flushed():
+    run([member()], TRAINING.model_copy(update={"steps": 1}))
+    assert (torch.tensor(1e-39) * 1).item() == 0
