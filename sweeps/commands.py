@@ -185,7 +185,7 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
     finished = launching.launch(spec, options, console)
     from sweeps import closing
 
-    end = closing.close(finished, spec, options)
+    end = closing.close(finished)
     if args.json:
         _json(end.to_dict())
     else:

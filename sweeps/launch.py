@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ import pyarrow as pa
 from rich.console import Console
 
 from analysis import region
-from analysis.outcome import Outcome
+from analysis.outcome import Criterion, Outcome
 from sweeps import data, provenance, space, tracking, work
 from sweeps.progress import Progress
+from sweeps.publisher import Publisher
+from sweeps.runcard import Identity
 from sweeps.rundir import RunDir
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import SweepSpec
@@ -59,6 +62,12 @@ class Finished:
     """Ended before its last trial, by a signal or by 'sweep stop'."""
     unpublished: int
     """Parts that the tracking server has not received yet."""
+    tracker: tracking.Tracker
+    criterion: Criterion
+    seconds: float
+    predicted_seconds: float | None
+    errors: list[str]
+    """What the infrastructure said when packs failed for good."""
 
 
 def launch(spec: SweepSpec, options: Options, console: Console | None = None) -> Finished:
@@ -95,7 +104,8 @@ def _drive(
     options: Options,
     console: Console | None,
 ) -> Finished:
-    publisher = tracking.Publisher(tracker, run.ledger)
+    started, errors = time.monotonic(), []
+    publisher = Publisher(tracker, run.ledger)
     known = run.ledger.read()[0]
     results = [row for row in known.to_pylist() if row["outcome"] != Outcome.FAILED]
     stopping = threading.Event()
@@ -130,11 +140,22 @@ def _drive(
         if options.inline:
             _run_inline(spec, dataset, origin, run, search, finished)
         else:
-            _run_on_ray(spec, dataset, origin, run, search, finished, options, progress)
+            _run_on_ray(spec, dataset, origin, run, search, finished, options, progress, errors)
     trials, replicates = run.ledger.read()
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     interrupted = done < spec.search.trials and not _reached(spec, run)
-    return Finished(run, trials, replicates, interrupted, publisher.remaining())
+    return Finished(
+        run,
+        trials,
+        replicates,
+        interrupted,
+        publisher.remaining(),
+        tracker,
+        spec.criterion.build(),
+        time.monotonic() - started,
+        None,
+        errors,
+    )
 
 
 def sync(run: RunDir, uri: str) -> int:
@@ -152,8 +173,8 @@ def sync(run: RunDir, uri: str) -> int:
         return tracking.sync(run.ledger, tracking.Tracker(uri, _identity(spec, dataset, origin)))
 
 
-def _identity(spec: SweepSpec, dataset: data.Dataset, origin: work.Origin) -> tracking.Identity:
-    return tracking.Identity(
+def _identity(spec: SweepSpec, dataset: data.Dataset, origin: work.Origin) -> Identity:
+    return Identity(
         name=spec.name,
         spec=spec,
         git_commit=origin.git_commit,
@@ -225,6 +246,7 @@ def _run_on_ray(
     finished: Callable[[list[str]], None],
     options: Options,
     progress: Progress,
+    errors: list[str],
 ) -> None:
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     import ray
@@ -239,6 +261,8 @@ def _run_on_ray(
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             finished([Outcome.FAILED.value] * len(trial.config["pack"]["tasks"]))
+            said = str(trial.get_error() or "").strip().splitlines()
+            errors.append(f"pack {trial.config['pack']['pack_id']} failed: {said[-1] if said else 'its worker died'}")
 
         def __reduce__(self) -> Any:
             return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it

@@ -1,0 +1,158 @@
+"""The end of a run: the map is drawn and sent to MLflow, and the user is told what came out and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis import draw, maps
+from analysis.outcome import Outcome
+from analysis.region import RegionModel, usable
+from sweeps import tracking
+from sweeps.launch import Finished
+from sweeps.progress import COLORS
+
+
+@dataclass(frozen=True)
+class End:
+    """What a run came to."""
+
+    name: str
+    trials: int
+    networks: int
+    outcomes: dict[str, int]
+    limits: list[dict[str, Any]]
+    """Depth limit per scheme at its smallest bias variance, as `analysis.maps.scheme_limits` has it."""
+    maps: list[str]
+    no_map: str
+    """Why there is no map; empty if there is one."""
+    seconds: float
+    predicted_seconds: float | None
+    unpublished: int
+    interrupted: bool
+    tracking_uri: str
+    errors: list[str]
+    """What the infrastructure said when packs failed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+
+def close(finished: Finished) -> End:
+    """Draw the map of what is there so far, and put it and a summary on the sweep's MLflow page."""
+    limits, paths, reason = _map(finished)
+    end = End(
+        finished.run.path.name,
+        len(usable(finished.trials)),
+        finished.replicates.num_rows,
+        dict(Counter(finished.trials["outcome"].to_pylist())),
+        limits,
+        [str(path) for path in paths],
+        reason,
+        finished.seconds,
+        finished.predicted_seconds,
+        finished.unpublished,
+        finished.interrupted,
+        finished.tracker.uri,
+        finished.errors,
+    )
+    if finished.tracker.run_id is not None and not finished.unpublished:
+        try:
+            with tracking.one_sentence(finished.tracker.uri):
+                finished.tracker.finish(_markdown(limits), paths, "KILLED" if finished.interrupted else "FINISHED")
+        except ValueError as error:
+            end.errors.append(f"the map is not in MLflow: {error}")
+    return end
+
+
+def _map(finished: Finished) -> tuple[list[dict[str, Any]], list[Path], str]:
+    trials: pa.Table = usable(finished.trials)
+    try:
+        model = RegionModel.fit(trials)
+        info = maps.region_map(trials, sweep=finished.run.path.name, criterion=str(finished.criterion), model=model)
+        limits = maps.scheme_limits(trials, model).to_pylist()
+    except ValueError as error:  # too few trials, or no axis to draw: a fact about the sweep
+        return [], [], str(error)
+    finished.run.maps.mkdir(exist_ok=True)
+    return limits, draw.draw_map(info, finished.run.maps / "map"), ""
+
+
+def render(end: End, flag: str) -> RenderableType:
+    """The closing words; `flag` is the --runs-dir option of the commands that follow."""
+    head = Text(f"{end.name}: {end.trials} trials, {end.networks} networks in {_time(end.seconds)}")
+    if end.predicted_seconds is not None:
+        head.append(f" (predicted {_time(end.predicted_seconds)})")
+    head.append(":" if end.outcomes else "")
+    for outcome in Outcome:
+        if end.outcomes.get(outcome):
+            head.append(f"  {end.outcomes[outcome]} {outcome}", style=COLORS[outcome])
+    parts: list[RenderableType] = [head]
+    if end.limits:
+        parts.append(_limits_table(end.limits))
+    if end.maps:
+        parts.append(Text("map: " + "  ".join(end.maps)))
+    elif end.no_map:
+        parts.append(Text(f"no map: {end.no_map}"))
+    parts += [Text(f"warning: {error}", style="bold red") for error in end.errors]
+    parts.append(Text(_next(end, flag)))
+    return Group(*parts)
+
+
+def _next(end: End, flag: str) -> str:
+    lines = []
+    if end.interrupted:
+        lines.append(f"  sweep resume {end.name}{flag}   go on where it stopped")
+    if end.unpublished:
+        lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {end.unpublished} packs that it lacks")
+    lines.append(f"  {_ui(end.tracking_uri)}")
+    lines.append(
+        f"  sweep export {end.name}   then   analysis map exports/{end.name}   analysis report exports/{end.name}"
+    )
+    return "next:\n" + "\n".join(lines)
+
+
+def _ui(uri: str) -> str:
+    if uri.startswith("http"):
+        return f"open {uri}   every trial, with its curves"
+    store = "" if uri == tracking.DEFAULT_URI else f" --backend-store-uri {uri}"
+    return f"mlflow ui{store}   every trial, with its curves, at http://127.0.0.1:5000"
+
+
+def _limits_table(limits: list[dict[str, Any]]) -> Table:
+    table = Table("scheme", "depth limit", "90 % band", "theory", box=None, pad_edge=False)
+    for row in sorted(limits, key=lambda r: -r["depth_limit"]):
+        predicted = row["predicted"]
+        table.add_row(
+            row["scheme"],
+            f"{_SIGN[row['censored']]}{row['depth_limit']:.0f}",
+            f"{row['low']:.0f} to {row['high']:.0f}",
+            "none"
+            if predicted is None or predicted != predicted
+            else "no limit"
+            if predicted == float("inf")
+            else f"{predicted:.0f}",
+        )
+    return table
+
+
+_SIGN = {"above": "> ", "below": "< ", "no": ""}
+
+
+def _markdown(limits: list[dict[str, Any]]) -> str:
+    rows = "\n".join(
+        f"| {r['scheme']} | {_SIGN[r['censored']]}{r['depth_limit']:.0f} | {r['low']:.0f} to {r['high']:.0f} |"
+        for r in limits
+    )
+    return f"| scheme | depth limit | 90 % band |\n|---|---|---|\n{rows}" if rows else ""
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,255 @@
+"""Price a sweep before it is spent: trials, networks, FLOPs, expected time, and what theory says of it.
+
+The points come from a dry run: the sweep's own sampler, told the theory's predictions instead of
+measurements, so that a sampler which avoids deep networks is priced as one. The speed comes from a short
+training of a few of these points, on as many threads as there will be packs at once, and is cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from isoinit.theory.predict import default_variance, depth_limit, has_theory
+from sweeps import data, space, train
+from sweeps.search import Journal, PackSearch
+from sweeps.spec import Point, SweepSpec
+from sweeps.work import Result, Task
+
+SAMPLE: Final = 6
+"""Points that the calibration trains."""
+STARTUP: Final = 20.0
+"""Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one pack process while all of them work."""
+
+    flops: float
+    """FLOP/s of training."""
+    layer_seconds: float
+    """To initialize and probe a network, per layer."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    spec: SweepSpec
+    trials: int
+    packs: int
+    networks: int
+    flops: float
+    slots: int
+    """Packs trained at once."""
+    speed: Speed
+    startup: float
+    seconds: float
+    """Expected wall time of the whole run."""
+    limits: dict[str, float | None]
+    """Depth limit by theory per scheme at the smallest bias variance; infinite: none; None: no theory."""
+    mean_depth: float
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        limits = {k: "none" if v is None else "unlimited" if math.isinf(v) else v for k, v in self.limits.items()}
+        skip = {"spec", "speed", "limits"}
+        return {
+            "name": self.spec.name,
+            **{k: v for k, v in vars(self).items() if k not in skip},
+            "flops_per_second": self.speed.flops,
+            "predicted_depth_limits": limits,
+        }
+
+
+def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None = None) -> Plan:
+    """Validate and price a spec for this machine, or for `slots` packs at once of this machine's speed.
+
+    Raises:
+        ValueError: the spec cannot be run.
+    """
+    design = space.build(spec)
+    dataset = data.load(spec.dataset, folder=data_folder)
+    slots = slots or max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
+    tasks, packs = _dry_run(spec, design)
+    networks = len(tasks) * spec.training.seeds * len(spec.training.learning_rate)
+    per_task = spec.training.seeds * len(spec.training.learning_rate)
+    flops = per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
+    speed = _speed(spec, dataset, [t.point for t in tasks], slots)
+    prepared = spec.training.seeds * sum(t.point.depth for t in tasks)
+    busy = (flops / speed.flops + prepared * speed.layer_seconds) / min(slots, packs)
+    startup = float(_cache().get("startup", STARTUP))
+    limits = {p.scheme: _limit(p) for p in sorted(design.corners(), key=lambda p: -p.bias_variance)}
+    return Plan(
+        spec,
+        len(tasks),
+        packs,
+        networks,
+        flops,
+        slots,
+        speed,
+        startup,
+        startup + busy,
+        limits,
+        sum(t.point.depth for t in tasks) / len(tasks),
+        _warnings(spec, packs, slots),
+    )
+
+
+def remember_startup(seconds: float) -> None:
+    """Note what a launch needed beyond training; the next plan uses the mean with what was known."""
+    known = _cache()
+    known["startup"] = (float(known.get("startup", seconds)) + seconds) / 2
+    _write(known)
+
+
+def render(made: Plan) -> RenderableType:
+    spec = made.spec
+    lines = [
+        f"{spec.name}: {spec.question}" if spec.question else spec.name,
+        f"{made.trials} trials in {made.packs} packs, {made.networks} networks "
+        f"({spec.training.seeds} seeds x {len(spec.training.learning_rate)} learning rates a trial), "
+        f"sampler {spec.search.sampler}",
+        f"{_si(made.flops)}FLOP, mean depth {made.mean_depth:.0f}; {made.slots} packs at once "
+        f"of {_si(made.speed.flops)}FLOP/s each",
+        f"expected time on this machine: {_time(made.seconds)}, of which {made.startup:.0f} s to start",
+    ]
+    table = Table("scheme", "depth limit predicted", box=None, pad_edge=False)
+    for scheme, limit in made.limits.items():
+        table.add_row(scheme, "no theory" if limit is None else "no limit" if math.isinf(limit) else f"{limit:.0f}")
+    warned = [Text(f"warning: {w}", style="yellow") for w in made.warnings]
+    return Group(*map(Text, lines), table, *warned)
+
+
+def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
+    """What the sampler would ask for if the theory were right, and in how many packs."""
+    tasks: list[Task] = []
+    packs = 0
+    with tempfile.TemporaryDirectory() as folder:
+        search = PackSearch(spec, design, "plan", Journal(Path(folder) / "packs.jsonl"))
+        while (pack := search.ask()) is not None:
+            packs += 1
+            tasks += pack.tasks
+            search.tell(_predicted(task) for task in pack.tasks)
+    return tasks, packs
+
+
+def _predicted(task: Task) -> Result:
+    limit = _limit(task.point)
+    margin = 1.0 if limit is None or math.isinf(limit) else math.log(limit / task.point.depth) / math.log(100)
+    score = max(-1.0, min(1.0, margin)) or 1e-3
+    seeds = len(task.seeds)
+    return Result(task.number, "trained" if score > 0 else "stalled", score, seeds, seeds if score > 0 else 0)
+
+
+def _limit(point: Point) -> float | None:
+    """Greatest depth that theory expects to train; None if there is no theory for the point."""
+    setting = {
+        "architecture": point.architecture,
+        "activation": point.activation,
+        "normalization": point.normalization,
+        "sigma_b2": point.bias_variance,
+        "bias_mode": point.bias_mode if point.bias_variance else "zero",
+    }
+    if not has_theory(point.scheme, **setting):
+        return None
+    variance = None
+    if point.weight_scale != 1:
+        variance = point.weight_scale * default_variance(point.scheme, point.activation)
+    return depth_limit(point.scheme, width=point.width, sigma_w2=variance, **setting)
+
+
+def _warnings(spec: SweepSpec, packs: int, slots: int) -> tuple[str, ...]:
+    found = []
+    if packs < 2 * slots:
+        found.append(f"only {packs} packs for {slots} at once: a smaller search.batch would keep all busy")
+    if spec.training.seeds == 1:
+        found.append("one seed a trial cannot tell luck from trainability: training.seeds: 2 or more")
+    if len(spec.training.learning_rate) == 1:
+        found.append("one learning rate: a bad step size will look like an untrainable network")
+    return tuple(found)
+
+
+def _speed(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
+    """Measured on a few of the points at two lengths of training: the slope is speed, the rest initialization."""
+    ordered = sorted(dict.fromkeys(points), key=lambda p: train.flops(p, dataset, spec.training))
+    chosen = [ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE)]
+    key = _key(spec, points, slots)
+    cache = _cache()
+    if key in cache:
+        return Speed(*cache[key])
+    rate = min(spec.training.learning_rate)  # at which the fewest diverge
+    members = [train.Member(p, 0, rate) for p in dict.fromkeys(chosen)]
+    short = max(5, spec.training.steps // 20)
+
+    def seconds(steps: int) -> float:
+        training = spec.training.model_copy(update={"steps": steps})
+        with ThreadPoolExecutor(slots) as pool:
+            started = time.perf_counter()
+            for done in [pool.submit(train.train, members, dataset, training) for _ in range(slots)]:
+                done.result()
+            return time.perf_counter() - started
+
+    seconds(2)  # compiles and warms
+    few, many = seconds(short), seconds(4 * short)
+    flops = sum(train.flops(m.point, dataset, spec.training) for m in members) / spec.training.steps
+    slope = max((many - few) / (3 * short), 1e-9)
+    layers = sum(p.depth for p in dict.fromkeys(chosen))
+    speed = Speed(flops / slope, max(few - short * slope, 0.0) / layers)
+    _write(cache | {key: [speed.flops, speed.layer_seconds]})
+    return speed
+
+
+def _key(spec: SweepSpec, points: list[Point], slots: int) -> str:
+    """What a speed depends on."""
+    shapes = sorted({(p.architecture, p.activation, p.normalization, p.width) for p in points})
+    what = [platform.node(), os.cpu_count(), torch.__version__, spec.dataset, shapes, slots]
+    what += [spec.training.optimizer, spec.training.batch_size, spec.space.model_dump(include={"depth"})]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
+def _file() -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "isoinit" / "speed.json"
+
+
+def _cache() -> dict[str, Any]:
+    """What was measured on this machine; a file that cannot be read is as good as none."""
+    try:
+        return json.loads(_file().read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _write(known: dict[str, Any]) -> None:
+    file = _file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(known))
+    partial.rename(file)
+
+
+def _si(value: float) -> str:
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g} "
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
