@@ -11,6 +11,7 @@ narrowing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -22,67 +23,69 @@ from isoinit.schemes.wiring import Wiring, groups
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the cores of a layer sit in its weight: `groups` cores of shape (rows, columns).
+class Side:
+    """The inputs or the outputs of a layer: raw, or mirrored pairs [plus; minus] in `blocks` blocks one after the
+    other, with `spare` unpaired units at the end. More than one block serves neighbours with groups: each group
+    finds both halves of its pairs."""
 
-    A side is mirrored, with `spare` units left over, or raw. `blocks` is how often the halves alternate within a
-    group, so that a neighbouring layer with more groups finds mirrored pairs in each of its own.
-    """
+    size: int
+    blocks: int = 0
+    spare: int = 0
+
+    def core(self, groups: int) -> int:
+        """Rows or columns of the core of one group."""
+        return (self.size - self.spare) // (groups * max(1, 2 * bool(self.blocks)))
+
+    def spread(self, size: int) -> "Side":
+        """The same side after a flatten that left `size` units, several positions a channel."""
+        return Side(size, self.blocks, self.spare * (size // self.size))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the cores of a layer, one per group, sit in its weight."""
 
     layer: WeightLayer
-    groups: int
-    rows: int
-    columns: int
-    mirrored_rows: bool = True
-    mirrored_columns: bool = True
-    spare_rows: int = 0
-    spare_columns: int = 0
-    row_blocks: int = 1
-    column_blocks: int = 1
+    out: Side
+    into: Side
+
+    @property
+    def groups(self) -> int:
+        return groups(self.layer)
+
+    @property
+    def rows(self) -> int:
+        return self.out.core(self.groups)
+
+    @property
+    def columns(self) -> int:
+        return self.into.core(self.groups)
+
+    @property
+    def kernel(self) -> torch.Size:
+        return self.layer.weight.shape[2:]
 
 
 def places(chain: Sequence[WeightLayer]) -> list[Place]:
-    """The place of every core in a plain chain: first layer [U; -U], hidden layers, head [U, -U]."""
-    found = []
-    for i, layer in enumerate(chain):
-        count = groups(layer)
-        out, into = layer.weight.shape[0], layer.weight.shape[1] * count
-        rows, spare_rows, row_blocks = out, 0, 1
-        if i < len(chain) - 1:
-            rows, spare_rows = divmod(out, 2)
-            row_blocks = math.lcm(count, groups(chain[i + 1]))
-            if rows == 0:
-                raise ValueError("a mirrored hidden layer needs a width of at least 2, got 1")
-            if row_blocks > 1 and out % (2 * row_blocks):
-                raise ValueError(
-                    f"mirroring inside {row_blocks} groups needs a width divisible by {2 * row_blocks}, got {out}"
-                )
-            rows *= 2
-        columns, spare_columns, column_blocks = into, 0, 1
-        if i > 0:
-            previous = found[-1]
-            repeat = into // chain[i - 1].weight.shape[0]  # positions per channel, after a flatten
-            columns, spare_columns = into - previous.spare_rows * repeat, previous.spare_rows * repeat
-            column_blocks = previous.row_blocks * previous.groups
-        found.append(
-            Place(
-                layer=layer,
-                groups=count,
-                rows=rows // count // (2 if i < len(chain) - 1 else 1),
-                columns=columns // count // (2 if i > 0 else 1),
-                mirrored_rows=i < len(chain) - 1,
-                mirrored_columns=i > 0,
-                spare_rows=spare_rows,
-                spare_columns=spare_columns,
-                row_blocks=row_blocks // count,
-                column_blocks=column_blocks // count,
-            )
-        )
-    return found
+    """The places of a plain chain: raw at the input and at the output, mirrored between."""
+    inputs = [layer.weight.shape[1] * groups(layer) for layer in chain]
+    hidden = [_hidden_side(layer, successor) for layer, successor in pairwise(chain)]
+    into = [Side(inputs[0]), *[side.spread(size) for side, size in zip(hidden, inputs[1:], strict=True)]]
+    out = [*hidden, Side(chain[-1].weight.shape[0])]
+    return [Place(*place) for place in zip(chain, out, into, strict=True)]
+
+
+def _hidden_side(layer: WeightLayer, successor: WeightLayer) -> Side:
+    size, blocks = layer.weight.shape[0], math.lcm(groups(layer), groups(successor))
+    if size < 2:
+        raise ValueError(f"a mirrored hidden layer needs a width of at least 2, got {size}")
+    if blocks > 1 and size % (2 * blocks):
+        raise ValueError(f"mirroring inside {blocks} groups needs a width divisible by {2 * blocks}, got {size}")
+    return Side(size, blocks, size % 2)
 
 
 def interleave(size: int, blocks: int) -> Tensor:
-    """Order in which [plus; minus] halves of `size` channels alternate `blocks` times: [plus_1; minus_1; plus_2...]."""
+    """Order in which [plus; minus] halves of `size` units alternate `blocks` times: [plus_1; minus_1; plus_2; ...]."""
     return torch.arange(size).view(2, blocks, -1).transpose(0, 1).reshape(-1)
 
 
@@ -93,61 +96,56 @@ def mirror(core: Tensor, rows: bool = True, columns: bool = True) -> Tensor:
 
 
 def assemble(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> list[Tensor]:
-    """The weight of every place from its mirrored cores, (rows, columns, *kernel), `groups` of them per place.
+    """The weight of every place from its mirrored cores, (rows, columns, *kernel), one per group.
 
     An odd width leaves a spare unit: its incoming weights are He-normal over the mirrored inputs, its outgoing ones
     zero, so the function does not change but the unit has a gradient (a zero row would be dead forever).
     """
-    keys = [(p.mirrored_rows, p.mirrored_columns) for p in where for _ in range(p.groups)]
-    blocks: list[Tensor] = list(cores)
-    for key in dict.fromkeys(keys):
-        chosen = [i for i, k in enumerate(keys) if k == key]
-        for i, block in zip(
-            chosen, by_shape([cores[i] for i in chosen], lambda u, key=key: mirror(u, *key)), strict=True
-        ):
-            blocks[i] = block
-    remaining = iter(blocks)
-    return [_with_spare(place, [next(remaining) for _ in range(place.groups)], draw) for place in where]
+    sides = [(bool(p.out.blocks), bool(p.into.blocks)) for p in where for _ in range(p.groups)]
+    blocks: dict[int, Tensor] = {}
+    for mirrored in dict.fromkeys(sides):
+        chosen = [i for i, s in enumerate(sides) if s == mirrored]
+        blocks.update(zip(chosen, by_shape([cores[i] for i in chosen], partial(_mirror, mirrored)), strict=True))
+    remaining = (blocks[i] for i in range(len(sides)))
+    return [_weight(place, [next(remaining) for _ in range(place.groups)], draw) for place in where]
 
 
-def _with_spare(place: Place, parts: list[Tensor], draw: Draw) -> Tensor:
-    ordered = [_ordered(part, place) for part in parts]
-    weight = ordered[0] if len(ordered) == 1 else torch.cat(ordered)
-    if not (place.spare_rows or place.spare_columns):
-        return weight
-    spared = weight.new_zeros(place.layer.weight.shape)
-    spared[: weight.shape[0], : weight.shape[1]] = weight
-    if place.spare_rows:
-        incoming = draw.normal(place.spare_rows, *weight.shape[1:])
-        spared[weight.shape[0] :, : weight.shape[1]] = incoming / math.sqrt(place.columns * weight[0, 0].numel())
-    return spared
+def _mirror(sides: tuple[bool, bool], cores: Tensor) -> Tensor:
+    return mirror(cores, *sides)
+
+
+def _weight(place: Place, blocks: list[Tensor], draw: Draw) -> Tensor:
+    if place.out.blocks > place.groups:
+        blocks = [b[interleave(b.shape[0], place.out.blocks // place.groups)] for b in blocks]
+    if place.into.blocks > place.groups:
+        blocks = [b[:, interleave(b.shape[1], place.into.blocks // place.groups)] for b in blocks]
+    paired = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+    if not (place.out.spare or place.into.spare):
+        return paired
+    weight = paired.new_zeros(place.layer.weight.shape)
+    weight[: paired.shape[0], : paired.shape[1]] = paired
+    if place.out.spare:
+        incoming = draw.normal(place.out.spare, *paired.shape[1:])
+        weight[paired.shape[0] :, : paired.shape[1]] = incoming / math.sqrt(place.columns * math.prod(place.kernel))
+    return weight
 
 
 def fill(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> None:
-    for place, weight in zip(where, assemble(where, cores, draw), strict=True):
+    """Write the mirrored cores, (rows, columns) or (rows, columns, *kernel), on the centre tap if without a kernel."""
+    kernels = [place.kernel for place in where for _ in range(place.groups)]
+    whole = [kernel_of(u, kernel) if u.dim() == 2 else u for u, kernel in zip(cores, kernels, strict=True)]
+    for place, weight in zip(where, assemble(where, whole, draw), strict=True):
         place.layer.weight.copy_(weight)
-
-
-def _ordered(block: Tensor, place: Place) -> Tensor:
-    if place.mirrored_rows and place.row_blocks > 1:
-        block = block[interleave(block.shape[0], place.row_blocks)]
-    if place.mirrored_columns and place.column_blocks > 1:
-        block = block[:, interleave(block.shape[1], place.column_blocks)]
-    return block
 
 
 def core_shapes(where: Sequence[Place]) -> list[tuple[int, int]]:
     return [(p.rows, p.columns) for p in where for _ in range(p.groups)]
 
 
-def kernels(where: Sequence[Place]) -> list[torch.Size]:
-    return [p.layer.weight.shape[2:] for p in where for _ in range(p.groups)]
-
-
 def ll_gauss(wiring: Wiring, draw: Draw) -> None:
     """Cores iid N(0, 1/(columns * taps)): in hidden layers He's variance per weight, at the input half of it."""
     where = places(wiring.layers)
-    shapes = [(*shape, *kernel) for shape, kernel in zip(core_shapes(where), kernels(where), strict=True)]
+    shapes = [(p.rows, p.columns, *p.kernel) for p in where for _ in range(p.groups)]
     fill(where, [u.div_(math.sqrt(u[0].numel())) for u in draw.normals(shapes)], draw)
 
 
@@ -158,8 +156,7 @@ def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> None:
     `narrowing="tracked"` they are for every sequence whose half widths are at least min(input, output).
     """
     where = places(wiring.layers)
-    cores = draw.haar(core_shapes(where)) if narrowing == "free" else tracked(where, draw)
-    fill(where, [kernel_of(u, k) for u, k in zip(cores, kernels(where), strict=True)], draw)
+    fill(where, draw.haar(core_shapes(where)) if narrowing == "free" else tracked(where, draw), draw)
 
 
 def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
@@ -188,10 +185,11 @@ def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
 def ll_crelu(wiring: Wiring, draw: Draw) -> None:
     """[U, -U] after CReLU, U at the input, U Haar: W crelu(z) = U z. The activation mirrors, so any bias and any width
     is exact; the sequence of full widths is the one that has to be monotone."""
-    first, *rest = wiring.layers
-    where = [Place(first, 1, *first.weight.shape[:2], mirrored_rows=False, mirrored_columns=False)]
-    where += [Place(x, 1, x.weight.shape[0], x.weight.shape[1] // 2, mirrored_rows=False) for x in rest]
-    fill(where, [kernel_of(u, k) for u, k in zip(draw.haar(core_shapes(where)), kernels(where), strict=True)], draw)
+    where = [
+        Place(layer, Side(layer.weight.shape[0]), Side(layer.weight.shape[1], blocks=1)) for layer in wiring.layers
+    ]
+    where[0] = Place(where[0].layer, where[0].out, Side(where[0].into.size))
+    fill(where, draw.haar(core_shapes(where)), draw)
 
 
 def require_mirror(wiring: Wiring, narrowing: str = "free", **_options: object) -> None:

@@ -13,15 +13,14 @@ from torch import Tensor
 from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import he, independent
-from isoinit.schemes.mirrored import core_shapes, fill, kernels, mirror, places
+from isoinit.schemes.mirrored import core_shapes, fill, mirror, places
 from isoinit.schemes.wiring import Residual, Wiring, fans, groups
 
 
 def _ends(wiring: Wiring, draw: Draw) -> None:
     """Mirrored delta-orthogonal stem and head."""
     where = places([*wiring.stem, wiring.head])
-    cores = [kernel_of(u, k) for u, k in zip(draw.haar(core_shapes(where)), kernels(where), strict=True)]
-    fill(where, cores, draw)
+    fill(where, draw.haar(core_shapes(where)), draw)
 
 
 def _half(layer: WeightLayer) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from isoinit.layers import WeightLayer, set_mask
 from isoinit.schemes.base import PLAIN, Draw, Scheme, kernel_of, refuse_even_kernels
-from isoinit.schemes.mirrored import assemble, core_shapes, kernels, places, require_mirror
+from isoinit.schemes.mirrored import assemble, core_shapes, places, require_mirror
 from isoinit.schemes.orthogonal import core_shapes as group_shapes
 from isoinit.schemes.wiring import Wiring
 
@@ -120,15 +120,14 @@ def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "unif
     """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A."""
     where = places(wiring.layers)
     targets = layer_densities(wiring.layers, density, distribution)
-    shapes, taps = core_shapes(where), [math.prod(kernel) for kernel in kernels(where)]
-    per_core = [target for place, target in zip(where, targets, strict=True) for _ in range(place.groups)]
-    cores = [_core_density(d, s, t) for d, s, t in zip(per_core, shapes, taps, strict=True)]
-    matrices = sparse_orthogonal(shapes, cores, draw)
-    weights = assemble(where, [kernel_of(u, k) for u, k in zip(matrices, kernels(where), strict=True)], draw)
+    cores = [(p, target) for p, target in zip(where, targets, strict=True) for _ in range(p.groups)]
+    densities = [_core_density(target, (p.rows, p.columns), math.prod(p.kernel)) for p, target in cores]
+    matrices = sparse_orthogonal(core_shapes(where), densities, draw)
+    weights = assemble(where, [kernel_of(u, p.kernel) for u, (p, _) in zip(matrices, cores, strict=True)], draw)
     for place, target, weight in zip(where, targets, weights, strict=True):
         mask = weight != 0
-        if place.spare_columns:
-            mask[:, -place.spare_columns :] = True  # the spare unit's outgoing weights start at zero and train
+        if place.into.spare:
+            mask[:, -place.into.spare :] = True  # the spare unit's outgoing weights start at zero and train
         place.layer.weight.copy_(weight)
         set_mask(place.layer, _unfreeze(mask, target, draw))
 
