@@ -9,6 +9,7 @@ mlflow itself is imported when it is first needed: that takes seconds.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
@@ -70,19 +71,28 @@ def check(uri: str) -> None:
     scheme = scheme.partition("+")[0]
     if scheme in ("http", "https"):
         _check_server(uri)
-    elif scheme == "sqlite" and sign:
-        path = Path(rest.removeprefix("/"))
-        if path.is_dir() or (path.is_file() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0")):
-            raise ValueError(f"--tracking-uri {uri}: {path} is there, but is no SQLite database")
+    elif scheme == "sqlite" and rest.startswith("/"):
+        _check_database(uri, Path(rest.removeprefix("/")))
     elif uri.startswith("file:") or not sign:
         raise ValueError(
-            f"--tracking-uri {uri}: MLflow no longer keeps runs in a folder; "
+            f"tracking URI {uri}: MLflow no longer keeps runs in a folder; "
             f"write sqlite:///<file>, for example {DEFAULT_URI}"
         )
-    elif scheme not in _DATABASES:
+    elif scheme not in _DATABASES or scheme == "sqlite":
         raise ValueError(
-            f"--tracking-uri {uri}: the scheme must be http, https, {', '.join(_DATABASES)}, but got {scheme!r}"
+            f"tracking URI {uri}: it must begin with http://, https:// or sqlite:///, "
+            f"or with {', '.join(_DATABASES[1:])} and ://"
         )
+
+
+def _check_database(uri: str, path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            usable = file.read(16) in (b"", b"SQLite format 3\0")
+    else:
+        usable = not path.exists()
+    if not usable:
+        raise ValueError(f"tracking URI {uri}: {path} is there, but is no SQLite database")
 
 
 def _check_server(uri: str) -> None:
@@ -93,17 +103,17 @@ def _check_server(uri: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 403:
             raise ValueError(
-                f"--tracking-uri {uri}: the server refuses this host name; start it with --allowed-hosts"
+                f"tracking URI {uri}: the server refuses this host name; start it with --allowed-hosts"
             ) from None
         healthy = False
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ValueError(
-            f"--tracking-uri {uri}: no MLflow server answers there ({reason}); start it with 'mlflow server', "
+            f"tracking URI {uri}: no MLflow server answers there ({reason}); start it with 'mlflow server', "
             f"or leave the option out to use {DEFAULT_URI}"
         ) from None
     if not healthy:
-        raise ValueError(f"--tracking-uri {uri}: a server answers, but it is not an MLflow server")
+        raise ValueError(f"tracking URI {uri}: a server answers, but it is not an MLflow server")
 
 
 def connect(uri: str) -> MlflowClient:

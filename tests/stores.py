@@ -1,0 +1,33 @@
+"""Empty MLflow stores for tests: creating the schema takes seconds, copying it none."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+from sweeps.runcard import Identity
+from sweeps.spec import parse
+from sweeps.tracking import Tracker, connect
+
+SPEC = parse("name: toy\nquestion: Which train?\nspace: {scheme: he_normal, depth: {low: 2, high: 100}, width: 64}\n")
+
+
+@functools.cache
+def _empty() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="isoinit-test-")
+    connect(f"sqlite:///{folder.name}/mlflow.db").search_experiments()
+    return folder
+
+
+def sqlite(folder: Path) -> str:
+    """Tracking URI of an empty store in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(_empty().name) / "mlflow.db", folder)
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def tracker(uri: str, name: str = "toy", **options: str) -> Tracker:
+    environment = {"python": "3.11", "torch": "2.13"}
+    return Tracker(uri, Identity(name, SPEC, "a" * 40 + "+dirty", "d" * 64, environment), **options)

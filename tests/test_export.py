@@ -1,0 +1,193 @@
+"""An export made from MLflow alone is the ledger, row for row; verify tells what is missing where."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from stores import SPEC, sqlite, tracker
+from tables import pack
+
+from sweeps import ledger, spec
+from sweeps.export import export, verify
+from sweeps.ledger import Ledger
+from sweeps.tracking import children, connect, parents, sync
+
+
+def _published(folder: Path, packs: int = 2, **options: Any) -> tuple[str, Ledger]:
+    uri, book = sqlite(folder), Ledger(folder / "toy")
+    for number in range(packs):
+        book.append(ledger.part(*pack(number, **options)))
+    sync(book, tracker(uri))
+    return uri, book
+
+
+def _rows(table: pa.Table) -> str:
+    return repr(table.to_pylist())  # a NaN equals no NaN, but its text does
+
+
+def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path, 3, trials=8)
+    book.append(ledger.part(*pack(9, 8, first=4, failed=[0])))  # trials that have results already
+    sync(book, tracker(uri))
+    shutil.rmtree(tmp_path / "toy" / "published")
+    expected = book.read()
+    shutil.rmtree(tmp_path / "toy")  # MLflow alone
+    done = export(uri, "toy", tmp_path / "out")
+    assert [_rows(t) for t in (done.trials, done.replicates)] == [_rows(t) for t in expected]
+    assert "inf" in _rows(done.replicates)
+    assert done.missing == ()
+    assert done.paths == tuple(
+        tmp_path / "out" / p for p in ("trials/toy.parquet", "replicates/toy.parquet", "spec.yaml")
+    )
+    for path, table in zip(done.paths, expected, strict=False):
+        assert _rows(pq.read_table(path)) == _rows(table)
+        metadata = pq.read_schema(path).metadata
+        assert metadata[b"isoinit.sweep"] == b"toy"
+        assert metadata[b"isoinit.spec_sha256"] == b"1" * 64
+        assert metadata[b"isoinit.git_commit"] == b"0" * 40
+        assert metadata[b"isoinit.schema_version"] == b"1"
+        assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+        assert pq.read_schema(path).field("trial_key").metadata[b"meaning"]
+    assert spec.read(str(done.paths[2])) == SPEC
+
+
+def test_an_export_agrees_with_asking_mlflow_run_by_run(tmp_path: Path) -> None:
+    uri, _ = _published(tmp_path, 2, trials=6)
+    done = export(uri, "toy", tmp_path / "out")
+    client = connect(uri)
+    runs = {r.data.tags["trial.key"]: r for r in children(client, parents(client, "isoinit")["toy"])}
+    assert len(runs) == len(done.trials) == 12
+    compared = 0
+    for row in done.trials.to_pylist():
+        run = runs[row["trial_key"]]
+        assert (row["scheme"], str(row["depth"])) == (run.data.params["scheme"], run.data.params["depth"])
+        assert (row["outcome"], row["score"]) == (run.data.tags["outcome"], run.data.metrics["score"])
+        curve = sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/accuracy"))
+        mine = [
+            list(zip(r["curve_step"], r["curve_accuracy"], strict=True))
+            for r in done.replicates.to_pylist()
+            if r["trial_key"] == row["trial_key"] and r["learning_rate"] == row["best_learning_rate"]
+        ]
+        assert curve in mine
+        compared += len(curve)
+    assert compared == 120
+
+
+def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
+    uri = sqlite(tmp_path)
+    with pytest.raises(ValueError, match=r"no sweep 'toi' in MLflow at sqlite.*there is none"):
+        export(uri, "toi", tmp_path / "out")
+    tracker(uri).open()
+    with pytest.raises(ValueError, match=r"did you mean 'toy'\?\); sweeps there: toy"):
+        export(uri, "toi", tmp_path / "out")
+    with pytest.raises(ValueError, match="nothing is published yet"):
+        export(uri, "toy", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_export_is_replaced_and_foreign_files_are_not(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path)
+    out = tmp_path / "out"
+    export(uri, "toy", out)
+    (out / "map.svg").write_text("mine")
+    book.append(ledger.part(*pack(2)))
+    sync(book, tracker(uri))
+    assert len(export(uri, "toy", out).trials) == 12
+    assert len(pq.read_table(out / "trials")) == 12
+    assert sorted(p.name for p in out.iterdir()) == ["map.svg", "replicates", "spec.yaml", "trials"]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("mine")
+    for target in (foreign, foreign / "thesis.tex"):
+        with pytest.raises(ValueError, match="holds something else than an export of 'toy'"):
+            export(uri, "toy", target)
+    assert (foreign / "thesis.tex").read_text() == "mine"
+    assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db", "mlartifacts", "toy", "out", "foreign"}
+
+
+def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, _ = _published(tmp_path)
+    out = tmp_path / "out"
+    export(uri, "toy", out)
+    write = pq.write_table
+
+    def full(table: pa.Table, where: Path, **options: Any) -> None:
+        if where.parent.name == "replicates":
+            raise OSError("No space left on device")
+        write(table, where, **options)
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(uri, "toy", out)
+    assert len(pq.read_table(out / "replicates")) == 32
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]
+
+
+def _artifact(folder: Path, name: str) -> Path:
+    (path,) = folder.glob(f"mlartifacts/**/parts/{name}")
+    return path
+
+
+def test_an_export_says_what_mlflow_counts_and_does_not_have(tmp_path: Path) -> None:
+    uri, _ = _published(tmp_path)
+    _artifact(tmp_path, "toy-00001.parquet").unlink()
+    done = export(uri, "toy", tmp_path / "out")
+    assert len(done.trials) == 4
+    assert done.missing == (
+        "MLflow counts 2 parts, but the uploaded parts hold 1",
+        "MLflow counts 8 trials, but the uploaded parts hold 4",
+    )
+
+
+def test_a_damaged_upload_is_named(tmp_path: Path) -> None:
+    uri, _ = _published(tmp_path)
+    path = _artifact(tmp_path, "toy-00001.parquet")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"toy-00001.parquet is not a readable part"):
+        export(uri, "toy", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path, 4, trials=2)
+    assert verify(book, uri, "toy") == []
+    client = connect(uri)
+    runs = children(client, parents(client, "isoinit")["toy"])
+    keys = [run.data.tags["trial.key"] for run in runs]
+    client.delete_run(runs[0].info.run_id)
+    client.set_tag(runs[1].info.run_id, "outcome", "failed")
+    client.set_terminated(runs[2].info.run_id, "KILLED")
+    client.set_tag(runs[3].info.run_id, "trial.key", keys[4])
+    client.set_tag(runs[5].info.run_id, "trial.key", "stranger")
+    _artifact(tmp_path, "toy-00000.parquet").unlink()
+    shutil.copy(_artifact(tmp_path, "toy-00001.parquet"), _artifact(tmp_path, "toy-00002.parquet"))
+    shutil.copy(
+        _artifact(tmp_path, "toy-00001.parquet"), _artifact(tmp_path, "toy-00001.parquet").with_name("x.parquet")
+    )
+    found = verify(book, uri, "toy")
+    for sentence, words in zip(
+        found,
+        (
+            "1 parts of the ledger are not in MLflow (run 'sweep sync'): toy-00000.parquet",
+            "1 parts in MLflow are not in the ledger: x.parquet",
+            "1 parts differ between the ledger and MLflow: toy-00002.parquet",
+            "3 trials of the ledger have no run in MLflow",
+            "1 runs in MLflow are of no trial of the ledger: stranger",
+            f"1 trials have more than one run: {keys[4]}",
+            f"1 trials have another outcome in MLflow: {keys[1]}",
+            f"1 runs are unfinished: {runs[2].info.run_id}",
+        ),
+        strict=True,
+    ):
+        assert sentence.startswith(words)
+
+
+def test_a_store_that_is_down_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"MLflow at http://127\.0\.0\.1:9: ") as error:
+        export("http://127.0.0.1:9", "toy", tmp_path / "out")
+    assert "\n" not in str(error.value)

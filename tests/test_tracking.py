@@ -1,0 +1,420 @@
+"""What MLflow shows of a sweep, that publishing again changes nothing, and that a store may be down."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stores import SPEC, sqlite, tracker
+from tables import pack
+
+from sweeps import ledger, runcard
+from sweeps.export import export, verify
+from sweeps.ledger import Ledger
+from sweeps.publisher import Publisher
+from sweeps.tracking import Tracker, check, children, connect, parents, sync
+
+
+def _book(folder: Path, packs: int = 2, **options: Any) -> Ledger:
+    book = Ledger(folder / "toy")
+    for number in range(packs):
+        book.append(ledger.part(*pack(number, **options)))
+    return book
+
+
+def _everything(uri: str) -> list[Any]:
+    """All that MLflow has of all runs, but for the environment, which a launch adds to."""
+    client = connect(uri)
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()], order_by=["run_id"])
+    trials = [run for run in found if run.data.tags["kind"] == "trial"]
+    points = [client.get_metric_history(run.info.run_id, key) for run in trials for key in run.data.metrics]
+    histories = sorted((m.run_id or "", m.key, m.step, m.value, m.timestamp) for history in points for m in history)
+    return [[(r.info.run_id, r.info.status, r.data.params, r.data.tags) for r in found], histories]
+
+
+def test_a_child_run_says_what_the_ledger_says(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1, trials=12)
+    assert sync(book, tracker(uri)) == 1
+    client = connect(uri)
+    parent = parents(client, "isoinit")["toy"]
+    runs = {run.data.tags["trial.key"]: run for run in children(client, parent)}
+    rows = ledger.part(*pack(0, 12)).to_pylist()
+    assert runs.keys() == {row["trial_key"] for row in rows}
+    assert {"trained", "diverged"} <= {row["outcome"] for row in rows}
+    for row in rows:
+        run = runs[row["trial_key"]]
+        assert run.info.status == "FINISHED"
+        assert run.info.end_time == row["finished_at"].timestamp() * 1000
+        assert run.info.start_time == row["finished_at"].timestamp() * 1000 - 500
+        assert run.info.run_name == f"{row['scheme']} L{row['depth']} N64 sb2={row['bias_variance']:.3g}"
+        assert run.data.params["depth"] == str(row["depth"])
+        assert float(run.data.params["bias_variance"]) == row["bias_variance"]
+        tags = run.data.tags
+        assert (tags["outcome"], tags["role"], tags["sweep"]) == (row["outcome"], "random", "toy")
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["mlflow.source.git.commit"] == "0" * 40
+        assert run.data.metrics["score"] == row["score"]
+        assert run.data.metrics["best_learning_rate"] == row["best_learning_rate"]
+        shown = [r for r in row["replicates"] if r["learning_rate"] == row["best_learning_rate"]]
+        shown = next(r for r in shown if r["outcome"] == row["outcome"])
+        history = [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")]
+        finite = [p for p in zip(shown["curve_step"], shown["curve_loss"], strict=True) if math.isfinite(p[1])]
+        assert sorted(history) == finite
+        assert all(abs(value) < 1e300 for value in run.data.metrics.values())
+
+
+def test_the_parent_run_says_what_the_sweep_is(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=2, trials=5)
+    sync(book, tracker(uri))
+    client = connect(uri)
+    run = parents(client, "isoinit")["toy"]
+    assert (run.info.run_name, run.info.status) == ("toy", "FINISHED")
+    assert run.data.params["training.steps"] == "200"
+    assert run.data.params["space.depth.high"] == "100.0"
+    assert run.data.tags["spec_sha256"] == SPEC.sha256
+    assert (run.data.tags["mlflow.source.git.commit"], run.data.tags["mlflow.source.git.dirty"]) == ("a" * 40, "true")
+    outcomes = book.read()[0]["outcome"].to_pylist()
+    assert run.data.metrics["trials/all"] == 10
+    assert run.data.metrics["trials/trained"] == outcomes.count("trained") > 0
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**Which train?**")
+    assert f"| trained | {outcomes.count('trained')} |" in note
+    assert "sweep export toy" in note
+    assert run.inputs is not None
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", "d" * 36)
+    assert used.tags[0].value == "training"
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"parts", "spec.yaml", "environment"}
+
+
+def test_only_finite_numbers_and_at_most_so_many_points_are_sent() -> None:
+    rows = ledger.part(*pack(0, 12, budget=3000, recorded=3000)).to_pylist()
+    assert any(not math.isfinite(v) for row in rows for r in row["replicates"] for v in r["curve_loss"])
+    for row in rows:
+        row["score"] = math.inf
+        numbers = runcard.trial_numbers(row)
+        assert all(math.isfinite(n.value) for n in numbers)
+        assert "score" not in {n.key for n in numbers}
+        assert len(numbers) <= 1000  # what one log_batch may hold
+        steps = [n.step for n in numbers if n.key == "train/accuracy"]
+        assert len(steps) == 100
+        assert steps == sorted(set(steps))
+
+
+def test_names_say_what_is_not_as_usual() -> None:
+    (row,) = pack(0, 1)[0].to_pylist()
+    row |= {"scheme": "ll_orth", "depth": 32, "bias_variance": 0.01}
+    assert runcard.trial_name(row) == "ll_orth L32 N64 sb2=0.01"
+    row |= {"weight_scale": 2.0, "density": 0.125, "architecture": "cnn", "bias_mode": "mirrored"}
+    assert runcard.trial_name(row) == "ll_orth L32 N64 sb2=0.01 sw2*2 density=0.125 cnn mirrored"
+
+
+def test_publishing_again_changes_nothing(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path)
+    sync(book, tracker(uri))
+    before = _everything(uri)
+    assert len(before[0]) == 9
+    assert sync(book, tracker(uri)) == 0
+    again = tracker(uri)
+    again.open()
+    for path in book.parts():
+        again.publish(path)
+    assert _everything(uri) == before
+
+
+def test_a_kill_after_any_call_leaves_no_duplicate_and_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1, trials=2)
+    from mlflow import MlflowClient
+
+    class Killed(BaseException):
+        pass
+
+    def then_die(call: Callable[..., Any], life: list[int]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            result = call(*args, **options)
+            life[0] -= 1
+            if life[0] == 0:
+                raise Killed
+            return result
+
+        return wrapped
+
+    writes = ("create_experiment", "create_run", "log_batch", "log_inputs", "log_text", "log_dict", "log_artifact")
+    running = kills = 0
+    finished = False
+    while not finished:  # each launch lives for one call more than the one before
+        with monkeypatch.context() as patch:
+            life = [kills + 1]
+            for method in (*writes, "set_tag", "set_terminated"):
+                patch.setattr(MlflowClient, method, then_die(getattr(MlflowClient, method), life))
+            try:
+                sync(book, tracker(uri))
+                finished = True
+            except Killed:
+                kills += 1
+        left = parents(connect(uri), "isoinit").get("toy")
+        running += left is not None and "RUNNING" in {r.info.status for r in children(connect(uri), left)}
+    assert kills > 10
+    assert running >= 2  # it was killed after a child was created, and after it was filled
+    assert verify(book, uri, "toy") == []
+    experiment = connect(uri).get_experiment_by_name("isoinit")
+    assert experiment is not None
+    assert len(connect(uri).search_runs([experiment.experiment_id])) == 3
+
+
+def test_an_orphan_is_not_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1, trials=2)
+    from mlflow import MlflowClient
+
+    first = tracker(uri)
+    first.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            first.publish(book.parts()[0])
+    run_id = tracker(uri).open()
+    (orphan,) = children(connect(uri), connect(uri).get_run(run_id))
+    assert orphan.info.status == "KILLED"
+    sync(book, tracker(uri))
+    (status,) = {run.info.status for run in children(connect(uri), connect(uri).get_run(run_id))}
+    assert status == "FINISHED"
+
+
+def test_a_result_replaces_a_failure_in_its_run(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), Ledger(tmp_path / "toy")
+    book.append(ledger.part(*pack(0, failed=[1])))
+    sync(book, tracker(uri))
+    run = parents(connect(uri), "isoinit")["toy"]
+    assert sorted(r.info.status for r in children(connect(uri), run)) == ["FAILED", *["FINISHED"] * 3]
+    book.append(ledger.part(*pack(0, attempt=2)))
+    assert sync(book, tracker(uri)) == 1
+    assert verify(book, uri, "toy") == []
+    runs = children(connect(uri), run)
+    assert [r.info.status for r in runs] == ["FINISHED"] * 4
+    assert sorted(r.data.metrics["attempt"] for r in runs) == [1, 1, 1, 2]  # results that stood are as they were
+
+
+def test_an_empty_store_is_filled_again_from_the_ledger(tmp_path: Path) -> None:
+    book = _book(tmp_path)
+    one, two = sqlite(tmp_path / "one"), sqlite(tmp_path / "two")
+    assert sync(book, tracker(one)) == 2
+    assert sync(book, tracker(two)) == 2
+    assert verify(book, two, "toy") == []
+
+
+def test_a_name_taken_by_another_spec_is_refused(tmp_path: Path) -> None:
+    uri = sqlite(tmp_path)
+    tracker(uri).open()
+    other = SPEC.model_copy(update={"dataset": "mnist"})
+    with pytest.raises(ValueError, match="has a sweep 'toy' with another spec"):
+        Tracker(uri, runcard.Identity("toy", other, "", "d")).open()
+    more = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 999})})
+    Tracker(uri, runcard.Identity("toy", more, "", "d")).open()  # going on with more trials is the same sweep
+
+
+def test_finish_may_come_again_with_a_map(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    mine = tracker(uri)
+    sync(book, mine)
+    picture = tmp_path / "map.svg"
+    picture.write_text("<svg/>")
+    mine.finish("ll_orth trains to 90 layers.", [picture])
+    client = connect(uri)
+    run = parents(client, "isoinit")["toy"]
+    assert "ll_orth trains to 90 layers." in run.data.tags["mlflow.note.content"]
+    assert [f.path for f in client.list_artifacts(run.info.run_id, "maps")] == ["maps/map.svg"]
+
+
+def _until(condition: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def test_the_publisher_publishes_while_the_sweep_goes_on_and_ends_it(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), Ledger(tmp_path / "toy")
+    mine = tracker(uri)
+    with Publisher(mine, book) as publisher:
+        book.append(ledger.part(*pack(0)))
+        publisher.notify()
+        _until(lambda: mine.run_id is not None and publisher.remaining() == 0)
+        assert connect(uri).get_run(mine.run_id or "").info.status == "RUNNING"
+        book.append(ledger.part(*pack(1)))  # not notified: the end publishes it all the same
+    assert (publisher.remaining(), publisher.status()) == (0, "")
+    assert verify(book, uri, "toy") == []
+    assert connect(uri).get_run(mine.run_id or "").info.status == "FINISHED"
+
+
+def test_a_store_that_is_down_delays_the_display_and_nothing_else(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path)
+    mine = tracker("http://127.0.0.1:9")  # nobody listens to the discard port
+    with Publisher(mine, book, last_wait=20) as publisher:
+        _until(lambda: publisher.error is not None)
+        assert "MLflow at http://127.0.0.1:9" in publisher.status()
+        mine.uri = uri  # it comes back
+    assert (publisher.remaining(), publisher.error) == (0, None)
+    assert verify(book, uri, "toy") == []
+
+
+def test_what_remains_when_time_is_out_is_told_and_synced_later(tmp_path: Path) -> None:
+    book = _book(tmp_path)
+    mine = tracker("http://127.0.0.1:9")
+    started = time.monotonic()
+    with Publisher(mine, book, last_wait=0.1) as publisher:
+        pass
+    assert time.monotonic() - started < 30
+    assert publisher.remaining() == 2
+    assert sync(book, tracker(sqlite(tmp_path))) == 2
+
+
+class _Down:
+    """A tracker whose store never answers."""
+
+    run_id: str | None = None
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def open(self) -> str:
+        self.tries += 1
+        raise ValueError("down")
+
+
+def test_news_do_not_make_it_knock_more_often(tmp_path: Path) -> None:
+    down = _Down()
+    with Publisher(down, _book(tmp_path, 1), last_wait=0.0) as publisher:  # type: ignore[arg-type]
+        for _ in range(50):
+            publisher.notify()
+            time.sleep(0.01)
+        assert down.tries == 1  # the first wait is a second
+    assert publisher.remaining() == 1
+
+
+def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
+    check(sqlite(tmp_path))
+    check(f"sqlite:///{tmp_path}/new.db")
+    check("postgresql+psycopg2://user@host/db")
+    (tmp_path / "notes.txt").write_text("this is not a database")
+    for uri, message in (
+        ("file:./mlruns", "no longer keeps runs in a folder; write sqlite:///"),
+        ("./mlruns", "no longer keeps runs in a folder; write sqlite:///"),
+        ("ftp://host", "must begin with http://, https:// or sqlite:///"),
+        ("sqlite://mlflow.db", "or sqlite:///"),
+        (f"sqlite:///{tmp_path}/notes.txt", "no SQLite database"),
+        (f"sqlite:///{tmp_path}", "no SQLite database"),
+        ("http://127.0.0.1:9", "no MLflow server answers there"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            check(uri)
+        assert "\n" not in str(error.value)
+
+
+@contextmanager
+def _answering(status: int, body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (200, b"OK", None),
+        (200, b"<html>", "not an MLflow server"),
+        (404, b"", "not an MLflow server"),
+        (403, b"", "--allowed-hosts"),
+    ],
+)
+def test_check_tells_an_mlflow_server_from_another(status: int, body: bytes, message: str | None) -> None:
+    with _answering(status, body) as uri:
+        if message is None:
+            check(uri)
+        else:
+            with pytest.raises(ValueError, match=message):
+                check(uri)
+
+
+def test_importing_tracking_does_not_import_mlflow() -> None:
+    program = "import sys, sweeps.tracking, sweeps.export; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@contextmanager
+def _server(folder: Path, port: int) -> Iterator[str]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "store"),
+    ]
+    uri = f"http://127.0.0.1:{port}"
+    with (folder / "server.log").open("a") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            end = time.monotonic() + 180
+            while True:
+                try:
+                    check(uri)
+                    break
+                except ValueError:
+                    assert process.poll() is None, (folder / "server.log").read_text()
+                    assert time.monotonic() < end, (folder / "server.log").read_text()
+                    time.sleep(0.5)
+            yield uri
+        finally:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_over_http_through_an_outage(tmp_path: Path) -> None:
+    sqlite(tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    book = _book(tmp_path, 2)
+    with _server(tmp_path, port) as uri:
+        mine = tracker(uri)
+        publisher = Publisher(mine, book, longest_wait=2.0, last_wait=120.0)
+        publisher.__enter__()
+        _until(lambda: mine.run_id is not None and publisher.remaining() == 0)
+    book.append(ledger.part(*pack(2)))
+    publisher.notify()
+    _until(lambda: publisher.error is not None)
+    assert publisher.waiting == 1
+    with _server(tmp_path, port):
+        publisher.__exit__(None)
+        assert publisher.remaining() == 0
+        assert verify(book, uri, "toy") == []
+        done = export(uri, "toy", tmp_path / "out")
+        assert [repr(t.to_pylist()) for t in (done.trials, done.replicates)] == [
+            repr(t.to_pylist()) for t in book.read()
+        ]
+        assert done.missing == ()
