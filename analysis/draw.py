@@ -1,0 +1,307 @@
+"""Draw what `maps` computed: the only file that knows matplotlib. Figures are objects; there is no global state.
+
+Colours are told apart by readers with any colour vision, and everything a colour says a shape says too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LinearSegmentedColormap, to_rgb, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from analysis.maps import SYMBOL, Abscissa, MapInfo, Panel
+from analysis.outcome import Outcome
+
+INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
+REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
+MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
+    Outcome.TRAINED: ("o", "#0a5390", 20),
+    Outcome.SLOW: ("D", "#9a6b00", 15),
+    Outcome.STALLED: ("s", "#4c535c", 16),
+    Outcome.VANISHED: ("v", "#7a3fa0", 21),
+    Outcome.DIVERGED: ("^", "#c0321a", 21),
+}
+STYLE: Final[dict[Any, Any]] = {
+    "font.size": 9.0, "font.family": "DejaVu Sans", "axes.titlesize": 10.0, "axes.labelsize": 9.0,
+    "axes.linewidth": 0.7, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK,
+    "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "legend.fontsize": 8.0, "legend.frameon": False,
+    "svg.fonttype": "path", "svg.hashsalt": "isoinit", "savefig.facecolor": "white",
+}  # fmt: skip
+PANEL: Final = 2.65  # inches
+BAND: Final = 0.08  # opacity: the colour beneath must be seen
+_HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
+
+
+def draw_map(info: MapInfo, path_stem: str | Path) -> list[Path]:
+    """Write `STEM.png` and `STEM.svg` with all schemes side by side, and `STEM-<scheme>.*` with each alone."""
+    written = save(map_figure(info), path_stem)
+    if len(info.schemes) > 1:
+        for scheme in info.schemes:
+            alone = info._replace(panels=tuple(p for p in info.panels if p.scheme == scheme))
+            written += save(map_figure(alone), f"{path_stem}-{scheme}")
+    return written
+
+
+def save(figure: Figure, path_stem: str | Path) -> list[Path]:
+    """The figure as PNG (200 dpi) and as SVG, without a date, so that the same map gives the same bytes."""
+    stem = Path(path_stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    with mpl.rc_context(STYLE):
+        figure.savefig(paths[0], dpi=200)
+        figure.set_layout_engine("none")  # laid out once is enough
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def map_figure(info: MapInfo) -> Figure:
+    """Small multiples on shared axes: a row of schemes per slice, or wrapped rows if there is one slice."""
+    rows = _grid(info)
+    with mpl.rc_context(STYLE):
+        figure, axes = _canvas(len(rows), max(map(len, rows)), wide=PANEL, high=PANEL)
+        mesh = None
+        for y, row in enumerate(rows):
+            for x, axis in enumerate(axes[y]):
+                if x >= len(row):
+                    axis.set_visible(False)
+                    continue
+                mesh = _draw_panel(axis, row[x], info)
+                _label_axes(axis, info, left=x == 0, bottom=y == len(rows) - 1 or x >= len(rows[y + 1]))
+        assert mesh is not None
+        bar = figure.colorbar(mesh, ax=axes.ravel().tolist(), shrink=0.7 / len(rows) ** 0.5, aspect=24, pad=0.015)
+        bar.set_label("P(in the trainable region)", labelpad=6)
+        bar.set_ticks([0, 0.05, 0.5, 0.95, 1], labels=["0", "", "0.5", "", "1"])
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        _head(figure, f"Trainable region: {info.sweep}", f"{info.n_trials} trials" + _with(info.criterion))
+        figure.legend(
+            handles=_legend(info), loc="outside lower center", ncols=_legend_columns(figure), handletextpad=0.5
+        )
+    return figure
+
+
+def _with(criterion: str) -> str:
+    return (
+        f"; trained means {criterion.replace('_', ' ').replace('>=', ' ≥ ').replace('<=', ' ≤ ')}" if criterion else ""
+    )
+
+
+def _grid(info: MapInfo) -> list[list[Panel]]:
+    if len(info.slices) > 1:
+        return [[p for p in info.panels if p.slice == text] for text in info.slices]
+    n = len(info.panels)
+    wide = n if n <= 4 else math.ceil(n / math.ceil(n / 4))
+    return [list(info.panels[i : i + wide]) for i in range(0, n, wide)]
+
+
+def _canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(max(columns * wide + 1.4, 4.6), rows * high + 1.35), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    return figure, axes
+
+
+def _head(figure: Figure, title: str, subtitle: str) -> None:
+    """Title and subtitle at the top left, 0.6 inches that the layout leaves alone."""
+    height, left = figure.get_figheight(), 0.1 / figure.get_figwidth()
+    figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
+    figure.text(left, 1 - 0.34 / height, subtitle, va="top", fontsize=8.5, color=SOFT)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - 0.56 / height))
+
+
+class _Along:
+    """Positions on the abscissa: the logarithm, columns side by side, or a zero column a gap away from the rest."""
+
+    def __init__(self, x: Abscissa) -> None:
+        self.x = x
+        rest = x.values[1:] if x.zero and not x.levels else x.values
+        self.rest = rest
+        if x.levels:
+            self.edges = np.arange(len(rest) + 1) - 0.5
+            self.zero = None
+            return
+        at = np.log10(rest)
+        half = (at[1] - at[0]) / 2
+        self.edges = np.concatenate([at - half, [at[-1] + half]])
+        self.unit = (self.edges[-1] - self.edges[0]) / 12  # of the zero column
+        self.zero = self.edges[0] - self.unit if x.zero else None
+
+    def limits(self) -> tuple[float, float]:
+        left = self.edges[0] if self.zero is None else self.zero - self.unit / 2
+        return float(left), float(self.edges[-1])
+
+    def marks(self, values: np.ndarray) -> np.ndarray:
+        """Trials on a column are spread over its width, in the order they come, or they would hide each other."""
+        spread = (np.arange(len(values)) * 0.618034) % 1 - 0.5
+        if self.x.levels:
+            column = np.abs(values[:, None] - self.rest).argmin(axis=1)
+            return column + 0.6 * spread
+        at = np.log10(np.where(values > 0, values, 1.0))
+        return at if self.zero is None else np.where(values > 0, at, self.zero + 0.7 * self.unit * spread)
+
+    def blocks(self, columns: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`(edges, values)` of what is drawn in one piece; `columns` has the columns as its last axis."""
+        if self.zero is None:
+            return [(self.edges, columns)]
+        own = self.zero + self.unit * np.array([-0.5, 0.5])
+        return [(own, columns[..., :1]), (self.edges, columns[..., 1:])]
+
+    def ticks(self) -> tuple[list[float], list[str]]:
+        if self.x.levels:
+            return list(range(len(self.rest))), [f"{v:g}" for v in self.rest]
+        low, high = np.log10(self.rest[[0, -1]])
+        decades = [d for d in range(math.floor(low), math.ceil(high) + 1) if low - 1e-6 <= d <= high + 1e-6]
+        if len(decades) > 1:
+            at, text = [float(d) for d in decades], [f"$10^{{{d}}}$" for d in decades]
+        else:
+            values = np.geomspace(self.rest[0], self.rest[-1], 3)
+            at, text = np.log10(values).tolist(), [f"{v:.3g}" for v in values]
+        return (at, text) if self.zero is None else ([self.zero, *at], ["0", *text])
+
+
+def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
+    along = _Along(info.x)
+    rows = _edges(info.depths)
+    meshes = [
+        axis.pcolormesh(edges, rows, block, cmap=REGION, vmin=0, vmax=1, rasterized=True)
+        for edges, block in along.blocks(panel.p_in_region)
+    ]
+    limits = np.stack([*panel.frontier, panel.predicted])
+    for edges, (median, low, high, predicted) in along.blocks(limits):
+        _draw_lines(axis, edges, median, low, high, predicted, stepped=info.x.levels)
+    _draw_marks(axis, panel, along)
+    axis.set_yscale("log")
+    axis.set_xlim(*along.limits())
+    axis.set_ylim(rows[0], rows[-1])
+    if along.zero is not None:
+        gap = (along.zero + along.unit / 2, along.edges[0])
+        axis.add_patch(Rectangle((gap[0], rows[0]), gap[1] - gap[0], rows[-1] - rows[0], color="white", zorder=1.5))
+    axis.set_title(panel.scheme, loc="left", fontweight="bold", pad=4)
+    axis.set_title(_limit_text(panel, info), loc="right", fontsize=7.5, color=SOFT, pad=4)
+    if panel.slice:
+        axis.text(
+            0.97, 0.965, panel.slice, transform=axis.transAxes, ha="right", va="top", fontsize=7.5, path_effects=_HALO
+        )
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    return meshes[-1]
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around ascending positive centres, halfway on the log scale."""
+    inner = np.sqrt(centres[1:] * centres[:-1])
+    return np.concatenate([[centres[0] ** 2 / inner[0]], inner, [centres[-1] ** 2 / inner[-1]]])
+
+
+def _limit_text(panel: Panel, info: MapInfo) -> str:
+    median, low, high = (float(v[0]) for v in panel.frontier)
+    sign = ">" if median >= 0.99 * info.depths[-1] else "<" if median <= 1.01 * info.depths[0] else ""
+    return f"limit {sign}{median:.0f} ({low:.0f}–{high:.0f}) at {info.x.values[0]:.2g}"
+
+
+def _draw_lines(
+    axis: Axes,
+    edges: np.ndarray,
+    median: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    stepped: bool,
+) -> None:
+    """Median and band, and the prediction; over each column flat if there are few, else as curves."""
+    if stepped or len(edges) == 2:
+        at = np.column_stack([edges[:-1], edges[1:], edges[1:]]).ravel()
+
+        def bend(values: np.ndarray) -> np.ndarray:
+            return np.column_stack([values, values, np.full(len(values), np.nan)]).ravel()
+    else:
+        at = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+
+        def bend(values: np.ndarray) -> np.ndarray:
+            return np.concatenate([values[:1], values, values[-1:]])
+
+    axis.fill_between(at, bend(low), bend(high), color=INK, alpha=BAND, lw=0, zorder=2)
+    for edge in (low, high):
+        axis.plot(at, bend(edge), color=INK, lw=0.7, alpha=0.7, zorder=2)
+    axis.plot(at, bend(median), color=INK, lw=2.0, zorder=3, solid_capstyle="butt")
+    shown = np.where(np.isfinite(predicted), predicted, np.nan)
+    axis.plot(at, bend(shown), color=THEORY, lw=1.7, ls=(0, (4, 2)), zorder=5, path_effects=_HALO)
+
+
+def _draw_marks(axis: Axes, panel: Panel, along: _Along) -> None:
+    at = along.marks(panel.marks.x)
+    for outcome, (marker, colour, size) in MARK.items():
+        mine = panel.marks.outcome == outcome
+        share = panel.marks.trained[mine][:, None]
+        faces = share * np.array(to_rgb(colour)) + (1 - share) * np.ones(3)
+        axis.scatter(
+            at[mine],
+            panel.marks.depth[mine],
+            s=size,
+            marker=marker,
+            c=faces,
+            edgecolors=colour,
+            linewidths=0.9,
+            zorder=4,
+            clip_on=False,
+        )
+
+
+def _label_axes(axis: Axes, info: MapInfo, *, left: bool, bottom: bool) -> None:
+    at, text = _Along(info.x).ticks()
+    axis.xaxis.set_major_locator(FixedLocator(at))
+    axis.set_xticklabels(text)
+    axis.xaxis.set_minor_locator(NullLocator())
+    depths = _depth_ticks(info.depths)
+    axis.yaxis.set_major_locator(FixedLocator(depths))
+    axis.set_yticklabels([f"{d:g}" for d in depths])
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.tick_params(length=3, width=0.6, labelleft=left, labelbottom=bottom)
+    if left:
+        axis.set_ylabel(SYMBOL["depth"])
+    if bottom:
+        axis.set_xlabel(SYMBOL[info.x.name])
+
+
+def _depth_ticks(depths: np.ndarray) -> list[float]:
+    if len(depths) <= 6:
+        return [float(d) for d in depths]
+    nice = [m * 10**e for e in range(5) for m in (1, 2, 5)]
+    return [float(d) for d in nice if depths[0] <= d <= depths[-1]] or [float(depths[0]), float(depths[-1])]
+
+
+def _legend(info: MapInfo) -> list[Any]:
+    present = {outcome for panel in info.panels for outcome in panel.marks.outcome}
+    marks = [
+        Line2D([], [], ls="", marker=marker, color=colour, mfc=colour if outcome == Outcome.TRAINED else "white",
+               ms=math.sqrt(size), mew=0.9, label=str(outcome))
+        for outcome, (marker, colour, size) in MARK.items() if outcome in present
+    ]  # fmt: skip
+    lines: list[Any] = [
+        Line2D([], [], color=INK, lw=2.0, label="frontier (median)"),
+        Patch(fc=to_rgba(INK, 2 * BAND), ec=to_rgba(INK, 0.7), lw=0.7, label="its 90 % band"),
+    ]
+    if any(np.isfinite(panel.predicted).any() for panel in info.panels):
+        lines.append(Line2D([], [], color=THEORY, lw=1.7, ls=(0, (4, 2)), label="depth limit by theory"))
+    return [*marks, *lines, Line2D([], [], ls="", label="fill: share of seeds that trained")]
+
+
+def _legend_columns(figure: Figure) -> int:
+    return max(2, min(9, int(figure.get_figwidth() / 1.35)))

@@ -1,0 +1,282 @@
+"""Compute what a map shows: P(in region), the frontier with its band, the theory, the trials. No drawing.
+
+A map has the depth upwards and one other axis, the abscissa, to the right: the bias variance, or if that is
+constant the next axis that varies. Every scheme has a panel, and so has every level of what else varies (a slice).
+An axis with many levels is cut at three of them, and a trial appears in the slice nearest to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.compare import predicted_limits
+from analysis.frontier import Band
+from analysis.region import RegionModel, state, usable
+from analysis.schema import AXES
+
+ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
+FEW: Final = 8  # an abscissa with at most this many levels is drawn as columns, not as a continuum
+SLICES: Final = 4  # more levels than this of another axis are represented by three
+DEPTHS, COLUMNS = 44, 36  # cells of a continuous map
+SYMBOL: Final = {
+    "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
+    "width": "width $N$", "density": "density", "depth": "depth $L$ (weight layers)",
+}  # fmt: skip
+
+
+class Abscissa(NamedTuple):
+    """The axis to the right: its columns, ascending. `levels`: these are all there are; else cells of a continuum.
+    A zero beside positive values of a log axis is the first column, on its own."""
+
+    name: str
+    values: np.ndarray
+    levels: bool
+    log: bool
+
+    @property
+    def zero(self) -> bool:
+        return self.log and len(self.values) > 1 and self.values[0] == 0
+
+
+class Marks(NamedTuple):
+    """The trials of a panel, each array [trials]."""
+
+    depth: np.ndarray
+    x: np.ndarray
+    trained: np.ndarray  # share of the seeds that trained
+    outcome: np.ndarray
+
+
+class Panel(NamedTuple):
+    """One scheme in one slice. P and states are [depths, columns], bands and limits [columns]."""
+
+    scheme: str
+    fixed: Mapping[str, Any]  # the other axes
+    slice: str  # those of them that vary, as text
+    p_in_region: np.ndarray
+    state: np.ndarray
+    n_trials: np.ndarray
+    frontier: Band
+    predicted: np.ndarray  # depth limit by theory: inf: no limit, nan: no theory
+    why_no_theory: str
+    marks: Marks
+
+
+class MapInfo(NamedTuple):
+    sweep: str
+    criterion: str
+    depths: np.ndarray  # whole depths, ascending: the rows of every panel
+    x: Abscissa
+    panels: tuple[Panel, ...]  # slice by slice, in each the schemes by rising depth limit
+    n_trials: int
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(p.scheme for p in self.panels))
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(p.slice for p in self.panels))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """An axis that is neither depth nor abscissa: the levels that get a slice, and whether there are others."""
+
+    name: str
+    levels: tuple[Any, ...]
+    thinned: bool
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """Index of the level that each value belongs to."""
+        if isinstance(self.levels[0], str):
+            return np.array([self.levels.index(v) for v in values])
+        least = min((v for v in values if v > 0), default=1.0)
+        at, levels = (np.log(np.maximum(v, least / 10)) for v in (values, np.array(self.levels)))
+        return np.abs(at[:, None] - levels).argmin(axis=1)
+
+    def text(self, level: Any) -> str:
+        if isinstance(level, str):
+            return level if self.name != "bias_mode" else f"{level} biases"
+        return f"{self.name.replace('_', ' ')} {'≈ ' if self.thinned else ''}{level:g}"
+
+
+def region_map(
+    trials: pa.Table,
+    *,
+    sweep: str | None = None,
+    criterion: str = "",
+    model: RegionModel | None = None,
+    abscissa: str | None = None,
+) -> MapInfo:
+    """The map of a table of trials.
+
+    Args:
+        model: fitted to the same trials; fitted here if it is not given.
+        abscissa: one of `ABSCISSAS`; by default the first of them that varies.
+
+    Raises:
+        ValueError: no trial says anything, or the depth does not vary, so that there is no frontier.
+    """
+    trials = usable(trials)
+    _check_depth(trials)
+    model = model or RegionModel.fit(trials)
+    depths = _depths(trials)
+    x = _abscissa(trials, abscissa)
+    panels = [_panel(fixed, text, rows, model, depths, x) for fixed, text, rows in _slices(trials, x.name)]
+    name = sweep or ", ".join(sorted(set(trials["sweep"].to_pylist())))
+    return MapInfo(name, criterion, depths, x, _ordered(panels), len(trials))
+
+
+def _ordered(panels: Sequence[Panel]) -> tuple[Panel, ...]:
+    reach = {p.scheme: np.mean([q.frontier.median for q in panels if q.scheme == p.scheme]) for p in panels}
+    slices = list(dict.fromkeys(p.slice for p in panels))
+    return tuple(sorted(panels, key=lambda p: (slices.index(p.slice), reach[p.scheme], p.scheme)))
+
+
+def _check_depth(trials: pa.Table) -> None:
+    depths = trials["depth"].unique().to_pylist()
+    if len(depths) < 2:
+        raise ValueError(f"a map needs trials of more than one depth, but all {len(trials)} have depth {depths[0]}")
+
+
+def _depths(trials: pa.Table) -> np.ndarray:
+    levels = np.unique(trials["depth"].to_numpy())
+    if len(levels) <= FEW:
+        return levels
+    return np.unique(np.geomspace(levels[0], levels[-1], DEPTHS).round().astype(int))
+
+
+def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
+    if name is not None and name not in ABSCISSAS:
+        raise ValueError(f"the abscissa of a map must be one of {', '.join(ABSCISSAS)}, but got {name!r}")
+    varying = [n for n in ABSCISSAS if len(trials[n].unique()) > 1]
+    name = name or (varying[0] if varying else ABSCISSAS[0])
+    levels = np.unique(trials[name].to_numpy())
+    positive = levels[levels > 0]
+    if len(levels) <= FEW:
+        return Abscissa(name, levels, levels=True, log=bool(len(positive)))
+    grid = np.geomspace(positive[0], positive[-1], COLUMNS)
+    values = np.concatenate([[0.0], grid]) if levels[0] == 0 else grid
+    return Abscissa(name, values, levels=False, log=True)
+
+
+def _slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], str, pa.Table]]:
+    """`(values of the other axes, those that vary as text, trials)` of every panel that has trials."""
+    cuts = [_cut(trials, name) for name in AXES if name not in ("depth", abscissa, "scheme")] + [_cut(trials, "scheme")]
+    member = np.stack([cut.nearest(_column(trials, cut.name)) for cut in cuts])
+    for place in product(*(range(len(cut.levels)) for cut in cuts)):
+        rows = (member == np.array(place)[:, None]).all(axis=0)
+        if rows.any():
+            fixed = {cut.name: cut.levels[i] for cut, i in zip(cuts, place, strict=True)}
+            text = ", ".join(c.text(c.levels[i]) for c, i in zip(cuts[:-1], place, strict=False) if len(c.levels) > 1)
+            yield fixed, text, trials.filter(pa.array(rows))
+
+
+def _cut(trials: pa.Table, name: str) -> _Cut:
+    levels = sorted(set(trials[name].to_pylist()))
+    if isinstance(levels[0], str) or len(levels) <= SLICES:
+        return _Cut(name, tuple(levels), thinned=False)
+    return _Cut(name, tuple(levels[round(q * (len(levels) - 1))] for q in (1 / 6, 1 / 2, 5 / 6)), thinned=True)
+
+
+def _column(trials: pa.Table, name: str) -> np.ndarray:
+    return np.array(trials[name].to_pylist())
+
+
+def _panel(
+    fixed: dict[str, Any], text: str, rows: pa.Table, model: RegionModel, depths: np.ndarray, x: Abscissa
+) -> Panel:
+    cells = points(fixed, depth=np.repeat(depths, len(x.values)), **{x.name: np.tile(x.values, len(depths))})
+    p = model.p_in_region(cells).reshape(len(depths), len(x.values))
+    columns = points(fixed, depth=np.full(len(x.values), depths[0]), **{x.name: x.values})
+    predicted, why_not = predicted_limits(columns)
+    depth, across = rows["depth"].to_numpy(), rows[x.name].to_numpy()
+    counts = np.zeros(p.shape, int)
+    np.add.at(counts, (_cell(depths, depth), _cell(x.values, across)), 1)
+    share = rows["n_trained"].to_numpy() / rows["n_replicates"].to_numpy()
+    marks = Marks(depth, across, share, _column(rows, "outcome"))
+    limit = model.depth_limit(columns)
+    return Panel(fixed["scheme"], fixed, text, p, state(p), counts, limit, predicted, why_not, marks)
+
+
+def points(fixed: Mapping[str, Any], **columns: np.ndarray) -> pa.Table:
+    """A table of points of the search space: some axes vary, the others are fixed."""
+    n = len(next(iter(columns.values())))
+    return pa.table({**{name: [value] * n for name, value in fixed.items()}, **columns})
+
+
+def _cell(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Index of the nearest centre on a log scale; zero belongs to a centre of zero alone."""
+    zero = np.isclose(centres, 0)
+    distance = np.abs(_log(values)[:, None] - _log(centres))
+    distance[(values[:, None] == 0) != zero] = np.inf
+    return distance.argmin(axis=1)
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return np.log(np.where(values > 0, values, 1.0))
+
+
+def cells(info: MapInfo) -> pa.Table:
+    """The map as a table, one row per cell: axes, p_in_region, state (in, out, undecided), n_trials in the cell."""
+    return pa.concat_tables(
+        points(
+            panel.fixed,
+            **{
+                "depth": np.repeat(info.depths, len(info.x.values)),
+                info.x.name: np.tile(info.x.values, len(info.depths)),
+                "p_in_region": panel.p_in_region.ravel(),
+                "state": panel.state.ravel(),
+                "n_trials": panel.n_trials.ravel(),
+            },
+        )
+        for panel in info.panels
+    )
+
+
+def limits(info: MapInfo) -> pa.Table:
+    """The frontier as a table, one row per column of each panel: axes, depth_limit with its 90 % band, prediction.
+
+    `censored` says that the limit is at an end of the depths that were tried: `below` or `above`, else `no`.
+    """
+    return pa.concat_tables(
+        points(
+            panel.fixed,
+            **{
+                info.x.name: info.x.values,
+                "depth_limit": panel.frontier.median,
+                "low": panel.frontier.low,
+                "high": panel.frontier.high,
+                "censored": censoring(panel.frontier.median, info.depths),
+                "predicted": panel.predicted,
+            },
+        )
+        for panel in info.panels
+    )
+
+
+def censoring(limit: np.ndarray, depths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where each limit lies: `above` or `below` what was tried (to 1 %), else `no`."""
+    return np.select([limit >= 0.99 * depths[-1], limit <= 1.01 * depths[0]], ["above", "below"], "no")
+
+
+def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Table:
+    """Depth limit of every scheme (and slice) at its smallest abscissa, zero bias variance if there is one.
+
+    Columns as of `limits`. For progress lines and summaries: a second for some hundred trials.
+    """
+    trials = usable(trials)
+    _check_depth(trials)
+    model = model or RegionModel.fit(trials)
+    x = _abscissa(trials, None)
+    first = x._replace(values=x.values[:1])
+    depths = _depths(trials)[[0, -1]]
+    panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in _slices(trials, x.name)]
+    return limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))

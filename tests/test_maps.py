@@ -1,0 +1,158 @@
+"""What a map shows, asserted on the computed tuples and never on pixels; the made-up sweep's true limits are known."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import exports
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from analysis import draw
+from analysis.maps import MapInfo, cells, censoring, limits, region_map, scheme_limits
+
+
+@pytest.fixture(scope="module")
+def trials() -> pa.Table:
+    return exports.tables(200)[0]
+
+
+@pytest.fixture(scope="module")
+def info(trials: pa.Table) -> MapInfo:
+    return region_map(trials, criterion="train_accuracy>=0.8")
+
+
+@pytest.fixture(scope="module")
+def wide() -> pa.Table:
+    return exports.tables(160, widths=(32, 64, 128))[0]
+
+
+def _replace(table: pa.Table, name: str, values: list) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(values, table.schema.field(name).type))
+
+
+def test_a_panel_per_scheme_in_order_of_reach(info: MapInfo) -> None:
+    assert info.schemes == ("xavier_normal", "he_normal", "orthogonal", "ll_orth")
+    assert info.slices == ("",)
+    assert info.n_trials == 195  # 5 of the 200 failed
+    assert sum(len(p.marks.depth) for p in info.panels) == 195
+
+
+def test_zero_bias_variance_is_a_column_of_its_own(info: MapInfo) -> None:
+    assert info.x.name == "bias_variance"
+    assert info.x.zero
+    assert info.x.values[0] == 0 < info.x.values[1]
+    at_zero = sum(int(p.n_trials[:, 0].sum()) for p in info.panels)
+    assert at_zero == sum((p.marks.x == 0).sum() for p in info.panels) > 0
+
+
+def test_frontier_finds_the_limits_that_were_put_in(info: MapInfo) -> None:
+    for panel in info.panels:
+        truth = np.array([exports.true_limit(panel.scheme, x) for x in info.x.values])
+        inside = (panel.frontier.low <= truth * 1.1) & (truth <= panel.frontier.high * 1.1)
+        assert inside.mean() > 0.8, panel.scheme
+        assert np.median(np.abs(np.log(panel.frontier.median / truth))) < 0.25, panel.scheme
+        assert (panel.frontier.low <= panel.frontier.median).all()
+        assert (panel.frontier.median <= panel.frontier.high).all()
+
+
+def test_states_follow_from_probabilities_and_deep_is_out(info: MapInfo) -> None:
+    for panel in info.panels:
+        assert panel.p_in_region.shape == (len(info.depths), len(info.x.values))
+        assert ((panel.state == "in") == (panel.p_in_region >= 0.95)).all()
+        assert ((panel.state == "out") == (panel.p_in_region <= 0.05)).all()
+        shallow, deep = panel.p_in_region[0, 1:], panel.p_in_region[-1, 1:]
+        assert (shallow > deep).all()
+
+
+def test_cells_are_one_row_each_and_hold_every_trial(info: MapInfo) -> None:
+    table = cells(info)
+    assert len(table) == len(info.panels) * len(info.depths) * len(info.x.values)
+    assert sum(table["n_trials"].to_pylist()) == info.n_trials
+    assert set(table["state"].to_pylist()) <= {"in", "out", "undecided"}
+    row = table.filter((pc.field("scheme") == "ll_orth") & (pc.field("n_trials") > 0)).to_pylist()[0]
+    ll_orth = next(p for p in info.panels if p.scheme == "ll_orth")
+    place = list(info.depths).index(row["depth"]), list(info.x.values).index(row["bias_variance"])
+    assert row["p_in_region"] == ll_orth.p_in_region[place]
+
+
+def test_a_trial_counts_in_the_cell_it_lies_in(info: MapInfo) -> None:
+    for panel in info.panels:
+        for depth, x in zip(panel.marks.depth, panel.marks.x, strict=True):
+            row = np.abs(np.log(info.depths / depth)).argmin()
+            column = 0 if x == 0 else 1 + np.abs(np.log(info.x.values[1:] / x)).argmin()
+            assert panel.n_trials[row, column] > 0
+
+
+def test_limits_table_repeats_the_panels(info: MapInfo) -> None:
+    table = limits(info)
+    assert len(table) == len(info.panels) * len(info.x.values)
+    assert table["depth_limit"].to_pylist() == np.concatenate([p.frontier.median for p in info.panels]).tolist()
+    assert {"low", "high", "censored", "predicted", "bias_variance", "width"} <= set(table.column_names)
+
+
+def test_censored_limits_are_told() -> None:
+    depths = np.array([2, 10, 100])
+    assert censoring(np.array([2.0, 10.0, 99.9, 100.0]), depths).tolist() == ["below", "no", "above", "above"]
+
+
+def test_theory_lies_beside(info: MapInfo) -> None:
+    predicted = {p.scheme: p.predicted for p in info.panels}
+    assert predicted["xavier_normal"][0] < predicted["he_normal"][0] < predicted["ll_orth"][0]
+    unknown = region_map(_replace(exports.tables(40)[0], "scheme", ["nobody_knows"] * 40))
+    assert np.isnan(unknown.panels[0].predicted).all()
+    assert "nobody_knows" in unknown.panels[0].why_no_theory
+
+
+def test_widths_become_rows_of_panels(wide: pa.Table) -> None:
+    info = region_map(wide)
+    assert info.slices == ("width 32", "width 64", "width 128")
+    assert len(info.panels) == 12
+    per_width = [np.mean([p.frontier.median.mean() for p in info.panels if p.slice == text]) for text in info.slices]
+    assert all(a < b for a, b in pairwise(per_width))
+    assert {p.fixed["width"] for p in info.panels} == {32, 64, 128}
+
+
+def test_many_widths_are_cut_at_three_and_no_trial_is_lost() -> None:
+    trials = exports.tables(120, widths=tuple(range(16, 129, 8)))[0]
+    info = region_map(trials)
+    assert len(info.slices) == 3
+    assert all("width ≈ " in text for text in info.slices)
+    assert sum(len(p.marks.depth) for p in info.panels) == info.n_trials
+
+
+def test_abscissa_is_the_first_axis_that_varies_or_the_one_asked_for(wide: pa.Table) -> None:
+    constant = _replace(wide, "bias_variance", [0.0] * len(wide))
+    info = region_map(constant)
+    assert (info.x.name, info.x.values.tolist(), info.x.levels) == ("width", [32, 64, 128], True)
+    assert region_map(wide, abscissa="width").x.name == "width"
+    single = region_map(_replace(constant, "width", [64] * len(wide)))
+    assert single.x.values.tolist() == [0.0]
+    with pytest.raises(ValueError, match="abscissa of a map must be one of bias_variance"):
+        region_map(wide, abscissa="depth")
+
+
+def test_one_depth_has_no_frontier(trials: pa.Table) -> None:
+    with pytest.raises(ValueError, match="more than one depth, but all 195 have depth 7"):
+        region_map(_replace(trials, "depth", [7] * len(trials)))
+
+
+def test_scheme_limits_are_the_first_column_of_the_map(trials: pa.Table, info: MapInfo) -> None:
+    quick = scheme_limits(trials)
+    assert quick["scheme"].to_pylist() == list(info.schemes)
+    assert quick["bias_variance"].to_pylist() == [0.0] * 4
+    full = limits(info).filter(pc.field("bias_variance") == 0)
+    assert quick.sort_by("scheme")["low"].to_pylist() == pytest.approx(full.sort_by("scheme")["low"].to_pylist())
+
+
+@pytest.mark.parametrize("schemes", [1, 2])
+def test_figures_are_written_the_same_twice(wide: pa.Table, tmp_path: Path, schemes: int) -> None:
+    kept = ["he_normal", "ll_orth"][:schemes]
+    info = region_map(wide.filter(pc.field("scheme").isin(kept)), abscissa="width")
+    first, second = (draw.draw_map(info, tmp_path / name / "map") for name in ("a", "b"))
+    names = ["map.png", "map.svg"] + [f"map-{s}.{k}" for s in kept for k in ("png", "svg") if schemes > 1]
+    assert sorted(p.name for p in first) == sorted(names)
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
