@@ -1,0 +1,123 @@
+"""Activation functions as frozen records: the function, its slope, and closed-form Gaussian moments if known.
+
+Legend: `u, v` are Gaussians of equal variance `q` and correlation `c`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+from scipy.special import erf, expit, ndtr
+
+from isoinit.theory.gaussian import Array, Function, kappa0, kappa1
+
+
+@dataclass(frozen=True)
+class Activation:
+    """`phi` and what is known about it.
+
+    covariance(q, c)        E[phi(u) phi(v)], None: quadrature
+    slope_covariance(q, c)  E[phi'(u) phi'(v)], None: quadrature
+    slope_moment(q, k)      E[phi'(u)^(2k)], None: quadrature
+    negative_slope          for `phi(x) = x if x > 0 else a x`: a; None for every other shape
+    """
+
+    name: str
+    phi: Function
+    slope: Function
+    covariance: Callable[[float, float], float] | None = None
+    slope_covariance: Callable[[float, float], float] | None = None
+    slope_moment: Callable[[float, int], float] | None = None
+    negative_slope: float | None = None
+
+    def __post_init__(self) -> None:
+        x, h = np.array([-1.3, -0.4, 0.7, 2.1]), 1e-6
+        numeric = (self.phi(x + h) - self.phi(x - h)) / (2 * h)
+        assert np.allclose(self.slope(x), numeric, atol=1e-6), f"slope of {self.name} is not its derivative"
+
+    @property
+    def smooth_at_zero(self) -> bool:
+        """Whether `phi` is differentiable at 0, as Kumar's rule asks."""
+        return self.negative_slope in (None, 1.0)
+
+
+def get(name: str) -> Activation:
+    """The record called `name`; ValueError with the valid names otherwise."""
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    near = get_close_matches(name, ACTIVATIONS, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"activation must be a known name, but got {name!r}; {hint}known: {', '.join(ACTIVATIONS)}")
+
+
+def kumar_variance(activation: Activation) -> float:
+    """`fan_in * Var(w)` by Kumar (1704.08863): `1 / (g'(0)^2 (1 + g(0)^2))`; He's value for a kink at 0.
+
+    The kink rule keeps the second moment: `2 / (1 + a^2)`. Beyond linearisation neither is a fixed point:
+    for the sigmoid chi1 = 0.354 at this variance, see `meanfield`.
+    """
+    if not activation.smooth_at_zero:
+        assert activation.negative_slope is not None
+        return 2 / (1 + activation.negative_slope**2)
+    zero = np.zeros(1)
+    g, slope = float(activation.phi(zero)[0]), float(activation.slope(zero)[0])
+    return 1 / (slope**2 * (1 + g**2))
+
+
+def _rectifier(name: str, a: float) -> Activation:
+    """`x` above zero, `a x` below. With relu(x) - relu(-x) = x everything reduces to the arc-cosine kernels."""
+
+    def covariance(q: float, c: float) -> float:
+        return float(q * ((1 + a * a) * kappa1(c) - 2 * a * kappa1(-c)) / 2)
+
+    def slope_covariance(_: float, c: float) -> float:
+        return float(((1 + a * a) * kappa0(c) + 2 * a * kappa0(-c)) / 2)
+
+    return Activation(
+        name,
+        phi=lambda x: np.where(x > 0, x, a * x),
+        slope=lambda x: np.where(x > 0, 1.0, a),
+        covariance=covariance,
+        slope_covariance=slope_covariance,
+        slope_moment=lambda _, k: (1 + a ** (2 * k)) / 2,
+        negative_slope=a,
+    )
+
+
+def _erf_covariance(q: float, c: float) -> float:
+    """Williams 1997, infinite networks with erf units."""
+    return 2 / np.pi * np.arcsin(2 * q * c / (1 + 2 * q))
+
+
+def _erf_slope_covariance(q: float, c: float) -> float:
+    return 4 / np.pi / np.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2)
+
+
+def _normal_density(x: Array) -> Array:
+    return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+
+
+_ERF = Activation(
+    "erf",
+    phi=erf,
+    slope=lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x),
+    covariance=_erf_covariance,
+    slope_covariance=_erf_slope_covariance,
+    slope_moment=lambda q, k: (4 / np.pi) ** k / np.sqrt(1 + 4 * k * q),
+)
+
+ACTIVATIONS: dict[str, Activation] = {
+    record.name: record
+    for record in (
+        _rectifier("relu", 0.0),
+        _rectifier("leaky_relu", 0.01),
+        _rectifier("linear", 1.0),
+        _ERF,
+        Activation("tanh", phi=np.tanh, slope=lambda x: 1 - np.tanh(x) ** 2),
+        Activation("sigmoid", phi=expit, slope=lambda x: expit(x) * expit(-x)),
+        Activation("softplus", phi=lambda x: np.logaddexp(0, x), slope=expit),
+        Activation("silu", phi=lambda x: x * expit(x), slope=lambda x: expit(x) * (1 + x * expit(-x))),
+        Activation("gelu", phi=lambda x: x * ndtr(x), slope=lambda x: ndtr(x) + x * _normal_density(x)),
+    )
+}

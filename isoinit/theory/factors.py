@@ -1,0 +1,118 @@
+"""Law of the factor by which one ReLU layer multiplies the squared norm of the signal, for each law of weights.
+
+Legend: `N` width, `M = N / 2`, `K ~ Binomial(N, 1/2)` units that are on, `sw2 = fan_in * Var(w)`. Without bias:
+
+    gaussian            (sw2 / fan_in) chi2_K                   He: mean 1, variance 5/N
+    orthogonal          sw2 Beta(K/2, (N - K)/2)                sqrt(2) Haar: mean 1, variance 3/(N + 2)
+    mirrored_gaussian   (sw2 / 2) chi2_M / M                    [[W, -W], [-W, W]]: mean 1, variance 4/N
+    isometry            sw2 / 2                                 mirrored orthogonal: a constant
+
+The first is Burkholz & Dubatovka (1806.06362), the others are derived in the same way. The factors of
+successive layers are independent, and a Jacobian times a fixed vector is multiplied by the same law.
+"""
+
+from dataclasses import dataclass
+from math import exp, inf, log, log1p
+
+import numpy as np
+from scipy.special import digamma, gammaln, loggamma, polygamma
+
+from isoinit.theory.gaussian import Array
+
+_NEGLIGIBLE = 1e-20  # mixture weights below this are dropped
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """`exp(log_scale) * Gamma(shape) [/ total of a Beta]`, shape drawn with `weights`, or 0 with probability `death`.
+
+    weights, shapes   arrays of shape (K,); weights sum to 1: they are conditional on survival
+    total             a Beta's first plus second parameter; None for a Gamma
+    """
+
+    log_scale: float
+    weights: Array
+    shapes: Array
+    total: float | None = None
+    death: float = 0.0
+
+    @property
+    def log_mean(self) -> float:
+        """`E log F` given survival; minus this, exponentiated, is the gain that keeps the typical norm."""
+        mean = self.log_scale + float(self.weights @ digamma(self.shapes))
+        return mean if self.total is None else mean - float(digamma(self.total))
+
+    @property
+    def log_variance(self) -> float:
+        """`Var log F` given survival."""
+        location = digamma(self.shapes)
+        spread = polygamma(1, self.shapes) + (location - self.weights @ location) ** 2
+        variance = float(self.weights @ spread)
+        return max(0.0, variance if self.total is None else variance - float(polygamma(1, self.total)))
+
+    def moment(self, s: float) -> float:
+        """`E F^s`; for s <= 0 given survival. inf where it diverges (s at or below minus the least shape)."""
+        if len(self.shapes) and s <= -self.shapes.min():
+            return inf
+        survival = 1 - self.death if s > 0 else 1.0
+        return survival * float(np.real(self._mellin(np.array([complex(s)]))[0]))
+
+    def characteristic(self, t: Array) -> np.ndarray:
+        """`E exp(i t log F)` given survival, complex, shape of `t`."""
+        return self._mellin(1j * np.asarray(t))
+
+    def sample(self, size: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Independent draws of F, zeros included."""
+        shape = rng.choice(self.shapes, p=self.weights, size=size)
+        draw = rng.standard_gamma(shape)
+        if self.total is not None:
+            rest = self.total - shape
+            draw = draw / (draw + rng.standard_gamma(rest))
+        return exp(self.log_scale) * draw * (rng.random(size) >= self.death)
+
+    def _mellin(self, s: np.ndarray) -> np.ndarray:
+        power = loggamma(self.shapes[:, None] + s) - gammaln(self.shapes)[:, None] + s * self.log_scale
+        if self.total is not None:
+            power = power - loggamma(self.total + s) + gammaln(self.total)
+        return self.weights @ np.exp(power)
+
+
+def gaussian(width: int, fan_in: int | None = None, sw2: float = 2.0) -> Factor:
+    """Independent Gaussian weights of variance `sw2 / fan_in` (`fan_in = width` unless told)."""
+    units, weights = _active_units(width)
+    return Factor(log(2 * sw2 / (fan_in or width)), weights, units / 2, death=2.0**-width)
+
+
+def orthogonal(width: int, sw2: float = 2.0) -> Factor:
+    """`sqrt(sw2)` times a Haar orthogonal square matrix."""
+    units, weights = _active_units(width)
+    return Factor(log(sw2), weights, units / 2, total=width / 2, death=2.0**-width)
+
+
+def mirrored_gaussian(width: int, sw2: float = 2.0) -> Factor:
+    """Mirrored blocks with a Gaussian core of entry variance `sw2 / width`; `width` even."""
+    half = width // 2
+    return Factor(log(sw2 / half), np.ones(1), np.array([half / 2]))
+
+
+def isometry(sw2: float = 2.0) -> Factor:
+    """Mirrored blocks with an orthogonal core: the norm is multiplied by `sqrt(sw2 / 2)` exactly."""
+    # A Beta with no second parameter is the constant one.
+    return Factor(log(sw2 / 2), np.ones(1), np.ones(1), total=1.0)
+
+
+def binomial_weights(width: int) -> Array:
+    """`P(K = k)` for k = 0..width, K ~ Binomial(width, 1/2)."""
+    k = np.arange(width + 1)
+    return np.exp(gammaln(width + 1) - gammaln(k + 1) - gammaln(width - k + 1) - width * log(2))
+
+
+def _active_units(width: int) -> tuple[Array, Array]:
+    if width < 1:
+        raise ValueError(f"width >= 1 must hold, but got ({width=}).")
+    weights = binomial_weights(width)
+    units = np.flatnonzero(weights > _NEGLIGIBLE)
+    units = units[units > 0]
+    # log1p: at width 1 half of the mass is the dead layer, at width 60 it is lost in rounding
+    alive = weights[units] / exp(log1p(-(2.0**-width)))
+    return units.astype(float), alive / alive.sum()

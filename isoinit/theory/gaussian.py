@@ -1,0 +1,93 @@
+"""Gaussian expectations: arc-cosine kernels in closed form, and quadrature that states its own error.
+
+`theta` = angle, `c` = cos(theta), `d` = 1 - c. For unit Gaussians (u, v) of correlation c,
+`2 E[relu(u) relu(v)] = kappa1(c)` and `2 P(u > 0, v > 0) = kappa0(c)` (Cho & Saul 2009; 1806.06362).
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import roots_hermitenorm
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
+
+_HERMITE = 256  # nodes up to which the rule is Gauss-Hermite
+_REACH = 13.0  # standard deviations the trapezoidal rule covers: P(|z| > 13) < 1e-37
+
+
+class Quadrature(NamedTuple):
+    """A Gaussian expectation and the change it underwent when the number of nodes was last doubled."""
+
+    value: float
+    error: float
+    nodes: int
+
+
+def kappa0(c: ArrayLike) -> Array:
+    """`(pi - arccos c) / pi`: twice the probability that both units are on. Also the slope of `kappa1`."""
+    return 1 - np.arccos(np.clip(c, -1, 1)) / np.pi
+
+
+def kappa1(c: ArrayLike) -> Array:
+    """`(sin theta + (pi - theta) cos theta) / pi`: correlation after a wide ReLU layer, second moment kept."""
+    return 1 - kappa1_complement(1 - np.asarray(c, dtype=float))
+
+
+def kappa1_complement(d: ArrayLike) -> Array:
+    """`1 - kappa1(1 - d)`, accurate for small `d`, where the subtraction would cancel."""
+    d = np.clip(d, 0, 2)
+    theta = 2 * np.arcsin(np.sqrt(d / 2))
+    return d - (np.sin(theta) - theta * (1 - d)) / np.pi
+
+
+def kappa2(c: ArrayLike) -> Array:
+    """`J2 / (3 pi)` with `J2 = 3 sin cos + (pi - theta)(1 + 2 cos^2)`: `(2/3) E[relu(u)^2 relu(v)^2]`."""
+    c = np.clip(c, -1, 1)
+    theta = np.arccos(c)
+    return (3 * np.sin(theta) * c + (np.pi - theta) * (1 + 2 * c**2)) / (3 * np.pi)
+
+
+def expectation(f: Function, *, tolerance: float = 1e-12, max_nodes: int = 1 << 14) -> Quadrature:
+    """`E f(z)`, z standard normal, doubling the nodes until the value moves by < `tolerance`.
+
+    Gauss-Hermite up to 256 nodes; beyond, the trapezoidal rule, which also resolves an `f` narrower than the
+    spacing of Hermite nodes (a sigmoid of 14 z, say). The tolerance is absolute, relative above one. The loop
+    ends at `max_nodes` all the same: read `error`, which a kink in `f` makes fall only like 1/nodes^2.
+    """
+    return _double_nodes(lambda z, w: float(w @ f(z)), tolerance, max_nodes)
+
+
+def pair_expectation(
+    f: Function, g: Function, c: float, *, tolerance: float = 1e-10, max_nodes: int = 512
+) -> Quadrature:
+    """`E f(u) g(v)` for unit Gaussians of correlation `c`: the same rules in each of two dimensions."""
+    s = np.sqrt(max(0.0, 1 - c * c))
+
+    def rule(z: Array, w: Array) -> float:
+        return float((w * f(z)) @ g(c * z[:, None] + s * z[None, :]) @ w)
+
+    return _double_nodes(rule, tolerance, max_nodes)
+
+
+def _double_nodes(rule: Callable[[Array, Array], float], tolerance: float, max_nodes: int) -> Quadrature:
+    nodes = 32
+    value, error = rule(*_nodes(nodes)), np.inf
+    while error > tolerance * max(1.0, abs(value)) and nodes < max_nodes:
+        nodes *= 2
+        previous, value = value, rule(*_nodes(nodes))
+        error = abs(value - previous)
+    return Quadrature(value, error, nodes)
+
+
+@lru_cache
+def _nodes(n: int) -> tuple[Array, Array]:
+    if n <= _HERMITE:
+        z, w = roots_hermitenorm(n)
+    else:
+        z = np.linspace(-_REACH, _REACH, n)
+        w = np.exp(-z * z / 2)
+    return z, w / w.sum()

@@ -1,0 +1,111 @@
+"""Which theory applies to which scheme: one table, and the sentence that says why where there is none."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from isoinit.theory.trajectory import KEPT_SAMPLE_VARIANCE
+
+ARCHITECTURES = ("mlp", "cnn", "resnet")
+BIAS_MODES = ("zero", "iid", "mirrored")
+RECTIFIED = ("relu", "leaky_relu", "crelu")  # leaky_relu's slope of 0.01 changes variances by 1e-4 only
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Which family of `trajectory` a scheme belongs to, and where that holds.
+
+    sigma_w2        the scheme's own `fan_in * Var(w)` in square hidden layers, for ReLU
+    architectures   where there is a theory
+    bias_modes      which non-zero biases the theory covers
+    own_bias        `fan_in * Var(b)` of biases that the scheme sets by itself
+    note            what the reader should know
+    """
+
+    family: str
+    sigma_w2: float
+    architectures: tuple[str, ...] = ("mlp", "cnn")
+    bias_modes: tuple[str, ...] = ("iid", "mirrored")
+    note: str = ""
+    own_bias: float = 0.0
+
+
+_UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width) off in the spread"
+_IDENTITY = "the identity up to a constant; whether training leaves it is not predicted"
+_RESIDUAL = "the residual stream reaches the head unchanged; what the branches learn is not predicted"
+
+_GAUSSIAN = Theory("gaussian", 1.0)
+_HE = Theory("gaussian", 2.0)
+_ORTHOGONAL = Theory("orthogonal", 2.0, note="on a cnn the kernel, not the operator, is orthogonal: a Gaussian net's")
+_LL = Theory("mirrored_orthogonal", 2.0)
+_BLOCKS = Theory("still", 1.0, ("resnet",), (), _RESIDUAL)
+
+THEORIES: dict[str, Theory] = {
+    "xavier_normal": _GAUSSIAN,
+    "xavier_uniform": Theory("gaussian", 1.0, note=_UNIFORM),
+    "xavier_truncated": Theory("gaussian", 1.0, note=_UNIFORM),
+    "lecun_normal": _GAUSSIAN,
+    "lecun_uniform": Theory("gaussian", 1.0, note=_UNIFORM),
+    "lecun_truncated": Theory("gaussian", 1.0, note=_UNIFORM),
+    "he_normal": _HE,
+    "he_uniform": Theory("gaussian", 2.0, note=_UNIFORM),
+    "he_truncated": Theory("gaussian", 2.0, note=_UNIFORM),
+    "kumar": _HE,
+    "torch_default": Theory("gaussian", 1 / 3, bias_modes=(), note=_UNIFORM, own_bias=1 / 3),
+    "orthogonal": _ORTHOGONAL,
+    "delta_orthogonal": Theory("orthogonal", 2.0, note="every position is an MLP of its own"),
+    "eoi": Theory("orthogonal", 1.0, note="the law of a dense Haar matrix is used; at low density it is not Haar"),
+    "ll_gauss": Theory("mirrored_gaussian", 2.0),
+    "ll_orth": _LL,
+    "ll_eoi": _LL,
+    "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine"),
+    "idinit": Theory("still", 1.0, ("mlp", "resnet"), (), _IDENTITY),
+    "zero": Theory("still", 1.0, ("mlp", "cnn", "resnet"), (), _IDENTITY),
+    "risotto_b": _BLOCKS,
+    "risotto_c": _BLOCKS,
+    "fixup": _BLOCKS,
+    "skipinit": _BLOCKS,
+    "rezero": _BLOCKS,
+    "lsuv": Theory("calibrated", 2.0, note="norms are set on data: no spread; that of the gradient is not predicted"),
+    "sample_variance": Theory("standardized", KEPT_SAMPLE_VARIANCE, bias_modes=()),
+    "sample_variance_scale": Theory("kept_variance", KEPT_SAMPLE_VARIANCE, bias_modes=()),
+}
+
+
+def get(scheme: str) -> Theory:
+    """The theory of a scheme; ValueError with the nearest name and all others if the scheme is unknown."""
+    if scheme in THEORIES:
+        return THEORIES[scheme]
+    near = get_close_matches(scheme, THEORIES, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"scheme must be one the theory knows, but got {scheme!r}; {hint}known: {', '.join(THEORIES)}")
+
+
+def no_theory(
+    scheme: str,
+    *,
+    architecture: str = "mlp",
+    activation: str = "relu",
+    normalization: str = "none",
+    sigma_b2: float = 0.0,
+    bias_mode: str = "zero",
+) -> str:
+    """Why there is no prediction for this combination, in one sentence; "" if there is one."""
+    theory = get(scheme)
+    plain = theory.family in ("gaussian", "orthogonal")
+    if architecture not in theory.architectures:
+        able = " and ".join(theory.architectures)
+        return f"{scheme} has a theory for {able} only: its maps on a {architecture} are not derived"
+    if activation not in ("relu", "leaky_relu") and not (plain or (scheme, activation) == ("ll_crelu", "crelu")):
+        return f"{scheme} has a theory for relu only, not for {activation}"
+    if activation == "crelu" and scheme != "ll_crelu":
+        return f"the law of a crelu layer is derived for ll_crelu only, not for {scheme}"
+    if sigma_b2 > 0 and bias_mode not in theory.bias_modes:
+        return f"{scheme} has a theory for zero bias only: what a bias adds to it is not derived"
+    if normalization != "none" and not (plain or theory.family.startswith("mirrored")):
+        return f"{scheme} has no theory under {normalization} normalization"
+    return ""
+
+
+def has_theory(scheme: str, **combination: object) -> bool:
+    """Whether `predict` accepts the combination; the arguments are those of `no_theory`."""
+    return not no_theory(scheme, **combination)  # pyright: ignore[reportArgumentType]

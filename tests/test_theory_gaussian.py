@@ -1,0 +1,91 @@
+"""Closed forms against quadrature, Monte Carlo and the table of the reference; errors that bound."""
+
+import numpy as np
+import pytest
+
+from isoinit.theory import activations
+from isoinit.theory.activations import ACTIVATIONS, kumar_variance
+from isoinit.theory.gaussian import expectation, kappa0, kappa1, kappa1_complement, kappa2, pair_expectation
+
+KAPPA1 = {
+    -1: 0.0, -0.5: 0.1089977810, 0: 0.3183098862, 0.25: 0.4533098778, 0.5: 0.6089977810, 0.75: 0.7880021076,
+    0.9: 0.9095383988, 0.99: 0.9903002557, 1: 1.0,
+}  # fmt: skip
+KAPPA0 = {-0.5: 1 / 3, 0: 0.5, 0.5: 2 / 3, 0.9: 0.8564337069}
+
+
+@pytest.mark.parametrize(("c", "value"), KAPPA1.items())
+def test_kappa1_is_the_tabulated_one(c: float, value: float) -> None:
+    assert kappa1(c) == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.parametrize(("c", "value"), KAPPA0.items())
+def test_kappa0_is_the_tabulated_one(c: float, value: float) -> None:
+    assert kappa0(c) == pytest.approx(value, abs=1e-9)
+
+
+def test_kappas_are_gaussian_expectations() -> None:
+    rng = np.random.default_rng(0)
+    n, c = 400_000, 0.6
+    u, w = rng.standard_normal((2, n))
+    v = c * u + np.sqrt(1 - c * c) * w
+    both = (u > 0) & (v > 0)
+    for sample, value in ((2 * both, kappa0(c)), (2 * both * u * v, kappa1(c)), (both * (u * v) ** 2 / 1.5, kappa2(c))):
+        assert np.mean(sample) == pytest.approx(float(value), abs=4 * np.std(sample) / np.sqrt(n))
+
+
+def test_kappa0_is_the_slope_of_kappa1() -> None:
+    c = np.linspace(-0.95, 0.95, 39)
+    assert np.allclose((kappa1(c + 1e-6) - kappa1(c - 1e-6)) / 2e-6, kappa0(c), atol=1e-8)
+
+
+def test_mirroring_undoes_relu() -> None:
+    c = np.linspace(-1, 1, 41)
+    assert np.allclose(kappa1(c) - kappa1(-c), c, atol=1e-15)
+
+
+def test_the_complement_keeps_its_digits_near_one() -> None:
+    """1 - kappa1(1 - d) = d - (2d)^1.5 / (3 pi) + O(d^2.5): a subtraction from 1 would lose all digits here."""
+    d = np.array([1e-10, 1e-12, 1e-14])
+    assert np.allclose(kappa1_complement(d), d - (2 * d) ** 1.5 / (3 * np.pi), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", [n for n, a in ACTIVATIONS.items() if a.covariance])
+@pytest.mark.parametrize("q", [0.3, 2.0])
+def test_closed_forms_agree_with_quadrature(name: str, q: float) -> None:
+    record, c = ACTIVATIONS[name], 0.4
+    assert record.covariance is not None
+    assert record.slope_covariance is not None
+    assert record.slope_moment is not None
+    s = np.sqrt(q)
+    pair = pair_expectation(lambda z: record.phi(s * z), lambda z: record.phi(s * z), c)
+    slopes = pair_expectation(lambda z: record.slope(s * z), lambda z: record.slope(s * z), c)
+    fourth = expectation(lambda z: record.slope(s * z) ** 4)
+    assert record.covariance(q, c) == pytest.approx(pair.value, abs=20 * pair.error + 1e-9)
+    assert record.slope_covariance(q, c) == pytest.approx(slopes.value, abs=20 * slopes.error + 1e-9)
+    assert record.slope_moment(q, 2) == pytest.approx(fourth.value, abs=20 * fourth.error + 1e-9)
+    if record.negative_slope in (None, 1.0):
+        assert pair.error < 1e-9, "a smooth function converges"
+
+
+def test_the_error_bounds_what_it_claims() -> None:
+    smooth = expectation(np.cos)
+    assert smooth.value == pytest.approx(np.exp(-0.5), abs=1e-12)
+    assert smooth.error < 1e-12
+    kinked = expectation(np.abs)
+    assert 0 < abs(kinked.value - np.sqrt(2 / np.pi)) < 10 * kinked.error
+    assert kinked.nodes == 1 << 14
+
+
+def test_kumar_variance() -> None:
+    variance = {name: kumar_variance(record) for name, record in ACTIVATIONS.items()}
+    assert variance["tanh"] == variance["linear"] == 1
+    assert variance["sigmoid"] == pytest.approx(12.8)
+    assert np.sqrt(variance["sigmoid"]) == pytest.approx(3.5777, abs=1e-4)
+    assert variance["softplus"] == pytest.approx(2.701876, abs=1e-6)
+    assert variance["relu"] == 2
+
+
+def test_an_unknown_activation_names_the_near_one() -> None:
+    with pytest.raises(ValueError, match=r"'rellu'; did you mean 'relu'\?.*tanh"):
+        activations.get("rellu")
