@@ -54,13 +54,14 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
     client = connect(tracking_uri)
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
         parent = find(client, tracking_uri, name, experiment)
-        parts = _download(client, parent, Path(cache))
-        if not parts:
+        parts = _parts(tracking_uri, parent, cache)
+        spec = _download(tracking_uri, parent, _SPEC, cache)
+        if not parts or spec is None:
             raise ValueError(f"sweep {name!r}: nothing is published yet; is it running, or does 'sweep sync' help?")
-        trials, replicates = ledger.merge(ledger.load(path) for path in sorted(parts, key=ledger.finished))
-        spec = Path(client.download_artifacts(parent.info.run_id, _SPEC, cache)).read_bytes()
+        trials, replicates = ledger.merge(map(ledger.load, parts))
+        text = spec.read_bytes()
         missing = _short(parent, len(parts), len(trials))
-    return Exported(trials, replicates, _write(out, name, trials, replicates, spec), missing)
+    return Exported(trials, replicates, _write(out, name, trials, replicates, text), missing)
 
 
 def find(client: MlflowClient, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> Run:
@@ -87,7 +88,7 @@ def verify(book: ledger.Ledger, tracking_uri: str, name: str, experiment: str = 
     want = {row["trial_key"]: row["outcome"] for row in book.read()[0].select(["trial_key", "outcome"]).to_pylist()}
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
         parent = find(client, tracking_uri, name, experiment)
-        remote = {path.name: path for path in _download(client, parent, Path(cache))}
+        remote = {path.name: path for path in _parts(tracking_uri, parent, cache)}
         differing = [n for n in local.keys() & remote.keys() if local[n].read_bytes() != remote[n].read_bytes()]
         runs = children(client, parent)
     have = {run.data.tags["trial.key"]: run.data.tags["outcome"] for run in runs}
@@ -111,11 +112,21 @@ def _list(what: str, names: Collection[str]) -> str:
     return f"{len(names)} {what}: {shown}" if names else ""
 
 
-def _download(client: MlflowClient, parent: Run, cache: Path) -> list[Path]:
-    """The parts of a sweep, as MLflow has them."""
-    if not client.list_artifacts(parent.info.run_id, "parts"):
-        return []
-    return list(Path(client.download_artifacts(parent.info.run_id, "parts", str(cache))).glob("*.parquet"))
+def _download(tracking_uri: str, parent: Run, what: str, cache: str) -> Path | None:
+    """An artifact of the parent run, in `cache` unless it is on this machine anyway; None if there is none."""
+    from mlflow import artifacts
+
+    root = str(parent.info.artifact_uri)
+    if not any(Path(file.path).name == what for file in artifacts.list_artifacts(root, tracking_uri=tracking_uri)):
+        return None
+    local = root.startswith(("file:", "/"))
+    place = None if local else cache
+    return Path(artifacts.download_artifacts(f"{root}/{what}", dst_path=place, tracking_uri=tracking_uri))
+
+
+def _parts(tracking_uri: str, parent: Run, cache: str) -> list[Path]:
+    folder = _download(tracking_uri, parent, "parts", cache)
+    return sorted(folder.glob("*.parquet"), key=lambda path: path.stem) if folder else []
 
 
 def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:

@@ -92,12 +92,12 @@ def load(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def merge(parts: Iterable[pa.Table]) -> tuple[pa.Table, pa.Table]:
-    """`(trials, replicates)` of parts given in order of finishing, every trial once.
+    """`(trials, replicates)` of parts, in order of finishing, every trial once.
 
     Raises:
         ValueError: the parts are of different sweeps or specs.
     """
-    tables = list(parts)
+    tables = sorted(parts, key=_finished)
     if not tables:
         return TRIALS.empty_table(), REPLICATES.empty_table()
     table = pa.concat_tables(tables)
@@ -150,11 +150,11 @@ class Ledger:
 
     def parts(self) -> list[Path]:
         """Files of the parts, in order of finishing."""
-        return sorted(self._files(), key=finished)
+        return _in_order(self._files())
 
     def read(self) -> tuple[pa.Table, pa.Table]:
         """`(trials, replicates)` of the whole sweep, in order of finishing, every trial once."""
-        return merge(load(path) for path in self.parts())
+        return merge(map(load, self._files()))
 
     def keys(self) -> set[str]:
         """Keys of the trials that have a result; failed trials are not among them."""
@@ -175,10 +175,10 @@ class Ledger:
         """Parts that the MLflow run `run_id` has not received, in order of finishing."""
         marks = self._published / run_id
         done = {mark.name for mark in marks.iterdir()} if marks.is_dir() else set()
-        return sorted((path for path in self._files() if path.stem not in done), key=finished)
+        return _in_order(path for path in self._files() if path.stem not in done)
 
     def _files(self) -> list[Path]:
-        return list(self._parts.glob("*.parquet"))
+        return sorted(self._parts.glob("*.parquet"), key=lambda path: path.stem)
 
     def _path(self, table: pa.Table, number: int) -> Path:
         pack_id = table.schema.metadata[b"isoinit.pack_id"].decode()
@@ -230,9 +230,14 @@ def _exact(table: pa.Table, schema: pa.Schema) -> pa.Table:
     )
 
 
-def finished(path: Path) -> tuple[str, str]:
-    """Sort key of a part's file: when its pack was finished."""
-    return load(path, []).schema.metadata[b"isoinit.finished_at"].decode(), path.stem
+def _finished(part: pa.Table) -> tuple[bytes, bytes]:
+    """Sort key of parts."""
+    metadata = part.schema.metadata
+    return metadata[b"isoinit.finished_at"], metadata[b"isoinit.pack_id"]
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: _finished(load(path, [])))
 
 
 def _sync_folder(folder: Path) -> None:

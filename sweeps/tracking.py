@@ -28,14 +28,11 @@ import yaml
 
 from analysis.outcome import Outcome
 from sweeps import ledger, runcard
-from sweeps.publisher import Publisher
 from sweeps.runcard import Identity
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-__all__ = ["Identity", "Publisher", "Tracker", "check", "sync"]
 
 DEFAULT_URI: Final = "sqlite:///mlflow.db"
 """In the working directory, where a bare `mlflow ui` looks."""
