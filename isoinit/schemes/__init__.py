@@ -194,14 +194,15 @@ def _reset(wiring: Wiring, multiplier: float) -> None:
 
 
 def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:
-    biased = [(layer, layer.bias) for layer in scheme.biased(wiring) if layer.bias is not None]
-    after = [groups(layer) for layer, _ in biased[1:]] + [1]
-    normals = draw.normals([(len(bias),) for _, bias in biased])
-    for (layer, bias), next_groups, values in zip(biased, after, normals, strict=True):
+    layers = scheme.biased(wiring)
+    successors = [groups(layer) for layer in layers[1:]] + [1]
+    biased = [(x, x.bias, after) for x, after in zip(layers, successors, strict=True) if x.bias is not None]
+    normals = draw.normals([(len(bias),) for _, bias, _ in biased])
+    for (layer, bias, after), values in zip(biased, normals, strict=True):
         values.mul_(deviation)
         if mode == "mirrored" and layer is not wiring.head:
             half = len(values) // 2
             values[half : 2 * half] = -values[:half]
-            if (blocks := math.lcm(groups(layer), next_groups)) > 1:
+            if (blocks := math.lcm(groups(layer), after)) > 1:
                 values = values[interleave(len(values), blocks)]
         bias.copy_(values)

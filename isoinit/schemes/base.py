@@ -58,6 +58,8 @@ class Draw:
     @staticmethod
     def _split(draw: Callable[[int], Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         sizes = [math.prod(shape) for shape in shapes]
+        if not sizes:
+            return []
         return [part.view(shape) for part, shape in zip(draw(sum(sizes)).split(sizes), shapes, strict=True)]
 
     def haar(self, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
@@ -94,7 +96,7 @@ def kernel_of(matrix: Tensor, kernel: Sequence[int]) -> Tensor:
     return delta
 
 
-def refuse_even_kernels(wiring: Wiring) -> None:
+def refuse_even_kernels(wiring: Wiring, **_options: object) -> None:
     for layer in wiring.layers:
         if any(k % 2 == 0 for k in layer.weight.shape[2:]):
             sizes = tuple(layer.weight.shape[2:])

@@ -48,8 +48,6 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Resc
         layer.weight.div_(deviation.view(-1, *[1] * (layer.weight.dim() - 1)))
         if layer.bias is not None:
             layer.bias.sub_(shift).div_(deviation)
-        elif shift.any():
-            raise ValueError(f"{layer} has no bias to take the mean of its output away")
         along = (-1, *[1] * (output.dim() - 2))
         return (output - shift.view(along)) / deviation.view(along)
 
@@ -59,6 +57,12 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Resc
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _require_biases(wiring: Wiring) -> None:
+    if any(layer.bias is None for layer in wiring.layers):
+        raise ValueError("sample_variance takes each unit's mean away by its bias, so every layer needs one; "
+                         "sample_variance_scale needs none")  # fmt: skip
 
 
 SCHEMES = (
@@ -78,6 +82,7 @@ SCHEMES = (
         summary="every unit has sample mean 0 and sample variance 1 on a batch, by its weights and its bias",
         apply=independent(he),
         calibrate=partial(calibrate, statistic=per_unit),
+        requires=_require_biases,
         normalizations=("none",),
         bias_modes=("zero",),
         invariants=("unit_variance", "sample_variance"),

@@ -1,0 +1,251 @@
+"""The edge cases of the reference, row by row: each works, or is refused with what is possible."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
+from isoinit.probe import jacobian
+from isoinit.schemes import check
+from isoinit.schemes.base import Draw
+from isoinit.schemes.sparse import rotations
+
+PLAIN = [n for n, s in SCHEMES.items() if "mlp" in s.architectures and s.activations != ("crelu",)]
+MIRRORED = ["ll_gauss", "ll_orth", "ll_eoi"]
+DELTA = ["delta_orthogonal", "ll_orth", "eoi", "ll_eoi", "zero"]
+
+
+def filled(model: nn.Module, name: str, *shape: int, **arguments: Any) -> nn.Module:
+    if SCHEMES[name].needs_data:
+        arguments["data"] = noise(16, *shape)
+    return initialize(model.double(), name, generator=torch.Generator().manual_seed(0), **arguments)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def spectrum(model: nn.Module, *shape: int) -> Tensor:
+    return torch.linalg.svdvals(jacobian(model, noise(2, *shape)))
+
+
+def is_affine(model: nn.Module, *shape: int) -> bool:
+    first, second = jacobian(model, noise(2, *shape))
+    return bool((first - second).abs().max() < 1e-12)
+
+
+def convolutions(*layers: nn.Module) -> nn.Sequential:
+    """The layers with a ReLU after each, then a linear head over everything that is left."""
+    body = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())])
+    left = body(torch.zeros(1, 4, 4, 4))[0].numel()
+    return nn.Sequential(*body, nn.Flatten(), nn.Linear(left, 6))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("sizes", [(1, 6, 4, 1), (5, 7, 3, 2), (9, 8, 4, 2)], ids=["one", "odd", "narrowing"])
+def test_one_input_or_output_odd_widths_and_narrowing_work(name: str, sizes: tuple[int, int, int, int]) -> None:
+    model = (
+        MLP(*sizes)
+        if sizes[0] != 9
+        else nn.Sequential(nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    )
+    assert filled(model, name, sizes[0])(noise(3, sizes[0])).isfinite().all()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_hidden_width_of_one_works_unless_it_has_to_be_mirrored(name: str) -> None:
+    if name in MIRRORED:
+        with pytest.raises(ValueError, match="width of at least 2, got 1"):
+            filled(MLP(4, 1, 3, 2), name, 4)
+    elif name in ("lsuv", "sample_variance_scale"):  # the one ReLU is dead for this draw: there is no variance to scale
+        with pytest.raises(ValueError, match="do not vary at the output of Linear"):
+            filled(MLP(4, 1, 9, 2), name, 4)
+    else:
+        filled(MLP(4, 1, 3, 2), name, 4)
+
+
+def test_a_sparse_column_of_length_one_is_a_sign() -> None:
+    signs = rotations(50, 1, 1, 1.0, Draw(torch.Generator().manual_seed(0)))
+    assert set(signs.flatten().tolist()) == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize("name", ["risotto_b", "risotto_c"])
+def test_risotto_refuses_an_odd_width_and_names_an_even_one(name: str) -> None:
+    with pytest.raises(ValueError, match="even width, got 7; 8 is possible"):
+        filled(ResNet((4,), 7, 6, 4, (SCHEMES[name].blocks or ("",))[0]), name, 4)
+
+
+@pytest.mark.parametrize("name", ["ll_orth", "ll_eoi"])
+def test_the_spare_unit_of_an_odd_width_changes_nothing_but_learns(name: str) -> None:
+    model = filled(MLP(4, 9, 12, 4), name, 4)
+    assert float((spectrum(model, 4) - 1).abs().max()) < 1e-9
+    model(noise(64, 4)).square().sum().backward()
+    outgoing = torch.stack([layer.weight.grad[:, -1].norm() for layer in model.get_submodule("layers")[1:]])  # type: ignore[index, union-attr]
+    assert (outgoing > 0).float().mean() > 0.3
+
+
+@pytest.mark.parametrize("name", [n for n in PLAIN if n != "sample_variance"])
+def test_layers_without_bias_are_skipped(name: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2, bias=False))
+    bias = {"bias_mode": "iid", "bias_variance": 1.0} if "iid" in SCHEMES[name].bias_modes else {}
+    assert filled(model, name, 4, **bias)(noise(3, 4)).isfinite().all()
+
+
+def test_sample_variance_without_bias_is_refused() -> None:
+    with pytest.raises(ValueError, match="every layer needs one"):
+        filled(nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2)), "sample_variance", 4)
+
+
+GROUPED = [n for n in PLAIN if "cnn" in SCHEMES[n].architectures]
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_are_initialized_each_on_its_own(name: str) -> None:
+    layers = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.Conv2d(8, 8, 1, groups=4)
+    model = filled(convolutions(*layers, nn.Conv2d(8, 8, 3, padding=1)), name, 4, 4, 4)
+    assert model(noise(3, 4, 4, 4)).isfinite().all()
+    if name in MIRRORED:
+        assert is_affine(model, 4, 4, 4)
+    if name in ("delta_orthogonal", "eoi"):
+        for group in layers[1].weight.detach()[:, :, 1, 1].chunk(2):
+            gram = group @ group.mT
+            assert float((gram - gram[0, 0] * torch.eye(4)).abs().max()) < 1e-12
+
+
+def test_a_grouped_fan_out_is_that_of_a_group() -> None:
+    layer = nn.Conv2d(64, 64, 3, padding=1, groups=8)
+    filled(convolutions(nn.Conv2d(4, 64, 1), layer), "xavier_normal", 4, 4, 4)
+    assert float(layer.weight.detach().var()) == pytest.approx(2 / (72 + 72), rel=0.1)
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_groups_too_small_to_mirror_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="needs a width divisible by 16, got 8"):
+        filled(convolutions(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 1, groups=8)), name, 4, 4, 4)
+
+
+def test_mirrored_groups_of_monotone_sizes_are_isometric() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(4, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=4),
+        nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 64),
+    )  # fmt: skip
+    filled(model, "ll_orth", 4, 4, 4, bias_mode="mirrored", bias_variance=1.0)
+    assert float((spectrum(model, 4, 4, 4) - 1).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["ll_orth", "ll_eoi"])
+def test_a_stride_loses_rank_but_stays_mirrored(name: str) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(32, 16))
+    filled(model, name, 4, 4, 4)
+    assert is_affine(model, 4, 4, 4)
+    assert float((spectrum(model, 4, 4, 4) - 1).abs().max()) < 1e-9
+    assert model[0](noise(1, 4, 4, 4)).numel() == 32
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_an_even_kernel_is_refused_by_delta_kernels_only(name: str) -> None:
+    model = convolutions(nn.Conv2d(4, 8, 2), nn.Conv2d(8, 8, 2))
+    if name in DELTA:
+        with pytest.raises(ValueError, match="odd kernel sizes; got \\(2, 2\\)"):
+            filled(model, name, 4, 4, 4)
+    else:
+        assert filled(model, name, 4, 4, 4)(noise(3, 4, 4, 4)).isfinite().all()
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("name", ["ll_orth", "ll_eoi"])
+def test_delta_kernels_are_isometric_under_every_padding(name: str, padding: Any) -> None:
+    model = CNN((2, 4, 4), 4, 6, 32, padding_mode=padding, pooling="none")
+    assert float((spectrum(filled(model, name, 2, 4, 4), 2, 4, 4) - 1).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["ll_orth", "ll_eoi"])
+def test_average_pooling_scales_the_spectrum_by_the_root_of_the_positions(name: str) -> None:
+    values = spectrum(filled(CNN((3, 4, 4), 6, 10, 3), name, 3, 4, 4), 3, 4, 4)
+    assert float((values - 1 / 4).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_convolutions_of_one_and_three_dimensions_are_understood(dimension: int) -> None:
+    conv = nn.Conv1d if dimension == 1 else nn.Conv3d
+    left = 4 * 3**dimension
+    model = nn.Sequential(conv(2, 4, 3, padding=1), nn.ReLU(), conv(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten())
+    model.append(nn.Linear(left, left // 2))
+    filled(model, "ll_eoi", 2, *[3] * dimension)
+    assert float((spectrum(model, 2, *[3] * dimension) - 1).abs().max()) < 1e-9
+
+
+def test_max_pooling_and_dropout_are_refused_where_they_break_the_mirror() -> None:
+    for module in (nn.MaxPool2d(2), nn.Dropout(0.1)):
+        model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), module, nn.Flatten(), nn.Linear(8, 2))
+        filled(model, "he_normal", 4, 4, 4)
+        with pytest.raises(ValueError, match=f"does not survive {type(module).__name__}; average pooling keeps it"):
+            filled(model, "ll_orth", 4, 4, 4)
+
+
+@pytest.mark.parametrize(("name", "least"), [("eoi", "1/8"), ("ll_eoi", "1/4")])
+def test_a_density_below_one_per_row_is_refused_with_the_least(name: str, least: str) -> None:
+    with pytest.raises(ValueError, match=f"density of at least {least}, got 0.1"):
+        initialize(MLP(4, 8, 3, 2), name, density=0.1, generator=torch.Generator())
+
+
+def test_a_layer_that_erk_leaves_too_sparse_is_raised_with_a_warning() -> None:
+    model = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
+    with pytest.warns(UserWarning, match=r"0.00835 of a \(64, 64\) matrix raised to its least, 0.0156"):
+        initialize(model, "eoi", density=1 / 64, distribution="erk", generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.LSTM(8, 2), "a LSTM is not understood"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 2)), "Bilinear inside an nn.Sequential is not understood"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "exactly one activation after every weight layer"),
+        (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "exactly one activation after every weight layer"),
+        (nn.Sequential(nn.ReLU()), "no linear or convolutional layer"),
+    ],
+)
+def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        initialize(model, "he_normal", generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scheme": "ll_ort"}, "did you mean 'll_orth'"),
+        ({"bias_variance": 1.0}, "needs bias_mode 'iid' or 'mirrored'"),
+        ({"bias_variance": -1.0, "bias_mode": "iid"}, "at least 0, got -1.0"),
+        ({"bias_mode": "mirror"}, "bias_mode must be one of zero, iid, mirrored"),
+        ({"weight_scale": 0.0}, "finite and positive, got 0.0"),
+        ({"density": 0.5}, "is dense, got density 0.5; sparse are eoi, ll_eoi"),
+        ({"density": 0.0}, r"density must be in \(0, 1\]"),
+        ({"narrowing": "loose"}, "narrowing must be one of 'free', 'tracked', got 'loose'"),
+        ({"narrow": "free"}, "has the options narrowing, got 'narrow'"),
+        ({"scheme": "lsuv"}, "give data="),
+        ({"scheme": "lsuv", "bias_mode": "iid"}, "knows bias_mode zero, got 'iid'"),
+        ({"scheme": "ll_crelu"}, "is for the activation crelu, not relu; for relu there are"),
+    ],
+)
+def test_an_argument_that_is_not_possible_is_refused_before_anything_changes(arguments: Any, message: str) -> None:
+    model = MLP(4, 6, 3, 2)
+    with pytest.raises(ValueError, match=message):
+        initialize(model, generator=torch.Generator(), **{"scheme": "ll_orth", **arguments})
+    assert not any(p.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "ll_orth", "architecture": "transformer"}, "architecture must be one of mlp, cnn, resnet"),
+        ({"name": "fixup", "architecture": "resnet", "normalization": "batch"}, "for normalization none, got 'batch'"),
+        ({"name": "he_normal", "depth": 1}, "depth must be at least 2"),
+        ({"name": "he_normal", "width": 0}, "width must be at least 1"),
+        ({"name": "ll_eoi", "density": 0.2, "width": 8}, "at least 1/4, got 0.2"),
+    ],
+)
+def test_check_refuses_without_a_network(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(**{"architecture": "mlp", "depth": 5, "width": 8, **arguments})
