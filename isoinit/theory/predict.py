@@ -16,8 +16,9 @@ from math import erf, exp, inf, log, sqrt
 from typing import Any
 
 from isoinit.theory import activations, meanfield
+from isoinit.theory.families import FAMILIES, Bias, Point
 from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, RECTIFIED, get, has_theory, no_theory
-from isoinit.theory.trajectory import FAMILIES, Bias, Point, State, walk
+from isoinit.theory.trajectory import State, walk
 
 __all__ = ["Prediction", "Threshold", "Tolerance", "depth_limit", "has_theory", "no_theory", "predict"]
 
@@ -183,7 +184,8 @@ def predict(
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
     sigma_b2 = sigma_b2 or get(scheme).own_bias / width
     if activation in RECTIFIED:
-        setting = _setting(scheme, activation, normalization, width, variance, Bias(sigma_b2, bias_mode), tolerance)
+        bias = Bias(sigma_b2, bias_mode)
+        setting = _setting(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
     else:
         setting = _Smooth(activation, variance, sigma_b2, get(scheme).family == "gaussian", tolerance)
     state = next(islice(setting.states(), depth - 2, None))
@@ -258,16 +260,23 @@ def _validate(
 
 
 def _setting(
-    scheme: str, activation: str, normalization: str, width: int, sigma_w2: float, bias: Bias, tolerance: Tolerance
+    scheme: str,
+    architecture: str,
+    activation: str,
+    normalization: str,
+    width: int,
+    sigma_w2: float,
+    bias: Bias,
+    tolerance: Tolerance,
 ) -> _Setting:
-    theory = get(scheme)
-    family, gain = theory.family, sigma_w2 / FAMILIES[theory.family].critical
+    family = get(scheme).family
+    gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
     if activation == "crelu":
         bias = Bias(bias.variance, "mirrored")
     if normalization == "batch":
         # the scale of the weights and the biases cancel; a mirrored net stays linear, standardized pair by pair
         family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
-    return _Setting(family, width, gain, bias, tolerance)
+    return _Setting(family, 1 if FAMILIES[family].any_width else width, gain, bias, tolerance)
 
 
 @lru_cache(maxsize=4096)
@@ -324,6 +333,7 @@ def _notes(scheme: str, architecture: str, activation: str, normalization: str) 
     notes = (
         get(scheme).note,
         "the spread is an MLP's of the same width: an upper bound on a cnn, not verified" * (architecture == "cnn"),
+        "a scale of the weights other than the scheme's own is not accounted for" * (architecture == "resnet"),
         "mean field only: no finite-width spread" * (activation not in RECTIFIED),
         "the growth of gradients under batch normalization is compensated by its scale invariance later in training"
         * (normalization == "batch"),

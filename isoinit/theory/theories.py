@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from isoinit.theory.trajectory import KEPT_SAMPLE_VARIANCE
+from isoinit.theory.families import KEPT_SAMPLE_VARIANCE
 
 ARCHITECTURES = ("mlp", "cnn", "resnet")
 BIAS_MODES = ("zero", "iid", "mirrored")
@@ -31,20 +31,20 @@ class Theory:
 
 _UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width) off in the spread"
 _IDENTITY = "the identity up to a constant; whether training leaves it is not predicted"
+_CALIBRATED = "norms are set on data: no spread is predicted, though that of the gradient is not zero"
 _RESIDUAL = "the residual stream reaches the head unchanged; what the branches learn is not predicted"
 
 _GAUSSIAN = Theory("gaussian", 1.0)
 _HE = Theory("gaussian", 2.0)
 _ORTHOGONAL = Theory("orthogonal", 2.0, note="on a cnn the kernel, not the operator, is orthogonal: a Gaussian net's")
 _LL = Theory("mirrored_orthogonal", 2.0)
-_BLOCKS = Theory("still", 1.0, ("resnet",), (), _RESIDUAL)
+_SWITCHED_OFF = Theory("still", 1.0, ("resnet",), ("iid", "mirrored"), _RESIDUAL)
 
 THEORIES: dict[str, Theory] = {
     "xavier_normal": _GAUSSIAN,
     "xavier_uniform": Theory("gaussian", 1.0, note=_UNIFORM),
     "xavier_truncated": Theory("gaussian", 1.0, note=_UNIFORM),
     "lecun_normal": _GAUSSIAN,
-    "lecun_uniform": Theory("gaussian", 1.0, note=_UNIFORM),
     "lecun_truncated": Theory("gaussian", 1.0, note=_UNIFORM),
     "he_normal": _HE,
     "he_uniform": Theory("gaussian", 2.0, note=_UNIFORM),
@@ -54,20 +54,23 @@ THEORIES: dict[str, Theory] = {
     "orthogonal": _ORTHOGONAL,
     "delta_orthogonal": Theory("orthogonal", 2.0, note="every position is an MLP of its own"),
     "eoi": Theory("orthogonal", 1.0, note="the law of a dense Haar matrix is used; at low density it is not Haar"),
+    "ones_orthogonal": Theory("ones_orthogonal", 1.0, ("mlp",), note="no finite-width spread derived"),
     "ll_gauss": Theory("mirrored_gaussian", 2.0),
     "ll_orth": _LL,
     "ll_eoi": _LL,
     "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine"),
-    "idinit": Theory("still", 1.0, ("mlp", "resnet"), (), _IDENTITY),
+    "idinit": Theory("still", 1.0, ("mlp", "resnet"), (), _IDENTITY),  # on a cnn it shifts the image out of the frame
     "zero": Theory("still", 1.0, ("mlp", "cnn", "resnet"), (), _IDENTITY),
-    "risotto_b": _BLOCKS,
-    "risotto_c": _BLOCKS,
-    "fixup": _BLOCKS,
-    "skipinit": _BLOCKS,
-    "rezero": _BLOCKS,
-    "lsuv": Theory("calibrated", 2.0, note="norms are set on data: no spread; that of the gradient is not predicted"),
-    "sample_variance": Theory("standardized", KEPT_SAMPLE_VARIANCE, bias_modes=()),
-    "sample_variance_scale": Theory("kept_variance", KEPT_SAMPLE_VARIANCE, bias_modes=()),
+    "risotto_b": Theory("mirrored_orthogonal", 2.0, ("resnet",), ()),
+    "risotto_c": Theory("mirrored_orthogonal", 2.0, ("resnet",), ("mirrored",)),
+    "fixup": Theory("still", 1.0, ("resnet",), (), _RESIDUAL),
+    "skipinit": _SWITCHED_OFF,
+    "rezero": _SWITCHED_OFF,
+    "lsuv": Theory(
+        "calibrated", 2.0, bias_modes=(), note="norms are set on data: no spread; that of the gradient is not predicted"
+    ),
+    "sample_variance": Theory("standardized", KEPT_SAMPLE_VARIANCE, bias_modes=(), note=_CALIBRATED),
+    "sample_variance_scale": Theory("kept_variance", KEPT_SAMPLE_VARIANCE, bias_modes=(), note=_CALIBRATED),
 }
 
 
