@@ -109,20 +109,22 @@ def _agreement(scheme: str, pairs: Sequence[tuple[dict[str, Any], Prediction | s
 
 
 class Paired(NamedTuple):
-    """Two schemes on the same points and seeds: common random numbers, so only the discordant pairs count.
+    """Two schemes on the same points and seeds: common random numbers, so only where they differ counts.
 
-    `share` is the share of the discordant pairs that only the first trained, with its 95 % Wilson interval:
-    above 1/2 throughout, the first is the better one at these points. nan if no pair is discordant.
+    Of `pairs` of networks (one point and seed each), `only_first` had only the first scheme's network trained.
+    Seeds of one point are no independent witnesses, so the interval is over points: `share` is the share of
+    the points decided for the first (more of its seeds trained) among those decided at all, with its 95 % Wilson
+    interval; nan if none is.
     """
 
     first: str
     second: str
-    points: int
     pairs: int
-    both: int
     only_first: int
     only_second: int
-    neither: int
+    points: int
+    first_better: int
+    second_better: int
     share: float
     low: float
     high: float
@@ -154,21 +156,27 @@ def _trained_by_point(trials: pa.Table, replicates: pa.Table) -> dict[str, dict[
 
 
 def _paired(first: str, second: str, a: dict[_Key, bool], b: dict[_Key, bool]) -> Paired:
-    common = a.keys() & b.keys()
-    counts = Counter((a[key], b[key]) for key in common)
-    only_a, only_b = counts[True, False], counts[False, True]
-    low, high = wilson(only_a, only_a + only_b) if only_a + only_b else (0.0, 1.0)
-    share = only_a / (only_a + only_b) if only_a + only_b else float("nan")
-    tally = (counts[True, True], only_a, only_b, counts[False, False])
-    return Paired(first, second, len({point for point, _ in common}), len(common), *tally, share, low, high)
+    differences = [(point, a[point, seed] - b[point, seed]) for point, seed in a.keys() & b.keys()]
+    balance: Counter[tuple[Any, ...]] = Counter()
+    for point, difference in differences:
+        balance[point] += difference
+    only_first, only_second = (sum(d == sign for _, d in differences) for sign in (1, -1))
+    better, worse = sum(v > 0 for v in balance.values()), sum(v < 0 for v in balance.values())
+    decided = better + worse
+    low, high = wilson(better, decided) if decided else (0.0, 1.0)
+    share = better / decided if decided else float("nan")
+    tally = (len(differences), only_first, only_second, len(balance), better, worse)
+    return Paired(first, second, *tally, share, low, high)
 
 
 class Ratio(NamedTuple):
     """Depth limit of the first scheme over that of the second, with a 90 % interval.
 
-    `bounded`: one of the limits lies at an end of the depths that were tried, so the ratio is only a bound.
+    `where`: values of the axes that vary; `bounded`: one of the limits lies at an end of the depths that were
+    tried, so the ratio is only a bound.
     """
 
+    where: str
     first: str
     second: str
     ratio: float
@@ -178,17 +186,22 @@ class Ratio(NamedTuple):
 
 
 def ratios(limits: pa.Table) -> list[Ratio]:
-    """Ratios between the schemes of a table as `maps.limits` gives it, restricted to one column of one slice.
+    """Ratios between the schemes of a table as `maps.limits` gives it, where all other axes are the same.
 
     The interval is put together from the two bands on the log scale (MOVER, Zou & Donner 2008) as if they were
     independent. The model shares strength between schemes, so they err together rather, and it is too wide.
     """
-    rows = sorted(limits.to_pylist(), key=lambda row: -row["depth_limit"])
-    assert len({row["scheme"] for row in rows}) == len(rows)
-    return [_ratio(a, b) for a, b in combinations(rows, 2)]
+    rows = sorted(limits.to_pylist(), key=lambda row: (-row["depth_limit"], row["scheme"]))
+    axes = [axis for axis in AXES if axis in limits.column_names and axis not in ("scheme", "depth")]
+    varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        where = ", ".join(f"{axis.replace('_', ' ')} {row[axis]}" for axis in varying)
+        groups.setdefault(where, []).append(row)
+    return [_ratio(where, a, b) for where, group in groups.items() for a, b in combinations(group, 2)]
 
 
-def _ratio(a: dict[str, Any], b: dict[str, Any]) -> Ratio:
+def _ratio(where: str, a: dict[str, Any], b: dict[str, Any]) -> Ratio:
     (a_mid, a_low, a_high), (b_mid, b_low, b_high) = (
         np.log([row["depth_limit"], row["low"], row["high"]]) for row in (a, b)
     )
@@ -196,4 +209,4 @@ def _ratio(a: dict[str, Any], b: dict[str, Any]) -> Ratio:
     middle = a_mid - b_mid
     bounded = a["censored"] != "no" or b["censored"] != "no"
     ratio, low, high = np.exp([middle, middle - down, middle + up]).tolist()
-    return Ratio(a["scheme"], b["scheme"], ratio, low, high, bounded)
+    return Ratio(where, a["scheme"], b["scheme"], ratio, low, high, bounded)

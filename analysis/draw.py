@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,10 @@ STYLE: Final[dict[Any, Any]] = {
     "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "legend.fontsize": 8.0, "legend.frameon": False,
     "svg.fonttype": "path", "svg.hashsalt": "isoinit", "savefig.facecolor": "white",
 }  # fmt: skip
+SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
+    ("#0072b2", "o"), ("#d55e00", "s"), ("#00866a", "D"), ("#b04a87", "^"),
+    ("#3d9bd6", "v"), ("#b97a00", "P"), ("#14233a", "X"), ("#7a5195", "h"),
+)  # fmt: skip
 PANEL: Final = 2.65  # inches
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
@@ -65,7 +70,7 @@ def save(figure: Figure, path_stem: str | Path) -> list[Path]:
     with mpl.rc_context(STYLE):
         figure.savefig(paths[0], dpi=200)
         figure.set_layout_engine("none")  # laid out once is enough
-        figure.savefig(paths[1], metadata={"Date": None})
+    paths[1].write_bytes(svg(figure))
     return paths
 
 
@@ -81,13 +86,15 @@ def map_figure(info: MapInfo) -> Figure:
                     axis.set_visible(False)
                     continue
                 mesh = _draw_panel(axis, row[x], info)
-                _label_axes(axis, info, left=x == 0, bottom=y == len(rows) - 1 or x >= len(rows[y + 1]))
+                text = row[x].slice if len(info.schemes) > 1 else ""
+                _label_axes(axis, info, text if x == 0 else None, bottom=y == len(rows) - 1 or x >= len(rows[y + 1]))
         assert mesh is not None
         bar = figure.colorbar(mesh, ax=axes.ravel().tolist(), shrink=0.7 / len(rows) ** 0.5, aspect=24, pad=0.015)
         bar.set_label("P(in the trainable region)", labelpad=6)
         bar.set_ticks([0, 0.05, 0.5, 0.95, 1], labels=["0", "", "0.5", "", "1"])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        _head(figure, f"Trainable region: {info.sweep}", f"{info.n_trials} trials" + _with(info.criterion))
+        alone = f", {info.schemes[0]}" if len(info.schemes) == 1 else ""
+        _head(figure, f"Trainable region: {info.sweep}{alone}", f"{info.n_trials} trials" + _with(info.criterion))
         figure.legend(
             handles=_legend(info), loc="outside lower center", ncols=_legend_columns(figure), handletextpad=0.5
         )
@@ -101,7 +108,7 @@ def _with(criterion: str) -> str:
 
 
 def _grid(info: MapInfo) -> list[list[Panel]]:
-    if len(info.slices) > 1:
+    if len(info.slices) > 1 and len(info.schemes) > 1:
         return [[p for p in info.panels if p.slice == text] for text in info.slices]
     n = len(info.panels)
     wide = n if n <= 4 else math.ceil(n / math.ceil(n / 4))
@@ -123,6 +130,14 @@ def _head(figure: Figure, title: str, subtitle: str) -> None:
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, 0, 1, 1 - 0.56 / height))
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG document, without a date."""
+    buffer = BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
+    return buffer.getvalue()
 
 
 class _Along:
@@ -192,12 +207,9 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
     if along.zero is not None:
         gap = (along.zero + along.unit / 2, along.edges[0])
         axis.add_patch(Rectangle((gap[0], rows[0]), gap[1] - gap[0], rows[-1] - rows[0], color="white", zorder=1.5))
-    axis.set_title(panel.scheme, loc="left", fontweight="bold", pad=4)
+    alone = len(info.schemes) == 1
+    axis.set_title((alone and panel.slice) or panel.scheme, loc="left", fontweight="bold", pad=4)
     axis.set_title(_limit_text(panel, info), loc="right", fontsize=7.5, color=SOFT, pad=4)
-    if panel.slice:
-        axis.text(
-            0.97, 0.965, panel.slice, transform=axis.transAxes, ha="right", va="top", fontsize=7.5, path_effects=_HALO
-        )
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     return meshes[-1]
@@ -226,16 +238,10 @@ def _draw_lines(
     stepped: bool,
 ) -> None:
     """Median and band, and the prediction; over each column flat if there are few, else as curves."""
-    if stepped or len(edges) == 2:
-        at = np.column_stack([edges[:-1], edges[1:], edges[1:]]).ravel()
+    at = _bent(edges, stepped)[0]
 
-        def bend(values: np.ndarray) -> np.ndarray:
-            return np.column_stack([values, values, np.full(len(values), np.nan)]).ravel()
-    else:
-        at = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
-
-        def bend(values: np.ndarray) -> np.ndarray:
-            return np.concatenate([values[:1], values, values[-1:]])
+    def bend(values: np.ndarray) -> np.ndarray:
+        return _bent(edges, stepped, values)[1]
 
     axis.fill_between(at, bend(low), bend(high), color=INK, alpha=BAND, lw=0, zorder=2)
     for edge in (low, high):
@@ -243,6 +249,16 @@ def _draw_lines(
     axis.plot(at, bend(median), color=INK, lw=2.0, zorder=3, solid_capstyle="butt")
     shown = np.where(np.isfinite(predicted), predicted, np.nan)
     axis.plot(at, bend(shown), color=THEORY, lw=1.7, ls=(0, (4, 2)), zorder=5, path_effects=_HALO)
+
+
+def _bent(edges: np.ndarray, stepped: bool, values: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`(at, values)` of a line over columns: a flat piece over each if stepped or if there is but one."""
+    values = np.zeros(len(edges) - 1) if values is None else values
+    if stepped or len(edges) == 2:
+        at = np.column_stack([edges[:-1], edges[1:], edges[1:]]).ravel()
+        return at, np.column_stack([values, values, np.full(len(values), np.nan)]).ravel()
+    at = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+    return at, np.concatenate([values[:1], values, values[-1:]])
 
 
 def _draw_marks(axis: Axes, panel: Panel, along: _Along) -> None:
@@ -264,7 +280,8 @@ def _draw_marks(axis: Axes, panel: Panel, along: _Along) -> None:
         )
 
 
-def _label_axes(axis: Axes, info: MapInfo, *, left: bool, bottom: bool) -> None:
+def _label_axes(axis: Axes, info: MapInfo, left: str | None, *, bottom: bool) -> None:
+    """Ticks everywhere; labels of the abscissa at the bottom, of the depth if `left`, a text before it, is given."""
     at, text = _Along(info.x).ticks()
     axis.xaxis.set_major_locator(FixedLocator(at))
     axis.set_xticklabels(text)
@@ -273,9 +290,9 @@ def _label_axes(axis: Axes, info: MapInfo, *, left: bool, bottom: bool) -> None:
     axis.yaxis.set_major_locator(FixedLocator(depths))
     axis.set_yticklabels([f"{d:g}" for d in depths])
     axis.yaxis.set_minor_locator(NullLocator())
-    axis.tick_params(length=3, width=0.6, labelleft=left, labelbottom=bottom)
-    if left:
-        axis.set_ylabel(SYMBOL["depth"])
+    axis.tick_params(length=3, width=0.6, labelleft=left is not None, labelbottom=bottom)
+    if left is not None:
+        axis.set_ylabel(f"{left}\n{SYMBOL['depth']}" if left else SYMBOL["depth"])
     if bottom:
         axis.set_xlabel(SYMBOL[info.x.name])
 
@@ -285,6 +302,87 @@ def _depth_ticks(depths: np.ndarray) -> list[float]:
         return [float(d) for d in depths]
     nice = [m * 10**e for e in range(5) for m in (1, 2, 5)]
     return [float(d) for d in nice if depths[0] <= d <= depths[-1]] or [float(depths[0]), float(depths[-1])]
+
+
+def frontier_figure(info: MapInfo) -> Figure:
+    """All schemes on one axis: depth limit with its band, and the theory dashed; a panel per slice."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _canvas(1, len(info.slices), wide=3.9, high=3.4)
+        for x, (axis, text) in enumerate(zip(axes[0], info.slices, strict=True)):
+            for panel in info.panels:
+                if panel.slice == text:
+                    _draw_frontier(axis, panel, info)
+            axis.set_yscale("log")
+            axis.set_xlim(*_Along(info.x).limits())
+            axis.set_ylim(_edges(info.depths)[[0, -1]])
+            axis.set_title(text, loc="left")
+            axis.grid(axis="y", color="#e6e8eb", lw=0.6)
+            axis.set_axisbelow(True)
+            axis.spines[["top", "right"]].set_visible(False)
+            _label_axes(axis, info, "" if x == 0 else None, bottom=True)
+        _head(figure, f"Depth limits: {info.sweep}", "median and 90 % band; dashed: theory" + _with(info.criterion))
+        handles = [Line2D([], [], color=_ink(info, s)[0], lw=2.2, label=s) for s in info.schemes]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+    return figure
+
+
+def _ink(info: MapInfo, scheme: str) -> tuple[str, str]:
+    """Colour and marker of a scheme, the same in every figure of a sweep."""
+    return SCHEME[sorted(info.schemes).index(scheme) % len(SCHEME)]
+
+
+def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
+    along = _Along(info.x)
+    colour = _ink(info, panel.scheme)[0]
+    for edges, rows in along.blocks(np.stack([*panel.frontier, panel.predicted])):
+        (at, median), (_, low), (_, high), (_, predicted) = (_bent(edges, info.x.levels, row) for row in rows)
+        axis.fill_between(at, low, high, color=colour, alpha=0.13, lw=0)
+        axis.plot(at, median, color=colour, lw=2.2, solid_capstyle="butt")
+        shown = np.where(np.isfinite(predicted), predicted, np.nan)
+        axis.plot(at, shown, color=colour, lw=1.2, ls=(0, (4, 2)))
+
+
+def agreement_figure(info: MapInfo) -> Figure:
+    """Measured against predicted depth limit of every column; where theory sees none, at the far right."""
+    finite = np.concatenate([p.predicted[np.isfinite(p.predicted)] for p in info.panels])
+    low, deepest = float(info.depths[0]), float(max(info.depths[-1], *finite, 0))
+    endless = deepest * 1.6
+    with mpl.rc_context(STYLE):
+        figure, axes = _canvas(1, 1, wide=4.6, high=3.9)
+        axis: Axes = axes[0, 0]
+        axis.plot([low, deepest], [low, deepest], color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=1)
+        for panel in info.panels:
+            _draw_agreement(axis, panel, info, endless)
+        axis.set(xscale="log", yscale="log", xlim=(low * 0.9, endless * 1.25), ylim=_edges(info.depths)[[0, -1]])
+        ticks = _depth_ticks(np.array([low, *np.geomspace(low, deepest, 8)[1:]]))
+        axis.xaxis.set_major_locator(FixedLocator([*ticks, endless]))
+        axis.set_xticklabels([*(f"{t:g}" for t in ticks), "none"])
+        depths = _depth_ticks(info.depths)
+        axis.yaxis.set_major_locator(FixedLocator(depths))
+        axis.set_yticklabels([f"{d:g}" for d in depths])
+        for along in (axis.xaxis, axis.yaxis):
+            along.set_minor_locator(NullLocator())
+        axis.axvline(math.sqrt(deepest * endless), color="#d5d8dc", lw=0.8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set(xlabel="predicted depth limit (layers)", ylabel="measured depth limit (layers)")
+        _head(figure, f"Theory and measurement: {info.sweep}", f"a point per {SYMBOL[info.x.name]}; bars: 90 % band")
+        handles = [
+            Line2D([], [], ls="", color=_ink(info, s)[0], marker=_ink(info, s)[1], ms=5, label=s) for s in info.schemes
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+def _draw_agreement(axis: Axes, panel: Panel, info: MapInfo, endless: float) -> None:
+    colour, marker = _ink(info, panel.scheme)
+    known = ~np.isnan(panel.predicted)
+    at = np.where(np.isinf(panel.predicted), endless, panel.predicted)[known]
+    at = at * np.exp(0.05 * (((np.arange(len(at)) * 0.618034) % 1) - 0.5))  # equal predictions side by side
+    median, low, high = (v[known] for v in panel.frontier)
+    bars = np.stack([median - low, high - median])
+    axis.errorbar(
+        at, median, bars, fmt=marker, color=colour, ms=3.5, lw=0.5, alpha=0.75, markeredgewidth=0, elinewidth=0.5
+    )
 
 
 def _legend(info: MapInfo) -> list[Any]:

@@ -48,7 +48,7 @@ def true_limit(scheme: str, bias_variance: float, width: int = 64) -> float:
 def tables(
     n: int = 80, *, seed: int = 0, widths: tuple[int, ...] = (64,), seeds: int = 2, shared_points: bool = False
 ) -> tuple[pa.Table, pa.Table]:
-    """`(trials, replicates)` of `n` random trials, every eighth an audit trial, every 40th lost.
+    """`(trials, replicates)` of `n` random trials, every seventh an audit trial, every 40th lost.
 
     With `shared_points` every scheme is trained at the same points.
     """
@@ -94,7 +94,7 @@ def _trial(key: str, index: int, point: dict[str, Any], mine: list[dict[str, Any
         "sweep": "made-up", "trial_key": key, "pack_id": f"made-up-{index // 16:05d}", "architecture": "mlp",
         "activation": "relu", "normalization": "none", "weight_scale": 1.0, "bias_mode": "iid", "density": 1.0,
         "dataset": "digits", "optimizer": "sgd", "batch_size": 64, "steps": STEPS,
-        "role": "audit" if index % 8 == 7 else "random",
+        "role": "audit" if index % 7 == 6 else "random",
         "n_replicates": verdict.n_replicates if verdict else 0, "n_trained": verdict.n_trained if verdict else 0,
         "best_learning_rate": verdict.best_learning_rate if verdict else None,
         "outcome": str(verdict.outcome) if verdict else "failed", "score": verdict.score if verdict else None,

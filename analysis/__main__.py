@@ -1,0 +1,88 @@
+"""The `analysis` command: arguments in, calls out. Every error is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis import commands
+from analysis.maps import ABSCISSAS
+
+EPILOG = """\
+DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
+
+examples:
+  analysis summary exports/quickstart                              outcomes, depth limits, error of the map
+  analysis map exports/quickstart                                  the trainable region of every scheme
+  analysis map exports/quickstart --criterion 'accuracy>=0.9'      the same curves, judged by another rule
+  analysis report exports/quickstart --out .                       everything on one page: report.html
+
+words:
+  trained      met the criterion within the budget at the best of the trial's learning rates, for half of its seeds
+  region       where P(trained) is at least 1/2, and frontier, its edge: the depth limit of a scheme
+  band         holds the frontier with 90 % probability, given the trials and the smoothness of the frontier
+  undecided    a cell that lies in the region with a probability between 5 and 95 %
+  audit trial  a uniformly random trial: the only ones that give an error of the map which trusts no model
+
+In JSON, "inf" is a depth limit that theory does not see, and null is no theory.
+"""
+CRITERION = (
+    "judge the stored curves by this rule instead of the sweep's, without training again: 'accuracy>=0.9', "
+    "'loss<=0.5', 'test_accuracy>=0.9', the first two optionally followed by ' within 100' (steps)"
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; each subcommand names its function in `run`."""
+    top = argparse.ArgumentParser(
+        prog="analysis",
+        description="Read exported sweeps: which initializers train, how deep, and how sure that is.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub = top.add_subparsers(metavar="COMMAND", required=True)
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("dir", metavar="DIR", type=Path, help="a folder that 'sweep export' wrote")
+    source.add_argument("--criterion", metavar="RULE", help=CRITERION)
+    target = argparse.ArgumentParser(add_help=False)
+    target.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis)")
+    target.add_argument(
+        "--abscissa", choices=ABSCISSAS, help="axis to the right of the depth (default: the first that varies)"
+    )
+    for name, help, run, parents in (
+        ("summary", "count outcomes, list depth limits and the error of the map", commands.summarize, ()),
+        ("map", "draw P(in region) over depth and bias variance, with trials and theory", commands.draw_map, (target,)),
+        ("frontier", "tabulate and draw the depth limit of every scheme with its band", commands.frontier, (target,)),
+        ("compare", "theory against measurement, and scheme against scheme", commands.compare, (target,)),
+        ("report", "write one self-contained HTML page with all of it", commands.report, (target,)),
+    ):
+        made = sub.add_parser(
+            name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[source, *parents, as_json]
+        )
+        made.set_defaults(run=run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, or 2 for a mistake."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except ValueError as error:
+        if arguments.json:
+            print(json.dumps({"error": str(error)}))
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, 'head' say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

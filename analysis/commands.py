@@ -1,0 +1,188 @@
+"""What each `analysis` command does: open the export, compute, print, write. Returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from analysis import compare as comparing
+from analysis import maps, store, summary
+from analysis.outcome import Criterion
+
+
+def _export(args: argparse.Namespace) -> store.Export:
+    return store.read(args.dir, Criterion.parse(args.criterion) if args.criterion else None)
+
+
+def _out(args: argparse.Namespace) -> Path:
+    out = args.out or args.dir / "analysis"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be made: {error.strerror}") from error
+    return out
+
+
+def _map(export: store.Export, args: argparse.Namespace) -> maps.MapInfo:
+    name, rule = summary.name(export), summary.criterion(export)
+    return maps.region_map(export.trials, sweep=name, criterion=rule, abscissa=args.abscissa)
+
+
+def summarize(args: argparse.Namespace) -> int:
+    found = summary.summarize(_export(args))
+    if args.json:
+        limits = found.limits.to_pylist() if found.limits is not None else []
+        audit = found.audit._asdict() if found.audit else None
+        tallies = [tally._asdict() for tally in found.tallies]
+        return _json({**found._asdict(), "tallies": tallies, "limits": limits, "audit": audit})
+    console = _console()
+    console.print(f"[bold]{found.sweep}[/bold]  {found.trials} trials, {found.networks} networks", highlight=False)
+    if found.question:
+        console.print(found.question, highlight=False)
+    console.print(
+        f"trained means {found.criterion or 'what the sweep said (its spec.yaml is missing)'}", highlight=False
+    )
+    console.print(_table("Trials", *summary.tally_rows(found)))
+    if found.limits is not None:
+        title = f"Depth limits at the smallest {_axis(found.limits)}"
+        console.print(_table(title, *summary.limit_rows(found.limits)))
+        console.print(summary.audit_text(found.audit), highlight=False)
+    else:
+        console.print(f"No depth limits: {found.note}", highlight=False)
+    return 0
+
+
+def draw_map(args: argparse.Namespace) -> int:
+    from analysis import draw
+
+    info = _map(_export(args), args)
+    out = _out(args)
+    cells = maps.cells(info)
+    pq.write_table(cells, out / "map.parquet", compression="zstd")
+    files = [*draw.draw_map(info, out / "map"), out / "map.parquet"]
+    states = cells["state"].to_pylist()
+    shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
+    if args.json:
+        return _json({"files": files, "cells": len(states), "shares": shares})
+    print(f"{len(states)} cells: " + ", ".join(f"{100 * share:.0f} % {state}" for state, share in shares.items()))
+    return _list(files)
+
+
+def frontier(args: argparse.Namespace) -> int:
+    from analysis import draw
+
+    info = _map(_export(args), args)
+    limits, out = maps.limits(info), _out(args)
+    pq.write_table(limits, out / "frontier.parquet", compression="zstd")
+    pa_csv.write_csv(limits, out / "frontier.csv")
+    drawn = draw.save(draw.frontier_figure(info), out / "frontier")
+    files = [*drawn, out / "frontier.parquet", out / "frontier.csv"]
+    if args.json:
+        return _json({"files": files, "limits": limits.to_pylist()})
+    shown = set(_some(info.x.values.tolist()))
+    rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
+    _console().print(_table("Depth limits", *summary.limit_rows(pa.Table.from_pylist(rows))))
+    return _list(files)
+
+
+def compare(args: argparse.Namespace) -> int:
+    from analysis import draw
+
+    export = _export(args)
+    info = _map(export, args)
+    limits = maps.limits(info)
+    agreement = comparing.agreement(export.trials)
+    first = maps.scheme_limits(export.trials)
+    ratios = comparing.ratios(first)
+    paired = comparing.paired(export.trials, export.replicates)
+    out = _out(args)
+    files = [*draw.save(draw.agreement_figure(info), out / "compare"), out / "compare.parquet"]
+    pq.write_table(limits, out / "compare.parquet", compression="zstd")
+    if args.json:
+        made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
+        pairs = [p._asdict() for p in paired]
+        quotients = [r._asdict() for r in ratios]
+        return _json(
+            {"files": files, "agreement": made, "limits": limits.to_pylist(), "ratios": quotients, "paired": pairs}
+        )
+    console = _console()
+    console.print(_table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement)))
+    for made in agreement:
+        if made.why_no_theory:
+            console.print(f"{made.scheme}: {made.why_no_theory}", highlight=False)
+    console.print(_table(f"Depth limits at the smallest {_axis(first)}", *summary.limit_rows(first)))
+    if ratios:
+        console.print(_table("Ratios of these depth limits", *summary.ratio_rows(ratios)))
+    if paired:
+        console.print(_table("On the same points and seeds", *summary.paired_rows(paired)))
+    else:
+        console.print("No two schemes share a point and a seed, so none are compared on pairs.", highlight=False)
+    return _list(files)
+
+
+def report(args: argparse.Namespace) -> int:
+    from analysis import report as reporting
+
+    export = _export(args)
+    path = _out(args) / "report.html"
+    path.write_text(reporting.page(export, abscissa=args.abscissa), encoding="utf-8")
+    return _json({"files": [path]}) if args.json else _list([path])
+
+
+def _console() -> Console:
+    """As wide as the terminal; where there is none, wide enough for every table."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=120)
+
+
+def _axis(limits: pa.Table) -> str:
+    return summary.across(limits).replace("_", " ")
+
+
+def _list(files: Sequence[Path]) -> int:
+    print("\n".join(f"wrote {file}" for file in files))
+    return 0
+
+
+def _json(value: Any) -> int:
+    print(json.dumps(_plain(value), allow_nan=False))
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no inf and no nan: they become the strings "inf" and "-inf", and null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def _some(values: list[float], count: int = 5) -> list[float]:
+    """At most `count` of the values, evenly spread, with both ends."""
+    last = len(values) - 1
+    return [values[round(i * last / (count - 1))] for i in range(count)] if last >= count else values
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Words to the left, numbers to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
+    for place, column in enumerate(header):
+        words = all(row[place][:1].isalpha() or not row[place] for row in rows)
+        made.add_column(column, justify="left" if words else "right")
+    for row in rows:
+        made.add_row(*row)
+    return made

@@ -1,0 +1,201 @@
+"""One self-contained HTML page: figures, tables, method, provenance. It loads nothing, and it prints."""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow.compute as pc
+
+from analysis import compare, draw, maps, summary
+from analysis.outcome import MEANING, Outcome
+from analysis.schema import VERSION
+from analysis.store import Export
+
+STYLE = """
+:root { --ink: #14233a; --soft: #5d6673; --line: #dfe3e8; --accent: #0a5390; }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; color: var(--ink);
+       background: white; margin: 0 auto; padding: 3rem 1.5rem 4rem; max-width: 62rem; }
+header { border-bottom: 2px solid var(--ink); margin-bottom: 1.5rem; padding-bottom: 1rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
+h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
+p, li { max-width: 46rem; }
+.question { font-size: 1.1rem; color: var(--soft); margin: 0; }
+.facts { display: flex; flex-wrap: wrap; gap: .4rem 2.4rem; margin: 1.2rem 0 0; }
+.facts div { display: flex; flex-direction: column-reverse; }
+.facts dt { font-size: .8rem; color: var(--soft); }
+.facts dd { margin: 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; margin: .8rem 0 1.2rem; font-size: .92rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
+th { font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--ink); }
+th, td { padding: .28rem 1.4rem .28rem 0; text-align: left; }
+th.number, td.number { text-align: right; }
+td { border-bottom: 1px solid var(--line); }
+figure { margin: 1.2rem 0; }
+figure img { width: 100%; height: auto; display: block; }
+figure.narrow img { max-width: 34rem; }
+figcaption { font-size: .88rem; color: var(--soft); max-width: 46rem; margin-top: .4rem; }
+pre { background: #f5f6f8; padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; border-radius: 4px; }
+code { font-size: .9em; }
+.scroll { overflow-x: auto; }
+@media print { body { padding: 0; max-width: none; font-size: 10.5pt; } h2 { break-after: avoid; }
+  figure, table, pre { break-inside: avoid; } }
+"""
+
+
+def page(export: Export, abscissa: str | None = None) -> str:
+    """The page, as text. Sweeps without a map get a page too, which says why there is none."""
+    found = summary.summarize(export)
+    parts = [_header(found), *_results(export, found, abscissa), _outcomes(found), _method(found), _provenance(export)]
+    title = escape(f"Trainable region: {found.sweep}")
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
+        f"<body>\n{''.join(parts)}</body>\n</html>\n"
+    )
+
+
+def _header(found: summary.Summary) -> str:
+    facts = {
+        "trials": f"{found.trials:,}",
+        "networks trained": f"{found.networks:,}",
+        "training time": _duration(found.seconds),
+        "floating-point operations": f"{found.flops:.2g}",
+        "trained means": found.criterion or "see the spec",
+    }
+    if found.audit is not None and found.audit.n:
+        facts["map error on audit trials"] = f"{100 * found.audit.error:.1f} %"
+    listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
+    question = f'<p class="question">{escape(found.question)}</p>' if found.question else ""
+    return f'<header><h1>{escape(found.sweep)}</h1>{question}<dl class="facts">{listed}</dl></header>\n'
+
+
+def _results(export: Export, found: summary.Summary, abscissa: str | None) -> Iterable[str]:
+    if found.limits is None:
+        yield f"<h2>No map</h2><p>{escape(found.note)}.</p>\n"
+        return
+    info = maps.region_map(export.trials, sweep=found.sweep, criterion=found.criterion, abscissa=abscissa)
+    x = info.x.name.replace("_", " ")
+    yield "<h2>The trainable region</h2>"
+    yield _figure(draw.map_figure(info), "Map of the trainable region of each scheme",
+        "Colour: probability that a point lies in the trainable region, where at least half of the seeds train at the "
+        "best learning rate. Solid: the frontier and its 90 % band. Dashed: the depth limit that theory predicts for "
+        "the start of training. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
+    yield _table(f"Depth limits at the smallest {x}", *summary.limit_rows(found.limits))
+    yield f"<p>{escape(summary.audit_text(found.audit))}</p>\n<h2>Depth limits</h2>"
+    yield _figure(draw.frontier_figure(info), "Depth limit of each scheme", f"Depth limits over the {x}.")
+    yield from _comparison(export, found, info)
+
+
+def _comparison(export: Export, found: summary.Summary, info: maps.MapInfo) -> Iterable[str]:
+    agreement = compare.agreement(export.trials)
+    assert found.limits is not None
+    yield "<h2>Theory and measurement</h2>"
+    yield _figure(draw.agreement_figure(info), "Measured against predicted depth limits",
+        "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted to "
+        "these data; at the far right are the points where it sees no limit.", narrow=True)  # fmt: skip
+    yield _table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement))
+    yield _paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
+    ratios, paired = compare.ratios(found.limits), compare.paired(export.trials, export.replicates)
+    if ratios or paired:
+        yield "<h2>Scheme against scheme</h2>"
+    if ratios:
+        x = info.x.name.replace("_", " ")
+        yield _table(f"Ratios of depth limits at the smallest {x}", *summary.ratio_rows(ratios))
+    if paired:
+        yield _table("On the same points and seeds", *summary.paired_rows(paired))
+        yield _paragraphs(["The interval is over points that one of the two schemes won; 50 % is no difference."])
+
+
+def _outcomes(found: summary.Summary) -> str:
+    present = [o for o in Outcome if any(tally.outcomes[o] for tally in found.tallies)]
+    meanings = "".join(f"<li><b>{o}</b>: {escape(MEANING[o])}</li>" for o in present)
+    return f"<h2>Outcomes</h2>{_table('Trials by outcome', *summary.tally_rows(found))}<ul>{meanings}</ul>\n"
+
+
+def _method(found: summary.Summary) -> str:
+    rule = f" Here it is <code>{escape(found.criterion)}</code>." if found.criterion else ""
+    return f"""<h2>Method</h2>
+<p>Each trial is a point of the search space. It was trained with several seeds at every learning rate of the sweep's
+list, and is judged at the rate at which most seeds trained, so that a bad step size is not mistaken for an
+untrainable network. A network is trained at the first recorded step at which the criterion holds.{rule} Divergence is
+an outcome; only trials that the infrastructure lost are left out.</p>
+<p>The map is a logistic Gaussian-process classifier (Laplace approximation; Rasmussen and Williams 2006, algorithms 3.1
+and 5.1) of all outcomes, with a kernel that knows that there is a frontier along the depth. The frontier is the first
+depth at which the latent log-odds fall below zero; its band holds 90 % of 400 joint posterior draws. Rates per cell are
+not shown: trials that were placed near the frontier crowd on one side of a cell. The map error is measured on audit
+trials, which were placed uniformly at random, by a model that has not seen them; its interval is Wilson's.</p>
+<p>Theory follows the signal, the gradient and the angle between inputs through the network at initialization
+(mean-field maps with the exact finite-width drift and spread). It does not know the learning rate, the number of steps
+or the data.</p>
+"""
+
+
+def _provenance(export: Export) -> str:
+    trials = export.trials
+    rows = [["sweep", summary.name(export)]]
+    rows += [[name.replace("_", " "), _distinct(trials[name].to_pylist())] for name in _ORIGIN]
+    finished = pc.min_max(trials["finished_at"]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+    rows.append(["finished", " to ".join(t.strftime("%Y-%m-%d %H:%M UTC") for t in finished.values() if t)])
+    rows.append(["criterion", summary.criterion(export)])
+    rows.append(["page made with", ", ".join([f"Python {platform.python_version()}", *_versions()])])
+    rows.append(["schema version", VERSION])
+    spec = export.folder / "spec.yaml"
+    text = (
+        f"<pre>{escape(spec.read_text(encoding='utf-8'))}</pre>" if spec.is_file() else "<p>There is no spec.yaml.</p>"
+    )
+    return f"<h2>Provenance</h2>{_table('', ['', ''], rows)}<h3>spec.yaml</h3>{text}\n"
+
+
+_ORIGIN = ("dataset", "architecture", "activation", "normalization", "optimizer", "batch_size", "steps", "device",
+           "git_commit", "spec_sha256")  # fmt: skip
+
+
+def _versions() -> Iterable[str]:
+    for name in ("isoinit", "numpy", "scipy", "pyarrow", "matplotlib"):
+        try:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
+            yield f"{name} (not installed as a package)"
+
+
+def _distinct(values: Sequence[Any]) -> str:
+    return ", ".join(sorted({str(value) for value in values if value is not None})) or "unknown"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _paragraphs(texts: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(text)}</p>\n" for text in texts)
+
+
+def _figure(figure: Any, alt: str, caption: str, *, narrow: bool = False) -> str:
+    data = base64.b64encode(draw.svg(figure)).decode()
+    shape = ' class="narrow"' if narrow else ""
+    return (
+        f'<figure{shape}><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
+    )
+
+
+def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Words to the left, numbers to the right."""
+    words = [all(row[i][:1].isalpha() or not row[i] for row in rows) for i in range(len(header))]
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        classes = ["" if word or not any(header) else ' class="number"' for word in words]
+        return "".join(f"<{tag}{c}>{escape(cell)}</{tag}>" for c, cell in zip(classes, cells, strict=True))
+
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    head = f"<thead><tr>{line(header, 'th')}</tr></thead>" if any(header) else ""
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return f'<div class="scroll"><table>{title}{head}<tbody>{body}</tbody></table></div>\n'

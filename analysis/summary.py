@@ -1,0 +1,174 @@
+"""What a sweep found, in numbers and as tables of text: outcomes, depth limits, the error of the map."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from analysis.compare import Agreement, Paired, Ratio
+from analysis.maps import scheme_limits
+from analysis.outcome import Outcome
+from analysis.region import AuditError, audit_error
+from analysis.schema import AXES
+from analysis.store import Export, settled
+
+
+class Tally(NamedTuple):
+    """Trials of one scheme by outcome."""
+
+    scheme: str
+    trials: int
+    networks: int
+    outcomes: dict[str, int]
+
+
+class Summary(NamedTuple):
+    """`limits` is as of `maps.scheme_limits`, and None with a sentence why in `note` if there is no map."""
+
+    sweep: str
+    question: str
+    criterion: str
+    trials: int
+    failed: int
+    networks: int
+    seconds: float  # of training, summed over packs
+    flops: float
+    tallies: tuple[Tally, ...]
+    limits: pa.Table | None
+    audit: AuditError | None
+    note: str
+
+
+def summarize(export: Export) -> Summary:
+    """The summary of an export. Sweeps without a map (one depth, all failed) have one too, and it says why."""
+    trials = export.trials
+    tallies = _tallies(export)
+    limits, audit, note = None, None, ""
+    try:
+        limits = scheme_limits(trials)
+        audit = audit_error(trials)
+    except ValueError as error:
+        note = str(error)
+    return Summary(
+        sweep=name(export),
+        question=str(export.spec.get("question", "")),
+        criterion=criterion(export),
+        trials=len(trials),
+        failed=len(trials) - len(settled(trials)),
+        networks=len(export.replicates),
+        seconds=sum(v or 0.0 for v in trials["seconds"].to_pylist()),
+        flops=sum(v or 0.0 for v in trials["flops"].to_pylist()),
+        tallies=tallies,
+        limits=limits,
+        audit=audit,
+        note=note,
+    )
+
+
+def name(export: Export) -> str:
+    return ", ".join(sorted({str(v) for v in export.trials["sweep"].to_pylist()}))
+
+
+def criterion(export: Export) -> str:
+    """Which rule the outcomes follow, as text; empty if the folder does not say."""
+    return str(export.criterion or "")
+
+
+def _tallies(export: Export) -> tuple[Tally, ...]:
+    rows = export.trials.select(["trial_key", "scheme", "outcome"]).to_pylist()
+    scheme_of = {row["trial_key"]: row["scheme"] for row in rows}
+    networks = Counter(scheme_of[key] for key in export.replicates["trial_key"].to_pylist())
+    outcomes = {scheme: Counter(r["outcome"] for r in rows if r["scheme"] == scheme) for scheme in scheme_of.values()}
+    return tuple(
+        Tally(scheme, counts.total(), networks[scheme], {str(o): counts[o] for o in Outcome})
+        for scheme, counts in sorted(outcomes.items())
+    )
+
+
+def audit_text(audit: AuditError | None) -> str:
+    """The error of the map in one sentence."""
+    if audit is None or not audit.n:
+        return "The error of the map is unknown: no audit trial (a uniformly random one) has finished."
+    return (
+        f"Map error on {audit.n} audit trials that the model had not seen: {audit.wrong} wrong, "
+        f"{100 * audit.error:.1f} % (95 % interval {100 * audit.low:.1f} to {100 * audit.high:.1f} %)"
+        + (f"; {audit.ties} more were tied between their seeds." if audit.ties else ".")
+    )
+
+
+def across(limits: pa.Table) -> str:
+    """The abscissa of a table of limits: `maps` puts it before the depth limit."""
+    return limits.column_names[limits.column_names.index("depth_limit") - 1]
+
+
+def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
+    """A table of limits as header and rows of text; only axes that vary are shown."""
+    rows, x = limits.to_pylist(), across(limits)
+    varying = [a for a in AXES if a in rows[0] and a not in ("scheme", x) and len({row[a] for row in rows}) > 1]
+    texts = [
+        [row["scheme"], *(_number(row[axis]) for axis in [*varying, x]), _limit(row),
+         f"{row['low']:.0f} to {row['high']:.0f}", _predicted(row["predicted"])]
+        for row in rows
+    ]  # fmt: skip
+    return [name.replace("_", " ") for name in ("scheme", *varying, x, "depth limit", "90 % band", "theory")], texts
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    return {"above": "> ", "below": "< "}.get(row["censored"], "") + f"{row['depth_limit']:.0f}"
+
+
+def _predicted(value: float) -> str:
+    return "-" if math.isnan(value) else "none" if math.isinf(value) else f"{value:.0f}"
+
+
+def _number(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def percents(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def tally_rows(found: Summary) -> tuple[list[str], list[list[str]]]:
+    """Trials by scheme and outcome, as header and rows of text; outcomes that never occur are left out."""
+    present = [o for o in Outcome if any(tally.outcomes[o] for tally in found.tallies)]
+    rows = [[t.scheme, str(t.trials), *(str(t.outcomes[o]) for o in present)] for t in found.tallies]
+    return ["scheme", "trials", *map(str, present)], rows
+
+
+def agreement_rows(agreement: Sequence[Agreement]) -> tuple[list[str], list[list[str]]]:
+    """Theory against training, trial by trial, as header and rows of text."""
+    rows = [
+        [a.scheme, str(a.n), percent(a.share), percents(a.low, a.high), f"{a.audit_agree} of {a.audit_n}"]
+        for a in agreement
+    ]
+    return ["scheme", "trials", "agree", "95 % interval", "of audit trials"], rows
+
+
+def ratio_rows(ratios: Sequence[Ratio]) -> tuple[list[str], list[list[str]]]:
+    """Ratios of depth limits, as header and rows of text."""
+    rows = [
+        [f"{r.first} / {r.second}", r.where, f"{r.ratio:.2f}", f"{r.low:.2f} to {r.high:.2f}", "bound" * r.bounded]
+        for r in ratios
+    ]
+    header = ["schemes", "where", "ratio", "90 % interval", ""]
+    keep = [i for i in range(5) if any(row[i] for row in rows)]
+    return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
+
+
+def paired_rows(paired: Sequence[Paired]) -> tuple[list[str], list[list[str]]]:
+    """Schemes on the same points and seeds, as header and rows of text."""
+    rows = [
+        [f"{p.first} : {p.second}", str(p.pairs), f"{p.only_first} : {p.only_second}", str(p.points),
+         f"{p.first_better} : {p.second_better}", percents(p.low, p.high)]
+        for p in paired
+    ]  # fmt: skip
+    return ["schemes", "networks", "only one trained", "points", "better at", "95 % for the first"], rows
