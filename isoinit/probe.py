@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,23 +98,21 @@ def probe(
     as it was: no gradients, buffers as before.
     """
     wiring = read(model)
-    weights = [layer.weight for layer in wiring.layers]
-    with _buffers_kept(model), _recorded(wiring) as (hidden, before):
+    with torch.enable_grad(), _buffers_kept(model), _recorded(wiring) as (hidden, before):
         output = model(x)
         loss = functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        gradients = _gradient_norms(loss, [layer.weight for layer in wiring.layers])
     with _frozen_normalization(model, x):
-        rows = _jacobian(model, x[:jacobian_inputs] if jacobian else x[:0])
+        rows = _jacobian(model, x[:jacobian_inputs]) if jacobian else x.new_empty(0, 0, 0)
     with torch.no_grad():
-        spectrum = torch.linalg.svdvals(rows).double().cpu().numpy()
         return Probe(
             squared_norms=_array([_squared_norm(s) for s in (x, *hidden)]),
             correlation=_array([_correlation(z) for z in before]),
             sample_variance=_array([_units(z).var(0, correction=0).mean() for z in before]),
             squared_sample_mean=_array([_units(z).mean(0).square().mean() for z in before]),
             dead=_array([(_units(a) == 0).all(0).to(x.dtype).mean() for a in hidden]),
-            gradient_norms=_array([x.new_zeros(()) if g is None else g.norm() for g in gradients]),
-            jacobian_singular_values=spectrum,
+            gradient_norms=_array(gradients),
+            jacobian_singular_values=torch.linalg.svdvals(rows).double().cpu().numpy(),
         )
 
 
@@ -142,6 +140,13 @@ def _recorded(wiring: Wiring) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _gradient_norms(loss: Tensor, weights: list[Tensor]) -> list[Tensor]:
+    """NaN for a frozen weight."""
+    free = [weight for weight in weights if weight.requires_grad]
+    norms = iter([gradient.norm() for gradient in torch.autograd.grad(loss, free)] if free else [])
+    return [next(norms) if weight.requires_grad else loss.new_tensor(torch.nan) for weight in weights]
 
 
 def _array(values: list[Tensor]) -> Floats:
@@ -220,24 +225,35 @@ def leading_singular_values(
 
 
 def _bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
-    def flat(z: Tensor) -> Tensor:
-        return model(z.view(x.shape)).flatten(1)
-
-    point = x.flatten(1)
-    output, pull = cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(flat, point))
-    steps = min(steps, output.shape[1], point.shape[1])
-    v = torch.randn(point.shape, generator=generator, device=generator.device).to(point)
-    v = v / v.norm(dim=1, keepdim=True)
-    left, right, band = [], [v], torch.zeros(len(x), steps, steps, dtype=x.dtype, device=x.device)
+    push, pull, rows, columns = _products(model, x)
+    steps = min(steps, rows, columns)
+    v = torch.randn(len(x), columns, generator=generator, device=generator.device).to(x)
+    left, right, band = [], [functional.normalize(v, dim=1)], x.new_zeros(len(x), steps, steps)
     for k in range(steps):
-        u = _orthogonalized(torch.func.jvp(flat, (point,), (right[-1],))[1], left)
+        u = _orthogonalized(push(right[-1]), left)
         band[:, k, k] = u.norm(dim=1)
         left.append(functional.normalize(u, dim=1))
         if k + 1 < steps:
-            w = _orthogonalized(pull(left[-1])[0], right)
+            w = _orthogonalized(pull(left[-1]), right)
             band[:, k, k + 1] = w.norm(dim=1)
             right.append(functional.normalize(w, dim=1))
-    return torch.linalg.svdvals(band)[:, :count].detach()
+    return torch.linalg.svdvals(band)[:, :count]
+
+
+def _products(model: nn.Module, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], int, int]:
+    """v -> J v and u -> J^T u for every input at once, and the shape of J. J v is the derivative of the linear map
+    u -> J^T u along v, so that only reverse mode is needed."""
+    with torch.enable_grad():
+        point = x.flatten(1).detach().requires_grad_()
+        output = model(point.view(x.shape)).flatten(1)
+        u = torch.zeros_like(output, requires_grad=True)
+        (pulled,) = torch.autograd.grad(output, point, u, create_graph=True)
+    return (
+        lambda v: torch.autograd.grad(pulled, u, v, retain_graph=True)[0],
+        lambda w: torch.autograd.grad(output, point, w, retain_graph=True)[0],
+        output.shape[1],
+        point.shape[1],
+    )
 
 
 def _orthogonalized(vectors: Tensor, basis: list[Tensor]) -> Tensor:

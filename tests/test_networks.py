@@ -1,0 +1,106 @@
+"""The bodies: what depth, width and shapes mean, and what is refused."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
+from isoinit.networks import ARCHITECTURES, BLOCKS
+from isoinit.schemes.wiring import read
+
+SHAPES = {"mlp": (2, 5, 5), "cnn": (2, 5, 5), "resnet": (2, 5, 5)}
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("depth", [2, 3, 4, 9])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_depth_counts_the_weight_layers_of_the_main_path(architecture: str, depth: int, normalization: str) -> None:
+    model = build(architecture, (2, 5, 5), width=6, depth=depth, out_features=3, normalization=normalization)
+    wiring = read(model)
+    assert len(wiring.layers) == depth
+    assert [layer.weight.shape[0] for layer in wiring.layers] == [6] * (depth - 1) + [3]
+    assert wiring.architecture == architecture
+    assert wiring.normalization == normalization
+    initialize(model, "he_normal", generator=torch.Generator())
+    assert model(torch.randn(4, 2, 5, 5, generator=torch.Generator())).shape == (4, 3)
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("shape", [(7,), (2, 5, 5)])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_block_propagates_and_every_parameter_is_wired(
+    block: str, shape: tuple[int, ...], normalization: str
+) -> None:
+    model = ResNet(shape, 6, 9, 3, block, normalization=normalization)
+    wiring = initialize(model, "he_normal", generator=torch.Generator().manual_seed(0)).wiring()
+    assert len(wiring.blocks) == 3
+    known = [p for layer in (*wiring.layers, *wiring.norms) for p in layer.parameters()]
+    known += [p for b in wiring.blocks for p in (b.multiplier, *b.offsets) if p is not None]
+    assert {id(p) for p in known} == {id(p) for p in model.parameters()}
+    model(torch.randn(5, *shape, generator=torch.Generator())).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for layer in wiring.layers for p in (layer.weight,))
+
+
+def test_crelu_doubles_what_the_next_layer_reads() -> None:
+    model = MLP(5, 8, 4, 3, "crelu")
+    assert [tuple(layer.weight.shape) for layer in read(model).layers] == [(8, 5), (8, 16), (8, 16), (3, 16)]
+    assert [tuple(layer.weight.shape) for layer in read(CNN((2, 4, 4), 6, 3, 3, "crelu")).layers][-1] == (3, 12)
+
+
+def test_parameters_are_zero_until_initialized_and_building_draws_nothing() -> None:
+    before = torch.get_rng_state()
+    for architecture in ARCHITECTURES:
+        model = build(architecture, (2, 5, 5), width=6, depth=4, out_features=3)
+        assert not any(p.any() for layer in read(model).layers for p in layer.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", [n for n, s in SCHEMES.items() if s.blocks])
+def test_the_scheme_chooses_its_residual_block(name: str) -> None:
+    model = build("resnet", (4,), width=6, depth=6, out_features=2, scheme=name)
+    assert {b.kind for b in read(model).blocks} == {(SCHEMES[name].blocks or ("",))[0]}
+    assert read(build("resnet", (4,), width=6, depth=6, out_features=2)).blocks[0].kind == "post"
+
+
+def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
+    with pytest.raises(ValueError, match="risotto_c is for residual blocks projection, got post"):
+        initialize(ResNet((4,), 6, 6, 2), "risotto_c", generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: MLP(4, 6, 1, 2), "depth must be at least 2, got 1"),
+        (lambda: MLP(0, 6, 3, 2), "in_features must be at least 1"),
+        (
+            lambda: MLP(4, 6, 3, 2, "gelu"),
+            "activation must be one of relu, tanh, sigmoid, hardtanh, linear, crelu, got 'gelu'",
+        ),
+        (lambda: MLP(4, 6, 3, 2, normalization="layer"), "normalization must be one of none, batch"),
+        (lambda: CNN((4,), 6, 3, 2), r"shape \(C, H, W\), got \(4,\)"),
+        (lambda: CNN((1, 4, 4), 6, 3, 2, kernel_size=2), "kernel_size must be odd"),
+        (lambda: CNN((1, 4, 4), 6, 3, 2, pooling="max"), "pooling must be 'average' or 'none'"),
+        (lambda: ResNet((4, 4), 6, 4, 2), r"\(features,\) or \(C, H, W\), got \(4, 4\)"),
+        (lambda: ResNet((4,), 6, 4, 2, "bottleneck"), "block must be one of post, projection, open"),
+        (lambda: ResNet((4,), 6, 4, 2, activation="crelu"), "no crelu"),
+        (lambda: build("vit", (4,), width=4, depth=3, out_features=2), "architecture must be one of mlp, cnn, resnet"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_plain_torch_layer_keeps_its_mask_through_training_and_copying() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+    initialize(model, "eoi", density=0.4, generator=torch.Generator().manual_seed(0))
+    model(torch.ones(2, 6)).sum().backward()
+    layer = read(model).layers[1]
+    assert layer.weight.grad is not None
+    assert not layer.weight.grad[~layer.get_buffer("mask")].any()
+    assert "2.mask" in model.state_dict()
+    initialize(model, "he_normal", generator=torch.Generator())
+    assert "2.mask" not in model.state_dict()
+    assert layer.weight.all()

@@ -1,0 +1,165 @@
+"""The probe against second routes: by hand, by torch's own Jacobian, by the theory of wide networks."""
+
+import importlib
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import isoinit
+from isoinit import CNN, MLP, ResNet, initialize, probe
+from isoinit.probe import Probe, jacobian, leading_singular_values
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 7) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def he(*sizes: int, seed: int = 0, normalization: str = "none") -> MLP:
+    into, width, depth, out = sizes
+    model = MLP(into, width, depth, out, normalization=normalization)
+    return initialize(model.double(), "he_normal", generator=generator(seed))
+
+
+def test_the_module_can_be_called_however_it_was_imported() -> None:
+    assert isoinit.probe is probe
+    assert isinstance(isoinit.probe(he(4, 6, 3, 2), noise(3, 4)), Probe)
+    module = importlib.import_module("isoinit.probe")
+    assert isinstance(module.probe(he(4, 6, 3, 2), noise(3, 4)), Probe)
+
+
+def test_every_number_agrees_with_a_forward_pass_by_hand() -> None:
+    model = initialize(MLP(4, 7, 4, 3).double(), "he_normal", bias_mode="iid", bias_variance=0.3, generator=generator())
+    x, y = noise(9, 4), torch.arange(9) % 3
+    measured = probe(model, x, y)
+    signal, units, dead = x, 0, 0
+    for i, layer in enumerate([m for m in model.layers if isinstance(m, nn.Linear)][:-1]):
+        z = signal @ layer.weight.T + layer.bias
+        signal = z.clamp_min(0)
+        np.testing.assert_allclose(measured.squared_norms[i + 1], signal.square().sum(1).detach())
+        np.testing.assert_allclose(measured.sample_variance[i], z.var(0, correction=0).mean().detach())
+        np.testing.assert_allclose(measured.squared_sample_mean[i], z.mean(0).square().mean().detach())
+        cosines = nn.functional.cosine_similarity(z[:, None], z[None], dim=2)
+        assert measured.correlation[i] == pytest.approx(float((cosines.sum() - 9).detach() / 72))
+        units, dead = units + 7, dead + int((signal == 0).all(0).sum())
+    assert measured.dead_fraction == pytest.approx(dead / units)
+    assert measured.log_forward_ratio == pytest.approx(
+        float((signal.square().sum(1).log() - x.square().sum(1).log()).mean().detach())
+    )
+    nn.functional.cross_entropy(model(x), y).backward()
+    norms = [float(p.grad.norm()) for p in model.parameters() if p.grad is not None and p.dim() == 2]
+    np.testing.assert_allclose(measured.gradient_norms, norms)
+    assert measured.log_gradient_ratio == pytest.approx(math.log(norms[0] / norms[-1]))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "resnet"])
+def test_the_jacobian_is_that_of_torch(kind: str) -> None:
+    model: nn.Module = {
+        "mlp": lambda: MLP(5, 8, 4, 3), "cnn": lambda: CNN((2, 3, 3), 4, 4, 3), "resnet": lambda: ResNet((5,), 8, 6, 3)
+    }[kind]().double()  # fmt: skip
+    initialize(model, "he_normal", generator=generator())
+    x = noise(4, *((2, 3, 3) if kind == "cnn" else (5,)))
+    expected = [torch.autograd.functional.jacobian(model, point[None]) for point in x]
+    for rows, reference in zip(jacobian(model, x), expected, strict=True):
+        assert isinstance(reference, Tensor)
+        torch.testing.assert_close(rows, reference.view(3, -1))
+    values = probe(model, x, jacobian_inputs=3).jacobian_singular_values
+    assert values.shape == (3, 3)
+    reference = torch.linalg.svdvals(torch.stack([j.view(3, -1) for j in expected[:3] if isinstance(j, Tensor)]))
+    np.testing.assert_allclose(values, reference, rtol=1e-9)
+
+
+def test_lanczos_finds_the_leading_values_and_all_of_them_in_enough_steps() -> None:
+    model = he(40, 60, 6, 50)
+    x = noise(3, 40)
+    exact = torch.linalg.svdvals(jacobian(model, x))
+    leading = leading_singular_values(model, x, 3, generator=generator())
+    torch.testing.assert_close(leading, exact[:, :3], rtol=1e-4, atol=0)
+    assert (leading <= exact[:, :3] * (1 + 1e-12)).all()
+    full = leading_singular_values(model, x, 40, steps=40, generator=generator())
+    torch.testing.assert_close(full, exact, rtol=1e-6, atol=1e-9)
+
+
+def test_lanczos_of_an_isometry_ends_at_once() -> None:
+    model = initialize(CNN((4, 6, 6), 8, 8, 144, pooling="none").double(), "ll_orth", generator=generator())
+    values = leading_singular_values(model, noise(2, 4, 6, 6), 4, steps=5, generator=generator())
+    torch.testing.assert_close(values[:, 0], torch.ones(2).double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(training: bool) -> None:
+    model = he(4, 6, 4, 3, normalization="batch").train(training)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    momenta = [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+    probe(model, noise(9, 4))
+    leading_singular_values(model, noise(9, 4), 2, generator=generator())
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(m.training == training for m in model.modules())
+    assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm1d)] == momenta
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_batch_normalization_counts_as_the_affine_map_of_the_batch() -> None:
+    model, x = he(4, 6, 3, 3, normalization="batch"), noise(50, 4)
+    frozen = he(4, 6, 3, 3, normalization="batch")
+    for norm in (m for m in frozen.modules() if isinstance(m, nn.BatchNorm1d)):
+        norm.momentum = 1.0
+    frozen(x)
+    torch.testing.assert_close(jacobian(model, x), jacobian(frozen.eval(), x))
+
+
+def test_frozen_weights_have_no_gradient_norm_and_a_caller_without_gradients_is_fine() -> None:
+    model = he(4, 6, 4, 3)
+    model.layers[1].requires_grad_(False)
+    with torch.no_grad():
+        norms = probe(model, noise(5, 4)).gradient_norms
+    assert np.isnan(norms).tolist() == [False, True, False, False]
+
+
+def test_what_does_not_exist_is_nan_and_a_dead_network_says_so() -> None:
+    model = MLP(4, 6, 3, 2).double()  # all parameters zero
+    measured = probe(model, noise(5, 4), jacobian=False)
+    assert math.isnan(measured.jacobian_sv_median)
+    assert math.isnan(measured.correlation_last)
+    assert math.isnan(measured.log_gradient_ratio)
+    assert measured.log_forward_ratio == -math.inf
+    assert measured.dead_fraction == 1
+    assert math.isnan(probe(he(4, 6, 3, 2), noise(1, 4)).correlation_last)
+
+
+def test_correlation_follows_the_arc_cosine_map_in_wide_networks() -> None:
+    c, expected = 0.0, []
+    for _ in range(9):
+        expected.append(c)
+        c = (math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c) / math.pi
+    measured = np.mean(
+        [probe(he(400, 400, 10, 5, seed=s), noise(40, 400), jacobian=False).correlation for s in range(4)], 0
+    )
+    np.testing.assert_allclose(measured, expected, atol=0.05)
+
+
+def test_sample_mean_over_deviation_follows_luther_and_seung() -> None:
+    ratio = []
+    for seed in range(4):
+        measured = probe(he(300, 300, 7, 5, seed=seed), noise(500, 300), jacobian=False)
+        ratio.append(np.sqrt(measured.squared_sample_mean / measured.sample_variance))
+    assert np.mean(ratio, 0)[[1, 5]] == pytest.approx([0.68, 1.61], abs=0.12)
+
+
+def test_he_spectra_widen_with_depth_as_two_l() -> None:
+    """Relative variance of the squared singular values of a square He Jacobian, about 2 L + 1 with a linear head."""
+    spread = []
+    for layers in (1, 4):
+        values = [
+            probe(he(120, 120, layers + 1, 120, seed=s), noise(2, 120)).jacobian_singular_values ** 2 for s in range(3)
+        ]
+        spread.append(np.mean([v.var() / v.mean() ** 2 for v in values]))
+    assert spread[0] == pytest.approx(3, rel=0.2)
+    assert spread[1] == pytest.approx(9, rel=0.3)
