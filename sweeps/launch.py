@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from analysis import region
@@ -87,10 +88,14 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None) ->
     dataset = data.load(spec.dataset, folder=options.data_folder)
     origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
+    tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
     with run.driving():
+        run.check(spec)
+        if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
+            with tracking.one_sentence(options.tracking_uri):
+                tracker.open()
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
-        tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
         return _drive(spec, design, dataset, origin, run, tracker, options, console)
 
 
@@ -173,6 +178,11 @@ def sync(run: RunDir, uri: str) -> int:
         return tracking.sync(run.ledger, tracking.Tracker(uri, _identity(spec, dataset, origin)))
 
 
+def _absent(uri: str) -> bool:
+    """Whether `uri` is a database file that is not there yet."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+
+
 def _identity(spec: SweepSpec, dataset: data.Dataset, origin: work.Origin) -> Identity:
     return Identity(
         name=spec.name,
@@ -188,10 +198,11 @@ def _reached(spec: SweepSpec, run: RunDir) -> bool:
     until = spec.search.until
     if until.undecided is None and until.frontier_band is None:
         return False
-    trials = region.usable(run.ledger.read()[0])
-    if len(trials) < 2 * spec.search.batch:
+    trials = run.ledger.read()[0]
+    done = trials.filter(pc.not_equal(trials["outcome"], Outcome.FAILED.value))
+    if len(done) < 2 * spec.search.batch:
         return False
-    now = region.progress(trials)
+    now = region.progress(done)
     wanted = ((until.undecided, now.undecided), (until.frontier_band, now.frontier_band))
     return all(goal is None or value <= goal for goal, value in wanted)
 

@@ -89,7 +89,7 @@ def _compare(
     return Replayed(
         key,
         len(pairs),
-        sum(a["curve_loss"] == b["curve_loss"] for a, b in pairs),
+        sum(np.array_equal(a["curve_loss"], b["curve_loss"], equal_nan=True) for a, b in pairs),
         max(_difference(a["curve_loss"], b["curve_loss"]) for a, b in pairs),
         all(a["outcome"] == b["outcome"] for a, b in pairs),
         recorded,

@@ -52,8 +52,8 @@ class RunDir:
         """How it was last launched: tracking URI, address, what `resume` needs to go on alike."""
         return json.loads(self._state.read_text()) if self._state.exists() else {}
 
-    def create(self, spec: SweepSpec, state: dict[str, Any]) -> None:
-        """Make the folder, or check that the one there is of the same spec.
+    def check(self, spec: SweepSpec) -> None:
+        """See that the folder, if there is one, is of the same spec.
 
         Raises:
             ValueError: the name is taken by a different spec.
@@ -63,6 +63,9 @@ class RunDir:
                 f"a sweep {spec.name!r} with a different spec is in {self.path}; "
                 "give this one another --name, or continue that one with 'sweep resume'"
             )
+
+    def create(self, spec: SweepSpec, state: dict[str, Any]) -> None:
+        """Make the folder, or note how its sweep is launched this time; `check` comes before."""
         self.path.mkdir(parents=True, exist_ok=True)
         _replace(self._spec, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
         _replace(self._state, json.dumps(state))

@@ -1,0 +1,177 @@
+"""A whole sweep in this process: spec to ledger to MLflow to export, resumable, with one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+import stores
+
+from analysis.outcome import Criterion, Curve, label
+from sweeps.__main__ import main
+from sweeps.ledger import Ledger
+
+SPEC = """
+name: tiny
+question: Does it run?
+dataset: digits
+space:
+  scheme: [he_normal, xavier_normal]
+  depth: {low: 2, high: 20, log: true}
+  width: 8
+  bias_variance: {low: 1.0e-3, high: 1.0, log: true, zero: true}
+training: {learning_rate: [0.1, 0.01], batch_size: 16, steps: 30, log_every: 10, seeds: 2}
+criterion: {metric: train_accuracy, at_least: 0.5}
+search: {sampler: boundary, trials: 20, batch: 8}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the spec in it."""
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    stores.sqlite(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def _launch(*more: str) -> int:
+    return main(["launch", "tiny.yaml", "--inline", *more])
+
+
+def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _launch() == 0
+    said = capsys.readouterr().out
+    assert "20 trials, 80 networks" in said.replace("\n", " ")
+    for word in ("he_normal", "xavier_normal", "maps/map.png", "mlflow ui", "sweep export tiny", "analysis map"):
+        assert word in said
+    assert (folder / "runs/tiny/maps/map.png").stat().st_size > 10_000
+    assert (folder / "runs/tiny/maps/map.svg").is_file()
+
+    trials, replicates = Ledger(folder / "runs/tiny").read()
+    assert trials.num_rows == len(set(trials["trial_key"].to_pylist())) == 20
+    assert replicates.num_rows == 80
+    assert pc.all(pc.is_finite(trials["score"])).as_py()
+    assert set(trials["role"].to_pylist()) <= {"start", "boundary", "audit"}
+    assert min(len(curve) for curve in replicates["curve_step"].to_pylist()) >= 1
+
+    assert main(["export", "tiny"]) == 0
+    assert main(["verify", "tiny"]) == 0
+    from analysis import store
+
+    exported = store.read(folder / "exports/tiny")
+    assert exported.trials.sort_by("trial_key").to_pylist() == trials.sort_by("trial_key").to_pylist()
+    assert exported.replicates.num_rows == 80
+
+
+def test_labels_in_the_ledger_are_those_of_the_curves_under_the_criterion(folder: Path) -> None:
+    assert _launch("--trials", "8") == 0
+    _, replicates = Ledger(folder / "runs/tiny").read()
+    criterion = Criterion("train_accuracy", 0.5)
+    outcomes = set()
+    for r in replicates.to_pylist():
+        curve = Curve(
+            r["curve_step"], r["curve_loss"], r["curve_accuracy"], 30, r["test_accuracy"],
+            r["log_forward_ratio"], r["log_gradient_ratio"],
+        )  # fmt: skip
+        assert r["outcome"] == label(curve, criterion).outcome.value
+        outcomes.add(r["outcome"])
+    assert len(outcomes) >= 2
+
+
+def test_the_same_spec_continues_a_sweep_and_repeats_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "8") == 0
+    first = Ledger(folder / "runs/tiny").read()[0]
+    assert _launch("--trials", "16") == 0
+    both = Ledger(folder / "runs/tiny").read()[0]
+    assert both.num_rows == len(set(both["trial_key"].to_pylist())) == 16
+    assert set(first["trial_key"].to_pylist()) < set(both["trial_key"].to_pylist())
+    capsys.readouterr()
+    assert main(["status", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 16
+
+
+def test_an_interrupted_sweep_is_resumed_as_if_it_had_not_been(folder: Path) -> None:
+    assert _launch("--name", "whole") == 0
+    assert _launch("--name", "broken", "--trials", "8") == 0
+    assert main(["resume", "broken", "--trials", "20", "--inline"]) == 0
+    whole, broken = (Ledger(folder / "runs" / name).read()[0] for name in ("whole", "broken"))
+    assert sorted(whole["trial_key"].to_pylist()) == sorted(broken["trial_key"].to_pylist())
+
+
+def test_a_replay_is_the_same_to_the_last_bit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "8") == 0
+    key = Ledger(folder / "runs/tiny").read()[0]["trial_key"][5].as_py()
+    capsys.readouterr()
+    assert main(["replay", "tiny", key[:12], "--json"]) == 0
+    replayed = json.loads(capsys.readouterr().out)
+    assert replayed["networks"] == replayed["identical"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["launch", "tniy"], ["tniy", "bundled", "quickstart"]),
+        (["launch", "tiny.yaml", "--set", "space.scheme=[he_nromal]"], ["he_nromal", "he_normal"]),
+        (["launch", "tiny.yaml", "--set", "space.depth=1"], ["depth", "at least 2"]),
+        (["launch", "tiny.yaml", "--set", "search.sampler=boundry"], ["boundry", "boundary"]),
+        (["launch", "tiny.yaml", "--trials", "0"], ["search.trials", "0"]),
+        (["launch", "tiny.yaml", "--tracking-uri", "http://127.0.0.1:9"], ["127.0.0.1:9", "mlflow server"]),
+        (["launch", "tiny.yaml", "--tracking-uri", "file:./mlruns"], ["sqlite:///"]),
+        (["launch", "tiny.yaml", "--inline", "--address", "auto"], ["--inline", "--address"]),
+        (["plan", "tiny.yaml", "--set", "dataset=digit"], ["digit", "digits"]),
+        (["resume", "nothing"], ["nothing", "no sweep"]),
+        (["status", "nothing"], ["nothing", "no sweep"]),
+        (["stop", "nothing"], ["nothing", "no sweep"]),
+        (["export", "nothing"], ["nothing"]),
+        (["replay", "nothing", "abc"], ["nothing"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_exit_code_2_and_leaves_nothing_behind(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sweep: ")
+    assert said.count("\n") == 1
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said
+    left = {path.name for path in folder.iterdir()}
+    assert left <= {"tiny.yaml", "runs", "mlflow.db"}, left
+    assert not list((folder / "runs").glob("*")) if "runs" in left else True
+
+
+def test_a_name_that_is_used_by_another_spec_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "4") == 0
+    before = Ledger(folder / "runs/tiny").keys()
+    capsys.readouterr()
+    assert _launch("--trials", "4", "--set", "training.steps=7") == 2
+    assert "different spec" in capsys.readouterr().err
+    assert _launch("--trials", "4", "--set", "training.steps=7", "--runs-dir", "elsewhere") == 2
+    assert "another spec" in capsys.readouterr().err
+    assert Ledger(folder / "runs/tiny").keys() == before
+
+
+def test_a_truncated_part_is_named_with_its_remedy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "8") == 0
+    part = next((folder / "runs/tiny/ledger").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:500])
+    capsys.readouterr()
+    assert main(["status", "tiny"]) == 2
+    said = capsys.readouterr().err
+    assert part.name in said
+    assert "resume" in said
+    part.unlink()
+    assert main(["resume", "tiny", "--inline"]) == 0
+    assert Ledger(folder / "runs/tiny").read()[0].num_rows == 8
+
+
+def test_a_sweep_stops_when_the_map_is_good_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "60", "--set", "search.until={undecided: 0.9}") == 0
+    assert 16 <= Ledger(folder / "runs/tiny").read()[0].num_rows < 60
+    assert "sweep resume" not in capsys.readouterr().out

@@ -1,0 +1,206 @@
+"""Sweeps on a real Ray: embedded, joined by address, killed and resumed, with workers that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import stores
+
+from sweeps.ledger import Ledger
+from sweeps.search import Journal
+
+pytestmark = pytest.mark.slow
+
+SPEC = """
+name: tiny
+dataset: digits
+space:
+  scheme: [he_normal, xavier_normal]
+  depth: {low: 2, high: 20, log: true}
+  width: 8
+  bias_variance: {low: 1.0e-3, high: 1.0, log: true, zero: true}
+training: {learning_rate: [0.1, 0.01], batch_size: 16, steps: 100, seeds: 2}
+criterion: {metric: train_accuracy, at_least: 0.5}
+search: {sampler: sobol, trials: 48, batch: 4}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    stores.sqlite(tmp_path)
+    return tmp_path
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sweeps", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+
+
+def _sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*arguments), cwd=folder, env=_environment(), capture_output=True, text=True, timeout=250, check=False
+    )
+
+
+def _check_whole(folder: Path, trials: int) -> None:
+    """Ledger, MLflow and export have every trial once."""
+    table, replicates = Ledger(folder / "runs/tiny").read()
+    keys = table["trial_key"].to_pylist()
+    assert len(keys) == len(set(keys)) == trials
+    assert replicates.num_rows == 4 * trials
+    verified = _sweep(folder, "verify", "tiny", "--json")
+    assert verified.returncode == 0, verified.stdout
+    exported = _sweep(folder, "export", "tiny", "--json")
+    assert json.loads(exported.stdout)["trials"] == trials
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("isoinit")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'", max_results=1000)
+    assert sorted(run.data.tags["trial.key"] for run in runs) == sorted(keys)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_sweep_runs_on_an_embedded_ray(folder: Path) -> None:
+    done = _sweep(folder, "launch", "tiny.yaml", "--json", "--trials", "12")
+    assert done.returncode == 0, done.stderr
+    end = json.loads(done.stdout)
+    assert (end["trials"], end["networks"], end["unpublished"]) == (12, 48, 0)
+    _check_whole(folder, 12)
+    assert not list((folder / "runs/tiny").glob("tune/*"))
+
+
+@pytest.mark.parametrize("moment", ["before the first pack is finished", "after a part", "while packs are running"])
+def test_a_sweep_whose_driver_was_killed_is_finished_by_resume(folder: Path, moment: str) -> None:
+    """SIGKILL leaves no time for anything; the processes of its Ray end by themselves."""
+    run = folder / "runs/tiny"
+    driver = subprocess.Popen(
+        _command("launch", "tiny.yaml"),
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wanted = {"before the first pack is finished": 0, "after a part": 1, "while packs are running": 3}[moment]
+        deadline = time.monotonic() + 120
+        while not ((run / "packs.jsonl").exists() and len(list(run.glob("ledger/*.parquet"))) >= wanted):
+            assert driver.poll() is None, "the sweep ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    killed = Ledger(run).keys()
+    journalled = {t.trial_key for pack in Journal(run / "packs.jsonl").read() for t in pack.tasks}
+    assert len(killed) < 48
+
+    status = _sweep(folder, "status", "tiny")
+    assert "not running" in status.stdout
+    resumed = _sweep(folder, "resume", "tiny")
+    assert resumed.returncode == 0, resumed.stderr
+    _check_whole(folder, 48)
+    assert Ledger(run).keys() >= killed | journalled
+
+
+def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path) -> None:
+    driver = subprocess.Popen(
+        _command("launch", "tiny.yaml", "--set", "training.steps=400"),
+        cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    run = folder / "runs/tiny"
+    while not list(run.glob("ledger/*.parquet")):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    assert _sweep(folder, "stop", "tiny").returncode == 0
+    said, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    assert "sweep resume tiny" in said
+    assert 0 < len(Ledger(run).keys()) < 48
+    assert _sweep(folder, "resume", "tiny").returncode == 0
+    _check_whole(folder, 48)
+
+
+def test_a_worker_that_dies_costs_an_attempt_and_no_trial(folder: Path) -> None:
+    driver = subprocess.Popen(
+        _command("launch", "tiny.yaml", "--json", "--set", "training.steps=2000", "--trials", "8"),
+        cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        worker = _wait_for_worker(driver.pid)
+        os.kill(worker, signal.SIGKILL)
+        said, _ = driver.communicate(timeout=200)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0
+    assert json.loads(said)["trials"] == 8
+    _check_whole(folder, 8)
+    assert max(Ledger(folder / "runs/tiny").read()[0]["attempt"].to_pylist()) == 2
+
+
+def _wait_for_worker(driver: int) -> int:
+    """Process id of a pack's actor of this driver's Ray while it trains."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+        rows = [line.split(None, 2) for line in found.splitlines()[1:]]
+        parent = {int(pid): int(ppid) for pid, ppid, _ in rows}
+        for pid, _, arguments in rows:
+            if arguments.startswith("ray::PackTrainable.train") and _descends(int(pid), driver, parent):
+                return int(pid)
+        time.sleep(0.05)
+    raise AssertionError("no pack was ever trained")
+
+
+def _descends(pid: int, ancestor: int, parent: dict[int, int]) -> bool:
+    while pid in parent:
+        pid = parent[pid]
+        if pid == ancestor:
+            return True
+    return False
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[str]:
+    """Address of a Ray that was started separately; ended by its own processes' ids, not by 'ray stop'."""
+    port = 6399
+    ray = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2", "--block"]
+    process = subprocess.Popen(
+        [*ray, "--include-dashboard=false", f"--temp-dir={tmp_path}/r"],
+        env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    yield f"127.0.0.1:{port}"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(30)
+
+
+@pytest.mark.cluster
+def test_a_sweep_joins_a_ray_that_was_started_separately(folder: Path, head: str) -> None:
+    for _ in range(30):
+        done = _sweep(folder, "launch", "tiny.yaml", "--address", head, "--trials", "12")
+        if "no Ray cluster" not in done.stderr:
+            break
+        time.sleep(1)
+    assert done.returncode == 0, done.stderr
+    _check_whole(folder, 12)
+
+
+@pytest.mark.cluster
+def test_an_address_without_a_ray_is_one_sentence(folder: Path) -> None:
+    done = _sweep(folder, "launch", "tiny.yaml", "--address", "127.0.0.1:6398")
+    assert done.returncode == 2
+    assert "ray start --head" in done.stderr
+    assert "Traceback" not in done.stderr
