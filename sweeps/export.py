@@ -58,7 +58,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
         spec = _download(tracking_uri, parent, _SPEC, cache)
         if not parts or spec is None:
             raise ValueError(f"sweep {name!r}: nothing is published yet; is it running, or does 'sweep sync' help?")
-        trials, replicates = ledger.merge(map(ledger.load, parts))
+        trials, replicates = ledger.merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
         missing = _short(parent, len(parts), len(trials))
     return Exported(trials, replicates, _write(out, name, trials, replicates, text), missing)
@@ -127,6 +127,16 @@ def _download(tracking_uri: str, parent: Run, what: str, cache: str) -> Path | N
 def _parts(tracking_uri: str, parent: Run, cache: str) -> list[Path]:
     folder = _download(tracking_uri, parent, "parts", cache)
     return sorted(folder.glob("*.parquet"), key=lambda path: path.stem) if folder else []
+
+
+def _load(path: Path, name: str) -> pa.Table:
+    try:
+        return ledger.load(path)
+    except ValueError as error:
+        raise ValueError(
+            f"sweep {name!r}: the upload parts/{path.name} in MLflow is damaged; "
+            f"run 'sweep sync {name}' where the ledger is, then export again"
+        ) from error
 
 
 def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:

@@ -133,13 +133,12 @@ class Ledger:
             ValueError: it is not a part, or its pack_id cannot name a file.
         """
         data = encode(part) if isinstance(part, pa.Table) else part
-        table = _read(pa.BufferReader(data))
-        number, path = 1, self._path(table, 1)
+        pack_id = _read(pa.BufferReader(data), []).schema.metadata[b"isoinit.pack_id"].decode()
+        number, path = 1, self._path(pack_id, 1)
         while path.exists():
-            old = load(path)
-            if not _has_failed(old) or encode(old) == encode(table):
+            if path.read_bytes() == data or not _has_failed(load(path, ["outcome"])):
                 return path
-            number, path = number + 1, self._path(table, number + 1)
+            number, path = number + 1, self._path(pack_id, number + 1)
         self._write(path, data)
         return path
 
@@ -180,8 +179,7 @@ class Ledger:
     def _files(self) -> list[Path]:
         return sorted(self._parts.glob("*.parquet"), key=lambda path: path.stem)
 
-    def _path(self, table: pa.Table, number: int) -> Path:
-        pack_id = table.schema.metadata[b"isoinit.pack_id"].decode()
+    def _path(self, pack_id: str, number: int) -> Path:
         if not _PACK_ID.fullmatch(pack_id):
             raise ValueError(f"ledger: a pack_id must be letters, digits, '_' and '-', but got {pack_id!r}")
         return self._parts / (f"{pack_id}.parquet" if number == 1 else f"{pack_id}.{number}.parquet")

@@ -176,7 +176,8 @@ class Tracker:
         self.run_id: str | None = None
         """The parent run; None until `open`."""
         self._children: dict[str, _Child] = {}
-        self._parts: set[str] = set()
+        self._parts: dict[str, int] = {}
+        """Names and sizes of the parts that were uploaded."""
 
     def open(self) -> str:
         """Find the parent run, or create it and the experiment; return its id.
@@ -194,7 +195,8 @@ class Tracker:
                 )
             self._experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
             self._children = dict(self._reconciled(run) for run in children(self._client, parent))
-            self._parts = {Path(file.path).name for file in self._client.list_artifacts(run_id, "parts")}
+            uploaded = self._client.list_artifacts(run_id, "parts")
+            self._parts = {Path(file.path).name: file.file_size or 0 for file in uploaded}
             self._describe(run_id)
         self.run_id = run_id
         return run_id
@@ -205,15 +207,26 @@ class Tracker:
         rows = ledger.load(path).to_pylist()
         with one_sentence(self.uri):
             self._client.log_artifact(run_id, str(path), "parts")
-            self._parts.add(path.name)
-            for row in rows:
+            self._parts[path.name] = path.stat().st_size
+            for row in filter(self._wanting, rows):
                 if stop is not None and stop.is_set():
                     return False
-                known = self._children.get(row["trial_key"])
-                if known is None or not known.complete or known.outcome == Outcome.FAILED:
-                    self._children[row["trial_key"]] = self._publish_trial(run_id, row, known)
+                self._children[row["trial_key"]] = self._publish_trial(run_id, row)
             self._count(run_id)
         return True
+
+    def lacks(self, path: Path) -> bool:
+        """Whether the store lacked some of a published part when it was opened."""
+        if self._parts.get(path.name) != path.stat().st_size:
+            return True
+        return any(map(self._wanting, ledger.load(path, ["trial_key", "outcome"]).to_pylist()))
+
+    def _wanting(self, row: Mapping[str, Any]) -> bool:
+        """Whether a trial has no run yet, an unfinished one, or one that says it failed when it has a result."""
+        known = self._children.get(row["trial_key"])
+        if known is None or not known.complete:
+            return True
+        return known.outcome == Outcome.FAILED and row["outcome"] != Outcome.FAILED
 
     def finish(self, summary: str = "", artifacts: Sequence[Path] = (), status: str = "FINISHED") -> None:
         """End the parent run: a Markdown summary into its note, `artifacts` into `maps/`. May be called again."""
@@ -271,12 +284,13 @@ class Tracker:
             client.log_dict(run_id, launched, f"environment/{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
         client.set_tag(run_id, "mlflow.note.content", runcard.sweep_note(identity, self._outcomes()))
 
-    def _publish_trial(self, run_id: str, row: Mapping[str, Any], known: _Child | None) -> _Child:
+    def _publish_trial(self, run_id: str, row: Mapping[str, Any]) -> _Child:
         """Create the trial's run, or complete the one that a kill or a failure left behind."""
         from mlflow.entities import Metric, Param, RunTag
 
         ended = int(row["finished_at"].timestamp() * 1000)
         tags = runcard.trial_tags(row, run_id)
+        known = self._children.get(row["trial_key"])
         if known is None:
             started = ended - int(1000 * (row["seconds"] or 0))
             child = self._client.create_run(self._experiment_id, started, tags, runcard.trial_name(row)).info.run_id
@@ -307,13 +321,14 @@ class Tracker:
 
 
 def sync(book: ledger.Ledger, tracker: Tracker) -> int:
-    """Publish every part that the store does not have; how many there were. No other process may publish the sweep.
+    """Publish whatever the store lacks, marked as published or not; of how many parts. No one else may publish then.
 
     Raises:
         ValueError: the store fails, or the name belongs to a sweep with another spec.
     """
     run_id = tracker.open()
-    paths = book.unpublished(run_id)
+    unmarked = set(book.unpublished(run_id))
+    paths = [path for path in book.parts() if path in unmarked or tracker.lacks(path)]
     for path in paths:
         tracker.publish(path)
         book.mark_published(path, run_id)

@@ -144,13 +144,27 @@ def test_an_export_says_what_mlflow_counts_and_does_not_have(tmp_path: Path) -> 
     )
 
 
-def test_a_damaged_upload_is_named(tmp_path: Path) -> None:
-    uri, _ = _published(tmp_path)
+def test_a_damaged_upload_is_named_and_synced_again(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path)
     path = _artifact(tmp_path, "toy-00001.parquet")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"toy-00001.parquet is not a readable part"):
+    with pytest.raises(ValueError, match=r"upload parts/toy-00001.parquet in MLflow is damaged; run 'sweep sync toy'"):
         export(uri, "toy", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert sync(book, tracker(uri)) == 1
+    assert len(export(uri, "toy", tmp_path / "out").trials) == 8
+
+
+def test_what_verify_misses_sync_sends_again(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path, 4, trials=2)
+    client = connect(uri)
+    runs = children(client, parents(client, "isoinit")["toy"])
+    client.delete_run(runs[0].info.run_id)
+    _artifact(tmp_path, "toy-00000.parquet").unlink()
+    assert len(verify(book, uri, "toy")) == 2
+    assert sync(book, tracker(uri)) == 2
+    assert verify(book, uri, "toy") == []
+    assert sync(book, tracker(uri)) == 0
 
 
 def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
