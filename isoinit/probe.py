@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoinit.schemes.base import by_shape
 from isoinit.schemes.wiring import Wiring, read
 
 Floats = NDArray[np.float64]
@@ -106,13 +107,13 @@ def probe(
         rows = _jacobian(model, x[:jacobian_inputs]) if jacobian else x.new_empty(0, 0, 0)
     with torch.no_grad():
         return Probe(
-            squared_norms=_array([_squared_norm(s) for s in (x, *hidden)]),
-            correlation=_array([_correlation(z) for z in before]),
-            sample_variance=_array([_units(z).var(0, correction=0).mean() for z in before]),
-            squared_sample_mean=_array([_units(z).mean(0).square().mean() for z in before]),
-            dead=_array([(_units(a) == 0).all(0).to(x.dtype).mean() for a in hidden]),
+            squared_norms=_array([x.flatten(1).square().sum(1), *by_shape(hidden, _squared_norm)]),
+            correlation=_array(by_shape(before, _correlation)),
+            sample_variance=_array(by_shape(before, lambda z: _units(z).var(1, correction=0).mean(1))),
+            squared_sample_mean=_array(by_shape(before, lambda z: _units(z).mean(1).square().mean(1))),
+            dead=_array(by_shape(hidden, lambda a: (_units(a) == 0).all(1).to(a.dtype).mean(1))),
             gradient_norms=_array(gradients),
-            jacobian_singular_values=torch.linalg.svdvals(rows).double().cpu().numpy(),
+            jacobian_singular_values=_spectrum(rows).double().cpu().numpy(),
         )
 
 
@@ -153,22 +154,29 @@ def _array(values: list[Tensor]) -> Floats:
     return torch.stack(values).double().cpu().numpy() if values else np.empty(0)
 
 
-def _squared_norm(signal: Tensor) -> Tensor:
-    return signal.flatten(1).square().sum(1)
+def _squared_norm(signals: Tensor) -> Tensor:
+    """(k, B) of the signals (k, B, ...)."""
+    return signals.flatten(2).square().sum(2)
 
 
-def _units(signal: Tensor) -> Tensor:
-    """(samples, units): the positions of a convolution are further samples of its channels."""
-    return signal.movedim(1, -1).flatten(0, -2)
+def _units(signals: Tensor) -> Tensor:
+    """(k, samples, units) of the signals (k, B, units, ...): positions are further samples of their channel."""
+    return signals.movedim(2, -1).flatten(1, -2)
 
 
-def _correlation(signal: Tensor) -> Tensor:
-    """Mean cosine over the pairs of inputs whose signal is not zero."""
-    flat = signal.flatten(1)
-    unit = functional.normalize(flat[(flat != 0).any(1)], dim=1, eps=0)
-    count = len(unit)
-    pairs = count * (count - 1)
-    return (unit.sum(0).square().sum() - unit.square().sum()) / pairs if pairs else flat.new_tensor(torch.nan)
+def _correlation(signals: Tensor) -> Tensor:
+    """Mean cosine over the pairs of inputs whose signal is not zero, (k,) of the signals (k, B, ...)."""
+    unit = functional.normalize(signals.flatten(2), dim=2, eps=torch.finfo(signals.dtype).tiny)
+    alive = unit.any(2).sum(1)
+    return (unit.sum(1).square().sum(1) - unit.square().sum((1, 2))) / (alive * (alive - 1))
+
+
+def _spectrum(rows: Tensor) -> Tensor:
+    """Singular values of a stack of matrices, NaN of those that are not finite."""
+    values = rows.new_full((len(rows), min(rows.shape[1:])), torch.nan)
+    finite = rows.isfinite().all(2).all(1)
+    values[finite] = torch.linalg.svdvals(rows[finite])
+    return values
 
 
 @contextmanager

@@ -134,6 +134,23 @@ def test_what_does_not_exist_is_nan_and_a_dead_network_says_so() -> None:
     assert math.isnan(probe(he(4, 6, 3, 2), noise(1, 4)).correlation_last)
 
 
+def test_a_network_that_overflows_is_measured_not_an_error() -> None:
+    model = initialize(MLP(8, 32, 80, 4), "he_normal", weight_scale=100.0, generator=generator())
+    measured = probe(model, noise(5, 8).float())
+    assert not math.isfinite(measured.log_forward_ratio)
+    assert math.isnan(measured.jacobian_sv_max)
+
+
+def test_layers_of_different_widths_are_measured_each() -> None:
+    model = nn.Sequential(
+        nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 2)
+    )
+    initialize(model.double(), "xavier_normal", generator=generator())
+    x = noise(6, 4)
+    expected = [model[: 2 * i + 2](x).square().sum(1) for i in range(3)]
+    np.testing.assert_allclose(probe(model, x).squared_norms[1:], torch.stack(expected).detach())
+
+
 def test_correlation_follows_the_arc_cosine_map_in_wide_networks() -> None:
     c, expected = 0.0, []
     for _ in range(9):
