@@ -1,0 +1,179 @@
+"""The `analysis` command: what it prints and writes, and that every mistake is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import exports
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exports.write(tmp_path_factory.mktemp("export") / "made-up", *exports.tables(72, shared_points=True))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One scheme, to draw less."""
+    trials, replicates = exports.tables(80)
+    trials = trials.filter(pc.field("scheme") == "ll_orth")
+    replicates = replicates.filter(pc.field("trial_key").isin(trials["trial_key"].to_pylist()))
+    return exports.write(tmp_path_factory.mktemp("small"), trials, replicates)
+
+
+@pytest.fixture(scope="module")
+def one_depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    trials, replicates = exports.tables(16)
+    place = trials.schema.get_field_index("depth")
+    flat = trials.set_column(place, trials.schema.field("depth"), pa.array([9] * len(trials), pa.int32()))
+    return exports.write(tmp_path_factory.mktemp("flat"), flat, replicates)
+
+
+def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_summary_counts_every_trial(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _json(capsys, "summary", str(folder))
+    assert (found["trials"], found["failed"]) == (72, 1)
+    assert sum(t["trials"] for t in found["tallies"]) == 72
+    assert sum(sum(t["outcomes"].values()) for t in found["tallies"]) == 72
+    assert found["limits"][0]["scheme"] == "xavier_normal"
+    assert found["audit"]["n"] + found["audit"]["ties"] == 10
+    main(["summary", str(folder)])
+    text = capsys.readouterr().out
+    assert "Does the map find the limits that were put in?" in text
+    assert "ll_orth" in text
+    assert "audit trials" in text
+
+
+def test_a_harder_criterion_leaves_fewer_trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def trained(*rule: str) -> int:
+        tallies = _json(capsys, "summary", str(folder), *rule)["tallies"]
+        return sum(t["outcomes"]["trained"] for t in tallies)
+
+    assert trained("--criterion", "accuracy>=0.95") < trained() == trained("--criterion", "accuracy>=0.8")
+
+
+def test_map_writes_pictures_and_cells(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _json(capsys, "map", str(small), "--out", str(tmp_path))
+    names = {Path(f).name for f in found["files"]}
+    assert {"map.png", "map.svg", "map.parquet"} == names
+    assert all(Path(f).stat().st_size for f in found["files"])
+    assert len(pq.read_table(tmp_path / "map.parquet")) == found["cells"]
+    assert sum(found["shares"].values()) == pytest.approx(1)
+
+
+def test_frontier_writes_the_same_table_twice(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _json(capsys, "frontier", str(folder), "--out", str(tmp_path))
+    assert pq.read_table(tmp_path / "frontier.parquet").to_pylist()[0]["scheme"] == found["limits"][0]["scheme"]
+    assert len(pa_csv.read_csv(tmp_path / "frontier.csv")) == len(found["limits"])
+    assert (tmp_path / "frontier.png").is_file()
+    assert "inf" in {row["predicted"] for row in found["limits"]}  # JSON has no infinity; theory has for ll_orth
+
+
+def test_compare_tells_theory_and_pairs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _json(capsys, "compare", str(folder), "--out", str(tmp_path))
+    assert {a["scheme"] for a in found["agreement"]} == set(exports.LIMITS)
+    assert len(found["ratios"]) == len(found["paired"]) == 6
+    assert (tmp_path / "compare.png").is_file()
+
+
+def test_report_is_one_page_that_loads_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["report", str(folder), "--out", str(tmp_path)])
+    assert "report.html" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    outside = [url for url in re.findall(r'(?:src|href)="([^"]*)"|url\(', page) if not url.startswith("data:")]
+    assert outside == []
+    assert "<script" not in page
+    assert page.count("<img") == 3
+    for said in ("train_accuracy&gt;=0.8", "0" * 40, "1" * 64, "sampler: random", "digits", "Wilson", "spec.yaml"):
+        assert said in page, said
+    tags = re.findall(r"<(/?)(table|figure|p|ul|li|h2|tr|td|th|dl|header|pre|div)\b", page)
+    assert sum(1 if not slash else -1 for slash, _ in tags) == 0
+
+
+def test_report_escapes_what_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {**exports.SPEC, "question": "<b>bold</b> & 'quoted'"}
+    exports.write(tmp_path / "e", *exports.tables(40), spec)
+    assert main(["report", str(tmp_path / "e"), "--json"]) == 0
+    page = Path(json.loads(capsys.readouterr().out)["files"][0]).read_text()
+    assert "<b>bold</b>" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; &#x27;quoted&#x27;" in page
+
+
+def test_a_sweep_without_a_map_still_has_a_summary_and_a_page(
+    one_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _json(capsys, "summary", str(one_depth))["limits"] == []
+    main(["summary", str(one_depth)])
+    assert "No depth limits: a map needs trials of more than one depth" in capsys.readouterr().out
+    assert main(["report", str(one_depth), "--out", str(tmp_path)]) == 0
+    assert "more than one depth" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["summary", "nowhere"], "nowhere is not a folder; give the folder that 'sweep export' wrote"),
+        (["map", "EXPORT", "--criterion", "acuracy>=0.9"], "did you mean 'accuracy'"),
+        (["map", "EXPORT", "--criterion", "accuracy>=0.9 within 900"], "looks beyond the 100 steps"),
+        (["map", "FLAT"], "more than one depth"),
+        (["frontier", "FLAT"], "more than one depth"),
+        (["compare", "FLAT"], "more than one depth"),
+        (["report", "EXPORT", "--out", "EXPORT/spec.yaml"], "cannot be made"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    argv: list[str], says: str, folder: Path, one_depth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [a.replace("EXPORT", str(folder)).replace("FLAT", str(one_depth)) for a in argv]
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.count("\n") == 1
+    assert err.startswith("analysis: ")
+    assert main([*argv, "--json"]) == 2
+    assert says in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert "words:" in text
+    for command in ("summary", "map", "frontier", "compare", "report"):
+        assert command in text
+
+
+def test_needs_no_torch_ray_optuna_or_mlflow(small: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from analysis.__main__ import main\n"
+        f"assert main(['report', {str(small)!r}, '--out', {str(tmp_path)!r}]) == 0\n"
+        "print(sorted({'torch', 'ray', 'optuna', 'mlflow', 'pydantic', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_stops_early_gets_no_traceback(small: Path) -> None:
+    command = f"{sys.executable} -m analysis summary {small} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

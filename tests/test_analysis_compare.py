@@ -1,0 +1,132 @@
+"""Theory against measurement, and schemes on paired seeds: counts that can be checked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import exports
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from analysis.compare import agreement, paired, predicted_limits, predictions, ratios
+from isoinit.theory.predict import predict
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[pa.Table, pa.Table]:
+    return exports.tables(80, shared_points=True)
+
+
+def _with(table: pa.Table, name: str, value: object) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    return table.set_column(place, name, pa.array([value] * len(table), table.schema.field(name).type))
+
+
+def test_predictions_are_those_of_the_theory(made: tuple[pa.Table, pa.Table]) -> None:
+    trials = made[0].slice(0, 8)
+    for row, found in zip(trials.to_pylist(), predictions(trials), strict=True):
+        point = {"depth": row["depth"], "width": 64, "sigma_b2": row["bias_variance"], "bias_mode": "iid"}
+        assert found == predict(row["scheme"], **point)
+
+
+def test_weight_scale_multiplies_the_scheme_s_own_variance(made: tuple[pa.Table, pa.Table]) -> None:
+    he = made[0].filter(pc.field("scheme") == "he_normal").slice(0, 1)
+    halved = predictions(_with(he, "weight_scale", 0.5))[0]
+    xavier = predictions(_with(he, "scheme", "xavier_normal"))[0]
+    assert not isinstance(halved, str)
+    assert not isinstance(xavier, str)
+    assert halved.sigma_w2 == pytest.approx(1.0)
+    assert halved.depth_limit == pytest.approx(xavier.depth_limit)
+
+
+def test_bias_mode_zero_means_no_bias_whatever_its_variance_says(made: tuple[pa.Table, pa.Table]) -> None:
+    zero = _with(_with(made[0].slice(0, 4), "bias_mode", "zero"), "bias_variance", 1.0)
+    none = _with(zero, "bias_variance", 0.0)
+    assert predicted_limits(zero)[0].tolist() == predicted_limits(none)[0].tolist()
+
+
+def test_no_theory_is_a_sentence_and_a_nan(made: tuple[pa.Table, pa.Table]) -> None:
+    limits, reason = predicted_limits(_with(made[0].slice(0, 3), "scheme", "hand_made"))
+    assert all(math.isnan(v) for v in limits)
+    assert "hand_made" in reason
+    report = agreement(_with(made[0], "scheme", "hand_made"))[0]
+    assert (report.n, report.audit_n) == (0, 0)
+    assert math.isnan(report.share)
+    assert "hand_made" in report.why_no_theory
+
+
+def test_agreement_counts_what_the_eye_counts(made: tuple[pa.Table, pa.Table]) -> None:
+    trials = made[0].filter(pc.field("outcome") != "failed")
+    told = dict(zip(trials["trial_key"].to_pylist(), predictions(trials), strict=True))
+    for found in agreement(made[0]):
+        rows = trials.filter(pc.field("scheme") == found.scheme).to_pylist()
+        right = [
+            (getattr(told[r["trial_key"]], "outcome", "") == "trained") == (r["outcome"] == "trained") for r in rows
+        ]
+        assert (found.n, found.agree) == (len(rows), sum(right))
+        assert found.audit_n == sum(r["role"] == "audit" for r in rows)
+        assert sum(found.counts.values()) == found.n
+        assert found.low <= found.share <= found.high
+
+
+def test_paired_seeds_find_the_order_that_was_put_in(made: tuple[pa.Table, pa.Table]) -> None:
+    found = {(p.first, p.second): p for p in paired(*made)}
+    assert len(found) == 6
+    worse = found["he_normal", "ll_orth"]
+    assert worse.only_first == worse.first_better == 0
+    assert worse.second_better > 0
+    assert worse.high < 0.5
+    for pair in found.values():
+        assert pair.pairs == 2 * pair.points  # two seeds each
+        assert pair.first_better + pair.second_better <= pair.points
+        assert pair.only_first + pair.only_second <= pair.pairs
+
+
+def test_pairs_need_the_same_point(made: tuple[pa.Table, pa.Table]) -> None:
+    trials, replicates = made
+    place = trials.schema.get_field_index("bias_variance")
+    apart = trials.set_column(place, "bias_variance", pa.array([float(i) for i in range(len(trials))]))
+    assert paired(apart, replicates) == []
+
+
+def test_two_seeds_of_one_point_are_one_witness() -> None:
+    trials, replicates = exports.tables(8, shared_points=True)
+    pairs = {(p.first, p.second): p for p in paired(trials, replicates)}
+    assert all(p.points <= 2 for p in pairs.values())
+    assert all(p.low < 0.5 < p.high for p in pairs.values() if p.first_better + p.second_better == 1)
+
+
+def _limits(**columns: list) -> pa.Table:
+    return pa.table({"bias_variance": [0.0] * len(columns["scheme"]), **columns})
+
+
+def test_ratio_of_two_lognormal_bands_is_their_quadrature() -> None:
+    sigma = math.log(1.2)
+    table = _limits(
+        scheme=["a", "b"],
+        depth_limit=[40.0, 10.0],
+        low=[40 * math.exp(-sigma), 10 * math.exp(-sigma)],
+        high=[40 * math.exp(sigma), 10 * math.exp(sigma)],
+        censored=["no", "no"],
+    )
+    (ratio,) = ratios(table)
+    assert (ratio.first, ratio.second, ratio.bounded) == ("a", "b", False)
+    assert ratio.ratio == pytest.approx(4.0)
+    assert math.log(ratio.high / 4) == pytest.approx(math.sqrt(2) * sigma)
+    assert math.log(4 / ratio.low) == pytest.approx(math.sqrt(2) * sigma)
+
+
+def test_ratios_stay_within_a_slice_and_tell_bounds() -> None:
+    table = pa.table(
+        {
+            "scheme": ["a", "b", "a", "b"],
+            "width": [32, 32, 64, 64],
+            "bias_variance": [0.0] * 4,
+            "depth_limit": [10.0, 20.0, 30.0, 100.0],
+            "low": [9.0, 19.0, 28.0, 90.0],
+            "high": [11.0, 22.0, 33.0, 100.0],
+            "censored": ["no", "no", "no", "above"],
+        }
+    )
+    assert [(r.where, r.first, r.bounded) for r in ratios(table)] == [("width 64", "b", True), ("width 32", "b", False)]
