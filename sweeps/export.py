@@ -57,7 +57,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
         parts = _parts(tracking_uri, parent, cache)
         spec = _download(tracking_uri, parent, _SPEC, cache)
         if not parts or spec is None:
-            raise ValueError(f"sweep {name!r}: nothing is published yet; is it running, or does 'sweep sync' help?")
+            raise ValueError(_nothing(parent, name))
         trials, replicates = ledger.merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
         missing = _short(parent, len(parts), len(trials))
@@ -137,6 +137,15 @@ def _load(path: Path, name: str) -> pa.Table:
             f"sweep {name!r}: the upload parts/{path.name} in MLflow is damaged; "
             f"run 'sweep sync {name}' where the ledger is, then export again"
         ) from error
+
+
+def _nothing(parent: Run, name: str) -> str:
+    if counted := int(parent.data.metrics.get("parts", 0)):
+        return (
+            f"sweep {name!r}: MLflow counts {counted} parts, but they cannot be read at {parent.info.artifact_uri} "
+            f"from here; export where that place is, or run 'sweep sync {name}' where the ledger is"
+        )
+    return f"sweep {name!r}: nothing is published yet; is it running, or does 'sweep sync {name}' help?"
 
 
 def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def sweep_note(identity: Identity, outcomes: Counter[str], summary: str = "") ->
     name, spec = identity.name, identity.spec
     rows = "\n".join(f"| {o} | {outcomes[o]} | {MEANING[o]} |" for o in Outcome if outcomes[o])
     table = f"| outcome | trials | meaning |\n|---|---|---|\n{rows}" if rows else "No trial is finished yet."
-    commands = f"sweep status {name}\nsweep resume {name}\nsweep export {name} --out {name}\nanalysis report {name}"
+    commands = f"sweep status {name}\nsweep resume {name}\nsweep export {name}\nanalysis report exports/{name}"
     paragraphs = [
         f"**{spec.question}**" if spec.question else "",
         f"Code {identity.git_commit}, data {spec.dataset} ({identity.dataset_digest[:12]}), "

@@ -144,6 +144,13 @@ def test_an_export_says_what_mlflow_counts_and_does_not_have(tmp_path: Path) -> 
     )
 
 
+def test_artifacts_that_cannot_be_reached_are_not_called_unpublished(tmp_path: Path) -> None:
+    uri, _ = _published(tmp_path)
+    (tmp_path / "mlartifacts").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"MLflow counts 2 parts, but they cannot be read at file:.* from here"):
+        export(uri, "toy", tmp_path / "out")
+
+
 def test_a_damaged_upload_is_named_and_synced_again(tmp_path: Path) -> None:
     uri, book = _published(tmp_path)
     path = _artifact(tmp_path, "toy-00001.parquet")
