@@ -1,0 +1,201 @@
+"""Trials a minute: this project against the way a competent user writes the same sweep with stock parts.
+
+    python tests/bench/throughput.py [--trials 240] [--rounds 3] [--stock-seconds 60] [--out throughput.json]
+
+Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, TPE, the same networks (He, width 64,
+depth 4, 16 or 64, batch 64 of digits, 300 SGD steps at learning rate 0.003), 10 points of loss and accuracy a trial, no
+early stopping:
+
+    ours         sweep launch, one seed and one learning rate, so that a trial is one network
+    stock_reuse  Tuner + OptunaSearch + MLflowLoggerCallback, nn.Sequential loop, reuse_actors=True
+    stock_fresh  the same with a fresh actor per trial
+
+Ours counts everything from before Ray is started to the last run in MLflow. The stock arms run for `--stock-seconds`
+and are timed from their first finished trial to their last, which leaves their start-up out: the comparison leans
+their way. The ratio of a round is ours over stock; the median over rounds is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+DEPTHS = (4, 16, 64)
+WIDTH, BATCH, STEPS, RATE, POINTS = 64, 64, 300, 0.003, 10
+SPEC = f"""
+name: throughput
+space:
+  scheme: he_normal
+  depth: [{", ".join(map(str, DEPTHS))}]
+  width: {WIDTH}
+  bias_variance: {{low: 1.0e-4, high: 0.01, log: true}}
+training:
+  learning_rate: [{RATE}]
+  batch_size: {BATCH}
+  steps: {STEPS}
+  log_every: {STEPS // POINTS}
+  seeds: 1
+search: {{sampler: tpe, trials: 240, batch: 24}}
+"""
+
+
+def ours(trials: int) -> dict[str, float]:
+    from sweeps import launch
+    from sweeps.spec import parse
+
+    spec = parse(SPEC, [f"search.trials={trials}"])
+    started = time.perf_counter()
+    finished = launch.launch(spec, launch.Options())
+    wall = time.perf_counter() - started
+    table = finished.trials.to_pydict()
+    assert len(table["depth"]) == trials
+    assert finished.unpublished == 0
+    return {
+        "trials": trials,
+        "seconds": wall,
+        "per_minute": 60 * trials / wall,
+        "mean_depth": statistics.mean(table["depth"]),
+        "outside_training": 1 - sum(table["seconds"]) / (2 * wall),
+    }
+
+
+def stock(seconds: float, reuse: bool) -> dict[str, float]:
+    import ray
+    import torch
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.samplers import TPESampler
+    from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.search.optuna import OptunaSearch
+
+    def train(config: dict[str, Any]) -> None:
+        from sklearn.datasets import load_digits
+        from torch import nn
+
+        torch.set_num_threads(1)
+        data = load_digits()
+        x = torch.tensor(data.data, dtype=torch.float32) / 16 - 0.3
+        y = torch.tensor(data.target)
+        sizes = [64, *[WIDTH] * (config["depth"] - 1), 10]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            linear = nn.Linear(fan_in, fan_out)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.normal_(linear.bias, std=config["bias_variance"] ** 0.5)
+            layers += [linear, nn.ReLU()]
+        model = nn.Sequential(*layers[:-1])
+        optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+        loss_function = nn.CrossEntropyLoss()
+        loss_sum = hits = 0.0
+        for step in range(1, STEPS + 1):
+            batch = torch.randint(0, len(x), (BATCH,))
+            out = model(x[batch])
+            loss = loss_function(out, y[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.item()
+            hits += (out.argmax(1) == y[batch]).float().mean().item()
+            if step % (STEPS // POINTS) == 0:
+                n = STEPS // POINTS
+                tune.report({"loss": loss_sum / n, "accuracy": hits / n})
+                loss_sum = hits = 0.0
+
+    ends: list[float] = []
+
+    class Clock(tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            ends.append(time.perf_counter())
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(
+                {"depth": CategoricalDistribution(DEPTHS), "bias_variance": FloatDistribution(1e-4, 0.01, log=True)},
+                metric="loss",
+                mode="min",
+                sampler=TPESampler(seed=0),
+            ),
+            num_samples=-1,
+            max_concurrent_trials=2,
+            reuse_actors=reuse,
+            time_budget_s=seconds,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(Path("tune").resolve()),
+            callbacks=[MLflowLoggerCallback(tracking_uri="sqlite:///stock.db", experiment_name="stock"), Clock()],
+            verbose=0,
+        ),
+    ).fit()
+    ray.shutdown()
+    if len(ends) < 3:
+        raise SystemExit(f"only {len(ends)} stock trials finished in {seconds:.0f} s: raise --stock-seconds")
+    wall = ends[-1] - ends[0]
+    return {"trials": len(ends) - 1, "seconds": wall, "per_minute": 60 * (len(ends) - 1) / wall}
+
+
+def run(arm: str, options: argparse.Namespace) -> dict[str, float]:
+    """One arm in a process and a folder of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--arm", arm]
+    command += ["--trials", str(options.trials), "--stock-seconds", str(options.stock_seconds)]
+    quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, **quiet}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, check=True,
+        )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=240, help="networks in our arm (at least 200)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stock-seconds", type=float, default=60.0, help="time that a stock arm has")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--arm", choices=("ours", "stock_reuse", "stock_fresh"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.arm:
+        result = (
+            ours(options.trials)
+            if options.arm == "ours"
+            else stock(options.stock_seconds, options.arm == "stock_reuse")
+        )
+        print(json.dumps(result))
+        return
+    rounds: list[dict[str, dict[str, float]]] = []
+    for _ in range(options.rounds):
+        rounds.append({arm: run(arm, options) for arm in ("ours", "stock_reuse", "stock_fresh")})
+        print(json.dumps(rounds[-1]), flush=True)
+
+    def ratio(arm: str) -> float:
+        return statistics.median(r["ours"]["per_minute"] / r[arm]["per_minute"] for r in rounds)
+
+    report = {
+        "ratio_to_stock_reuse": ratio("stock_reuse"),
+        "ratio_to_stock_fresh": ratio("stock_fresh"),
+        "rounds": rounds,
+        "cpus": os.cpu_count(),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {name: version(name) for name in ("torch", "ray", "optuna", "mlflow")},
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
