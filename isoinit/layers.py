@@ -3,7 +3,7 @@
 A weight layer starts at zero rather than at torch's default draw: building a network costs nothing and touches no
 random state, and a network nobody initialized is plainly dead. It multiplies its weight by the buffer `mask`
 when a sparse scheme left one, so a masked weight has no gradient either and training cannot revive it. Without a
-mask there is no such attribute.
+mask there is no such buffer and `masked` is False.
 """
 
 from typing import Any, TypeAlias
@@ -20,29 +20,30 @@ def _zero(layer: nn.Module) -> None:
         nn.init.zeros_(parameter)
 
 
-def _effective(layer: nn.Module, weight: Tensor) -> Tensor:
-    mask = getattr(layer, "mask", None)
-    return weight if mask is None else weight * mask
-
-
 class Linear(nn.Linear):
     """`nn.Linear`, zero until initialized, sparse where `mask` (out_features, in_features) is False."""
+
+    mask: Tensor
+    masked = False
 
     def reset_parameters(self) -> None:
         _zero(self)
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.linear(input, _effective(self, self.weight), self.bias)
+        return functional.linear(input, self.weight * self.mask if self.masked else self.weight, self.bias)
 
 
 class _MaskedConv(nn.modules.conv._ConvNd):
     """Every convolution of torch runs `_conv_forward` with the weight it is to use."""
 
+    mask: Tensor
+    masked = False
+
     def reset_parameters(self) -> None:
         _zero(self)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, _effective(self, self.weight), self.bias)
+        return self._conv_forward(input, self.weight * self.mask if self.masked else self.weight, self.bias)
 
 
 class Conv1d(_MaskedConv, nn.Conv1d):
@@ -73,11 +74,15 @@ def set_mask(layer: WeightLayer, mask: Tensor) -> None:
             raise ValueError(f"a mask can be kept by {known}, not by {type(layer).__name__}")
         layer.__class__ = _MASKED[type(layer)]
     layer.register_buffer("mask", mask.to(layer.weight.device))
+    assert isinstance(layer, Linear | _MaskedConv)
+    layer.masked = True
 
 
 def drop_mask(layer: WeightLayer) -> None:
-    if hasattr(layer, "mask"):
+    """Make `layer` dense again, if it is not."""
+    if isinstance(layer, Linear | _MaskedConv) and layer.masked:
         del layer.mask
+        layer.masked = False
 
 
 class CReLU(nn.Module):

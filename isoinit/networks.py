@@ -75,9 +75,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
         *hidden, head = self.layers
+        activation, norms = self.activation, list(self.norms)
         for i, layer in enumerate(hidden):
             x = layer(x)
-            x = self.activation(self.norms[i](x) if self.norms else x)
+            x = activation(norms[i](x) if norms else x)
         return head(x)
 
     def wiring(self) -> Wiring:
@@ -135,9 +136,10 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, head = self.layers
+        activation, norms = self.activation, list(self.norms)
         for i, layer in enumerate(hidden):
             x = layer(x)
-            x = self.activation(self.norms[i](x) if self.norms else x)
+            x = activation(norms[i](x) if norms else x)
         return head(self.pool(x).flatten(1))
 
     def wiring(self) -> Wiring:

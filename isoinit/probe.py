@@ -106,11 +106,12 @@ def probe(
     with _frozen_normalization(model, x):
         rows = _jacobian(model, x[:jacobian_inputs]) if jacobian else x.new_empty(0, 0, 0)
     with torch.no_grad():
+        moments = _array(by_shape(before, _sample_moments))
         return Probe(
             squared_norms=_array([x.flatten(1).square().sum(1), *by_shape(hidden, _squared_norm)]),
             correlation=_array(by_shape(before, _correlation)),
-            sample_variance=_array(by_shape(before, lambda z: _units(z).var(1, correction=0).mean(1))),
-            squared_sample_mean=_array(by_shape(before, lambda z: _units(z).mean(1).square().mean(1))),
+            sample_variance=moments[:, 0],
+            squared_sample_mean=moments[:, 1],
             dead=_array(by_shape(hidden, lambda a: (_units(a) == 0).all(1).to(a.dtype).mean(1))),
             gradient_norms=_array(gradients),
             jacobian_singular_values=_spectrum(rows).double().cpu().numpy(),
@@ -162,6 +163,13 @@ def _squared_norm(signals: Tensor) -> Tensor:
 def _units(signals: Tensor) -> Tensor:
     """(k, samples, units) of the signals (k, B, units, ...): positions are further samples of their channel."""
     return signals.movedim(2, -1).flatten(1, -2)
+
+
+def _sample_moments(signals: Tensor) -> Tensor:
+    """Sample variance and squared sample mean, each the mean over units, (k, 2)."""
+    units = _units(signals)
+    mean = units.mean(1, keepdim=True)
+    return torch.stack([(units - mean).square().mean((1, 2)), mean.square().mean((1, 2))], dim=1)
 
 
 def _correlation(signals: Tensor) -> Tensor:

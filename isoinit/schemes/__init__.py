@@ -116,7 +116,7 @@ def initialize(
     record = get(scheme) if isinstance(scheme, str) else scheme
     wiring = read(model)
     _validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
-    if any(p.is_meta for p in model.parameters()):
+    if any(layer.weight.is_meta for layer in wiring.layers):
         return model
     if record.sparse:
         options["density"] = density
