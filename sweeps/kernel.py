@@ -22,7 +22,7 @@ import numba
 import numpy as np
 import torch
 from numba import types
-from numba.extending import get_cython_function_address
+from numba.extending import get_cython_function_address, intrinsic
 from numpy.typing import NDArray
 
 from sweeps.spec import Training
@@ -109,14 +109,38 @@ def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch:
     return features + 2 * padded(batch * widest) + padded(int((fan_in * fan_out).max())) + padded(widest)
 
 
+@intrinsic
+def _pointer(_context, address):  # numba has no cast from an integer to a pointer
+    def cast(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(address), cast
+
+
 @_inline
 def _address(array):
     return np.int64(array.ctypes.data)
 
 
 @_inline
-def _multiply(call, chars, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc):
-    """C = op(A) op(B), column-major; operands are addresses, `call` holds the integers for Fortran."""
+def _matrix(address, rows, columns):
+    """View on memory that someone else keeps: unlike a slice, it costs no atomic count of references."""
+    return numba.carray(_pointer(address), (rows, columns))
+
+
+@_inline
+def _vector(address, size):
+    return numba.carray(_pointer(address), size)
+
+
+@_inline
+def _whole_lines(size):
+    return (size + LINE - 1) // LINE * LINE
+
+
+@_inline
+def _multiply(call, chars, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, add, c, ldc):
+    """C = op(A) op(B) + add C, column-major; operands are addresses, `call` and `chars` hold what Fortran points to."""
     call[0] = m
     call[1] = n
     call[2] = k
@@ -125,7 +149,8 @@ def _multiply(call, chars, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c,
     call[5] = ldc
     p = np.int64(call.ctypes.data)
     t = np.int64(chars.ctypes.data)
-    _sgemm(t + transpose_a, t + transpose_b, p, p + 4, p + 8, p + 24, a, p + 12, b, p + 16, p + 28, c, p + 20)
+    beta = p + 24 if add else p + 28  # call[6] is 1 and call[7] is 0, as float32
+    _sgemm(t + transpose_a, t + transpose_b, p, p + 4, p + 8, p + 24, a, p + 12, b, p + 16, beta, c, p + 20)
 
 
 @_inline
@@ -146,74 +171,111 @@ def _tanh(x):
     return x * p / q
 
 
-@_compile
-def _activate(h, bias, activation):
-    """h: pre-activations without bias (B, n) in place, or (B, 2n) with crelu, where they fill the left half."""
-    batch = h.shape[0]
-    n = bias.shape[0]
-    if activation == RELU:
-        for r in range(batch):
-            for c in range(n):
-                z = h[r, c] + bias[c]
-                h[r, c] = ZERO if z < ZERO else z  # this way round, not a number stays what it is
-    elif activation == TANH:
-        for r in range(batch):
-            for c in range(n):
-                h[r, c] = _tanh(h[r, c] + bias[c])
-    elif activation == SIGMOID:
-        for r in range(batch):
-            for c in range(n):
-                h[r, c] = HALF + HALF * _tanh(HALF * (h[r, c] + bias[c]))
-    elif activation == HARDTANH:
-        for r in range(batch):
-            for c in range(n):
-                z = h[r, c] + bias[c]
-                h[r, c] = ONE if z > ONE else (-ONE if z < -ONE else z)
-    elif activation == LINEAR:
-        for r in range(batch):
-            for c in range(n):
-                h[r, c] += bias[c]
-    else:
-        for r in range(batch):
-            for c in range(n):
-                z = h[r, c] + bias[c]
-                h[r, c] = ZERO if z < ZERO else z
-                h[r, n + c] = ZERO if z > ZERO else -z
+# The loops below run over flat vectors where they can: rows of a narrow network are too short to be vectorized.
 
 
 @_compile
-def _differentiate(g, h, activation):
-    """Turn g, the gradient by features h (B, n), into the gradient by pre-activations, in place.
+def _repeat(bias, h, rows, stride):
+    """Every row of h, flat (rows * stride), starts with the bias; by doubling, so that copies are long."""
+    for c in range(bias.shape[0]):
+        h[c] = bias[c]
+    filled = 1
+    while filled < rows:
+        count = min(filled, rows - filled) * stride
+        start = filled * stride
+        for i in range(count):
+            h[start + i] = h[i]
+        filled *= 2
 
-    With crelu, h and g are (B, 2n) and the left half of g is the result.
-    """
-    batch, n = h.shape
+
+@_compile
+def _activate(h, activation, half):
+    """Pre-activations h, flat, in place; with crelu, rows of 2 * half whose left halves hold them."""
     if activation == RELU:
-        for r in range(batch):
-            for c in range(n):
-                g[r, c] = g[r, c] if h[r, c] > ZERO else ZERO
+        for i in range(h.shape[0]):
+            h[i] = ZERO if h[i] < ZERO else h[i]  # this way round, not a number stays what it is
     elif activation == TANH:
-        for r in range(batch):
-            for c in range(n):
-                g[r, c] *= ONE - h[r, c] * h[r, c]
+        for i in range(h.shape[0]):
+            h[i] = _tanh(h[i])
     elif activation == SIGMOID:
-        for r in range(batch):
-            for c in range(n):
-                g[r, c] *= h[r, c] * (ONE - h[r, c])
+        for i in range(h.shape[0]):
+            h[i] = HALF + HALF * _tanh(HALF * h[i])
     elif activation == HARDTANH:
-        for r in range(batch):
-            for c in range(n):
-                g[r, c] = g[r, c] if -ONE < h[r, c] < ONE else ZERO
+        for i in range(h.shape[0]):
+            h[i] = ONE if h[i] > ONE else (-ONE if h[i] < -ONE else h[i])
     elif activation == CRELU:
-        half = n // 2
-        for r in range(batch):
-            for c in range(half):
-                left = g[r, c] if h[r, c] > ZERO else ZERO
-                g[r, c] = left - (g[r, half + c] if h[r, half + c] > ZERO else ZERO)
+        for start in range(0, h.shape[0], 2 * half):
+            for i in range(start, start + half):
+                z = h[i]
+                h[i] = ZERO if z < ZERO else z
+                h[i + half] = ZERO if z > ZERO else -z
 
 
 @_compile
-def _cross_entropy(z, bias, y):
+def _differentiate(g, h, activation, half):
+    """Turn g, the gradient by the features h, into the gradient by pre-activations; both flat, in place.
+
+    With crelu the result is in the left halves of the rows of 2 * half.
+    """
+    if activation == RELU:
+        for i in range(h.shape[0]):
+            g[i] = g[i] if h[i] > ZERO else ZERO
+    elif activation == TANH:
+        for i in range(h.shape[0]):
+            g[i] *= ONE - h[i] * h[i]
+    elif activation == SIGMOID:
+        for i in range(h.shape[0]):
+            g[i] *= h[i] * (ONE - h[i])
+    elif activation == HARDTANH:
+        for i in range(h.shape[0]):
+            g[i] = g[i] if -ONE < h[i] < ONE else ZERO
+    elif activation == CRELU:
+        for start in range(0, h.shape[0], 2 * half):
+            for i in range(start, start + half):
+                left = g[i] if h[i] > ZERO else ZERO
+                g[i] = left - (g[i + half] if h[i + half] > ZERO else ZERO)
+
+
+@_compile
+def _sum_rows(g, total):
+    """total = sum of the rows of g, of as many columns as total has; four rows at a time."""
+    rows = g.shape[0] // 4 * 4
+    for c in range(total.shape[0]):
+        total[c] = ZERO
+    for r in range(0, rows, 4):
+        for c in range(total.shape[0]):
+            total[c] += (g[r, c] + g[r + 1, c]) + (g[r + 2, c] + g[r + 3, c])
+    for r in range(rows, g.shape[0]):
+        for c in range(total.shape[0]):
+            total[c] += g[r, c]
+
+
+@_compile
+def _exponentiate(z, powers):
+    """z = exp(z) for z <= 0, to a unit in the last place (Cephes' expf); `powers` is scratch of z's length.
+
+    In two passes without a call, so that they are compiled to vector instructions.
+    """
+    bits = powers.view(np.int32)
+    for i in range(z.shape[0]):
+        x = z[i]
+        x = np.float32(-87.0) if x < np.float32(-87.0) else x
+        exponent = np.int32(x * np.float32(1.44269504088896341) - HALF)
+        n = np.float32(exponent)
+        x = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
+        p = x * np.float32(1.9875691500e-4) + np.float32(1.3981999507e-3)
+        p = p * x + np.float32(8.3334519073e-3)
+        p = p * x + np.float32(4.1665795894e-2)
+        p = p * x + np.float32(1.6666665459e-1)
+        p = p * x + np.float32(5.0000001201e-1)
+        z[i] = p * (x * x) + x + ONE
+        bits[i] = (exponent + np.int32(127)) << np.int32(23)
+    for i in range(z.shape[0]):
+        z[i] *= powers[i]
+
+
+@_compile
+def _cross_entropy(z, y, scratch):
     """Mean loss (nats) and share of hits; z (B, classes) becomes the gradient of the mean loss."""
     batch, classes = z.shape
     share = ONE / np.float32(batch)
@@ -222,18 +284,19 @@ def _cross_entropy(z, bias, y):
     for r in range(batch):
         top = 0
         for c in range(classes):
-            z[r, c] += bias[c]
             if z[r, c] > z[r, top]:
                 top = c
         highest = z[r, top]
-        target = z[r, y[r]]
+        hits += top == y[r]
+        for c in range(classes):
+            z[r, c] -= highest
+        total -= z[r, y[r]]
+    _exponentiate(z.reshape(batch * classes), scratch)
+    for r in range(batch):
         norm = ZERO
         for c in range(classes):
-            e = np.float32(math.exp(z[r, c] - highest))
-            z[r, c] = e
-            norm += e
-        total += math.log(norm) - (target - highest)
-        hits += top == y[r]
+            norm += z[r, c]
+        total += math.log(norm)
         for c in range(classes):
             z[r, c] *= share / norm
         z[r, y[r]] -= share
@@ -292,68 +355,58 @@ def train_steps(
     chars = np.empty(2, np.uint8)
     chars[0], chars[1] = 78, 84  # N, T
     at_weight = np.empty(depth, np.int64)
-    at_bias = np.empty(depth, np.int64)
-    at_feature = np.empty(depth + 1, np.int64)
-    parameter, scratch = 0, 0
+    at_feature = np.empty(depth, np.int64)
+    parameter, scratch = np.int64(0), np.int64(0)
     for layer in range(depth):
-        at_weight[layer] = parameter
-        at_bias[layer] = parameter + (fan_in[layer] * fan_out[layer] + LINE - 1) // LINE * LINE
-        parameter = at_bias[layer] + (fan_out[layer] + LINE - 1) // LINE * LINE
-        at_feature[layer] = scratch
-        size = fan_in[layer + 1] if layer + 1 < depth else fan_out[layer]
-        scratch += (batch * size + LINE - 1) // LINE * LINE
-    widest = max(fan_in.max(), fan_out.max())
-    room = (batch * widest + LINE - 1) // LINE * LINE
-    gradients = (work[scratch : scratch + room], work[scratch + room : scratch + 2 * room])
-    at_gradient = scratch + 2 * room
-    bias_gradient = work[work.shape[0] - (widest + LINE - 1) // LINE * LINE :]
-    base = _address(weights)
-    features = _address(work)
+        at_weight[layer] = 4 * parameter
+        parameter += _whole_lines(fan_in[layer] * fan_out[layer]) + _whole_lines(fan_out[layer])
+        at_feature[layer] = _address(work) + 4 * scratch
+        scratch += _whole_lines(batch * (fan_in[layer + 1] if layer + 1 < depth else fan_out[layer]))
+    spare = _address(work) + 4 * scratch
+    room = 4 * _whole_lines(batch * max(fan_in.max(), fan_out.max()))
+    gradient = spare + 2 * room
     stateful = rule.kind == ADAM or rule.momentum > ZERO
     for s in range(steps):
-        images = _address(x[s])
-        below, stride = images, fan_in[0]
+        images = _address(x) + 4 * s * batch * fan_in[0]
+        below = images
         for layer in range(depth):
-            m, k = fan_out[layer], fan_in[layer]
-            here = features + 4 * at_feature[layer]
-            out = fan_in[layer + 1] if layer + 1 < depth else m
-            _multiply(call, chars, 0, 0, m, batch, k, base + 4 * at_weight[layer], m, below, stride, here, out)
-            bias = weights[at_bias[layer] : at_bias[layer] + m]
-            h = work[at_feature[layer] : at_feature[layer] + batch * out].reshape(batch, out)
+            k, m = fan_in[layer], fan_out[layer]
+            wide = fan_in[layer + 1] if layer + 1 < depth else m
+            weight = _address(weights) + at_weight[layer]
+            here = at_feature[layer]
+            bias = _vector(weight + 4 * _whole_lines(k * m), m)
+            features = _vector(here, batch * wide)
+            _repeat(bias, features, batch, wide)
+            _multiply(call, chars, 0, 0, m, batch, k, weight, m, below, k, True, here, wide)
             if layer + 1 < depth:
-                _activate(h, bias, activation)
-            below, stride = here, out
-        logits = work[at_feature[depth - 1] : at_feature[depth - 1] + batch * fan_out[depth - 1]]
-        logits = logits.reshape(batch, fan_out[depth - 1])
-        loss[s], accuracy[s] = _cross_entropy(logits, weights[at_bias[depth - 1] :][: fan_out[depth - 1]], y[s])
+                _activate(features, activation, m)
+            below = here
+        classes = fan_out[depth - 1]
+        loss[s], accuracy[s] = _cross_entropy(_matrix(below, batch, classes), y[s], _vector(spare, batch * classes))
         if not loss[s] <= bound:
             return s + 1
-        g = logits
+        above, stride = below, classes
         for layer in range(depth - 1, -1, -1):
-            m, k = fan_out[layer], fan_in[layer]
-            stride = g.shape[1]
-            source = _address(g)
-            below = features + 4 * at_feature[layer - 1] if layer > 0 else images
-            following = gradients[layer % 2][: batch * k].reshape(batch, k)
+            k, m = fan_in[layer], fan_out[layer]
+            weight = _address(weights) + at_weight[layer]
+            below = at_feature[layer - 1] if layer > 0 else images
+            following = spare + layer % 2 * room
             if layer > 0:
-                h = work[at_feature[layer - 1] : at_feature[layer - 1] + batch * k].reshape(batch, k)
-                w = base + 4 * at_weight[layer]
-                _multiply(call, chars, 1, 0, k, batch, m, w, m, source, stride, _address(following), k)
-                _differentiate(following, h, activation)
-            gw = work[at_gradient : at_gradient + k * m]
-            _multiply(call, chars, 0, 1, m, k, batch, source, stride, below, k, _address(gw), m)
-            gb = bias_gradient[:m]
-            gb[:] = ZERO
-            for r in range(batch):
-                for c in range(m):
-                    gb[c] += g[r, c]
-            for part in range(2):
-                start = at_bias[layer] if part else at_weight[layer]
-                size = m if part else k * m
-                end = start + size
-                v1 = first[start:end] if stateful else first
-                v2 = second[start:end] if rule.kind == ADAM else second
-                masked = mask[start:end] if mask.shape[0] > 0 else mask
-                _update(weights[start:end], gb if part else gw, v1, v2, masked, rates[s], rule, done + s + 1)
-            g = following
+                _multiply(call, chars, 1, 0, k, batch, m, weight, m, above, stride, False, following, k)
+                _differentiate(_vector(following, batch * k), _vector(below, batch * k), activation, k // 2)
+            _multiply(call, chars, 0, 1, m, k, batch, above, stride, below, k, False, gradient, m)
+            bias = 4 * _whole_lines(k * m)
+            _sum_rows(_matrix(above, batch, stride), _vector(gradient + bias, m))
+            size = _whole_lines(k * m) + m
+            _update(
+                _vector(weight, size),
+                _vector(gradient, size),
+                _vector(_address(first) + at_weight[layer], size if stateful else 0),
+                _vector(_address(second) + at_weight[layer], size if rule.kind == ADAM else 0),
+                _vector(_address(mask) + at_weight[layer], size if mask.shape[0] > 0 else 0),
+                rates[s],
+                rule,
+                done + s + 1,
+            )
+            above, stride = following, k
     return steps

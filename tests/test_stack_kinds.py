@@ -149,6 +149,14 @@ def test_members_are_grouped_into_as_few_stacks_as_possible():
 
 def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
     x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 0, 1000), torch.tensor([np.inf, -np.inf])])
-    h = x.numpy()[:, None].copy()
-    kernel._activate(h, np.zeros(1, np.float32), kernel.TANH)
-    np.testing.assert_allclose(h[:, 0], torch.tanh(x.double()).numpy(), rtol=6e-7, atol=0)
+    h = x.numpy().copy()
+    kernel._activate(h, kernel.TANH, 0)
+    np.testing.assert_allclose(h, torch.tanh(x.double()).numpy(), rtol=6e-7, atol=0)
+
+
+def test_compiled_exponential_is_exact_to_a_few_units_in_the_last_place():
+    x = -torch.cat([torch.linspace(0, 86, 40001), torch.logspace(-30, 0, 1000), torch.tensor([1e3, np.inf])])
+    z = x.numpy().copy()
+    kernel._exponentiate(z, np.empty_like(z))
+    np.testing.assert_allclose(z[:-2], torch.exp(x.double()).numpy()[:-2], rtol=3e-7, atol=0)
+    assert (z[-2:] < 1e-37).all()
