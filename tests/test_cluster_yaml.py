@@ -136,6 +136,24 @@ def test_bash_can_read_each_command_as_ray_wraps_it(config: dict[str, Any]) -> N
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
+COMMENTS = "\n".join(line[4:] for line in TEXT.splitlines() if line.startswith("#   ")).replace("\\\n", " ")
+
+
+def test_the_commands_in_its_comments_are_understood() -> None:
+    from sweeps.__main__ import parser
+
+    calls = re.findall(r"\bsweep [^'#\n]+", COMMENTS)
+    assert {call.split()[1] for call in calls} >= {"doctor", "launch", "stop", "export"}
+    for call in calls:
+        parser().parse_args(shlex.split(call)[1:])
+
+
+def test_a_job_reaches_the_shell_as_written() -> None:
+    """Ray joins the words after `--` with quotes: a quoted command would be one word, and `~` would stay `~`."""
+    (job,) = re.findall(r"ray job submit .* -- +(.*)", COMMENTS)
+    assert shlex.join(shlex.split(job)) == " ".join(job.split())
+
+
 def written_by(config: dict[str, Any], home: Path) -> str:
     """What the commands leave in `home`, run with `sudo` and `pip` that do nothing but write files; the unit's text."""
     for name, body in {"sudo": 'if [ "$1" = tee ]; then cat > "$HOME/unit"; fi', "pip": "true"}.items():
