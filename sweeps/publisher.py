@@ -80,12 +80,14 @@ class Publisher:
     def _drain(self, closing: bool) -> bool:
         """Publish what is not published; False if the store failed or `close` ran out of time."""
         try:
+            self.waiting = self.remaining()
             run_id = self._tracker.run_id or self._tracker.open()
             while paths := self._ledger.unpublished(run_id):
-                self.waiting = len(paths)
-                if not self._tracker.publish(paths[0], self._stop):
-                    return False
-                self._ledger.mark_published(paths[0], run_id)
+                for done, path in enumerate(paths):
+                    self.waiting = len(paths) - done
+                    if not self._tracker.publish(path, self._stop):
+                        return False
+                    self._ledger.mark_published(path, run_id)
             if closing:
                 self._tracker.finish(status="KILLED" if self._interrupted else "FINISHED")
         except ValueError as error:

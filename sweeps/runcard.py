@@ -36,7 +36,7 @@ class Identity:
     """With `+dirty` if the code differed from it."""
     dataset_digest: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Versions and machine of this launch; empty if nothing is launched."""
+    """Versions and machine of this launch."""
 
 
 class Number(NamedTuple):

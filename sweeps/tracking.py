@@ -179,8 +179,10 @@ class Tracker:
         self._parts: dict[str, int] = {}
         """Names and sizes of the parts that were uploaded."""
 
-    def open(self) -> str:
+    def open(self, *, launching: bool = True) -> str:
         """Find the parent run, or create it and the experiment; return its id.
+
+        `launching` marks it as running and adds this launch's environment.
 
         Raises:
             ValueError: the name belongs to a sweep with another spec.
@@ -197,7 +199,7 @@ class Tracker:
             self._children = dict(self._reconciled(run) for run in children(self._client, parent))
             uploaded = self._client.list_artifacts(run_id, "parts")
             self._parts = {Path(file.path).name: file.file_size or 0 for file in uploaded}
-            self._describe(run_id)
+            self._describe(run_id, launching)
         self.run_id = run_id
         return run_id
 
@@ -268,8 +270,8 @@ class Tracker:
         tags = run.data.tags
         return tags["trial.key"], _Child(run.info.run_id, tags["outcome"], run.info.status in COMPLETE)
 
-    def _describe(self, run_id: str) -> None:
-        """All that says what the sweep is; the same at every launch but for the environment."""
+    def _describe(self, run_id: str, launching: bool) -> None:
+        """All that says what the sweep is, and where it is launched now."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
         identity, spec, client = self.identity, self.identity.spec, self._client
@@ -279,7 +281,8 @@ class Tracker:
         data = Dataset(spec.dataset, identity.dataset_digest[:DIGEST_LENGTH], "isoinit", source)
         client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
         client.log_text(run_id, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False), "spec.yaml")
-        if identity.environment:
+        if launching:
+            client.update_run(run_id, "RUNNING")
             launched = {"git_commit": identity.git_commit, **identity.environment}
             client.log_dict(run_id, launched, f"environment/{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
         client.set_tag(run_id, "mlflow.note.content", runcard.sweep_note(identity, self._outcomes()))
@@ -326,7 +329,7 @@ def sync(book: ledger.Ledger, tracker: Tracker) -> int:
     Raises:
         ValueError: the store fails, or the name belongs to a sweep with another spec.
     """
-    run_id = tracker.open()
+    run_id = tracker.open(launching=False)
     unmarked = set(book.unpublished(run_id))
     paths = [path for path in book.parts() if path in unmarked or tracker.lacks(path)]
     for path in paths:

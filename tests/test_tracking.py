@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -96,7 +97,20 @@ def test_the_parent_run_says_what_the_sweep_is(tmp_path: Path) -> None:
     assert (used.dataset.name, used.dataset.digest) == ("digits", "d" * 36)
     assert used.tags[0].value == "training"
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"parts", "spec.yaml", "environment"}
+    assert files == {"parts", "spec.yaml"}
+
+
+def test_a_launch_marks_the_sweep_as_running_and_adds_its_environment(tmp_path: Path) -> None:
+    uri = sqlite(tmp_path)
+    sync(_book(tmp_path, packs=1), tracker(uri))
+    again = tracker(uri)
+    run_id = again.open()
+    assert connect(uri).get_run(run_id).info.status == "RUNNING"
+    assert sync(Ledger(tmp_path / "toy"), tracker(uri)) == 0  # after a kill: it is not running any more
+    assert connect(uri).get_run(run_id).info.status == "FINISHED"
+    (told,) = connect(uri).list_artifacts(run_id, "environment")
+    said = json.loads((tmp_path / "mlartifacts" / "isoinit" / run_id / "artifacts" / told.path).read_text())
+    assert said == {"git_commit": "a" * 40 + "+dirty", "python": "3.11", "torch": "2.13"}
 
 
 def test_only_finite_numbers_and_at_most_so_many_points_are_sent() -> None:
@@ -128,7 +142,7 @@ def test_publishing_again_changes_nothing(tmp_path: Path) -> None:
     assert len(before[0]) == 9
     assert sync(book, tracker(uri)) == 0
     again = tracker(uri)
-    again.open()
+    again.open(launching=False)
     for path in book.parts():
         again.publish(path)
     assert _everything(uri) == before
@@ -166,7 +180,7 @@ def test_a_kill_after_any_call_leaves_no_duplicate_and_no_hole(tmp_path: Path, m
                 kills += 1
         left = parents(connect(uri), "isoinit").get("toy")
         running += left is not None and "RUNNING" in {r.info.status for r in children(connect(uri), left)}
-    assert kills > 10
+    assert kills > 5
     assert running >= 2  # it was killed after a child was created, and after it was filled
     assert verify(book, uri, "toy") == []
     experiment = connect(uri).get_experiment_by_name("isoinit")
@@ -263,7 +277,7 @@ def test_a_store_that_is_down_delays_the_display_and_nothing_else(tmp_path: Path
     mine = tracker("http://127.0.0.1:9")  # nobody listens to the discard port
     with Publisher(mine, book, last_wait=20) as publisher:
         _until(lambda: publisher.error is not None)
-        assert "MLflow at http://127.0.0.1:9" in publisher.status()
+        assert publisher.status().startswith("MLflow is 2 parts behind: MLflow at http://127.0.0.1:9")
         mine.uri = uri  # it comes back
     assert (publisher.remaining(), publisher.error) == (0, None)
     assert verify(book, uri, "toy") == []
