@@ -132,6 +132,16 @@ def test_meta_parameters_are_left_alone(name: str, architecture: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "architecture"), CASES)
+def test_normalizations_start_as_the_identity_with_fresh_statistics(name: str, architecture: str) -> None:
+    if "batch" in SCHEMES[name].normalizations:
+        for norm in read(filled(name, network(name, architecture, normalization="batch"), architecture)).norms:
+            assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+            assert (norm.weight == 1).all()
+            assert not norm.bias.any()
+            assert not (norm.running_mean is None or norm.running_mean.any())
+
+
+@pytest.mark.parametrize(("name", "architecture"), CASES)
 def test_initializing_again_leaves_nothing_of_the_first_time(name: str, architecture: str) -> None:
     for normalization in SCHEMES[name].normalizations:
         model = network(name, architecture, normalization=normalization)

@@ -54,16 +54,22 @@ def test_one_input_or_output_odd_widths_and_narrowing_work(name: str, sizes: tup
     assert filled(model, name, sizes[0])(noise(3, sizes[0])).isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore:the data do not vary")
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_hidden_width_of_one_works_unless_it_has_to_be_mirrored(name: str) -> None:
     if name in MIRRORED:
         with pytest.raises(ValueError, match="width of at least 2, got 1"):
             filled(MLP(4, 1, 3, 2), name, 4)
-    elif name in ("lsuv", "sample_variance_scale"):  # the one ReLU is dead for this draw: there is no variance to scale
-        with pytest.raises(ValueError, match="do not vary at the output of Linear"):
-            filled(MLP(4, 1, 9, 2), name, 4)
     else:
         filled(MLP(4, 1, 3, 2), name, 4)
+
+
+@pytest.mark.parametrize("name", ["lsuv", "sample_variance_scale"])
+def test_behind_a_dead_layer_there_is_nothing_to_scale_and_a_warning(name: str) -> None:
+    model = MLP(4, 1, 9, 2)  # the one ReLU of some layer is dead for this draw
+    with pytest.warns(UserWarning, match=r"do not vary at the output of Linear\(in_features=1"):
+        filled(model, name, 4)
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_a_sparse_column_of_length_one_is_a_sign() -> None:
@@ -241,6 +247,10 @@ def test_an_argument_that_is_not_possible_is_refused_before_anything_changes(arg
     [
         ({"name": "ll_orth", "architecture": "transformer"}, "architecture must be one of mlp, cnn, resnet"),
         ({"name": "fixup", "architecture": "resnet", "normalization": "batch"}, "for normalization none, got 'batch'"),
+        (
+            {"name": "he_normal", "architecture": "resnet", "activation": "crelu"},
+            "applies to mlp or cnn, not to resnet",
+        ),
         ({"name": "he_normal", "depth": 1}, "depth must be at least 2"),
         ({"name": "he_normal", "width": 0}, "width must be at least 1"),
         ({"name": "ll_eoi", "density": 0.2, "width": 8}, "at least 1/4, got 0.2"),

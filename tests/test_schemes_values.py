@@ -280,11 +280,13 @@ def test_the_order_of_flattening_decides_what_a_kernel_reads(order: str, channel
     assert [tuple(t) for t in weight.flatten(0, 1).any(0).nonzero().tolist()] == taps
 
 
-def test_a_plain_cnn_whose_image_would_leave_the_frame_is_refused() -> None:
-    model = CNN((1, 12, 12), 8, 9, 4)
-    with pytest.raises(ValueError, match="order='centre_first' or 'channel' is possible"):
-        initialize(model, "idinit", generator=generator())
-    initialize(model, "idinit", order="channel", generator=generator())
+def test_the_papers_layout_pushes_the_image_of_a_deep_plain_cnn_out_of_the_frame_and_warns() -> None:
+    model, x = CNN((1, 12, 12), 4, 14, 4).double(), noise(3, 1, 12, 12)
+    with pytest.warns(UserWarning, match="order='centre_first' or 'channel' does not"):
+        initialize(model, "idinit", loosen="none", generator=generator())
+    assert not probe(model, x, jacobian=False).squared_norms[-1].any()
+    initialize(model, "idinit", order="channel", loosen="none", generator=generator())
+    assert probe(model, x, jacobian=False).squared_norms[-1].all()
     initialize(CNN((1, 12, 12), 8, 6, 4), "idinit", generator=generator())
 
 

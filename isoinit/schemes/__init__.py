@@ -59,6 +59,8 @@ def check(
         able = [s.name for s in SCHEMES.values() if s.activations is None or activation in s.activations]
         raise ValueError(f"scheme {name} is for the activation {_either(scheme.activations)}, not {activation}; "
                          f"for {activation} there are {', '.join(able)}")  # fmt: skip
+    if architecture == "resnet" and activation == "crelu":
+        raise ValueError("crelu doubles the features of a residual stream; it applies to mlp or cnn, not to resnet")
     if normalization not in scheme.normalizations:
         raise ValueError(f"scheme {name} is for normalization {_either(scheme.normalizations)}, got {normalization!r}")
     if bias_mode not in scheme.bias_modes:
@@ -127,6 +129,7 @@ def initialize(
         record.apply(wiring, draw, **options)
         if record.calibrate is not None and data is not None:
             record.calibrate(model, wiring, data)
+            _reset_norms(wiring)
         if weight_scale != 1.0:
             for layer in wiring.layers:
                 layer.weight.mul_(math.sqrt(weight_scale))
@@ -183,14 +186,19 @@ def _reset(wiring: Wiring, multiplier: float) -> None:
         drop_mask(layer)
         if layer.bias is not None:
             layer.bias.zero_()
-    for norm in wiring.norms:
-        if isinstance(norm, NORMS):
-            norm.reset_parameters()
+    _reset_norms(wiring)
     for block in wiring.blocks:
         if block.multiplier is not None:
             block.multiplier.fill_(multiplier)
         for offset in block.offsets:
             offset.zero_()
+
+
+def _reset_norms(wiring: Wiring) -> None:
+    """Scale 1, shift 0, and no statistics of the batch that a scheme looked at."""
+    for norm in wiring.norms:
+        if isinstance(norm, NORMS):
+            norm.reset_parameters()
 
 
 def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:

@@ -5,9 +5,11 @@ Phys. Rev. Research 2, 033135); "sample init" is their per-neuron form, the form
 A layer's output is linear in its weights, so one division is exact where LSUV iterates.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from isoinit.schemes.base import Scheme
@@ -37,14 +39,16 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Resc
     """Divide every layer's output by `statistic`'s deviation after taking its shift away, in the order of the signal.
 
     `statistic` maps outputs (samples, units) to (shift, deviation), each of shape () or (units,). A hook changes
-    weights and bias as the layer runs and hands on the corrected output.
+    weights and bias as the layer runs and hands on the corrected output. What does not vary, as behind a dead layer, is
+    not divided, and a warning says so.
     """
 
     def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
         shift, deviation = statistic(output.movedim(1, -1).flatten(0, -2))
         if not (deviation > 0).all():
-            raise ValueError(f"the data do not vary at the output of {layer}: there is nothing to divide by")
+            warnings.warn(f"the data do not vary at the output of {layer}, which is left as it is there", stacklevel=2)
+            deviation = torch.where(deviation > 0, deviation, 1.0)
         layer.weight.div_(deviation.view(-1, *[1] * (layer.weight.dim() - 1)))
         if layer.bias is not None:
             layer.bias.sub_(shift).div_(deviation)

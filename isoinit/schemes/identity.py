@@ -2,7 +2,8 @@
 
 IDInit (Pan et al. 2025, arXiv 2503.04626) is reconstructed from public reviews of the paper and one re-implementation,
 which agree; its text was not readable. ZerO is Zhao, Schaefer & Anandkumar 2021, arXiv 2110.12661; the sign of the
-exponent in its scale is ours, the one that keeps singular values of order 1.
+exponent in its scale is ours, the one that keeps singular values of order 1, and its zero at the end of a residual
+branch is recalled, not read.
 """
 
 import math
@@ -78,6 +79,7 @@ def idinit(
     """
     if wiring.head.weight.dtype in (torch.bfloat16, torch.float16) and loosen != "none" and eps_tau < 1e-2:
         warnings.warn(f"eps_tau {eps_tau:g} is rounded away in half precision; 1e-2 is not", stacklevel=2)
+    _warn_of_shift(wiring, order)
     last = {block.branch[-1] for block in wiring.blocks}
     for layer in wiring.layers:
         if layer in last:
@@ -90,17 +92,20 @@ def idinit(
         layer.weight.copy_(weight)
 
 
-def _require_frame(wiring: Wiring, order: str = "khwc", **_options: object) -> None:
-    """The paper's layout shifts the image by a pixel a layer; a plain network pushes it out of the frame."""
-    depth = len(wiring.stem)
-    if wiring.architecture == "cnn" and wiring.resolution is not None and order == "khwc":
-        if depth > wiring.resolution / 2:
-            raise ValueError(
-                f"idinit with order='khwc' shifts the image of a plain CNN by a pixel a layer: {depth} convolutions on "
-                f"{wiring.resolution} pixels lose it; order='centre_first' or 'channel' is possible"
-            )
-    elif order in ("centre_first", "channel"):
+def _require_centre(wiring: Wiring, order: str = "khwc", **_options: object) -> None:
+    if order in ("centre_first", "channel"):
         refuse_even_kernels(wiring)
+
+
+def _warn_of_shift(wiring: Wiring, order: str) -> None:
+    """The paper's layout shifts the image by a pixel a layer; a deep plain network pushes it out of the frame."""
+    depth, side = len(wiring.stem), wiring.resolution
+    if wiring.architecture == "cnn" and side is not None and order == "khwc" and depth > side / 2:
+        warnings.warn(
+            f"idinit with order='khwc' shifts the image of a plain CNN by a pixel a layer: {depth} convolutions on "
+            f"{side} pixels lose it; order='centre_first' or 'channel' does not",
+            stacklevel=2,
+        )
 
 
 def partial_hadamard(rows: int, columns: int) -> Tensor:
@@ -134,7 +139,7 @@ SCHEMES = (
         summary="identity weights, almost zero at the end of each branch: a block is the identity up to eps",
         apply=idinit,
         blocks=("open", "post"),
-        requires=_require_frame,
+        requires=_require_centre,
         invariants=("identity",),
         options={
             "tau": (),
