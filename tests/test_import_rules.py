@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Final
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("sweeps", "isoinit", "analysis")
@@ -81,6 +85,24 @@ def test_no_module_imports_what_it_may_not() -> None:
     ] == []
 
 
+def undeclared(roots: set[str]) -> set[str]:
+    """Those of the top-level modules that come with none of the distributions that pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    providers = packages_distributions()
+    return {root for root in roots if declared.isdisjoint(map(canonicalize_name, providers.get(root, [])))}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    """What another dependency happens to bring along may be gone with its next release."""
+    sources = ((module, ast.parse(path.read_text()), path.name == "__init__.py") for module, path in _modules())
+    targets = {target for source in sources for _, target in _imports(*source)}
+    roots = {target.partition(".")[0] for target in targets} - sys.stdlib_module_names - set(PACKAGES) - {""}
+    assert {"torch", "numpy", "sklearn", "yaml"} <= roots
+    assert undeclared(roots) == set()
+    assert undeclared({"torch", "pytest", "no_such_module"}) == {"pytest", "no_such_module"}
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
@@ -114,7 +136,8 @@ def test_relative_imports_are_resolved() -> None:
 
 HEAVY: Final = {"torch", "ray", "optuna", "mlflow"}
 ALL_OF_THEORY = [m for m, _ in _modules() if _within(m, "isoinit.theory")]
-ALL_OF_ANALYSIS = [m for m, _ in _modules() if _within(m, "analysis") and m.split(".")[-1] not in ("draw", "__main__")]
+DRAWING: Final = {"analysis.draw", "analysis.report"}  # they and no others may load matplotlib
+ALL_OF_ANALYSIS = [m for m, _ in _modules() if _within(m, "analysis") and m not in {*DRAWING, "analysis.__main__"}]
 
 
 def loaded(*modules: str) -> set[str]:
