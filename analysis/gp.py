@@ -14,13 +14,13 @@ The frontier kernel (see `Kernel`) is this project's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.special import expit, log_expit
 
 OFFSET = 4.0  # prior variance of the overall log-odds
@@ -89,6 +89,11 @@ class Kernel:
             raise ValueError("a frontier kernel needs at least one numeric axis, but got none.")
 
     @property
+    def rivals(self) -> tuple[Kernel, ...]:
+        """Kernels to let the evidence choose between: a region need not have its limits along the first axis."""
+        return (self, replace(self, frontier=False)) if self.frontier else (self,)
+
+    @property
     def prior(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of theta: log length scales, log s, logit rho, [log g, log l]."""
         d, m = self.numeric, self.categorical
@@ -97,7 +102,7 @@ class Kernel:
         deviation = [*[0.8] * d, scale[1], *[1.5] * m]
         if self.frontier:
             mean += [np.log(60.0), np.log(600.0)]
-            deviation += [1.0, 1.0]
+            deviation += [1.5, 2.0]
         return np.array(mean), np.array(deviation)
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, float, float]:
@@ -229,22 +234,33 @@ def evidence(
     return float(value), gradient - z / deviation, mode
 
 
-def learn(kernel: Kernel, points: Points, counts: Counts, rng: np.random.Generator, iterations: int = 15) -> np.ndarray:
-    """Most probable theta, from at most `LEARN_ON` trials drawn by `rng`; starts at the prior mean."""
+def learn(
+    kernel: Kernel, points: Points, counts: Counts, rng: np.random.Generator, iterations: int = 15
+) -> tuple[Kernel, np.ndarray]:
+    """The kernel with the most evidence among `kernel.rivals`, and its most probable theta.
+
+    Reads at most `LEARN_ON` trials, drawn by `rng`; starts at the prior mean.
+    """
     if len(counts.k) > LEARN_ON:
         index = np.sort(rng.choice(len(counts.k), LEARN_ON, replace=False))
         points, counts = points.take(index), counts.take(index)
-    warm: list[np.ndarray | None] = [None]
+    found = [(rival, _maximize(rival, points, counts, iterations)) for rival in kernel.rivals]
+    best, result = min(found, key=lambda pair: pair[1].fun)
+    return best, result.x
+
+
+def _maximize(kernel: Kernel, points: Points, counts: Counts, iterations: int) -> OptimizeResult:
+    start = np.zeros(len(counts.k))  # the mode found for one theta is near the mode for the next
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient, mode = evidence(kernel, theta, points, counts, warm[0])
-        warm[0] = mode.a
+        nonlocal start
+        value, gradient, mode = evidence(kernel, theta, points, counts, start)
+        start = mode.a
         return -value, -gradient
 
     mean, deviation = kernel.prior
     bounds = list(zip(mean - 4 * deviation, mean + 4 * deviation, strict=True))
-    found = minimize(objective, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
-    return found.x
+    return minimize(objective, mean, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
 
 
 @dataclass(frozen=True)

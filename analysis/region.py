@@ -123,7 +123,7 @@ class RegionModel:
         counts = Counts(_floats(trials["n_trained"]), _floats(trials["n_replicates"]))
         rng = np.random.default_rng(seed)
         kernel = Kernel(points.x.shape[1], points.c.shape[1], frontier=_has_depth(chosen))
-        theta = learn(kernel, points, counts, rng, iterations=40)
+        kernel, theta = learn(kernel, points, counts, rng, iterations=40)
         active = thin(kernel, theta, points, counts, ACTIVE, rng)
         return cls(chosen, LogisticGP.condition(kernel, theta, points.take(active), counts.take(active)))
 

@@ -47,7 +47,7 @@ START = 16  # trials of the space-filling start
 STRADDLE = 1.96
 CANDIDATES = 1024
 ACTIVE = 400  # trials the posterior is conditioned on: bounds the time of an ask
-GROWTH = 1.5  # hyperparameters are learnt anew when the trials have grown by this factor
+GROWTH = 1.25  # hyperparameters are learnt anew when the trials have grown by this factor
 SOBOL_AXES = 64
 
 
@@ -151,7 +151,7 @@ class BoundarySampler(BaseSampler):
             return memory.plan
         points, counts = axes.points(told), _counts(told)
         kernel = Kernel(points.x.shape[1], points.c.shape[1], axes.frontier)
-        theta = self._theta(memory, kernel, points, counts, key)
+        kernel, theta = self._learnt(memory, kernel, points, counts, key)
         rng = self._rng("plan", len(told))
         active = thin(kernel, theta, points, counts, ACTIVE, rng)
         gp = LogisticGP.condition(kernel, theta, points.take(active), counts.take(active))
@@ -159,18 +159,20 @@ class BoundarySampler(BaseSampler):
         memory.plan = _Plan(key, gp, counts.n.mean() if told else 1.0, candidates, *gp.moments(candidates))
         return memory.plan
 
-    def _theta(self, memory: _Memory, kernel: Kernel, points: Points, counts: Counts, key: _Key) -> np.ndarray:
-        """Hyperparameters learnt from the first START, START x 1.5, START x 1.5^2, ... trials told."""
+    def _learnt(
+        self, memory: _Memory, kernel: Kernel, points: Points, counts: Counts, key: _Key
+    ) -> tuple[Kernel, np.ndarray]:
+        """Kernel and hyperparameters learnt from the first START * GROWTH^i trials told, for the largest such i."""
         axes, numbers = key
         if len(numbers) < START:
-            return kernel.prior[0]
+            return kernel, kernel.prior[0]
         size = int(START * GROWTH ** np.floor(np.log(len(numbers) / START) / np.log(GROWTH) + 1e-9))
-        learnt = axes, numbers[:size]
-        if memory.learnt != learnt:
+        learnt_from = axes, numbers[:size]
+        if memory.learnt is None or memory.learnt[0] != learnt_from:
             first = slice(0, size)
-            memory.theta = learn(kernel, points.take(first), counts.take(first), self._rng("learn", size))
-            memory.learnt = learnt
-        return memory.theta
+            rng = self._rng("learn", size)
+            memory.learnt = learnt_from, learn(kernel, points.take(first), counts.take(first), rng)
+        return memory.learnt[1]
 
     def _recall(self, study: Study) -> _Memory:
         if self._memory.storage is not study._storage or self._memory.study_id != study._study_id:
@@ -229,8 +231,7 @@ class _Memory:
     storage: Any = None
     study_id: int = -1
     intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
-    learnt: _Key | None = None
-    theta: np.ndarray = field(default_factory=lambda: np.empty(0))
+    learnt: tuple[_Key, tuple[Kernel, np.ndarray]] | None = None
     plan: _Plan | None = None
 
 

@@ -122,7 +122,7 @@ def test_one_class_does_not_break_the_fit(frontier: bool, share: float):
     kernel = Kernel(2, 1, frontier)
     points, counts = draw(kernel, 30)
     counts = Counts(share * counts.n, counts.n)
-    theta = learn(kernel, points, counts, np.random.default_rng(0))
+    kernel, theta = learn(kernel, points, counts, np.random.default_rng(0))
     mean, variance, _ = LogisticGP.condition(kernel, theta, points, counts).moments(points)
     assert np.all(np.isfinite(variance))
     assert np.all((mean > 0) == (share == 1.0))
@@ -141,16 +141,27 @@ def test_no_trials_give_back_the_prior():
 def test_learning_raises_the_evidence_and_is_reproducible():
     kernel = Kernel(2, 1, frontier=True)
     points, counts = draw(kernel, 200)
-    first, second = (learn(kernel, points, counts, np.random.default_rng(3)) for _ in range(2))
+    (chosen, first), (_, second) = (learn(kernel, points, counts, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
-    assert evidence(kernel, first, points, counts)[0] > evidence(kernel, kernel.prior[0], points, counts)[0] + 1
+    assert evidence(chosen, first, points, counts)[0] > evidence(chosen, chosen.prior[0], points, counts)[0] + 1
+
+
+@pytest.mark.parametrize(("bump", "frontier"), [(False, True), (True, False)])
+def test_evidence_chooses_the_kernel(bump: bool, frontier: bool):
+    """Success below a tilted limit asks for the frontier kernel, success inside a ball for plain Matern."""
+    kernel = Kernel(2, 0, frontier=True)
+    points, _ = draw(kernel, 150)
+    u, v = points.x.T
+    inside = np.hypot(u - 0.5, v - 0.5) < 0.3 if bump else u < 0.3 + 0.4 * v
+    chosen, _ = learn(kernel, points, Counts(inside.astype(float), np.ones(150)), np.random.default_rng(0))
+    assert chosen.frontier == frontier
 
 
 def test_thinned_posterior_keeps_the_map():
     """A fifth of the trials gives the same side nearly everywhere; a random fifth is worse near the boundary."""
     kernel = Kernel(2, 1, frontier=True)
     points, counts = draw(kernel, 1000)
-    theta = learn(kernel, points, counts, np.random.default_rng(0))
+    kernel, theta = learn(kernel, points, counts, np.random.default_rng(0))
     index = thin(kernel, theta, points, counts, 200, np.random.default_rng(0))
     assert len(set(index.tolist())) == 200
     at, _ = draw(kernel, 1000, seed=9)

@@ -1,0 +1,225 @@
+"""How many trials a map of the trainable region takes, sampler by sampler.
+
+    python -m tests.bench.boundary --out boundary.json [--map grid.parquet ...] [--seeds 10] [--beds smooth ...]
+    python -m tests.bench.boundary --table boundary.json [more.json ...]
+
+Every sampler places trials in batches of 16 through Optuna; every map is read by the same `RegionModel`, so that only
+the placement differs. The error of a map is the share of the test points on the wrong side. `n*` is the number of
+trials at which a sampler's median error has come down, for good, to what random search has after all its trials (400;
+200 on a real map), interpolated in log-log; `layers` is the same for trained layers (the sum of the depths).
+A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`.
+Grid search lays a new full grid for every count. `tpe` gets four seeds and 200 trials, and `gp` (Optuna's GPSampler),
+which takes seconds an ask, one seed and 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pyarrow as pa
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from analysis.gp import Scale
+from analysis.region import RegionModel, state
+from sweeps.boundary import BoundarySampler
+from tests.bench.beds import BEDS, Answer, Bed, Real, Synthetic, spread
+
+BATCH = 16
+COUNTS = (25, 40, 60, 80, 100, 130, 170, 200, 280, 400)
+SAMPLERS: dict[str, Callable[[Bed, int], optuna.samplers.BaseSampler]] = {
+    "random": lambda _, seed: optuna.samplers.RandomSampler(seed=seed),
+    "sobol": lambda _, seed: optuna.samplers.QMCSampler(scramble=True, seed=seed),
+    "tpe": lambda _, seed: optuna.samplers.TPESampler(seed=seed),
+    "gp": lambda _, seed: optuna.samplers.GPSampler(seed=seed),
+    "boundary": lambda bed, seed: BoundarySampler(seed=seed, audit=0.1, batch=BATCH, floors=bed.floors),
+}
+FEW = (40, 100, 200, 400)  # for all but `boundary`, whose n* is the question
+SLOW = {"tpe": (4, 200), "gp": (1, 100)}  # seeds, trials
+
+
+def trials(sampler: str, bed: Bed, seed: int, counts: Sequence[int]) -> Iterator[tuple[list[Answer], float]]:
+    """The first n trials for each n of `counts`, and the seconds that asking took so far."""
+    rng = np.random.default_rng([seed, 1])
+    if sampler == "grid":
+        for n in counts:
+            yield [bed.answer(params, rng) for params in grid(bed, n)], 0.0
+        return
+    study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](bed, seed))
+    answers: list[Answer] = []
+    asking = 0.0
+    while len(answers) < counts[-1]:
+        started = time.process_time()
+        batch = [study.ask(dict(bed.space)) for _ in range(BATCH)]
+        asking += time.process_time() - started
+        for trial in batch:
+            answer = bed.answer(trial.params, rng)
+            trial.set_user_attr("n_trained", answer.trained)
+            trial.set_user_attr("n_replicates", answer.replicates)
+            study.tell(trial, 2 * answer.trained / answer.replicates - 1)
+            answers.append(answer)
+            if len(answers) in counts:
+                yield answers, asking
+
+
+def grid(bed: Bed, n: int) -> Iterator[dict[str, Any]]:
+    """A full factorial of about n points: every category, and as many levels of each number as fit."""
+    categories = [d for d in bed.space.values() if isinstance(d, CategoricalDistribution)]
+    numbers = len(bed.space) - len(categories)
+    levels = max(2, round((n / np.prod([len(d.choices) for d in categories])) ** (1 / numbers)))
+    values = []
+    for name, d in bed.space.items():
+        if isinstance(d, CategoricalDistribution):
+            values.append(d.choices)
+            continue
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        scale = Scale(d.low, d.high, d.log, bed.floors.get(name, -np.inf))
+        places = scale.decode((np.arange(levels) + 0.5) / levels)
+        values.append(places.round().astype(int).tolist() if isinstance(d, IntDistribution) else places.tolist())
+    for point in product(*values):
+        yield dict(zip(bed.space, point, strict=True))
+
+
+def table(answers: Sequence[Answer]) -> pa.Table:
+    return pa.Table.from_pylist([a.point | {"n_trained": a.trained, "n_replicates": a.replicates} for a in answers])
+
+
+def judge(bed: Bed, answers: Sequence[Answer], seed: int) -> dict[str, Any]:
+    """Error and decided share of the map of these trials, and, where the truth is known, the cover of its bands."""
+    model = RegionModel.fit(table(answers), bed.axes, seed)
+    p = model.p_in_region(bed.test)
+    wrong = (p >= 0.5) != bed.inside
+    decided = state(p) != "undecided"
+    result = {
+        "n": len(answers),
+        "layers": sum(a.point["depth"] for a in answers),
+        "error": float(wrong.mean()),
+        "decided": float(decided.mean()),
+        "wrong_decided": float(wrong[decided].mean()) if decided.any() else 0.0,
+    }
+    if isinstance(bed, Synthetic):
+        columns = spread(bed.axes, 24, seed=7)
+        truth = bed.limit(columns, np.geomspace(2, 256, 1001))
+        band = model.depth_limit(columns)
+        # a limit at the shallow or deep end of the range is reported as that end, up to rounding
+        result["cover"] = float(np.mean((band.low <= 1.001 * truth) & (truth <= 1.001 * band.high)))
+        result["band"] = float(np.mean(np.log(band.high / band.low)) / np.log(128))
+    return result
+
+
+def run(sampler: str, bed: Bed, seed: int, counts: Sequence[int]) -> list[dict[str, Any]]:
+    head = {"bed": bed.name, "sampler": sampler, "seed": seed}
+    return [
+        {**head, **judge(bed, answers, seed), "asking": asking}
+        for answers, asking in trials(sampler, bed, seed, counts)
+    ]
+
+
+def medians(rows: Sequence[dict[str, Any]], bed: str, sampler: str) -> np.ndarray:
+    """Median n, error and layers over the seeds, by count; [counts, 3]."""
+    mine = [row for row in rows if (row["bed"], row["sampler"]) == (bed, sampler)]
+    seeds = sorted({row["seed"] for row in mine})
+    runs = [[(r["n"], r["error"], r["layers"]) for r in mine if r["seed"] == seed] for seed in seeds]
+    return np.median(np.array(runs, float), axis=0)
+
+
+def reach(curve: np.ndarray, goal: float, cost: int) -> float:
+    """Value of column `cost` (0 trials, 2 layers) where the error comes to `goal` for good; nan if it never does."""
+    above = np.flatnonzero(curve[:, 1] > goal)
+    last = above[-1] if len(above) else -1
+    if last + 1 == len(curve):
+        return float("nan")
+    if last < 0:
+        return float(curve[0, cost])
+    (_, e0, _), (_, e1, _) = curve[last], curve[last + 1]
+    c0, c1 = curve[last, cost], curve[last + 1, cost]
+    share = np.log(e0 / goal) / np.log(e0 / max(e1, 1e-4))
+    return float(c0 * (c1 / c0) ** share)
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    lines = ["| bed | sampler | seeds | error %: n = 40 | 100 | 200 | 400 | n* | trials saved | layers saved |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
+    for bed in dict.fromkeys(row["bed"] for row in rows):
+        base = medians(rows, bed, "random")
+        goal = base[-1, 1]
+        for sampler in dict.fromkeys(row["sampler"] for row in rows if row["bed"] == bed):
+            curve = medians(rows, bed, sampler)
+            seeds = len({r["seed"] for r in rows if (r["bed"], r["sampler"]) == (bed, sampler)})
+            shown = [_near(curve, n) for n in (40, 100, 200, 400)]
+            trials, layers = reach(curve, goal, 0), reach(curve, goal, 2)
+            saved = (f"{trials:.0f}", f"{base[-1, 0] / trials:.1f}", f"{base[-1, 2] / layers:.1f}")
+            lines.append(f"| {' | '.join([bed, sampler, str(seeds), *shown, *saved])} |".replace("nan", "-"))
+    lines += ["", "| bed | sampler | n | cover of 90 % bands | band width | decided | wrong among them |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for bed, sampler in dict.fromkeys((r["bed"], r["sampler"]) for r in rows if r["sampler"] in ("random", "boundary")):
+        for n in (100, 200, 400):
+            mine = [r for r in rows if (r["bed"], r["sampler"], r["n"]) == (bed, sampler, n)]
+            if mine:
+                mean = {key: np.mean([r.get(key, np.nan) for r in mine]) for key in _COVER}
+                shown = [f"{mean['cover']:.2f}", f"{mean['band']:.2f}"]
+                shown += [f"{100 * mean['decided']:.0f} %", f"{100 * mean['wrong_decided']:.1f} %"]
+                lines.append(f"| {' | '.join([bed, sampler, str(n), *shown])} |".replace("nan", "-"))
+    return "\n".join(lines)
+
+
+_COVER = ("cover", "band", "decided", "wrong_decided")
+
+
+def _near(curve: np.ndarray, n: int) -> str:
+    close = np.abs(np.log(curve[:, 0] / n)) < np.log(1.3)
+    return f"{100 * curve[close][np.argmin(np.abs(curve[close, 0] - n)), 1]:.2f}" if close.any() else "-"
+
+
+def hardware() -> dict[str, Any]:
+    names = ("numpy", "scipy", "optuna", "pyarrow")
+    return {
+        "machine": platform.machine(),
+        "processor": platform.processor(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beds", nargs="*", default=list(BEDS))
+    parser.add_argument("--map", nargs="*", type=Path, default=[], help="Parquet trials tables of dense grids")
+    parser.add_argument("--samplers", nargs="*", default=[*SAMPLERS, "grid"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=COUNTS[-1])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", nargs="+", type=Path, help="print the tables of finished runs")
+    options = parser.parse_args()
+    if options.table:
+        print(report([row for path in options.table for row in json.loads(path.read_text())["rows"]]))
+        return
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    beds: list[Bed] = [*map(Synthetic, options.beds), *map(Real, options.map)]
+    rows: list[dict[str, Any]] = []
+    for bed, sampler in ((bed, sampler) for bed in beds for sampler in options.samplers):
+        seeds, most = SLOW.get(sampler, (options.seeds, options.trials))
+        most = min(most, 200) if isinstance(bed, Real) else most
+        for seed in range(min(seeds, options.seeds)):
+            counts = COUNTS if sampler == "boundary" else FEW
+            rows += run(sampler, bed, seed, [n for n in counts if n <= most])
+        print(f"{bed.name:12} {sampler:10} {100 * medians(rows, bed.name, sampler)[-1, 1]:.2f} %", flush=True)
+        if options.out:
+            options.out.write_text(json.dumps({"hardware": hardware(), "rows": rows}))
+    if "random" in options.samplers:
+        print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
