@@ -21,7 +21,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 import torch
-from numba import types
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import get_cython_function_address, intrinsic
 from numpy.typing import NDArray
 
@@ -109,12 +109,14 @@ def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch:
     return features + 2 * padded(batch * widest) + padded(int((fan_in * fan_out).max())) + padded(widest)
 
 
-@intrinsic
-def _pointer(_context, address):  # numba has no cast from an integer to a pointer
+def _cast_to_pointer(_context, address):  # numba has no cast from an integer to a pointer
     def cast(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return types.CPointer(types.float32)(address), cast
+
+
+_pointer: Any = intrinsic(_cast_to_pointer)
 
 
 @_inline
@@ -125,12 +127,12 @@ def _address(array):
 @_inline
 def _matrix(address, rows, columns):
     """View on memory that someone else keeps: unlike a slice, it costs no atomic count of references."""
-    return numba.carray(_pointer(address), (rows, columns))
+    return carray(_pointer(address), (rows, columns))
 
 
 @_inline
 def _vector(address, size):
-    return numba.carray(_pointer(address), size)
+    return carray(_pointer(address), size)
 
 
 @_inline

@@ -276,10 +276,10 @@ class _History:
 
     def _curve(self) -> tuple[list[int], list[float], list[float]]:
         run = len(self._loss)
-        steps = sorted({s for s in _recorded(self._training) if s <= run} | {run})
-        edges = list(zip([0, *steps[:-1]], steps, strict=True))
-        loss, accuracy = ([float(np.mean(v[a:b])) for a, b in edges] for v in (self._loss, self._accuracy))
-        return steps, loss, accuracy
+        steps = [step for step in _recorded(self._training) if step < run] + [run]
+        starts = [0, *steps[:-1]]
+        loss, accuracy = (np.add.reduceat(v, starts) / np.diff([0, *steps]) for v in (self._loss, self._accuracy))
+        return steps, loss.tolist(), accuracy.tolist()
 
     def replicate(self, test_accuracy: float | None, probes: dict[str, float | None], budget_flops: float) -> Replicate:
         steps, loss, accuracy = self._curve()

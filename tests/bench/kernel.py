@@ -11,6 +11,7 @@ median over rounds. FLOPs are those of the weight layers, as `sweeps.train.flops
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -20,11 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[variable] = "1"
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-os.environ["NPROC"] = "1"  # size of XLA's thread pool
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +32,11 @@ from sweeps import data, train
 from sweeps.spec import Point, Training
 from sweeps.stack import Batches, KernelStack, Start
 
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "NPROC": "1",  # size of XLA's thread pool
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
 BATCH, STEPS, RATE = 64, 10, 0.01
 DIGITS = data.load("digits")
 TRAINING = Training(batch_size=BATCH, steps=STEPS)
@@ -89,9 +91,8 @@ def plain_arm(width: int, depth: int) -> Arm:
 
 
 def jax_arm(width: int, depth: int) -> Arm:
-    import jax
-    import jax.numpy as jnp
-
+    jax: Any = importlib.import_module("jax")
+    jnp: Any = importlib.import_module("jax.numpy")
     count = members(width, depth)
     given = batches()
     x, y = jnp.asarray(given.x.flatten(2).numpy()), jnp.asarray(given.y.numpy())
@@ -160,6 +161,8 @@ def machine() -> dict[str, object]:
 
 
 def main() -> None:
+    if any(os.environ.get(name) != value for name, value in ONE_THREAD.items()):  # libraries read them when loaded
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 64, 256])
     parser.add_argument("--depths", type=int, nargs="+", default=[4, 16, 64])
