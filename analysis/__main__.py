@@ -20,6 +20,7 @@ examples:
   analysis map exports/quickstart                                  the trainable region of every scheme
   analysis map exports/quickstart --criterion 'accuracy>=0.9'      the same curves, judged by another rule
   analysis report exports/quickstart --out .                       everything on one page: report.html
+  analysis theory he_normal --depth 100 --width 64 --out .         norm, gradient, angle, spectrum over depth
 
 words:
   trained      met the criterion within the budget at the best of the trial's learning rates, for half of its seeds
@@ -66,7 +67,28 @@ def parser() -> argparse.ArgumentParser:
             name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[source, *parents, as_json]
         )
         made.set_defaults(run=run)
+    _add_theory(sub, as_json)
     return top
+
+
+def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_json: argparse.ArgumentParser) -> None:
+    help = "what theory says of a scheme over depth, next to random networks; needs no sweep"
+    made = sub.add_parser("theory", help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[as_json])
+    made.add_argument("scheme", metavar="SCHEME", help="its name, as in 'sweep schemes'")
+    made.add_argument("--depth", type=int, required=True, metavar="L", help="weight layers, at least 2")
+    made.add_argument("--width", type=int, required=True, metavar="N", help="units of a hidden layer")
+    made.add_argument("--bias-variance", type=float, default=0.0, metavar="V", help="variance of a bias (default: 0)")
+    made.add_argument("--bias-mode", choices=("iid", "mirrored"), default="iid", help="how biases are drawn")
+    made.add_argument(
+        "--weight-scale", type=float, default=1.0, metavar="F", help="factor on the scheme's weight variance"
+    )
+    made.add_argument("--activation", default="relu", metavar="NAME", help="activation function (default: relu)")
+    made.add_argument(
+        "--nets", type=int, metavar="K", help="random networks to simulate; 0: none (default: what takes seconds)"
+    )
+    made.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
+    made.add_argument("--out", type=Path, metavar="DIR", help="also draw it, into this folder")
+    made.set_defaults(run=commands.theory)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import compare as comparing
-from analysis import maps, store, summary
+from analysis import maps, profiles, store, summary
 from analysis.outcome import Criterion
 
 
@@ -140,6 +140,31 @@ def report(args: argparse.Namespace) -> int:
     return _json({"files": [path]}) if args.json else _list([path])
 
 
+def theory(args: argparse.Namespace) -> int:
+    point = profiles.Point(
+        args.scheme, args.depth, args.width, args.bias_variance, args.bias_mode, args.weight_scale, args.activation
+    )
+    info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
+    files = []
+    if args.out is not None:
+        from analysis import draw
+
+        files = draw.save(draw.profile_figure(info), _out(args) / f"theory-{point.scheme}")
+    if args.json:
+        return _json({"files": files, **profiles.as_dict(info)})
+    told = info.theory.prediction
+    limit = "no depth limit" if math.isinf(told.depth_limit) else f"depth limit {told.depth_limit:.0f} ({told.binding})"
+    console = _console()
+    seeds = ", depending on the seed" if told.seed_dependent else ""
+    console.print(f"[bold]{told.scheme}[/bold]: {told.outcome}{seeds}; {limit}", highlight=False)
+    header = ["at the last hidden layer", "theory", f"{info.nets} random networks" if info.nets else ""]
+    console.print(_table(f"Depth {told.depth}, width {told.width}", header, profiles.text(info)))
+    for note in (f"norm: {info.theory.norm_route}", f"spectrum: {info.theory.spectrum_route}", *told.notes, info.note):
+        if note:
+            console.print(note, highlight=False)
+    return _list(files)
+
+
 def _console() -> Console:
     """As wide as the terminal; where there is none, wide enough for every table."""
     plain = Console()
@@ -151,7 +176,8 @@ def _axis(limits: pa.Table) -> str:
 
 
 def _list(files: Sequence[Path]) -> int:
-    print("\n".join(f"wrote {file}" for file in files))
+    for file in files:
+        print(f"wrote {file}")
     return 0
 
 
@@ -181,7 +207,7 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """Words to the left, numbers to the right."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
     for place, column in enumerate(header):
-        words = all(row[place][:1].isalpha() or not row[place] for row in rows)
+        words = place == 0 or all(row[place][:1].isalpha() or not row[place] for row in rows)
         made.add_column(column, justify="left" if words else "right")
     for row in rows:
         made.add_row(*row)

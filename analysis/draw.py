@@ -6,6 +6,7 @@ Colours are told apart by readers with any colour vision, and everything a colou
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.maps import SYMBOL, Abscissa, MapInfo, Panel
 from analysis.outcome import Outcome
+from analysis.profiles import ProfileInfo
 
 INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
 REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
@@ -45,7 +47,7 @@ STYLE: Final[dict[Any, Any]] = {
 }  # fmt: skip
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
     ("#0072b2", "o"), ("#d55e00", "s"), ("#00866a", "D"), ("#b04a87", "^"),
-    ("#3d9bd6", "v"), ("#b97a00", "P"), ("#14233a", "X"), ("#7a5195", "h"),
+    ("#b97a00", "v"), ("#3d9bd6", "P"), ("#14233a", "X"), ("#7a5195", "h"),
 )  # fmt: skip
 PANEL: Final = 2.65  # inches
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
@@ -322,7 +324,7 @@ def frontier_figure(info: MapInfo) -> Figure:
             _label_axes(axis, info, "" if x == 0 else None, bottom=True)
         _head(figure, f"Depth limits: {info.sweep}", "median and 90 % band; dashed: theory" + _with(info.criterion))
         handles = [Line2D([], [], color=_ink(info, s)[0], lw=2.2, label=s) for s in info.schemes]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(figure))
     return figure
 
 
@@ -369,7 +371,7 @@ def agreement_figure(info: MapInfo) -> Figure:
         handles = [
             Line2D([], [], ls="", color=_ink(info, s)[0], marker=_ink(info, s)[1], ms=5, label=s) for s in info.schemes
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(figure))
     return figure
 
 
@@ -403,3 +405,82 @@ def _legend(info: MapInfo) -> list[Any]:
 
 def _legend_columns(figure: Figure) -> int:
     return max(2, min(9, int(figure.get_figwidth() / 1.35)))
+
+
+def profile_figure(info: ProfileInfo) -> Figure:
+    """Norm, gradient, correlation over depth, and the singular values: theory as lines, random networks as dots."""
+    theory, measured = info.theory, info.simulation
+    point = theory.prediction
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 6.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        norm, gradient, angle, spectrum = figure.subplots(2, 2).ravel()
+        sd = theory.log_gradient_sd[:, None] * np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
+        _fan(norm, theory.layers, np.log(np.maximum(theory.norm_quantiles, 1e-300)), measured and measured.log_norm)
+        _fan(gradient, theory.layers, theory.log_gradient[:, None] + sd, measured and measured.log_gradient)
+        norm.set(title="squared norm, $\\log\\,|x_l|^2 / |x_0|^2$")
+        gradient.set(title="squared gradient, $\\log\\,|J_l v|^2 / |v|^2$")
+        angle.plot(theory.layers, theory.correlation, color=THEORY, lw=1.8)
+        angle.set(title="correlation of two inputs")
+        if measured is not None:
+            _dots(angle, theory.layers, np.quantile(measured.correlation, [0.05, 0.5, 0.95], axis=0))
+        angle.set_ylim(min(-0.05, angle.get_ylim()[0]), 1.05)
+        for axis in (norm, gradient, angle):
+            axis.set_xlabel("layer $l$")
+        _draw_spectrum(spectrum, info)
+        for axis in (norm, gradient, angle, spectrum):
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.title.set_position((0.0, 1.0))
+            axis.title.set_horizontalalignment("left")
+        where = f"depth {point.depth}, width {point.width}, $\\sigma_w^2$ = {point.sigma_w2:.3g}"
+        bias = f", $\\sigma_b^2$ = {point.sigma_b2:.3g} ({point.bias_mode})" if point.sigma_b2 else ", no bias"
+        _head(figure, f"Theory at initialization: {point.scheme}", where + bias)
+        handles: list[Any] = [
+            Line2D([], [], color=THEORY, lw=1.8, label="theory: median"),
+            Patch(fc=to_rgba(THEORY, 0.2), label="theory: 50 and 90 % of seeds"),
+        ]
+        if measured is not None:
+            label = f"{info.nets} random networks: 5, 50, 95 %"
+            handles.append(Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=label))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.ndarray | None) -> None:
+    """Quantiles [layers, 5] as bands around the median; measurements [nets, layers] as dots at theirs."""
+    for low, high in ((0, 4), (1, 3)):
+        axis.fill_between(layers, quantiles[:, low], quantiles[:, high], color=THEORY, alpha=0.14, lw=0)
+    axis.plot(layers, quantiles[:, 2], color=THEORY, lw=1.8)
+    if measured is not None:
+        _dots(axis, layers, np.quantile(measured, [0.05, 0.5, 0.95], axis=0))
+
+
+def _dots(axis: Axes, layers: np.ndarray, quantiles: np.ndarray) -> None:
+    """Three quantiles [3, layers] at some fifteen layers: the median as a dot, the others as a bar."""
+    some = np.unique(np.linspace(0, len(layers) - 1, 15).round().astype(int))
+    low, median, high = quantiles[:, some]
+    bars = np.stack([median - low, high - median])
+    axis.errorbar(layers[some], median, bars, fmt="o", color=INK, ms=3.2, lw=0.7, elinewidth=0.7, zorder=3)
+
+
+def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
+    """Singular values in rising order against their rank; zeros lie at the lower edge."""
+    theory, measured = info.theory, info.simulation
+    shown = [v[v > 0] for v in (theory.singular_values, *([measured.singular_values] if measured else []))]
+    logs = np.log10(np.concatenate([v.ravel() for v in shown if v.size] or [np.ones(1)]))
+    floor = max(float(logs.min()), float(logs.max()) - 8) - 0.3
+
+    def height(values: np.ndarray) -> np.ndarray:
+        return np.maximum(np.log10(np.maximum(values, 1e-300)), floor)
+
+    if len(theory.singular_values):
+        axis.plot(theory.singular_levels, height(theory.singular_values), color=THEORY, lw=1.8)
+    else:
+        why = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
+        axis.text(0.97, 0.1, why, transform=axis.transAxes, ha="right", fontsize=7.5, color=SOFT)
+    if measured is not None:
+        ranked = np.sort(measured.singular_values, axis=1)
+        levels = (np.arange(ranked.shape[1]) + 0.5) / ranked.shape[1]
+        _dots(axis, levels, np.quantile(height(ranked), [0.05, 0.5, 0.95], axis=0))
+    axis.set(title="singular values of the Jacobian, $\\log_{10} s$", xlabel="rank (share below)")
+    axis.set_ylim(floor - 0.1, float(logs.max()) + 0.3)

@@ -1,0 +1,88 @@
+"""`analysis theory`: closed forms next to random networks, and what it says where one of the two is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.__main__ import main
+from analysis.profiles import Point, as_dict, profile_info, text
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_orth"])
+def test_random_networks_lie_where_theory_says(scheme: str) -> None:
+    info = profile_info(Point(scheme, depth=12, width=32), nets=200)
+    assert info.simulation is not None
+    middle = np.median(info.simulation.log_norm[:, -1])
+    spread = info.simulation.log_norm[:, -1].std() / math.sqrt(200)
+    assert middle == pytest.approx(math.log(info.theory.norm_quantiles[-1, 2]), abs=5 * spread + 1e-6)
+    assert info.simulation.correlation[:, -1].mean() == pytest.approx(info.theory.correlation[-1], abs=0.1)
+
+
+def test_weight_scale_multiplies_the_variance() -> None:
+    plain, scaled = (profile_info(Point("he_normal", 10, 32, weight_scale=s), nets=0).theory for s in (1.0, 0.5))
+    assert scaled.prediction.sigma_w2 == pytest.approx(plain.prediction.sigma_w2 / 2)
+    assert scaled.norm_quantiles[-1, 2] == pytest.approx(plain.norm_quantiles[-1, 2] * 0.5**9)
+
+
+def test_bias_mode_matters_only_with_a_bias() -> None:
+    zero = [profile_info(Point("ll_orth", 10, 32, 0.0, mode), nets=0).theory for mode in ("iid", "mirrored")]
+    some = [profile_info(Point("ll_orth", 10, 32, 0.1, mode), nets=0).theory for mode in ("iid", "mirrored")]
+    assert (zero[0].log_gradient == zero[1].log_gradient).all()
+    assert some[0].log_gradient[-1] > some[1].log_gradient[-1] + 0.1  # iid biases break the mirror
+
+
+def test_large_networks_are_not_simulated_unasked() -> None:
+    info = profile_info(Point("he_normal", depth=100, width=4096))
+    assert info.simulation is None
+    assert "--nets" in info.note
+    assert all(measured == "" for _, _, measured in text(info))
+
+
+def test_the_same_seed_gives_the_same_networks() -> None:
+    first, again, other = (as_dict(profile_info(Point("he_normal", 5, 16), nets=4, seed=s)) for s in (1, 1, 2))
+    assert first["simulation"] == again["simulation"]
+    assert first["simulation"] != other["simulation"]
+
+
+def test_text_has_both_routes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["theory", "ll_orth", "--depth", "20", "--width", "16", "--bias-variance", "0.1", "--nets", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "8 random networks" in out
+    assert "depth limit" in out
+    assert "no closed form is known for a mirrored net with an iid bias" in out
+
+
+def test_picture_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["theory", "he_normal", "--depth", "8", "--width", "16", "--nets", "4", "--out", str(tmp_path), "--json"]
+    assert main(argv) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "theory-he_normal.png").is_file()
+    assert len(found["correlation"]) == len(found["layers"]) == 7
+    assert np.array(found["simulation"]["log_norm"]).shape == (4, 7)
+    assert found["prediction"]["outcome"] == "trained"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"scheme": "he_nrmal"}, "did you mean 'he_normal'"),
+        ({"--depth": "1"}, "depth"),
+        ({"--width": "0"}, "width"),
+        ({"--bias-variance": "-1"}, "sigma_b2"),
+        ({"--nets": "-3"}, "nets must be at least 0"),
+        ({"--activation": "swich"}, "swich"),
+    ],
+)
+def test_a_mistake_is_one_sentence(change: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"scheme": "he_normal", "--depth": "5", "--width": "8", **change}
+    argv = ["theory", options.pop("scheme"), *(word for pair in options.items() for word in pair)]
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.count("\n") == 1
