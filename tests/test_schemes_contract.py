@@ -138,7 +138,8 @@ def test_normalizations_start_as_the_identity_with_fresh_statistics(name: str, a
             assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
             assert (norm.weight == 1).all()
             assert not norm.bias.any()
-            assert not (norm.running_mean is None or norm.running_mean.any())
+            assert norm.running_mean is not None
+            assert not norm.running_mean.any()
 
 
 @pytest.mark.parametrize(("name", "architecture"), CASES)

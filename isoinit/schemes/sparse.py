@@ -6,13 +6,16 @@ density bound and `ll_eoi` are derived here.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from isoinit.layers import WeightLayer, set_mask
-from isoinit.schemes.base import PLAIN, Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.base import PLAIN, Draw, Scheme, haar_from_normal, kernel_of, refuse_even_kernels
 from isoinit.schemes.mirrored import assemble, core_shapes, places, require_mirror
 from isoinit.schemes.orthogonal import core_shapes as group_shapes
 from isoinit.schemes.wiring import Wiring
@@ -23,32 +26,42 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
 
     Each stands at the end of a random walk of rotations, at the step whose density is nearest to `density`. A rotation
     adds at most one non-zero per row of the short side, so |density - target| <= 1/(2 max(rows, columns)) for every
-    target from the least density, 1/max, on.
+    target from the least density, 1/max, on. In numpy, because the steps are small.
     """
     if rows > columns:
         return rotations(count, columns, rows, density, draw).mT
     if columns == 1:
         return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
-    every = torch.arange(count, device=draw.generator.device)
-    a = torch.eye(columns, rows, dtype=draw.dtype, device=every.device).repeat(count, 1, 1)  # columns of the result
+    if density == 1:  # where the walk leads
+        return haar_from_normal(draw.normal(count, rows, columns))
+    every = np.arange(count)
+    a = np.tile(torch.eye(columns, rows, dtype=draw.dtype).numpy(), (count, 1, 1))  # columns of the result
     support = a != 0
-    nonzeros, target = every.new_full((count,), rows), density * rows * columns
+    nonzeros, target = np.full(count, rows), density * rows * columns
     walking = nonzeros < target
     while walking.any():
-        i = draw.integers(columns, count)
-        j = (i + 1 + draw.integers(columns - 1, count)) % columns
-        angle = draw.uniform(count, 1) * (2 * math.pi)
-        left, right = support[every, i], support[every, j]
-        union = left | right
-        after = nonzeros + 2 * union.sum(1) - left.sum(1) - right.sum(1)
-        nearer = walking & (after - target <= target - nonzeros)
-        walking = walking & (after < target)
-        k, i, j = every[nearer], i[nearer], j[nearer]
-        x, y, cos, sin = a[k, i], a[k, j], angle[nearer].cos(), angle[nearer].sin()
-        a[k, i], a[k, j] = cos * x + sin * y, cos * y - sin * x
-        support[k, i] = support[k, j] = union[nearer]
-        nonzeros = torch.where(nearer, after, nonzeros)
-    return a.mT
+        for i, j, cos, sin in _planes(count, columns, draw):
+            left, right = support[every, i], support[every, j]
+            union = left | right
+            after = nonzeros + 2 * union.sum(1) - left.sum(1) - right.sum(1)
+            nearer = walking & (after - target <= target - nonzeros)
+            k, i, j = every[nearer], i[nearer], j[nearer]
+            x, y, c, s = a[k, i], a[k, j], cos[nearer, None], sin[nearer, None]
+            a[k, i], a[k, j] = c * x + s * y, c * y - s * x
+            support[k, i] = support[k, j] = union[nearer]
+            nonzeros = np.where(nearer, after, nonzeros)
+            walking &= after < target
+            if not walking.any():
+                break
+    return torch.from_numpy(a).to(draw.generator.device).mT
+
+
+def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle."""
+    i = draw.integers(columns, steps, count)
+    j = (i + 1 + draw.integers(columns - 1, steps, count)) % columns
+    angle = draw.uniform(steps, count) * (2 * math.pi)
+    return zip(*(part.cpu().numpy() for part in (i, j, angle.cos(), angle.sin())), strict=True)
 
 
 def sparse_orthogonal(shapes: Sequence[tuple[int, int]], densities: Sequence[float], draw: Draw) -> list[Tensor]:
