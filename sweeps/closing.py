@@ -65,8 +65,7 @@ def close(finished: Finished) -> End:
     )
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
-            with tracking.one_sentence(finished.tracker.uri):
-                finished.tracker.finish(_markdown(limits), paths, "KILLED" if finished.interrupted else "FINISHED")
+            finished.tracker.finish(_markdown(limits), paths, "KILLED" if finished.interrupted else "FINISHED")
         except ValueError as error:
             end.errors.append(f"the map is not in MLflow: {error}")
     return end

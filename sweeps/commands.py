@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from sweeps import spec as specification
 
@@ -38,16 +40,13 @@ def schemes(args: argparse.Namespace) -> int:
     from isoinit.schemes import SCHEMES
 
     if args.json:
-        return _json(
-            {
-                s.name: {"source": s.source, "architectures": list(s.architectures), "summary": s.summary}
-                for s in SCHEMES.values()
-            }
-        )
-    table = Table("scheme", "source", "architectures", "what it is, and what is exact", box=None, pad_edge=False)
+        fields = ("source", "summary", "architectures", "bias_modes", "exact")
+        return _json({s.name: {name: getattr(s, name) for name in fields} for s in SCHEMES.values()})
+    console = Console()
     for s in SCHEMES.values():
-        table.add_row(s.name, s.source, " ".join(s.architectures), s.summary)
-    Console().print(table)
+        console.print(Text.assemble((s.name, "bold"), f"  {' '.join(s.architectures)}  ", (s.source, "dim")))
+        console.print(Padding(Text(s.summary), (0, 0, 0, 4)))
+        console.print(Padding(Text(f"exact: {s.exact}", style="dim"), (0, 0, 0, 4)))
     return 0
 
 
@@ -134,7 +133,10 @@ def export(args: argparse.Namespace) -> int:
     out = args.out or Path("exports") / args.name
     done = exporting.export(_uri(args, run), args.name, out)
     if args.json:
-        return _json({"out": str(out), "trials": done.trials.num_rows, "replicates": done.replicates.num_rows})
+        counts = {"trials": done.trials.num_rows, "replicates": done.replicates.num_rows}
+        return _json({"out": str(out), **counts, "missing": done.missing})
+    for lack in done.missing:
+        print(f"warning: {lack}")
     print(f"{out}: {done.trials.num_rows} trials, {done.replicates.num_rows} networks")
     print(f"next: analysis summary {out}   analysis map {out}   analysis report {out}")
     return 0

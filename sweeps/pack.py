@@ -1,23 +1,41 @@
-"""The Tune trainable: a pack goes in, its records go to the ledger, and a small result is reported.
+"""Packs on Ray: the Tune trainable, the ledger's one writer, and the run of all packs of a sweep.
 
-The ledger's writer acknowledges a part before anything is reported, because Tune keeps every result in
-its experiment state: bytes must not travel there, and a result that is reported must be on disk.
+A pack goes in, its records go to the ledger, and a small result is reported. The ledger's writer
+acknowledges a part before anything is reported, because Tune keeps every result in its experiment
+state: bytes must not travel there, and a result that is reported must be on disk.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 import torch
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from analysis.outcome import Outcome
 from sweeps import data, work
 from sweeps.ledger import Ledger, encode, load
-from sweeps.spec import SweepSpec
+from sweeps.search import PackSearch
+from sweeps.spec import Resources, SweepSpec
+
+QUIET: Final = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files per pack
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment of a run, unless it is set otherwise."""
+AHEAD: Final = 8
+"""Packs asked for at once on a cluster of any size: waiting packs are what makes it scale up."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +46,8 @@ class Context:
     origin: work.Origin
     data_digest: str
     data_folder: str | None
-    writer: Any
-    """Handle of the `LedgerWriter`."""
+    writer: Any = None
+    """Handle of the `LedgerWriter`, once there is one."""
 
 
 @ray.remote(num_cpus=0)
@@ -90,3 +108,115 @@ class PackTrainable(tune.Trainable):
         part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
         ray.get(context.writer.append.remote(encode(part)))
         return [asdict(r) for r in work.results(part, self._pack)]
+
+
+def run_packs(
+    search: PackSearch,
+    context: Context,
+    resources: Resources,
+    folder: Path,
+    address: str | None,
+    finished: Callable[..., None],
+    phase: Callable[[str], None],
+) -> None:
+    """Train all packs that `search` asks for, on the Ray at `address` or on an embedded one (None).
+
+    Args:
+        folder: the sweep's folder on this node, which the ledger's writer is pinned to.
+        finished: called with the outcomes of every pack that ended, and what went wrong if it failed.
+        phase: called with a few words while there is no pack to count.
+
+    Raises:
+        ValueError: no Ray can be reached at `address`.
+    """
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    phase("starting Ray" if address is None else f"joining Ray at {address}")
+    _start_ray(address)
+    try:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        writer: Any = LedgerWriter.options(scheduling_strategy=here).remote(str(folder.resolve()))  # pyright: ignore
+        context = replace(context, writer=writer)
+        spec = SweepSpec.model_validate(context.spec)
+
+        def failed(pack: work.Pack) -> None:
+            part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
+            ray.get(writer.append.remote(encode(part)))
+
+        search.on_failed = failed
+        _tune(search, context, resources, folder / "tune", address, finished, phase)
+    finally:
+        ray.shutdown()
+
+
+def _tune(
+    search: PackSearch,
+    context: Context,
+    resources: Resources,
+    storage: Path,
+    address: str | None,
+    finished: Callable[..., None],
+    phase: Callable[[str], None],
+) -> None:
+    here: Mapping[str, float] = ray.cluster_resources()
+    gpus = (1.0 if here.get("GPU", 0) >= 1 else 0.0) if resources.gpus == "auto" else resources.gpus
+    phase("starting packs")
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(PackTrainable, context=context), {"cpu": resources.cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            metric="score",
+            mode="max",
+            search_alg=search,
+            num_samples=-1,
+            max_concurrent_trials=_slots(resources, gpus, here, address),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="packs",
+            storage_path=str(storage.resolve()),
+            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            callbacks=[_Watcher(finished)],
+            verbose=0,
+        ),
+    ).fit()
+    shutil.rmtree(storage, ignore_errors=True)  # the sweep's state is its ledger
+
+
+class _Watcher(tune.Callback):
+    def __init__(self, finished: Callable[..., None]) -> None:
+        self._finished = finished
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._finished([r["outcome"] for r in trial.last_result["results"]])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        pack = trial.config["pack"]
+        said = str(trial.get_error() or "").strip().splitlines()
+        reason = said[-1] if said else "its worker died"
+        self._finished([Outcome.FAILED.value] * len(pack["tasks"]), f"pack {pack['pack_id']} failed: {reason}")
+
+    def __reduce__(self) -> Any:
+        return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it
+
+
+def _start_ray(address: str | None) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init(num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError) as error:
+        raise ValueError(
+            f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
+            "or 'ray up cluster.yaml', or leave --address out to run on this machine"
+        ) from None
+
+
+def _slots(resources: Resources, gpus: float, here: Mapping[str, float], address: str | None) -> int:
+    """Packs at once: as many as fit now, and on a cluster at least so many that it scales up."""
+    if resources.packs_at_once != "auto":
+        return resources.packs_at_once
+    fit = here.get("CPU", 0) / resources.cpus
+    if gpus:
+        fit = min(fit, here.get("GPU", 0) / gpus)
+    return max(1 if address is None else AHEAD, math.floor(fit))

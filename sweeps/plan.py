@@ -116,6 +116,11 @@ def remember_startup(seconds: float) -> None:
     _write(known)
 
 
+def headline(made: Plan) -> str:
+    """The plan in one line."""
+    return f"{made.networks} networks, {_si(made.flops)}FLOP, about {_time(made.seconds)}"
+
+
 def render(made: Plan) -> RenderableType:
     spec = made.spec
     lines = [

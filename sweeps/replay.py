@@ -57,12 +57,12 @@ def replay(run: RunDir, trial_key: str, data_folder: str | None = None) -> Repla
         ValueError: no trial, or more than one, has such a key, or the trial failed.
     """
     trials, replicates = run.ledger.read()
-    rows = trials.filter(pc.starts_with(trials["trial_key"], trial_key)).to_pylist()
+    rows = [row for row in trials.to_pylist() if row["trial_key"].startswith(trial_key)]
     if len(rows) != 1:
         found = ", ".join(row["trial_key"] for row in rows[:5]) or "none"
         raise ValueError(f"trial key {trial_key!r} must begin the key of one trial, but begins: {found}")
     row = rows[0]
-    mine = replicates.filter(pc.equal(replicates["trial_key"], row["trial_key"]))
+    mine = replicates.filter(pc.field("trial_key") == row["trial_key"])
     if not mine.num_rows:
         raise ValueError(f"trial {row['trial_key']} failed: there is no record to compare a replay with")
     spec = run.spec()

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,12 @@ class PackSearch(OptunaSearch):
         spec, space: what to search.
         data_digest: digest of the data set, part of every trial key.
         journal: where packs are written before they are handed out.
-        enough: called before a new pack; True ends the search.
+        enough: called before a new pack with `rows`; True ends the search.
         on_failed: called with a pack that the infrastructure failed for good.
     """
+
+    rows: list[dict[str, Any]]
+    """Finished trials, as far as a map needs them: axes, role, counts and outcome."""
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class PackSearch(OptunaSearch):
         data_digest: str,
         journal: Journal,
         *,
-        enough: Callable[[], bool] = lambda: False,
+        enough: Callable[[Sequence[dict[str, Any]]], bool] = lambda _: False,
         on_failed: Callable[[Pack], None] = lambda _: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -73,8 +77,9 @@ class PackSearch(OptunaSearch):
         self._digest = data_digest
         self._journal = journal
         self._enough = enough
-        self._on_failed = on_failed
-        self._running: dict[int, Trial] = {}
+        self.on_failed = on_failed
+        self._running: dict[int, tuple[Trial, Task]] = {}
+        self.rows = []
         self._packs: dict[str, Pack] = {}
         self._again: deque[Pack] = deque()
         self._visits: Counter[Point] = Counter()
@@ -106,6 +111,7 @@ class PackSearch(OptunaSearch):
         for row in results.values():
             point = Point(**{name: row[name] for name in Point._fields})
             self._visits[point] += 1
+            self.rows.append(_row(point, row["role"], row))
             self.study.add_trial(
                 create_trial(
                     state=TrialState.COMPLETE,
@@ -132,7 +138,7 @@ class PackSearch(OptunaSearch):
             pack = self._again.popleft()
         else:
             count = min(self.size, self._spec.search.trials - self.asked)
-            if count <= 0 or self._enough():
+            if count <= 0 or self._enough(self.rows):
                 return None
             pack = self._named([self._ask_one() for _ in range(count)])
             self.asked += count
@@ -142,20 +148,21 @@ class PackSearch(OptunaSearch):
     def tell(self, results: Iterable[Result]) -> None:
         """Tell Optuna a pack's results; a failed trial is told as failed, which samplers leave out."""
         for result in results:
-            trial = self._running.pop(result.number)
+            trial, task = self._running.pop(result.number)
             if result.outcome == Outcome.FAILED:
                 self.study.tell(trial, state=TrialState.FAIL)
                 continue
             for name in ("n_trained", "n_replicates", "outcome"):
                 trial.set_user_attr(name, getattr(result, name))
             self.study.tell(trial, result.score)
+            self.rows.append(_row(task.point, task.role, vars(result)))
 
     def fail(self, pack: Pack) -> None:
         """The infrastructure failed the pack for good: put it on record and go on."""
-        self._on_failed(pack)
+        self.on_failed(pack)
         self.tell(Result(task.number, Outcome.FAILED.value, None, 0, 0) for task in pack.tasks)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> Any:
         pack = self.ask()
         if pack is None:
             return Searcher.FINISHED
@@ -186,19 +193,26 @@ class PackSearch(OptunaSearch):
         point = self._design.point(trial.params)
         seeds = self._spec.seeds(self._visits[point])
         self._visits[point] += 1
-        self._running[trial.number] = trial
         key = self._spec.trial_key(point, seeds, self._digest)
         role = self.study.get_trials(deepcopy=False)[-1].system_attrs.get(ROLE, self._spec.search.sampler)
-        return Task(key, point, seeds, role, trial.number)
+        task = Task(key, point, seeds, role, trial.number)
+        self._running[trial.number] = trial, task
+        return task
 
     def _renumbered(self, task: Task) -> Task:
         """The same task as a new, running trial of this study."""
         self.study.enqueue_trial(self._design.params(task.point))
         trial = self.study.ask(self._design.distributions)
-        self._running[trial.number] = trial
-        return Task(task.trial_key, task.point, task.seeds, task.role, trial.number)
+        again = replace(task, number=trial.number)
+        self._running[trial.number] = trial, again
+        return again
 
     def _named(self, tasks: list[Task]) -> Pack:
         """A pack's id tells its place in the study and, by a hash of its keys, its content."""
         content = hashlib.sha256("".join(t.trial_key for t in tasks).encode()).hexdigest()[:10]
         return Pack(f"{tasks[0].number:06d}-{content}", tuple(tasks))
+
+
+def _row(point: Point, role: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {name: result[name] for name in ("n_replicates", "n_trained", "outcome")}
+    return {**point._asdict(), "role": role, **counts}

@@ -150,7 +150,7 @@ def test_failed_trials_are_asked_for_again_after_a_resume(tmp_path: Path) -> Non
 
 
 def test_a_search_ends_when_enough_is_known(tmp_path: Path) -> None:
-    search = _search(tmp_path, enough=lambda: True)
+    search = _search(tmp_path, enough=lambda _: True)
     assert search.ask() is None
 
 
