@@ -1,7 +1,7 @@
 """How many trials a map of the trainable region takes, sampler by sampler.
 
-    python -m tests.bench.boundary --out boundary.json [--map grid.parquet ...] [--seeds 10] [--beds smooth ...]
-    python -m tests.bench.boundary --table boundary.json [more.json ...]
+    python tests/bench/boundary.py --out boundary.json [--map grid.parquet ...] [--seeds 10] [--beds smooth ...]
+    python tests/bench/boundary.py --table boundary.json [more.json ...]
 
 Every sampler places trials in batches of 16 through Optuna; every map is read by the same `RegionModel`, so that only
 the placement differs. The error of a map is the share of the test points on the wrong side. `n*` is the number of
@@ -28,15 +28,15 @@ from typing import Any
 import numpy as np
 import optuna
 import pyarrow as pa
+from beds import BEDS, Answer, Bed, Real, Synthetic, spread
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from analysis.gp import Scale
 from analysis.region import RegionModel, state
 from sweeps.boundary import BoundarySampler
-from tests.bench.beds import BEDS, Answer, Bed, Real, Synthetic, spread
 
 BATCH = 16
-COUNTS = (25, 40, 60, 80, 100, 130, 170, 200, 280, 400)
+COUNTS = (25, 40, 60, 80, 100, 130, 170, 200, 400)
 SAMPLERS: dict[str, Callable[[Bed, int], optuna.samplers.BaseSampler]] = {
     "random": lambda _, seed: optuna.samplers.RandomSampler(seed=seed),
     "sobol": lambda _, seed: optuna.samplers.QMCSampler(scramble=True, seed=seed),
@@ -126,11 +126,12 @@ def run(sampler: str, bed: Bed, seed: int, counts: Sequence[int]) -> list[dict[s
 
 
 def medians(rows: Sequence[dict[str, Any]], bed: str, sampler: str) -> np.ndarray:
-    """Median n, error and layers over the seeds, by count; [counts, 3]."""
+    """Count, and median error and layers over the seeds; [counts, 3]."""
     mine = [row for row in rows if (row["bed"], row["sampler"]) == (bed, sampler)]
-    seeds = sorted({row["seed"] for row in mine})
-    runs = [[(r["n"], r["error"], r["layers"]) for r in mine if r["seed"] == seed] for seed in seeds]
-    return np.median(np.array(runs, float), axis=0)
+    by_count = [(n, [row for row in mine if row["n"] == n]) for n in sorted({row["n"] for row in mine})]
+    return np.array(
+        [[n, np.median([r["error"] for r in at]), np.median([r["layers"] for r in at])] for n, at in by_count]
+    )
 
 
 def reach(curve: np.ndarray, goal: float, cost: int) -> float:
@@ -202,7 +203,8 @@ def main() -> None:
     parser.add_argument("--table", nargs="+", type=Path, help="print the tables of finished runs")
     options = parser.parse_args()
     if options.table:
-        print(report([row for path in options.table for row in json.loads(path.read_text())["rows"]]))
+        found = (row for path in options.table for row in json.loads(path.read_text())["rows"])
+        print(report(list({tuple(row[k] for k in ("bed", "sampler", "seed", "n")): row for row in found}.values())))
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
