@@ -45,7 +45,9 @@ def calls(text: str) -> Iterator[tuple[str, str, list[str]]]:
     """(program, subcommand, arguments) of every call of ours, one by one of `a && b | c`."""
     for line in code(text):
         for part in re.split(r"&&|\||;", line):
-            if found := OURS.fullmatch(part.strip().strip("'\"")):
+            bare = part.strip()
+            bare = bare.strip("'\"") if bare[:1] in ("'", '"') else bare
+            if found := OURS.fullmatch(bare):
                 program, command, rest = found.groups()
                 yield program, command, shlex.split(rest)
 
