@@ -11,7 +11,7 @@ The first is Burkholz & Dubatovka (1806.06362), the others are derived in the sa
 successive layers are independent, and a Jacobian times a fixed vector is multiplied by the same law.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf, log, log1p
 
 import numpy as np
@@ -99,6 +99,11 @@ def isometry(sw2: float = 2.0) -> Factor:
     """Mirrored blocks with an orthogonal core: the norm is multiplied by `sqrt(sw2 / 2)` exactly."""
     # A Beta with no second parameter is the constant one.
     return Factor(log(sw2 / 2), np.ones(1), np.ones(1), total=1.0)
+
+
+def centred(factor: Factor, typical: float) -> Factor:
+    """`factor` rescaled so that its typical value, `exp(log_mean)`, is `typical`."""
+    return replace(factor, log_scale=factor.log_scale - factor.log_mean + log(typical))
 
 
 def binomial_weights(width: int) -> Array:

@@ -24,21 +24,14 @@ from isoinit.theory.factors import Factor
 
 
 class Point(NamedTuple):
-    """Mean-field state of the pre-activations: variance, 1 - correlation of two inputs, mean over the units."""
+    """Mean-field state of the pre-activations: variance, 1 - correlation of two inputs, mean over the units.
+
+    In an identity net `q` and `d` are of the second moments once the signal is positive.
+    """
 
     q: float
     d: float
     mean: float = 0.0
-
-
-class Step(NamedTuple):
-    """One layer: the next point; growth of a squared gradient; share of the next q that the signal brought, not
-    the bias; and `E s^4 / (E s^2)^2 - 1` of the slopes s of the activations."""
-
-    point: Point
-    gain: float
-    share: float
-    slope_spread: float
 
 
 class Bias(NamedTuple):
@@ -46,33 +39,53 @@ class Bias(NamedTuple):
     mode: str
 
 
+class Step(NamedTuple):
+    """From the pre-activations of one layer to those of the next.
+
+    point          the next pre-activations
+    gain           growth of a squared Jacobian-vector product from pre-activation to pre-activation
+    slopes         E s^2 of the slopes s: its growth from the pre-activations to the activations
+    slope_spread   `E s^4 / (E s^2)^2 - 1`
+    share          `d log q' / d log q`: the share of the next q that the signal brought, not the bias
+    signal_noise   relative variance over nets of the squared norm, times the number of units, beyond `factor`
+    gradient_noise the same of a squared Jacobian-vector product
+    """
+
+    point: Point
+    gain: float
+    slopes: float
+    slope_spread: float
+    share: float = 1.0
+    signal_noise: float = 0.0
+    gradient_noise: float = 0.0
+
+
 @dataclass(frozen=True)
 class Family:
     """How one kind of initializer moves a signal.
 
     critical   sigma_w2 at which g = 1: a standard initializer of the family keeps the squared norm in the mean
-    factor     law of one layer's factor of the squared norm at zero bias, `(width, g) -> Factor`
-    first      point after the first layer, from (variance, 1 - correlation) of the inputs
+    first      point after the first layer, and its weights' gain, from (variance, 1 - correlation) of the inputs
     step       mean-field map of one layer
-    moment     second moment of the activations that corresponds to `Point.q`
+    moment     second moment of the activations that corresponds to a point
     distance   1 - cosine of the pre-activations
+    forward    law of one layer's factor of the squared norm at zero bias, `(width, g) -> Factor`
+    backward   the same of a squared Jacobian-vector product
     gaussian   whether the weights' own spectrum widens that of the Jacobian
-    twist      `width -> ` drift per layer of log(1 - c^2), which mean field misses
+    mirrored   whether a unit is a mirrored pair
+    twist      `width -> ` drift per layer of log(1 - c^2) of the typical net, which mean field misses
     """
 
     critical: float
-    factor: Callable[[int, float], Factor]
-    first: Callable[[Point, float, Bias], Point]
+    first: Callable[[Point, float, Bias], tuple[Point, float]]
     step: Callable[[Point, float, Bias], Step]
     moment: Callable[[Point, Bias], float]
     distance: Callable[[Point, Bias], float]
+    forward: Callable[[int, float], Factor]
+    backward: Callable[[int, float], Factor]
     gaussian: bool
+    mirrored: bool = False
     twist: Callable[[int], float] = lambda _: 0.0
-
-    @property
-    def any_width(self) -> bool:
-        """Whether the width makes no difference."""
-        return self.factor is _constant
 
 
 def _bent(d: float) -> float:
@@ -81,34 +94,66 @@ def _bent(d: float) -> float:
     return d - (sin(theta) - theta * cos(theta)) / pi
 
 
-def _plain_first(inputs: Point, g: float, bias: Bias) -> Point:
-    q = 2 * g * inputs.q + bias.variance
-    return Point(q, 2 * g * inputs.q * inputs.d / q)
+def _biased(point: Point, bias: Bias) -> Point:
+    q = point.q + bias.variance
+    return Point(q, point.q * point.d / q, point.mean)
+
+
+def _half(point: Point, _: Bias) -> float:
+    return point.q / 2
+
+
+def _distance(point: Point, _: Bias) -> float:
+    return point.d
+
+
+def _plain_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
+    return _biased(Point(2 * g * inputs.q, inputs.d), bias), 2 * g
 
 
 def _plain_step(point: Point, g: float, bias: Bias) -> Step:
-    q = g * point.q + bias.variance
-    return Step(Point(q, g * point.q * _bent(point.d) / q), g, g * point.q / q, 1.0)
+    nxt = _biased(Point(g * point.q, _bent(point.d)), bias)
+    return Step(nxt, g, 0.5, 1.0, share=g * point.q / nxt.q)
 
 
-def _mirrored_first(inputs: Point, g: float, bias: Bias) -> Point:
-    added = 0.0 if bias.mode == "iid" else bias.variance
-    q = g * inputs.q + added
-    return Point(q, g * inputs.q * inputs.d / q)
+def _mirrored_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
+    point = Point(g * inputs.q, inputs.d)
+    return (point if bias.mode == "iid" else _biased(point, bias)), g
 
 
 def _mirrored_step(point: Point, g: float, bias: Bias) -> Step:
+    """With s = relu(u + b1) - relu(-u + b2): mean square, covariance, slopes 0, 1 or 2, and the noise of N/2 units.
+
+    The noise is that of independent biases on u of fixed length, so without the share of u's own fluctuation.
+    """
     if bias.mode != "iid" or bias.variance == 0:
-        q = g * point.q + bias.variance
-        return Step(Point(q, g * point.q * point.d / q), g, g * point.q / q, 0.0)
+        nxt = _biased(Point(g * point.q, point.d), bias)
+        share = g * point.q / nxt.q
+        return Step(nxt, g, 1.0, 0.0, share, signal_noise=2 * (1 - share**2))
     total = point.q + bias.variance
     rho = point.q / total
     kept = _bent(1 + rho)
-    q = g * total * kept
     d = 1 - (_bent(1 + rho * (1 - point.d)) - _bent(rho * point.d)) / kept
-    both = acos(rho) / (2 * pi)  # slope 2: both halves on; slope 0, with the same probability: none
-    gain = 1 + 2 * both
-    return Step(Point(q, max(d, 0.0)), g * gain, min(1.0, g * gain * point.q / q), (1 + 14 * both) / gain**2 - 1)
+    both = acos(rho) / (2 * pi)  # both halves on: slope 2; with the same probability none: slope 0
+    slopes = 1 + 2 * both
+    spread = (1 + 14 * both) / slopes**2 - 1
+    kinks = sqrt(1 - rho * rho) / pi  # what the kinks of s take from d E s^2 / dq, by Price's theorem
+    share = (slopes - kinks) * point.q / (total * kept)
+    fourth = 3 - 8 * _third_moment(-rho) + 6 * _square_moment(-rho)  # E s^4 / total^2
+    noise = fourth / kept**2 - 1 - 2 * share**2
+    return Step(Point(g * total * kept, max(d, 0.0)), g * slopes, 1.0, spread, share, max(noise, 0.0), 3 * spread)
+
+
+def _third_moment(c: float) -> float:
+    """`E relu(u)^3 relu(v)` of unit Gaussians."""
+    theta = acos(c)
+    return (sin(theta) * (2 + c * c) + 3 * (pi - theta) * c) / (2 * pi)
+
+
+def _square_moment(c: float) -> float:
+    """`E relu(u)^2 relu(v)^2` of unit Gaussians, `J2 / (2 pi)`."""
+    theta = acos(c)
+    return (3 * sin(theta) * c + (pi - theta) * (1 + 2 * c * c)) / (2 * pi)
 
 
 def _mirrored_moment(point: Point, bias: Bias) -> float:
@@ -119,8 +164,13 @@ def _mirrored_distance(point: Point, bias: Bias) -> float:
     return point.d * point.q / _mirrored_moment(point, bias)
 
 
-def _kept_variance_first(inputs: Point, g: float, _: Bias) -> Point:
-    return Point(g / inputs.d, inputs.d)
+def _calibrated_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
+    """Unit total variance on the data (LSUV)."""
+    return Point(g, inputs.d), g / inputs.q
+
+
+def _kept_variance_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
+    return Point(g / inputs.d, inputs.d), g / (inputs.q * inputs.d)
 
 
 def _kept_variance_step(point: Point, g: float, bias: Bias) -> Step:
@@ -128,23 +178,17 @@ def _kept_variance_step(point: Point, g: float, bias: Bias) -> Step:
     return _plain_step(point, g * point.d / _bent(point.d), bias)
 
 
-def _standardized_first(_inputs: Point, g: float, _: Bias) -> Point:
-    return Point(g, 1.0)
+def _standardized_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
+    return Point(g, 1.0), g / (inputs.q * inputs.d)
 
 
-def _standardized_step(_: Point, g: float, _bias: Bias) -> Step:
+def _standardized_step(_point: Point, g: float, _bias: Bias) -> Step:
     """Every unit is centred and scaled to unit sample variance: two inputs are uncorrelated again."""
-    return Step(Point(g, 1.0), g * pi / (pi - 1), 0.0, 1.0)
+    return Step(Point(g, 1.0), g * pi / (pi - 1), 0.5, 1.0)
 
 
-def _core_twist(width: int) -> float:
-    """`E log` of the squared sine of an angle under a Gaussian core of M = width/2: exact, and negative."""
-    core = width // 2
-    return float(digamma((core - 1) / 2) - digamma(core / 2)) if core > 1 else 0.0
-
-
-def _ones_first(inputs: Point, g: float, bias: Bias) -> Point:
-    return _biased(Point(g * inputs.q, inputs.d), bias)
+def _ones_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
+    return _biased(Point(g * inputs.q, inputs.d), bias), g
 
 
 def _ones_step(point: Point, g: float, bias: Bias) -> Step:
@@ -156,21 +200,14 @@ def _ones_step(point: Point, g: float, bias: Bias) -> Step:
     sd, c = sqrt(point.q), 1 - point.d
     on = float(ndtr(point.mean / sd))
     mean = float(_relu_mean(np.array(point.mean), sd))
-    second = _ones_moment(point, bias)
     low, high = max(0.0, point.mean - 8 * sd), point.mean + 8 * sd
     a = low + (high - low) * (1 + _LEGENDRE[0]) / 2
     weight = _LEGENDRE[1] * (high - low) / 2 * _density((a - point.mean) / sd) / sd
     other = _relu_mean(point.mean + c * (a - point.mean), sd * sqrt(max(1 - c * c, 1e-18)))
     covariance = float(weight @ (a * other)) - mean**2
-    variance = second - mean**2
-    scale = sqrt(g)
-    nxt = Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), scale * mean)
-    return Step(_biased(nxt, bias), g * on, g * variance / (g * variance + bias.variance), 1 / on - 1)
-
-
-def _biased(point: Point, bias: Bias) -> Point:
-    q = point.q + bias.variance
-    return Point(q, point.q * point.d / q, point.mean)
+    variance = _ones_moment(point, bias) - mean**2
+    nxt = _biased(Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), sqrt(g) * mean), bias)
+    return Step(nxt, g * on, on, 1 / on - 1, g * variance / nxt.q, gradient_noise=3 * (1 / on - 1))
 
 
 def _relu_mean(mean: np.ndarray, sd: float) -> np.ndarray:
@@ -191,25 +228,29 @@ def _ones_distance(point: Point, _: Bias) -> float:
     return point.q * point.d / (point.q + point.mean**2)
 
 
-def _still_first(inputs: Point, g: float, bias: Bias) -> Point:
+def _identity_step(point: Point, g: float, _: Bias) -> Step:
+    """Identity weights: the first ReLU takes half of the signal, the others nothing, for it is positive by then."""
+    if point.mean > 0:
+        return Step(Point(g * point.q, point.d, sqrt(g) * point.mean), g, 1.0, 0.0)
+    nxt = Point(g * point.q / 2, _bent(point.d), sqrt(g * point.q / (2 * pi)))
+    return Step(nxt, g / 2, 0.5, 1.0)
+
+
+def _identity_moment(point: Point, _: Bias) -> float:
+    return point.q if point.mean > 0 else point.q / 2
+
+
+def _still_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
     """A bias enters once, in the stem: the branches are switched off."""
-    return _biased(Point(g * inputs.q, inputs.d), bias)
+    return _biased(Point(g * inputs.q, inputs.d), bias), g
 
 
 def _still_step(point: Point, g: float, _: Bias) -> Step:
     return Step(Point(g * point.q, point.d), g, 1.0, 0.0)
 
 
-def _half(point: Point, _: Bias) -> float:
-    return point.q / 2
-
-
 def _whole(point: Point, _: Bias) -> float:
     return point.q
-
-
-def _distance(point: Point, _: Bias) -> float:
-    return point.d
 
 
 def _gaussian(width: int, g: float) -> Factor:
@@ -228,33 +269,57 @@ def _constant(_: int, g: float) -> Factor:
     return factors.isometry(2 * g)
 
 
-KEPT_SAMPLE_VARIANCE = (
-    2 * pi / (pi - 1)
-)  # sigma_w2 that keeps unit sample variance; squared gradients grow by half of it
+def _spread_only(law: Callable[[int, float], Factor]) -> Callable[[int, float], Factor]:
+    """A law without its drift: the scale of the weights, set on the data, has taken it away."""
 
+    def centred(width: int, g: float) -> Factor:
+        return factors.centred(law(width, g), g)
+
+    return centred
+
+
+def _core_twist(width: int) -> float:
+    """`E log` of the squared sine of an angle under a Gaussian core of M = width/2: exact, and negative."""
+    core = width // 2
+    return float(digamma((core - 1) / 2) - digamma(core / 2)) if core > 1 else 0.0
+
+
+KEPT_SAMPLE_VARIANCE = 2 * pi / (pi - 1)  # sigma_w2 that keeps unit sample variance (1902.04942)
 _LEGENDRE = roots_legendre(64)
 
-_PLAIN = {"first": _plain_first, "step": _plain_step, "moment": _half, "distance": _distance}
-_MIRRORED = {
-    "first": _mirrored_first, "step": _mirrored_step, "moment": _mirrored_moment, "distance": _mirrored_distance
-}  # fmt: skip
-_SCALED = {
-    "first": _kept_variance_first, "step": _kept_variance_step, "moment": _half, "distance": _distance
-}  # fmt: skip
-_STANDARDIZED = {
-    "first": _standardized_first, "step": _standardized_step, "moment": _half, "distance": _distance
-}  # fmt: skip
-_ONES = {"first": _ones_first, "step": _ones_step, "moment": _ones_moment, "distance": _ones_distance}
-_STILL = {"first": _still_first, "step": _still_step, "moment": _whole, "distance": _distance}
-
 FAMILIES: dict[str, Family] = {
-    "gaussian": Family(2.0, _gaussian, gaussian=True, **_PLAIN),
-    "orthogonal": Family(2.0, _orthogonal, gaussian=False, **_PLAIN),
-    "calibrated": Family(2.0, _constant, gaussian=False, **_PLAIN),
-    "mirrored_gaussian": Family(2.0, _core, gaussian=True, twist=_core_twist, **_MIRRORED),
-    "mirrored_orthogonal": Family(2.0, _constant, gaussian=False, **_MIRRORED),
-    "standardized": Family(KEPT_SAMPLE_VARIANCE, _constant, gaussian=True, **_STANDARDIZED),
-    "kept_variance": Family(KEPT_SAMPLE_VARIANCE, _constant, gaussian=True, **_SCALED),
-    "ones_orthogonal": Family(1.0, _constant, gaussian=False, **_ONES),
-    "still": Family(1.0, _constant, gaussian=False, **_STILL),
-}
+    "gaussian": Family(
+        2.0, _plain_first, _plain_step, _half, _distance, _gaussian, _gaussian, gaussian=True
+    ),
+    "orthogonal": Family(
+        2.0, _plain_first, _plain_step, _half, _distance, _orthogonal, _orthogonal, gaussian=False
+    ),
+    "mirrored_gaussian": Family(
+        2.0, _mirrored_first, _mirrored_step, _mirrored_moment, _mirrored_distance, _core, _core,
+        gaussian=True, mirrored=True, twist=_core_twist,
+    ),
+    "mirrored_orthogonal": Family(
+        2.0, _mirrored_first, _mirrored_step, _mirrored_moment, _mirrored_distance, _constant, _constant,
+        gaussian=False, mirrored=True,
+    ),
+    "ones_orthogonal": Family(
+        1.0, _ones_first, _ones_step, _ones_moment, _ones_distance, _constant, _constant, gaussian=False
+    ),
+    "identity": Family(
+        1.0, _still_first, _identity_step, _identity_moment, _distance, _constant, _constant, gaussian=False
+    ),
+    "still": Family(
+        1.0, _still_first, _still_step, _whole, _distance, _constant, _constant, gaussian=False
+    ),
+    "calibrated": Family(
+        2.0, _calibrated_first, _plain_step, _half, _distance, _constant, _spread_only(_orthogonal), gaussian=False
+    ),
+    "kept_variance": Family(
+        KEPT_SAMPLE_VARIANCE, _kept_variance_first, _kept_variance_step, _half, _distance,
+        _constant, _spread_only(_gaussian), gaussian=True,
+    ),
+    "standardized": Family(
+        KEPT_SAMPLE_VARIANCE, _standardized_first, _standardized_step, _half, _distance,
+        _constant, _gaussian, gaussian=True,
+    ),
+}  # fmt: skip

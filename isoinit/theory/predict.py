@@ -75,6 +75,7 @@ class Prediction:
     scheme: str
     architecture: str
     activation: str
+    normalization: str
     depth: int
     width: int
     sigma_w2: float
@@ -82,6 +83,7 @@ class Prediction:
     bias_mode: str
     drift: float
     spread: float
+    correlation: float
     alignment: float
     log_gradient: float
     gradient_spread: float
@@ -130,9 +132,11 @@ class _Smooth:
         correlation = (self.sigma_w2 * inputs.q * (1 - inputs.d) + self.sigma_b2) / start
         for layer in count(1):
             approach = exp(-(layer - 1) / phase.correlation_scale)
+            c = phase.correlation + (correlation - phase.correlation) * approach
             yield State(
                 layer=layer,
-                correlation=phase.correlation + (correlation - phase.correlation) * approach,
+                correlation=c,
+                distance=1 - abs(c),
                 log_signal=log(phase.length / inputs.q) if settled else layer * log(phase.chi1),
                 signal_variance=0.0,
                 log_gradient=layer * log(phase.chi1),
@@ -196,6 +200,7 @@ def predict(
         scheme=scheme,
         architecture=architecture,
         activation=activation,
+        normalization=normalization,
         depth=depth,
         width=width,
         sigma_w2=variance,
@@ -203,7 +208,8 @@ def predict(
         bias_mode=bias_mode,
         drift=state.log_signal,
         spread=sqrt(state.signal_variance),
-        alignment=1 - state.correlation,
+        correlation=state.correlation,
+        alignment=state.distance,
         log_gradient=state.log_gradient,
         gradient_spread=sqrt(state.gradient_variance),
         conditioning=state.relative_variance,
@@ -221,6 +227,26 @@ def predict(
 def depth_limit(scheme: str, *, width: int, **point: Any) -> float:
     """Greatest depth (weight layers) predicted to train; inf: none up to `MAX_DEPTH`. Arguments as `predict`."""
     return predict(scheme, depth=2, width=width, **point).depth_limit
+
+
+def states(prediction: Prediction) -> tuple[str, float, Bias, Iterator[State]]:
+    """Family, gain and bias of a prediction for a rectifier, and its states after hidden layer 1, 2, ...
+
+    ValueError for another activation: mean field alone has no profile.
+    """
+    if prediction.activation not in RECTIFIED:
+        raise ValueError(f"a profile over depth is derived for {', '.join(RECTIFIED)}, got {prediction.activation!r}.")
+    setting = _setting(
+        prediction.scheme,
+        prediction.architecture,
+        prediction.activation,
+        prediction.normalization,
+        prediction.width,
+        prediction.sigma_w2,
+        Bias(prediction.sigma_b2, prediction.bias_mode),
+        prediction.tolerance,
+    )
+    return setting.family, setting.gain, setting.bias, setting.states()
 
 
 def default_variance(scheme: str, activation: str = "relu") -> float:
@@ -269,14 +295,15 @@ def _setting(
     bias: Bias,
     tolerance: Tolerance,
 ) -> _Setting:
-    family = get(scheme).family
+    theory = get(scheme)
+    family = theory.residual if architecture == "resnet" and theory.residual else theory.family
     gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
     if activation == "crelu":
         bias = Bias(bias.variance, "mirrored")
     if normalization == "batch":
         # the scale of the weights and the biases cancel; a mirrored net stays linear, standardized pair by pair
         family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
-    return _Setting(family, 1 if FAMILIES[family].any_width else width, gain, bias, tolerance)
+    return _Setting(family, width, gain, bias, tolerance)
 
 
 @lru_cache(maxsize=4096)
@@ -304,7 +331,7 @@ def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:
     return {
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
-        "alignment": log(max(1 - state.correlation, 1e-300) / tolerance.alignment.value),
+        "alignment": log(max(state.distance, 1e-300) / tolerance.alignment.value),
         "death": state.alive - (1 - tolerance.death.value),
     }
 

@@ -17,6 +17,7 @@ class Theory:
     sigma_w2        the scheme's own `fan_in * Var(w)` in square hidden layers, for ReLU
     architectures   where there is a theory
     bias_modes      which non-zero biases the theory covers
+    residual        family in a ResNet, where it is another one
     own_bias        `fan_in * Var(b)` of biases that the scheme sets by itself
     note            what the reader should know
     """
@@ -26,6 +27,7 @@ class Theory:
     architectures: tuple[str, ...] = ("mlp", "cnn")
     bias_modes: tuple[str, ...] = ("iid", "mirrored")
     note: str = ""
+    residual: str = ""
     own_bias: float = 0.0
 
 
@@ -59,11 +61,13 @@ THEORIES: dict[str, Theory] = {
     "ll_orth": _LL,
     "ll_eoi": _LL,
     "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine"),
-    "idinit": Theory("still", 1.0, ("mlp", "resnet"), (), _IDENTITY),  # on a cnn it shifts the image out of the frame
-    "zero": Theory("still", 1.0, ("mlp", "cnn", "resnet"), (), _IDENTITY),
+    "idinit": Theory(
+        "identity", 1.0, ("mlp", "resnet"), (), _IDENTITY, residual="still"
+    ),  # on a cnn it shifts the image out of the frame
+    "zero": Theory("identity", 1.0, ("mlp", "cnn", "resnet"), (), _IDENTITY),
     "risotto_b": Theory("mirrored_orthogonal", 2.0, ("resnet",), ()),
     "risotto_c": Theory("mirrored_orthogonal", 2.0, ("resnet",), ("mirrored",)),
-    "fixup": Theory("still", 1.0, ("resnet",), (), _RESIDUAL),
+    "fixup": Theory("identity", 1.0, ("resnet",), (), _RESIDUAL),
     "skipinit": _SWITCHED_OFF,
     "rezero": _SWITCHED_OFF,
     "lsuv": Theory(

@@ -10,15 +10,17 @@ from isoinit.theory.families import Bias, Family, Point
 class State(NamedTuple):
     """After `layer` hidden layers. Natural logs of squared norms, mean (of the log) and variance over nets.
 
-    correlation         cosine of the pre-activations of two inputs, as `isoinit.probe` measures it
+    correlation         cosine of the pre-activations of two inputs, mean over nets, as `isoinit.probe` measures it
+    distance            1 - |cosine| in the typical net: smaller where inputs align with random sign (Gaussian cores)
     log_signal          |x_l|^2 / |x_0|^2 in a net of square layers (in a mirrored one: |x_0| has N/2 units)
-    log_gradient        |J v|^2 / |v|^2 of the same net, v fixed
-    relative_variance   Var(e) / E(e)^2 of the eigenvalues e of J J^T from the input on, wide limit
+    log_gradient        |J v|^2 / |v|^2 of the same net, v fixed, J from the input to x_l
+    relative_variance   Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit
     alive               probability that the signal lives: no layer is off altogether, or a bias restarted it
     """
 
     layer: int
     correlation: float
+    distance: float
     log_signal: float
     signal_variance: float
     log_gradient: float
@@ -30,39 +32,44 @@ class State(NamedTuple):
 def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
-    `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. The
-    fluctuation of the norm is carried to first order where a bias feeds the signal: exact for zero bias.
+    `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
+    zero bias in the plain and mirrored families; a bias carries the fluctuation of the norm to first order.
     """
-    factor = family.factor(width, g)
-    drift, spread, twist = factor.log_mean - log(g), factor.log_variance, exp(family.twist(width))
-    point = family.first(inputs, g, bias)
-    signal = signal_variance = gradient = gradient_variance = relative_variance = log_alive = 0.0
-    share, layer = 1.0, 0
+    forward, backward = family.forward(width, g), family.backward(width, g)
+    drift, spread = forward.log_mean - log(g), forward.log_variance
+    back_drift, back_spread = backward.log_mean - log(g), backward.log_variance
+    twist, units = family.twist(width), width / 2 if family.mirrored else width
+    point, gain = family.first(inputs, g, bias)
+    share = g * inputs.q / (g * inputs.q + bias.variance)
+    signal = signal_variance = gradient_variance = relative_variance = log_alive = 0.0
+    gradient, layer, noise = log(gain), 0, 2 * (1 - share**2) if family.mirrored else 0.0
     while True:
         layer += 1
+        step = family.step(point, g, bias)
         signal = share * signal + drift
-        signal_variance = share**2 * signal_variance + spread
-        nxt = family.step(point, g, bias)
-        gradient += log(nxt.gain) + drift
-        gradient_variance += spread
-        relative_variance += nxt.slope_spread + family.gaussian
-        log_alive = log1p(-factor.death) + (log_alive if bias.variance == 0 else 0.0)
+        signal_variance = share**2 * signal_variance + spread + noise / units
+        gradient += back_drift
+        gradient_variance += back_spread
+        relative_variance += step.slope_spread + family.gaussian
+        log_alive = log1p(-forward.death) + (log_alive if bias.variance == 0 else 0.0)
+        distance = family.distance(point, bias)
         yield State(
             layer=layer,
-            correlation=1 - family.distance(point, bias),
-            log_signal=log(family.moment(point, bias) / inputs.q) + signal,
+            correlation=1 - distance,
+            distance=_twisted(distance, exp(twist * (layer - 1))) if twist else min(distance, 2 - distance),
+            log_signal=log(family.moment(point, bias) / inputs.q) + signal - noise / (2 * units),
             signal_variance=signal_variance,
-            log_gradient=gradient,
+            log_gradient=gradient + log(step.slopes),
             gradient_variance=gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
         )
-        share = nxt.share
-        point = nxt.point if twist == 1 else Point(nxt.point.q, _twisted(nxt.point.d, twist))
+        gradient += log(step.gain) - step.gradient_noise / (2 * units)
+        gradient_variance += step.gradient_noise / units
+        point, share, noise = step.point, step.share, step.signal_noise
 
 
 def _twisted(d: float, twist: float) -> float:
-    """`d = 1 - c` after `1 - c^2` was multiplied by `twist`."""
+    """`1 - |c|` after `1 - c^2` was multiplied by `twist`, d = 1 - c."""
     squared_sine = d * (2 - d) * twist
-    distance = squared_sine / (1 + sqrt(1 - squared_sine))
-    return distance if d <= 1 else 2 - distance
+    return squared_sine / (1 + sqrt(1 - squared_sine))

@@ -1,0 +1,264 @@
+"""Predictions: every scheme of the registry, limits that follow from named thresholds, and real networks."""
+
+from dataclasses import fields, replace
+from math import inf, isfinite, log
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isoinit.theory import meanfield
+from isoinit.theory.activations import ACTIVATIONS
+from isoinit.theory.factors import gaussian
+from isoinit.theory.predict import (
+    DEFAULT,
+    MAX_DEPTH,
+    Threshold,
+    Tolerance,
+    default_variance,
+    depth_limit,
+    has_theory,
+    no_theory,
+    predict,
+)
+from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, THEORIES
+
+
+def _registry() -> dict[str, Any]:
+    return pytest.importorskip("isoinit.schemes").SCHEMES
+
+
+def test_the_table_covers_the_registry_exactly() -> None:
+    assert THEORIES.keys() == _registry().keys()
+
+
+@pytest.mark.parametrize("name", THEORIES)
+def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
+    scheme = _registry()[name]
+    told = 0
+    for architecture in scheme.architectures:
+        for mode in scheme.bias_modes:
+            for activation in scheme.activations or ("relu", "tanh"):
+                combination: dict[str, Any] = {
+                    "architecture": architecture,
+                    "activation": activation,
+                    "sigma_b2": 0.0 if mode == "zero" else 0.1,
+                    "bias_mode": mode,
+                }
+                if not has_theory(name, **combination):
+                    assert no_theory(name, **combination).startswith((name, "the law of a crelu layer"))
+                    with pytest.raises(ValueError, match=r"theory|derived"):
+                        predict(name, depth=5, width=32, **combination)
+                    continue
+                told += 1
+                point = predict(name, depth=30, width=32, **combination)
+                numbers = [getattr(point, f.name) for f in fields(point) if f.type in ("float", float)]
+                assert all(isfinite(n) for n in numbers if n is not point.depth_limit)
+                assert 1 <= point.depth_limit <= MAX_DEPTH or point.depth_limit == inf
+                assert point.outcome in ("trained", "vanished", "diverged", "stalled")
+                assert (point.outcome == "trained") == (point.depth <= point.depth_limit)
+                assert (point.binding == "none") == (point.depth_limit == inf)
+    assert told, "each scheme has a theory somewhere"
+
+
+def test_the_defaults_are_those_of_the_schemes() -> None:
+    """The declared sigma_w2 against the weights that the schemes draw."""
+    torch = pytest.importorskip("torch")
+    from isoinit.networks import build
+    from isoinit.schemes import initialize
+
+    for name, scheme in _registry().items():
+        if "mlp" not in scheme.architectures or scheme.needs_data:
+            continue
+        for activation in ("relu", "tanh"):
+            if scheme.activations and activation not in scheme.activations:
+                continue
+            if THEORIES[name].family not in ("gaussian", "orthogonal") and activation != "relu":
+                continue
+            model = build("mlp", (200,), width=200, depth=4, out_features=10, activation=activation, scheme=name)
+            initialize(model, name, generator=torch.Generator().manual_seed(0))
+            weight = model.layers[2].weight.detach().numpy()
+            expected = default_variance(name, activation)
+            assert np.sum(weight**2) / 200 == pytest.approx(expected, rel=0.05), name
+            if THEORIES[name].own_bias:
+                variance = float(model.layers[2].bias.detach().var())
+                assert variance * 200 == pytest.approx(THEORIES[name].own_bias, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "sb2", "mode"),
+    [
+        ("he_normal", 0.0, "zero"),
+        ("he_normal", 0.2, "iid"),
+        ("xavier_normal", 0.0, "zero"),
+        ("orthogonal", 0.1, "mirrored"),
+        ("ll_gauss", 0.0, "zero"),
+        ("ll_orth", 0.0, "zero"),
+        ("ll_orth", 0.2, "mirrored"),
+        ("ll_orth", 0.2, "iid"),
+        ("ll_eoi", 0.0, "zero"),
+        ("ll_crelu", 0.2, "iid"),
+        ("ones_orthogonal", 0.0, "zero"),
+        ("idinit", 0.0, "zero"),
+        ("torch_default", 0.0, "zero"),
+        ("lsuv", 0.0, "zero"),
+        ("sample_variance", 0.0, "zero"),
+        ("eoi", 0.0, "zero"),
+    ],
+)
+def test_real_networks_measure_what_is_predicted(name: str, sb2: float, mode: str) -> None:
+    """isoinit.probe, and J v by a difference quotient (exact: piecewise linear): 10 networks, width 64, depth 10."""
+    torch = pytest.importorskip("torch")
+    from isoinit.networks import build
+    from isoinit.probe import probe
+    from isoinit.schemes import initialize
+
+    activation = "crelu" if name == "ll_crelu" else "relu"
+    theory = predict(name, depth=10, width=64, sigma_b2=sb2, bias_mode=mode, activation=activation)
+    inputs, nets = (32 if name.startswith("ll_") and name != "ll_crelu" else 64), 10
+    norms, correlations, gradients = [], [], []
+    for seed in range(nets):
+        generator = torch.Generator().manual_seed(seed)
+        x, v = torch.randn(2, 8, inputs, generator=generator, dtype=torch.float64)
+        data = torch.randn(256, inputs, generator=generator, dtype=torch.float64)
+        model = build("mlp", (inputs,), width=64, depth=10, out_features=10, activation=activation, scheme=name)
+        known = {"data": data} if _registry()[name].needs_data else {}
+        initialize(model.double(), name, bias_variance=sb2, bias_mode=mode, generator=generator, **known)
+        seen = probe(model, x)
+        norms.append(seen.log_forward_ratio)
+        correlations.append(seen.correlation_last)
+        body = torch.nn.Sequential(*[part for layer in list(model.layers)[:-1] for part in (layer, model.activation)])
+        with torch.no_grad():
+            moved = (body(x + 1e-7 * v) - body(x)) / 1e-7
+            gradients.append(float(torch.log(moved.square().sum(1) / v.square().sum(1)).mean()))
+    allowed = 4 / np.sqrt(nets)
+    assert np.mean(gradients) == pytest.approx(theory.log_gradient, abs=allowed * theory.gradient_spread + 0.15)
+    assert np.mean(norms) == pytest.approx(theory.drift, abs=allowed * theory.spread + 0.25)
+    assert np.mean(correlations) == pytest.approx(theory.correlation, abs=0.1)
+
+
+def test_xavier_dies_at_six_depth_scales() -> None:
+    """6 xi_c = 8.66 layers after the first for a wide net: the sourced threshold alone makes the limit."""
+    wide = predict("xavier_normal", depth=5, width=100_000)
+    assert wide.depth_limit == pytest.approx(1 + 6 / log(2), abs=0.5)
+    assert wide.binding in ("signal", "gradient")
+    assert predict("xavier_normal", depth=12, width=64).outcome == "vanished"
+    assert depth_limit("xavier_normal", width=16) < depth_limit("xavier_normal", width=64) < wide.depth_limit
+
+
+def test_xavier_on_tanh_is_six_xi() -> None:
+    point = predict("xavier_normal", activation="tanh", depth=5, width=64, sigma_b2=0.05, bias_mode="iid")
+    phase = meanfield.phase(ACTIVATIONS["tanh"], 1.0, 0.05, 1.05)
+    gradient = replace(DEFAULT, alignment=Threshold(1e-12, "off"))
+    loose = predict(
+        "xavier_normal", activation="tanh", depth=5, width=64, sigma_b2=0.05, bias_mode="iid", tolerance=gradient
+    )
+    assert loose.depth_limit == pytest.approx(1 + phase.trainable_depth, abs=0.1)
+    assert point.binding == "alignment"
+    critical, _ = meanfield.critical_line(ACTIVATIONS["tanh"], 0.05)
+    assert depth_limit(
+        "kumar", activation="tanh", width=64, sigma_w2=critical, sigma_b2=0.05, bias_mode="iid", tolerance=gradient
+    ) == inf  # fmt: skip
+
+
+def test_he_is_limited_by_alignment_when_wide_and_by_drift_when_narrow() -> None:
+    for width in (64, 256, 4096):
+        point = predict("he_normal", depth=10, width=width)
+        assert point.binding == "alignment"
+        distance = meanfield.relu_decorrelation(100)
+        crossing = np.flatnonzero(distance < 1e-2)[0]
+        assert point.depth_limit == pytest.approx(crossing + 1, abs=1)
+    narrow = [depth_limit("he_normal", width=n) for n in (8, 12, 16)]
+    assert narrow == sorted(narrow)
+    assert predict("he_normal", depth=10, width=12).binding == "signal"
+    assert narrow[0] == pytest.approx(1 + 6 / -gaussian(8).log_mean, abs=1.5)
+
+
+def test_the_bias_shortens_he_and_explodes_a_mirrored_net() -> None:
+    variances = [0.01, 0.1, 0.3, 1.0]
+    he = [depth_limit("he_normal", width=64, sigma_b2=v, bias_mode="iid") for v in variances]
+    mirrored = [depth_limit("ll_orth", width=64, sigma_b2=v, bias_mode="iid") for v in variances]
+    affine = [depth_limit("ll_orth", width=64, sigma_b2=v, bias_mode="mirrored") for v in variances]
+    assert he == sorted(he, reverse=True)
+    assert mirrored == sorted(mirrored, reverse=True)
+    assert all(a > m > h for a, m, h in zip(affine, mirrored, he, strict=True))
+    assert depth_limit("ll_orth", width=64) == inf
+    deep = predict("ll_orth", depth=200, width=64, sigma_b2=0.3, bias_mode="iid")
+    assert (deep.binding, deep.outcome) == ("gradient", "diverged")
+    assert depth_limit("ll_orth", width=64, sigma_b2=0.3, bias_mode="mirrored") == pytest.approx(331, abs=1)
+
+
+def test_order_of_the_schemes_at_depth_50() -> None:
+    """The order of the offline measurement: OSM > GSM > orthogonal >= He > Xavier."""
+    names = ["ll_orth", "ll_gauss", "orthogonal", "he_normal", "xavier_normal"]
+    limits = [depth_limit(name, width=32) for name in names]
+    assert limits == sorted(limits, reverse=True)
+
+
+def test_very_narrow_nets_die() -> None:
+    point = predict("he_normal", depth=12, width=3)
+    assert point.dead_probability == pytest.approx(1 - (7 / 8) ** 11)
+    only_death = Tolerance(Threshold(1e9, "off"), Threshold(1e9, "off"), Threshold(1e-99, "off"))
+    dying = predict("he_normal", depth=12, width=3, tolerance=only_death)
+    assert dying.binding == "death"
+    assert dying.depth_limit == pytest.approx(1 + log(0.5) / log(7 / 8), abs=0.5)
+    assert dying.outcome == "stalled"
+
+
+def test_seeds_disagree_around_the_limit() -> None:
+    tolerance = replace(DEFAULT, alignment=Threshold(1e-9, "off"))
+    limit = depth_limit("he_normal", width=16, tolerance=tolerance)
+    near = predict("he_normal", depth=round(limit), width=16, tolerance=tolerance)
+    assert near.probability == pytest.approx(0.5, abs=0.05)
+    assert near.seed_dependent
+    assert not predict("he_normal", depth=3, width=16, tolerance=tolerance).seed_dependent
+    assert not predict("xavier_normal", depth=60, width=256, tolerance=tolerance).seed_dependent
+
+
+def test_every_threshold_has_a_source() -> None:
+    for field in fields(Tolerance):
+        threshold = getattr(DEFAULT, field.name)
+        assert "chosen" in threshold.source or "et al." in threshold.source, field.name
+
+
+def test_a_tighter_tolerance_lowers_the_limit() -> None:
+    tight = replace(DEFAULT, gradient=Threshold(3.0, "chosen"), signal=Threshold(3.0, "chosen"))
+    assert depth_limit("xavier_normal", width=64, tolerance=tight) < depth_limit("xavier_normal", width=64)
+
+
+def test_weight_scale_moves_xavier_to_he() -> None:
+    he = predict("he_normal", depth=20, width=64)
+    scaled = predict("xavier_normal", depth=20, width=64, sigma_w2=2.0)
+    assert (scaled.drift, scaled.depth_limit, scaled.spread) == (he.drift, he.depth_limit, he.spread)
+
+
+def test_batch_normalization_has_its_price() -> None:
+    plain = predict("he_normal", depth=11, width=64, normalization="batch")
+    assert plain.log_gradient == pytest.approx(log(0.5) + 9 * log(np.pi / (np.pi - 1)) + 10 * gaussian(64).log_mean)
+    assert "scale invariance" in " ".join(plain.notes)
+    assert predict("ll_orth", depth=90, width=64, normalization="batch").depth_limit == inf
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("he_norml", {}, "did you mean 'he_normal'"),
+        ("he_normal", {"depth": 1}, "depth >= 2"),
+        ("he_normal", {"sigma_b2": 0.1}, "needs bias_mode 'iid'"),
+        ("he_normal", {"sigma_b2": -0.1}, "sigma_b2 >= 0"),
+        ("he_normal", {"bias_mode": "none"}, "bias_mode must be one of zero"),
+        ("he_normal", {"architecture": "rnn"}, "architecture must be one of mlp"),
+        ("he_normal", {"activation": "swishy"}, "activation must be a known name"),
+        ("risotto_c", {}, "risotto_c has a theory for resnet only"),
+        ("idinit", {"sigma_b2": 0.1, "bias_mode": "iid"}, "zero bias only"),
+    ],
+)
+def test_bad_arguments_say_what_is_right(name: str, arguments: dict[str, Any], message: str) -> None:
+    arguments = {"depth": 5, "width": 8} | arguments
+    with pytest.raises(ValueError, match=message):
+        predict(name, **arguments)
+
+
+def test_words_are_those_of_the_house() -> None:
+    assert ARCHITECTURES == ("mlp", "cnn", "resnet")
+    assert BIAS_MODES == ("zero", "iid", "mirrored")

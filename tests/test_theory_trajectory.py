@@ -1,0 +1,220 @@
+"""Signal, correlation and gradient over depth: the families' maps against the reference and against random nets."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from isoinit.theory import meanfield
+from isoinit.theory.activations import ACTIVATIONS
+from isoinit.theory.families import FAMILIES, Bias, Point
+from isoinit.theory.profile import LEVELS, SINGULAR_LEVELS, profile
+from isoinit.theory.simulate import simulate
+from isoinit.theory.trajectory import State, walk
+
+NONE, INPUTS = Bias(0.0, "zero"), Point(1.0, 1.0)
+
+
+def states(family: str, layers: int, bias: Bias = NONE, width: int = 64, g: float = 1.0) -> list[State]:
+    return list(islice(walk(FAMILIES[family], width, g, bias, INPUTS), layers))
+
+
+@pytest.mark.parametrize(("sb", "q", "gain"), [(0.05, 1.0493, 1.5522), (0.2, 1.759, 4.408), (1.0, 18.83, 20.35)])
+def test_mirrored_with_iid_bias_is_the_tabulated_map(sb: float, q: float, gain: float) -> None:
+    point, product, bias = Point(1.0, 1.0), 1.0, Bias(sb**2, "iid")
+    for _ in range(20):
+        step = FAMILIES["mirrored_orthogonal"].step(point, 1.0, bias)
+        point, product = step.point, product * step.gain
+    assert (point.q, product) == pytest.approx((q, gain), rel=5e-4)
+
+
+def test_the_iid_bias_map_is_its_own_gaussian_integral() -> None:
+    """q', q' c', slopes, noise and share of the mirrored unit s = relu(u + b1) - relu(-u + b2) by 2e6 draws."""
+    rng = np.random.default_rng(0)
+    q, d, sb2, n = 1.0, 0.7, 0.4, 2_000_000
+    u, w, b1, b2 = rng.standard_normal((4, n))
+    v = (1 - d) * u + np.sqrt(1 - (1 - d) ** 2) * w
+    b1, b2 = b1 * np.sqrt(sb2), b2 * np.sqrt(sb2)
+
+    def s(u: np.ndarray) -> np.ndarray:
+        return np.maximum(u + b1, 0) - np.maximum(-u + b2, 0)
+
+    slope = (u + b1 > 0).astype(float) + (-u + b2 > 0)
+    step = FAMILIES["mirrored_orthogonal"].step(Point(q, d), 1.0, Bias(sb2, "iid"))
+    square = s(u) ** 2
+    assert step.point.q == pytest.approx(square.mean(), rel=5e-3)
+    assert step.point.q * (1 - step.point.d) == pytest.approx(np.mean(s(u) * s(v)), rel=1e-2)
+    assert step.gain == pytest.approx(np.mean(slope**2), rel=5e-3)
+    assert step.slope_spread == pytest.approx(np.mean(slope**4) / np.mean(slope**2) ** 2 - 1, rel=1e-2)
+    h = 0.02
+    share = (np.log(np.mean(s(u * (1 + h)) ** 2)) - np.log(np.mean(s(u * (1 - h)) ** 2))) / (4 * h)
+    assert step.share == pytest.approx(share, rel=1e-2)
+    noise = np.var(square) / step.point.q**2 - 2 * step.share**2
+    assert step.signal_noise == pytest.approx(noise, rel=2e-2)
+
+
+def test_a_vanishing_iid_bias_is_no_bias() -> None:
+    for a, b in zip(
+        states("mirrored_orthogonal", 30, Bias(1e-12, "iid")), states("mirrored_orthogonal", 30), strict=True
+    ):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
+def test_gradient_explosion_by_the_small_bias_law() -> None:
+    """Gain 1 + 0.4502 sqrt(sb2 / q) per layer: the exponent 1/2 in sb2, fitted."""
+    variances = np.array([1e-6, 1e-5, 1e-4])
+    gains = [FAMILIES["mirrored_orthogonal"].step(Point(1, 1), 1, Bias(v, "iid")).gain - 1 for v in variances]
+    slope, _ = np.polyfit(np.log(variances), np.log(gains), 1)
+    assert slope == pytest.approx(0.5, abs=0.003)
+    assert gains[0] == pytest.approx(np.sqrt(2) / np.pi * 1e-3, rel=5e-3)
+    assert np.sqrt(2) / np.pi == pytest.approx(0.4502, abs=1e-4)
+
+
+@pytest.mark.parametrize("sb2", [0.0, 0.05])
+def test_plain_nets_follow_mean_field(sb2: float) -> None:
+    relu, q, c = ACTIVATIONS["relu"], 2.0 + sb2, sb2 / (2.0 + sb2)
+    for state in states("gaussian", 20, Bias(sb2, "iid"), width=100_000):
+        assert state.correlation == pytest.approx(c, abs=1e-12)
+        assert state.log_signal == pytest.approx(np.log(q / 2), abs=2e-3)
+        q, c = meanfield.length_map(relu, q, 2.0, sb2), meanfield.correlation_map(relu, c, q, 2.0, sb2)
+
+
+def test_slopes_in_depth_are_the_declared_exponents() -> None:
+    """Log-variance 5, 3, 4, 0 times L/N; relative variance 2L, L, L, 0 from the input on; gradients flat for He."""
+    for family, spread, variance in (
+        ("gaussian", 5, 2),
+        ("orthogonal", 3, 1),
+        ("mirrored_gaussian", 4, 1),
+        ("mirrored_orthogonal", 0, 0),
+    ):
+        walked = states(family, 100, width=1000)
+        layers = np.arange(1, 101)
+        assert np.polyfit(layers, [s.signal_variance for s in walked], 1)[0] * 1000 == pytest.approx(spread, rel=0.01)
+        assert np.polyfit(layers, [s.relative_variance for s in walked], 1)[0] == pytest.approx(variance)
+        assert np.polyfit(layers, [s.log_gradient for s in walked], 1)[0] == pytest.approx(-spread / 2000, rel=0.01)
+
+
+def test_xavier_halves_and_its_alignment_is_hes() -> None:
+    he, xavier = states("gaussian", 50, width=4096), states("gaussian", 50, width=4096, g=0.5)
+    assert xavier[-1].log_gradient - he[-1].log_gradient == pytest.approx(50 * np.log(0.5))
+    assert [s.correlation for s in xavier] == pytest.approx([s.correlation for s in he])
+    assert 1 - he[49].correlation == pytest.approx(meanfield.relu_decorrelation(49)[49])
+
+
+def test_mirrored_bias_keeps_the_jacobian_and_dilutes_the_inputs() -> None:
+    """q_l = q_0 + sb2 l and 1 - c_l = q_0 / q_l, exactly."""
+    for state in states("mirrored_orthogonal", 40, Bias(0.3, "mirrored")):
+        assert state.log_gradient == 0
+        assert 1 - state.correlation == pytest.approx(1 / (1 + 0.3 * state.layer))
+
+
+def test_ones_orthogonal_at_depth_100() -> None:
+    """Measured in the reference at width 128: rms 0.64, mean 0.60, sample variance 0.045."""
+    point, _ = FAMILIES["ones_orthogonal"].first(INPUTS, 1.0, NONE)
+    for _ in range(100):
+        point = FAMILIES["ones_orthogonal"].step(point, 1.0, NONE).point
+    assert np.sqrt(point.q + point.mean**2) == pytest.approx(0.64, abs=0.01)
+    assert point.mean == pytest.approx(0.60, abs=0.02)
+    assert point.q == pytest.approx(0.045, abs=0.006)
+
+
+SIMULATED = [
+    # scheme, bias variance, mode, depth, tolerance of norms and gradients in units of their standard error
+    ("he_normal", 0.0, "zero", 24),
+    ("he_normal", 0.1, "iid", 24),
+    ("xavier_normal", 0.05, "mirrored", 12),
+    ("orthogonal", 0.0, "zero", 24),
+    ("orthogonal", 0.1, "iid", 24),
+    ("ll_gauss", 0.0, "zero", 24),
+    ("ll_orth", 0.05, "iid", 24),
+    ("ll_orth", 0.3, "iid", 16),
+    ("ll_orth", 0.3, "mirrored", 24),
+    ("ones_orthogonal", 0.05, "iid", 16),
+    ("lsuv", 0.0, "zero", 16),
+    ("sample_variance", 0.0, "zero", 8),
+    ("torch_default", 0.0, "zero", 6),
+]
+
+
+@pytest.mark.parametrize(("scheme", "sb2", "mode", "depth"), SIMULATED)
+def test_theory_and_random_networks_agree_layer_by_layer(scheme: str, sb2: float, mode: str, depth: int) -> None:
+    """Width 48, 80 nets: medians of norm and gradient within sampling error plus 0.2 nats, correlations within 0.06."""
+    nets = 80
+    theory = profile(scheme, depth=depth, width=48, sigma_b2=sb2, bias_mode=mode)
+    drawn = simulate(
+        scheme, depth=depth, width=48, sigma_b2=sb2, bias_mode=mode, nets=nets, rng=np.random.default_rng(1)
+    )
+    error = 4 * theory.log_gradient_sd / np.sqrt(nets)
+    assert np.all(np.abs(drawn.log_gradient.mean(0) - theory.log_gradient) < error + 0.2)
+    assert np.all(np.abs(drawn.correlation.mean(0) - theory.correlation) < 0.06 + 4 * drawn.correlation.std(0) / 9)
+    median = np.log(theory.norm_quantiles[:, 2])
+    assert np.all(np.abs(np.median(drawn.log_norm, 0) - median) < 5 * drawn.log_norm.std(0) / np.sqrt(nets) + 0.15)
+    last_sd = theory.log_gradient_sd[-1]
+    assert drawn.log_gradient[:, -1].std() == pytest.approx(last_sd, rel=0.3, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sb2"), [("he_normal", 0.0), ("he_normal", 0.1), ("orthogonal", 0.0), ("ll_gauss", 0.0)]
+)
+def test_norm_quantiles_of_random_networks(scheme: str, sb2: float) -> None:
+    """The 90 % band holds 90 % of 300 nets, and its median half of them, at every depth."""
+    mode = "iid" if sb2 else "zero"
+    theory = profile(scheme, depth=20, width=32, sigma_b2=sb2, bias_mode=mode)
+    assert theory.norm_route.startswith("exact")
+    drawn = np.exp(
+        simulate(
+            scheme, depth=20, width=32, sigma_b2=sb2, bias_mode=mode, nets=300, rng=np.random.default_rng(2)
+        ).log_norm
+    )
+    for column, level in enumerate(LEVELS):
+        share = np.mean(drawn <= theory.norm_quantiles[:, column], axis=0)
+        assert share == pytest.approx(np.full(19, level), abs=4 * np.sqrt(level * (1 - level) / 300))
+
+
+def test_the_typical_angle_of_a_gaussian_core() -> None:
+    """E log(1 - c^2) falls by digamma(M/2) - digamma((M-1)/2) a layer, exactly; the mean of c does not move."""
+    drawn = simulate("ll_gauss", depth=40, width=16, nets=3000, rng=np.random.default_rng(3))
+    logs = np.mean(np.log(1 - drawn.correlation**2), axis=0)
+    slope = np.polyfit(np.arange(39), logs, 1)[0]
+    assert slope == pytest.approx(FAMILIES["mirrored_gaussian"].twist(16), rel=0.03)
+    walked = states("mirrored_gaussian", 39, width=16)
+    typical = np.log([s.distance * (2 - s.distance) for s in walked])
+    assert np.polyfit(np.arange(39), typical, 1)[0] == pytest.approx(slope, rel=0.03)
+    assert np.abs(drawn.correlation.mean(0)).max() < 0.06
+    assert all(s.correlation == 0 for s in walked)
+
+
+def test_jacobian_quantiles_wide_and_deep() -> None:
+    rng = np.random.default_rng(4)
+    upper = SINGULAR_LEVELS > 0.75
+    for scheme, depth, width, route, tolerance in (
+        ("he_normal", 7, 96, "wide", 0.12),
+        ("orthogonal", 7, 96, "wide", 0.12),
+        ("ll_gauss", 90, 24, "deep", 3.5),
+    ):
+        theory = profile(scheme, depth=depth, width=width)
+        drawn = simulate(scheme, depth=depth, width=width, nets=12, rng=rng).singular_values
+        assert theory.spectrum_route.startswith(route)
+        found = np.log(np.quantile(drawn, SINGULAR_LEVELS[upper]))
+        assert np.log(theory.singular_values[upper]) == pytest.approx(found, abs=tolerance + 0.15)
+    isometric = profile("ll_orth", depth=200, width=64)
+    assert isometric.singular_values == pytest.approx(1)
+
+
+def test_a_profile_says_what_it_does_not_know() -> None:
+    free = profile("ll_orth", depth=10, width=32, sigma_b2=0.1, bias_mode="iid")
+    assert len(free.singular_values) == len(free.singular_levels) == 0
+    assert "simulate" in free.spectrum_route
+    with pytest.raises(ValueError, match="profile over depth is derived for relu"):
+        profile("xavier_normal", depth=10, width=32, activation="tanh")
+    with pytest.raises(ValueError, match="even width"):
+        simulate("ll_orth", depth=4, width=33, rng=np.random.default_rng(5))
+
+
+def test_dead_networks_have_finite_logs() -> None:
+    drawn = simulate("he_normal", depth=12, width=2, nets=50, rng=np.random.default_rng(6))
+    assert np.isfinite(drawn.log_norm).all()
+    assert np.isfinite(drawn.log_gradient).all()
+    assert (drawn.log_norm[:, -1] < -600).mean() > 0.5
+    theory = profile("he_normal", depth=12, width=2)
+    assert theory.norm_quantiles[-1, 2] == 0, "the median net is dead"
