@@ -51,6 +51,7 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 )  # fmt: skip
 PANEL: Final = 2.65  # inches
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
+_SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "weight scale", "width": "$N$", "density": "density"}
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
 
 
@@ -110,11 +111,12 @@ def _with(criterion: str) -> str:
 
 
 def _grid(info: MapInfo) -> list[list[Panel]]:
-    if len(info.slices) > 1 and len(info.schemes) > 1:
-        return [[p for p in info.panels if p.slice == text] for text in info.slices]
-    n = len(info.panels)
-    wide = n if n <= 4 else math.ceil(n / math.ceil(n / 4))
-    return [list(info.panels[i : i + wide]) for i in range(0, n, wide)]
+    """Rows of panels: every slice begins a row, and rows of more than four are wrapped into even ones."""
+    by_slice = len(info.slices) > 1 and len(info.schemes) > 1
+    groups = [[p for p in info.panels if p.slice == text] for text in info.slices] if by_slice else [[*info.panels]]
+    most = max(map(len, groups))
+    wide = math.ceil(most / math.ceil(most / 4))
+    return [group[i : i + wide] for group in groups for i in range(0, len(group), wide)]
 
 
 def _canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure, np.ndarray]:
@@ -187,7 +189,7 @@ class _Along:
         if len(decades) > 1:
             at, text = [float(d) for d in decades], [f"$10^{{{d}}}$" for d in decades]
         else:
-            values = np.geomspace(self.rest[0], self.rest[-1], 3)
+            values = np.geomspace(self.rest[0], self.rest[-1], 7)[1::2]
             at, text = np.log10(values).tolist(), [f"{v:.3g}" for v in values]
         return (at, text) if self.zero is None else ([self.zero, *at], ["0", *text])
 
@@ -209,9 +211,9 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
     if along.zero is not None:
         gap = (along.zero + along.unit / 2, along.edges[0])
         axis.add_patch(Rectangle((gap[0], rows[0]), gap[1] - gap[0], rows[-1] - rows[0], color="white", zorder=1.5))
-    alone = len(info.schemes) == 1
-    axis.set_title((alone and panel.slice) or panel.scheme, loc="left", fontweight="bold", pad=4)
-    axis.set_title(_limit_text(panel, info), loc="right", fontsize=7.5, color=SOFT, pad=4)
+    name = (len(info.schemes) == 1 and panel.slice) or panel.scheme
+    axis.set_title(name, loc="left", fontweight="bold", pad=16)
+    axis.text(0, 1.03, _limit_text(panel, info), transform=axis.transAxes, fontsize=7.5, color=SOFT)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     return meshes[-1]
@@ -226,7 +228,7 @@ def _edges(centres: np.ndarray) -> np.ndarray:
 def _limit_text(panel: Panel, info: MapInfo) -> str:
     median, low, high = (float(v[0]) for v in panel.frontier)
     sign = ">" if median >= 0.99 * info.depths[-1] else "<" if median <= 1.01 * info.depths[0] else ""
-    return f"limit {sign}{median:.0f} ({low:.0f}–{high:.0f}) at {info.x.values[0]:.2g}"
+    return f"depth limit {sign}{median:.0f} ({low:.0f}–{high:.0f}) at {_SHORT[info.x.name]} = {info.x.values[0]:.2g}"
 
 
 def _draw_lines(

@@ -104,7 +104,7 @@ class _Cut:
     def text(self, level: Any) -> str:
         if isinstance(level, str):
             return level if self.name != "bias_mode" else f"{level} biases"
-        return f"{self.name.replace('_', ' ')} {'≈ ' if self.thinned else ''}{level:g}"
+        return f"{self.name.replace('_', ' ')} {f'≈ {level:.2g}' if self.thinned else f'{level:g}'}"
 
 
 def region_map(
