@@ -127,18 +127,29 @@ def test_writing_back_restores_every_parameter_and_buffer():
 
 def test_batch_norm_statistics_are_each_members_own():
     training = Training()
-    starts = [Start(mlp(s, normalization="batch"), 0.1, s) for s in (0, 1)]
-    together = ModuleStack([0, 1], starts, training, CPU)
-    together.advance(batches(), [1.0] * 50, 0)
+    starts = [Start(mlp(s, normalization="batch"), 0.1, s) for s in range(5)]
+    together = ModuleStack(range(5), starts, training, CPU)
+    together.advance(batches(seeds=range(5)), [1.0] * 50, 0)
     for place, start in enumerate(starts):
         alone = ModuleStack([0], [start], training, CPU)
-        alone.advance(batches(), [1.0] * 50, 0)
+        alone.advance(batches(seeds=range(5)), [1.0] * 50, 0)
         mine, own = mlp(normalization="batch"), mlp(normalization="batch")
         together.write(place, mine)
         alone.write(0, own)
         for norm, expected in zip(mine.norms, own.norms, strict=True):
             assert norm.num_batches_tracked == 50
             torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=0, atol=1e-5)
+
+
+def test_a_frozen_parameter_stays_and_the_others_train():
+    model = mlp()
+    linears(model)[1].weight.requires_grad_(False)
+    (only,) = stack.build([Start(model, 0.1, 0)], Training(), CPU)
+    only.advance(batches(5), [1.0] * 5, 0)
+    written = mlp(5)
+    only.write(0, written)
+    changed = [not torch.equal(a.weight, b.weight) for a, b in zip(linears(model), linears(written), strict=True)]
+    assert changed == [True, False, True, True]
 
 
 def test_members_are_grouped_into_as_few_stacks_as_possible():

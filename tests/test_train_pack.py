@@ -104,11 +104,23 @@ def test_every_activation_follows_the_plain_loop(activation):
     np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=1e-5)
 
 
-def test_a_convolutional_network_follows_the_plain_loop():
-    m = member(architecture="cnn", width=4, depth=3)
-    training = TRAINING.model_copy(update={"steps": 8})
-    (r,) = run([m], training)
-    np.testing.assert_allclose(r.curve_loss, plain_loop(m, training)[0], rtol=0, atol=1e-5)
+@pytest.mark.parametrize("count", [1, 4], ids=["alone", "stacked"])
+@pytest.mark.parametrize(
+    "m",
+    [
+        member(architecture="cnn", width=4, depth=3),
+        member(architecture="resnet", width=4, depth=5, normalization="batch"),
+        member(architecture="resnet", width=4, depth=4, scheme="fixup", bias_mode="zero"),
+    ],
+    ids=["cnn", "resnet", "fixup"],
+)
+def test_convolutional_networks_follow_the_plain_loop(m, count):
+    training = TRAINING.model_copy(update={"steps": 8, "momentum": 0.5})
+    r, *_ = run([m] + [replace(m, seed=m.seed + 1 + i) for i in range(count - 1)], training)
+    losses, accuracies, test_accuracy = plain_loop(m, training)
+    np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(r.curve_accuracy, accuracies, rtol=0, atol=1e-6)
+    assert r.test_accuracy == pytest.approx(test_accuracy, abs=1e-6)
 
 
 def test_a_replicate_is_bitwise_the_same_alone_and_among_diverging_neighbours():
@@ -130,7 +142,7 @@ def test_a_replicate_is_bitwise_the_same_alone_and_among_diverging_neighbours():
 
 def test_vmapped_members_agree_with_themselves_alone():
     kinds = [{"architecture": "cnn", "width": 3, "depth": 3}, {"normalization": "batch", "depth": 3}]
-    mixed = [member(seed=s, learning_rate=lr, **kind) for kind in kinds for s in (0, 1) for lr in (0.05, 1e9)]
+    mixed = [member(seed=s, learning_rate=lr, **kind) for kind in kinds for s in (0, 1, 2) for lr in (0.05, 1e9)]
     training = TRAINING.model_copy(update={"steps": 50, "batch_size": 16})
     for m, r in list(zip(mixed, run(mixed, training), strict=True))[::2]:
         (alone,) = run([m], training)
