@@ -7,7 +7,8 @@ import pytest
 
 from isoinit.theory import meanfield
 from isoinit.theory.activations import ACTIVATIONS
-from isoinit.theory.families import FAMILIES, Bias, Point
+from isoinit.theory.families import FAMILIES
+from isoinit.theory.maps import Bias, Point
 from isoinit.theory.profile import LEVELS, SINGULAR_LEVELS, profile
 from isoinit.theory.simulate import simulate
 from isoinit.theory.trajectory import State, walk

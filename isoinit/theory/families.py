@@ -1,63 +1,14 @@
-"""How each family of ReLU initializers moves a signal through one layer: mean-field maps with the bias.
-
-Legend: `q` variance of a pre-activation (of a core unit in mirrored families), `c = 1 - d` correlation of two
-inputs in it, `g = sigma_w2 / critical` gain, `sb2` bias variance, `rho = q / (q + sb2)`, `k = kappa1`.
-
-    plain                  q' = g q + sb2            q' d' = g q (1 - k(c))      gradient g       (1611.01232)
-    mirrored, mirrored b   q' = g q + sb2            q' d' = g q d               gradient g       (affine net)
-    mirrored, iid b        q' = g (q + sb2)(1 - k(-rho))                         gradient g (1 + arccos(rho) / pi)
-                           q' c' = g (q + sb2)[k((q c + sb2)/(q + sb2)) - k(-rho c)]       (derived here)
-
-With an iid bias in a mirrored net `q` is the variance before the bias is added, else after.
-"""
+"""The families of ReLU initializers: which map, and which law of one layer's factor, moves a signal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import acos, asin, cos, exp, pi, sin, sqrt
-from typing import NamedTuple
+from math import pi
 
-import numpy as np
-from scipy.special import digamma, ndtr, roots_legendre
+from scipy.special import digamma
 
-from isoinit.theory import factors
+from isoinit.theory import factors, maps
 from isoinit.theory.factors import Factor
-
-
-class Point(NamedTuple):
-    """Mean-field state of the pre-activations: variance, 1 - correlation of two inputs, mean over the units.
-
-    In an identity net `q` and `d` are of the second moments once the signal is positive.
-    """
-
-    q: float
-    d: float
-    mean: float = 0.0
-
-
-class Bias(NamedTuple):
-    variance: float
-    mode: str
-
-
-class Step(NamedTuple):
-    """From the pre-activations of one layer to those of the next.
-
-    point          the next pre-activations
-    gain           growth of a squared Jacobian-vector product from pre-activation to pre-activation
-    slopes         E s^2 of the slopes s: its growth from the pre-activations to the activations
-    slope_spread   `E s^4 / (E s^2)^2 - 1`
-    share          `d log q' / d log q`: the share of the next q that the signal brought, not the bias
-    signal_noise   relative variance over nets of the squared norm, times the number of units, beyond `factor`
-    gradient_noise the same of a squared Jacobian-vector product
-    """
-
-    point: Point
-    gain: float
-    slopes: float
-    slope_spread: float
-    share: float = 1.0
-    signal_noise: float = 0.0
-    gradient_noise: float = 0.0
+from isoinit.theory.maps import Bias, Point, Step
 
 
 @dataclass(frozen=True)
@@ -86,171 +37,6 @@ class Family:
     gaussian: bool
     mirrored: bool = False
     twist: Callable[[int], float] = lambda _: 0.0
-
-
-def _bent(d: float) -> float:
-    """`1 - kappa1(1 - d)` of one number: `gaussian.kappa1_complement` without the cost of arrays."""
-    theta = 2 * asin(sqrt(min(d, 2.0) / 2))
-    return d - (sin(theta) - theta * cos(theta)) / pi
-
-
-def _biased(point: Point, bias: Bias) -> Point:
-    q = point.q + bias.variance
-    return Point(q, point.q * point.d / q, point.mean)
-
-
-def _half(point: Point, _: Bias) -> float:
-    return point.q / 2
-
-
-def _distance(point: Point, _: Bias) -> float:
-    return point.d
-
-
-def _plain_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    return _biased(Point(2 * g * inputs.q, inputs.d), bias), 2 * g
-
-
-def _plain_step(point: Point, g: float, bias: Bias) -> Step:
-    nxt = _biased(Point(g * point.q, _bent(point.d)), bias)
-    return Step(nxt, g, 0.5, 1.0, share=g * point.q / nxt.q)
-
-
-def _mirrored_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    point = Point(g * inputs.q, inputs.d)
-    return (point if bias.mode == "iid" else _biased(point, bias)), g
-
-
-def _mirrored_step(point: Point, g: float, bias: Bias) -> Step:
-    """With s = relu(u + b1) - relu(-u + b2): mean square, covariance, slopes 0, 1 or 2, and the noise of N/2 units.
-
-    The noise is that of independent biases on u of fixed length, so without the share of u's own fluctuation.
-    """
-    if bias.mode != "iid" or bias.variance == 0:
-        nxt = _biased(Point(g * point.q, point.d), bias)
-        share = g * point.q / nxt.q
-        return Step(nxt, g, 1.0, 0.0, share, signal_noise=2 * (1 - share**2))
-    total = point.q + bias.variance
-    rho = point.q / total
-    kept = _bent(1 + rho)
-    d = 1 - (_bent(1 + rho * (1 - point.d)) - _bent(rho * point.d)) / kept
-    both = acos(rho) / (2 * pi)  # both halves on: slope 2; with the same probability none: slope 0
-    slopes = 1 + 2 * both
-    spread = (1 + 14 * both) / slopes**2 - 1
-    kinks = sqrt(1 - rho * rho) / pi  # what the kinks of s take from d E s^2 / dq, by Price's theorem
-    share = (slopes - kinks) * point.q / (total * kept)
-    fourth = 3 - 8 * _third_moment(-rho) + 6 * _square_moment(-rho)  # E s^4 / total^2
-    noise = fourth / kept**2 - 1 - 2 * share**2
-    return Step(Point(g * total * kept, max(d, 0.0)), g * slopes, 1.0, spread, share, max(noise, 0.0), 3 * spread)
-
-
-def _third_moment(c: float) -> float:
-    """`E relu(u)^3 relu(v)` of unit Gaussians."""
-    theta = acos(c)
-    return (sin(theta) * (2 + c * c) + 3 * (pi - theta) * c) / (2 * pi)
-
-
-def _square_moment(c: float) -> float:
-    """`E relu(u)^2 relu(v)^2` of unit Gaussians, `J2 / (2 pi)`."""
-    theta = acos(c)
-    return (3 * sin(theta) * c + (pi - theta) * (1 + 2 * c * c)) / (2 * pi)
-
-
-def _mirrored_moment(point: Point, bias: Bias) -> float:
-    return point.q + (bias.variance if bias.mode == "iid" else 0.0)
-
-
-def _mirrored_distance(point: Point, bias: Bias) -> float:
-    return point.d * point.q / _mirrored_moment(point, bias)
-
-
-def _calibrated_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
-    """Unit total variance on the data (LSUV)."""
-    return Point(g, inputs.d), g / inputs.q
-
-
-def _kept_variance_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
-    return Point(g / inputs.d, inputs.d), g / (inputs.q * inputs.d)
-
-
-def _kept_variance_step(point: Point, g: float, bias: Bias) -> Step:
-    """The weights are scaled to keep the sample variance `q d`; g multiplies on top."""
-    return _plain_step(point, g * point.d / _bent(point.d), bias)
-
-
-def _standardized_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
-    return Point(g, 1.0), g / (inputs.q * inputs.d)
-
-
-def _standardized_step(_point: Point, g: float, _bias: Bias) -> Step:
-    """Every unit is centred and scaled to unit sample variance: two inputs are uncorrelated again."""
-    return Step(Point(g, 1.0), g * pi / (pi - 1), 0.5, 1.0)
-
-
-def _ones_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    return _biased(Point(g * inputs.q, inputs.d), bias), g
-
-
-def _ones_step(point: Point, g: float, bias: Bias) -> Step:
-    """A semi-orthogonal matrix that maps the mean to itself and turns the rest (derived here).
-
-    Units are N(mean, q), their rest correlated by 1 - d in two inputs. `E relu(a) relu(b)` is the integral over a
-    of relu(a) times the conditional mean of relu(b), which is a closed form.
-    """
-    sd, c = sqrt(point.q), 1 - point.d
-    on = float(ndtr(point.mean / sd))
-    mean = float(_relu_mean(np.array(point.mean), sd))
-    low, high = max(0.0, point.mean - 8 * sd), point.mean + 8 * sd
-    a = low + (high - low) * (1 + _LEGENDRE[0]) / 2
-    weight = _LEGENDRE[1] * (high - low) / 2 * _density((a - point.mean) / sd) / sd
-    other = _relu_mean(point.mean + c * (a - point.mean), sd * sqrt(max(1 - c * c, 1e-18)))
-    covariance = float(weight @ (a * other)) - mean**2
-    variance = _ones_moment(point, bias) - mean**2
-    nxt = _biased(Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), sqrt(g) * mean), bias)
-    return Step(nxt, g * on, on, 1 / on - 1, g * variance / nxt.q, gradient_noise=3 * (1 / on - 1))
-
-
-def _relu_mean(mean: np.ndarray, sd: float) -> np.ndarray:
-    return mean * ndtr(mean / sd) + sd * _density(mean / sd)
-
-
-def _density(x: np.ndarray) -> np.ndarray:
-    return np.exp(-x * x / 2) / sqrt(2 * pi)
-
-
-def _ones_moment(point: Point, _: Bias) -> float:
-    sd = sqrt(point.q)
-    ratio = point.mean / sd
-    return float((point.mean**2 + point.q) * ndtr(ratio)) + point.mean * sd * exp(-ratio * ratio / 2) / sqrt(2 * pi)
-
-
-def _ones_distance(point: Point, _: Bias) -> float:
-    return point.q * point.d / (point.q + point.mean**2)
-
-
-def _identity_step(point: Point, g: float, _: Bias) -> Step:
-    """Identity weights: the first ReLU takes half of the signal, the others nothing, for it is positive by then."""
-    if point.mean > 0:
-        return Step(Point(g * point.q, point.d, sqrt(g) * point.mean), g, 1.0, 0.0)
-    nxt = Point(g * point.q / 2, _bent(point.d), sqrt(g * point.q / (2 * pi)))
-    return Step(nxt, g / 2, 0.5, 1.0)
-
-
-def _identity_moment(point: Point, _: Bias) -> float:
-    return point.q if point.mean > 0 else point.q / 2
-
-
-def _still_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    """A bias enters once, in the stem: the branches are switched off."""
-    return _biased(Point(g * inputs.q, inputs.d), bias), g
-
-
-def _still_step(point: Point, g: float, _: Bias) -> Step:
-    return Step(Point(g * point.q, point.d), g, 1.0, 0.0)
-
-
-def _whole(point: Point, _: Bias) -> float:
-    return point.q
 
 
 def _gaussian(width: int, g: float) -> Factor:
@@ -285,41 +71,28 @@ def _core_twist(width: int) -> float:
 
 
 KEPT_SAMPLE_VARIANCE = 2 * pi / (pi - 1)  # sigma_w2 that keeps unit sample variance (1902.04942)
-_LEGENDRE = roots_legendre(64)
+
+
+_PLAIN = (2.0, maps.plain_first, maps.plain_step, maps.half, maps.distance)
+_MIRRORED = (2.0, maps.mirrored_first, maps.mirrored_step, maps.mirrored_moment, maps.mirrored_distance)
+_ONES = (1.0, maps.ones_first, maps.ones_step, maps.ones_moment, maps.ones_distance)
+_IDENTITY = (1.0, maps.still_first, maps.identity_step, maps.identity_moment, maps.distance)
+_STILL = (1.0, maps.still_first, maps.still_step, maps.whole, maps.distance)
+_CALIBRATED = (2.0, maps.calibrated_first, maps.plain_step, maps.half, maps.distance)
+_SCALED = (KEPT_SAMPLE_VARIANCE, maps.kept_variance_first, maps.kept_variance_step, maps.half, maps.distance)
+_STANDARDIZED = (
+    KEPT_SAMPLE_VARIANCE, maps.standardized_first, maps.standardized_step, maps.half, maps.distance
+)  # fmt: skip
 
 FAMILIES: dict[str, Family] = {
-    "gaussian": Family(
-        2.0, _plain_first, _plain_step, _half, _distance, _gaussian, _gaussian, gaussian=True
-    ),
-    "orthogonal": Family(
-        2.0, _plain_first, _plain_step, _half, _distance, _orthogonal, _orthogonal, gaussian=False
-    ),
-    "mirrored_gaussian": Family(
-        2.0, _mirrored_first, _mirrored_step, _mirrored_moment, _mirrored_distance, _core, _core,
-        gaussian=True, mirrored=True, twist=_core_twist,
-    ),
-    "mirrored_orthogonal": Family(
-        2.0, _mirrored_first, _mirrored_step, _mirrored_moment, _mirrored_distance, _constant, _constant,
-        gaussian=False, mirrored=True,
-    ),
-    "ones_orthogonal": Family(
-        1.0, _ones_first, _ones_step, _ones_moment, _ones_distance, _constant, _constant, gaussian=False
-    ),
-    "identity": Family(
-        1.0, _still_first, _identity_step, _identity_moment, _distance, _constant, _constant, gaussian=False
-    ),
-    "still": Family(
-        1.0, _still_first, _still_step, _whole, _distance, _constant, _constant, gaussian=False
-    ),
-    "calibrated": Family(
-        2.0, _calibrated_first, _plain_step, _half, _distance, _constant, _spread_only(_orthogonal), gaussian=False
-    ),
-    "kept_variance": Family(
-        KEPT_SAMPLE_VARIANCE, _kept_variance_first, _kept_variance_step, _half, _distance,
-        _constant, _spread_only(_gaussian), gaussian=True,
-    ),
-    "standardized": Family(
-        KEPT_SAMPLE_VARIANCE, _standardized_first, _standardized_step, _half, _distance,
-        _constant, _gaussian, gaussian=True,
-    ),
-}  # fmt: skip
+    "gaussian": Family(*_PLAIN, _gaussian, _gaussian, gaussian=True),
+    "orthogonal": Family(*_PLAIN, _orthogonal, _orthogonal, gaussian=False),
+    "mirrored_gaussian": Family(*_MIRRORED, _core, _core, gaussian=True, mirrored=True, twist=_core_twist),
+    "mirrored_orthogonal": Family(*_MIRRORED, _constant, _constant, gaussian=False, mirrored=True),
+    "ones_orthogonal": Family(*_ONES, _constant, _constant, gaussian=False),
+    "identity": Family(*_IDENTITY, _constant, _constant, gaussian=False),
+    "still": Family(*_STILL, _constant, _constant, gaussian=False),
+    "calibrated": Family(*_CALIBRATED, _constant, _spread_only(_orthogonal), gaussian=False),
+    "kept_variance": Family(*_SCALED, _constant, _spread_only(_gaussian), gaussian=True),
+    "standardized": Family(*_STANDARDIZED, _constant, _gaussian, gaussian=True),
+}

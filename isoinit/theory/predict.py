@@ -10,48 +10,40 @@ steps and the data move the boundary. Compare with measurements; it has not been
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count, islice
-from math import erf, exp, inf, log, sqrt
+from itertools import islice
+from math import inf, sqrt
 from typing import Any
 
-from isoinit.theory import activations, meanfield
-from isoinit.theory.families import FAMILIES, Bias, Point
+from isoinit.theory import activations
+from isoinit.theory.families import FAMILIES
+from isoinit.theory.maps import Bias
+from isoinit.theory.setting import (
+    DEFAULT,
+    MAX_DEPTH,
+    Setting,
+    Smooth,
+    Threshold,
+    Tolerance,
+    greatest_depth,
+    outcome,
+    within,
+)
 from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, RECTIFIED, get, has_theory, no_theory
-from isoinit.theory.trajectory import State, walk
+from isoinit.theory.trajectory import State
 
-__all__ = ["Prediction", "Threshold", "Tolerance", "depth_limit", "has_theory", "no_theory", "predict"]
-
-MAX_DEPTH = 1000  # a limit beyond this many weight layers is reported as inf
-_EVERY_LAYER = 100  # the limit is sought layer by layer up to here, then at every tenth
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A number that decides, and where it comes from: a paper, or the word "chosen"."""
-
-    value: float
-    source: str
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What a network may suffer at initialization and still start training."""
-
-    signal: Threshold = Threshold(
-        meanfield.DEPTHS_PER_SCALE, "|log| of the squared norm: up to 6 depth scales, Schoenholz et al. 2017"
-    )
-    gradient: Threshold = Threshold(
-        meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
-    )
-    alignment: Threshold = Threshold(1e-2, "1 - correlation of two inputs: chosen")
-    death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
-    certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
-    input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
-    input_correlation: Threshold = Threshold(0.0, "cosine of two inputs, unrelated data: chosen")
-
-
-DEFAULT = Tolerance()
+__all__ = [
+    "DEFAULT",
+    "MAX_DEPTH",
+    "Prediction",
+    "Threshold",
+    "Tolerance",
+    "default_variance",
+    "depth_limit",
+    "has_theory",
+    "no_theory",
+    "predict",
+    "states",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,8 @@ class Prediction:
     """What theory says of one grid point: natural logs of squared norms of the typical net; `depth` in weight layers.
 
     drift, spread        log |x_last|^2 / |x_0|^2 in a net of square layers, and its standard deviation over seeds
-    alignment            1 - correlation of two inputs in the last hidden layer's pre-activations
+    correlation          cosine of two inputs in the last hidden layer's pre-activations, mean over seeds
+    alignment            1 - |cosine| of the typical seed
     log_gradient         log |J v|^2 / |v|^2 from the input to the last hidden layer,
     gradient_spread        and its standard deviation over seeds
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
@@ -98,67 +91,6 @@ class Prediction:
     tolerance: Tolerance
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """Everything but the depth: what a depth limit depends on."""
-
-    family: str
-    width: int
-    gain: float
-    bias: Bias
-    tolerance: Tolerance
-
-    def states(self) -> Iterator[State]:
-        """After hidden layer 1, 2, ..."""
-        return walk(FAMILIES[self.family], self.width, self.gain, self.bias, _inputs(self.tolerance))
-
-
-@dataclass(frozen=True)
-class _Smooth:
-    """The same for an activation that is no rectifier: the mean-field fixed point, approached exponentially."""
-
-    activation: str
-    sigma_w2: float
-    sigma_b2: float
-    gaussian: bool
-    tolerance: Tolerance
-
-    def states(self) -> Iterator[State]:
-        """After hidden layer 1, 2, ...; the signal is at q*, or, if there is none, dies out or grows from the start."""
-        inputs = _inputs(self.tolerance)
-        start = self.sigma_w2 * inputs.q + self.sigma_b2
-        phase, slope_spread = _phase(self.activation, self.sigma_w2, self.sigma_b2, start)
-        settled = 0 < phase.length < inf
-        correlation = (self.sigma_w2 * inputs.q * (1 - inputs.d) + self.sigma_b2) / start
-        for layer in count(1):
-            approach = exp(-(layer - 1) / phase.correlation_scale)
-            c = phase.correlation + (correlation - phase.correlation) * approach
-            yield State(
-                layer=layer,
-                correlation=c,
-                distance=1 - abs(c),
-                log_signal=log(phase.length / inputs.q) if settled else layer * log(phase.chi1),
-                signal_variance=0.0,
-                log_gradient=layer * log(phase.chi1),
-                gradient_variance=0.0,
-                relative_variance=layer * (slope_spread + self.gaussian),
-                alive=1.0,
-            )
-
-
-def _inputs(tolerance: Tolerance) -> Point:
-    return Point(tolerance.input_square.value, 1 - tolerance.input_correlation.value)
-
-
-@lru_cache(maxsize=4096)
-def _phase(activation: str, sigma_w2: float, sigma_b2: float, start: float) -> tuple[meanfield.Phase, float]:
-    """The phase, and `mu_2 / mu_1^2 - 1` of the slopes at its fixed point."""
-    record = activations.get(activation)
-    phase = meanfield.phase(record, sigma_w2, sigma_b2, start)
-    q = min(max(phase.length, 1e-14), 1e8)
-    return phase, meanfield.slope_moment(record, q, 2) / meanfield.slope_moment(record, q, 1) ** 2 - 1
-
-
 def predict(
     scheme: str,
     *,
@@ -191,11 +123,11 @@ def predict(
         bias = Bias(sigma_b2, bias_mode)
         setting = _setting(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
     else:
-        setting = _Smooth(activation, variance, sigma_b2, get(scheme).family == "gaussian", tolerance)
+        setting = Smooth(activation, variance, sigma_b2, get(scheme).family == "gaussian", tolerance)
     state = next(islice(setting.states(), depth - 2, None))
-    limit, binding = _limit(setting)
-    probability = min(_within(state.log_signal, state.signal_variance, tolerance.signal.value),
-                      _within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
+    limit, binding = greatest_depth(setting)
+    probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
+                      within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
     return Prediction(
         scheme=scheme,
         architecture=architecture,
@@ -215,7 +147,7 @@ def predict(
         conditioning=state.relative_variance,
         dead_probability=1 - state.alive,
         probability=probability,
-        outcome=_outcome(state, probability, tolerance),
+        outcome=outcome(state, probability, tolerance),
         seed_dependent=1 - tolerance.certainty.value < 2 * min(probability, 1 - probability),
         depth_limit=limit,
         binding=binding,
@@ -294,7 +226,7 @@ def _setting(
     sigma_w2: float,
     bias: Bias,
     tolerance: Tolerance,
-) -> _Setting:
+) -> Setting:
     theory = get(scheme)
     family = theory.residual if architecture == "resnet" and theory.residual else theory.family
     gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
@@ -303,57 +235,7 @@ def _setting(
     if normalization == "batch":
         # the scale of the weights and the biases cancel; a mirrored net stays linear, standardized pair by pair
         family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
-    return _Setting(family, width, gain, bias, tolerance)
-
-
-@lru_cache(maxsize=4096)
-def _limit(setting: _Setting | _Smooth) -> tuple[float, str]:
-    """Greatest tolerable depth, interpolated between layers, and the criterion that fails first."""
-    before: dict[str, float] = {}
-    last = 0
-    for state in islice(setting.states(), MAX_DEPTH - 1):
-        if state.layer > _EVERY_LAYER and state.layer % 10:
-            continue
-        margins = _margins(state, setting.tolerance)
-        failed = {name: margin for name, margin in margins.items() if margin < 0}
-        if failed and not before:
-            return 1.0, min(failed, key=lambda name: failed[name])
-        if failed:
-            reached = {name: before[name] / (before[name] - margin) for name, margin in failed.items()}
-            binding = min(reached, key=lambda name: reached[name])
-            return 1 + last + (state.layer - last) * reached[binding], binding
-        before, last = margins, state.layer
-    return inf, "none"
-
-
-def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:
-    """How far each criterion is from failing for the majority of seeds; negative: failed."""
-    return {
-        "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
-        "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
-        "alignment": log(max(state.distance, 1e-300) / tolerance.alignment.value),
-        "death": state.alive - (1 - tolerance.death.value),
-    }
-
-
-def _margin(mean: float, variance: float, limit: float) -> float:
-    return _within(mean, variance, limit) - 0.5 if variance > 0 else limit - abs(mean)
-
-
-def _within(mean: float, variance: float, limit: float) -> float:
-    """Probability that a normal variable is within +-limit: the log of a norm is nearly normal."""
-    if variance == 0:
-        return float(abs(mean) <= limit)
-    scale = sqrt(2 * variance)
-    return (erf((limit - mean) / scale) + erf((limit + mean) / scale)) / 2
-
-
-def _outcome(state: State, probability: float, tolerance: Tolerance) -> str:
-    if probability < 0.5:
-        worst = max(state.log_signal, state.log_gradient, key=abs)
-        return "vanished" if worst < 0 else "diverged"
-    margins = _margins(state, tolerance)
-    return "stalled" if min(margins["alignment"], margins["death"]) < 0 else "trained"
+    return Setting(family, width, gain, bias, tolerance)
 
 
 def _notes(scheme: str, architecture: str, activation: str, normalization: str) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from isoinit.theory import jacobian
-from isoinit.theory.families import FAMILIES, Bias
+from isoinit.theory.families import FAMILIES
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import Array
+from isoinit.theory.maps import Bias
 from isoinit.theory.norm_law import product_laws
 from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, states
 from isoinit.theory.trajectory import State

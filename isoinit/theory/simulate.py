@@ -9,8 +9,8 @@ from math import sqrt
 
 import numpy as np
 
-from isoinit.theory.families import Bias
 from isoinit.theory.gaussian import Array
+from isoinit.theory.maps import Bias
 from isoinit.theory.predict import DEFAULT, Tolerance, predict, states
 
 _BATCH = {"calibrated": 64, "standardized": 128, "kept_variance": 128}  # inputs that the scheme adapts to

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
-from isoinit.theory.families import Bias, Family, Point
+from isoinit.theory.families import Family
+from isoinit.theory.maps import Bias, Point
 
 
 class State(NamedTuple):
