@@ -118,8 +118,10 @@ def label(curve: Curve, criterion: Criterion) -> Label:
 
     The score is finite, in [-1, 1] and > 0 iff trained. Trained networks score higher the sooner
     they meet the criterion, the others the further they got towards it; a network that diverged
-    scores higher the later it did. Nothing after the horizon (`criterion.within`) is looked at.
+    scores higher the later it did. Nothing after the horizon (`criterion.within`) is looked at. The
+    curve is judged as the float32 that it is kept as, so a fresh one and a stored one get the same label.
     """
+    curve = curve._replace(loss=_as_kept(curve.loss), accuracy=_as_kept(curve.accuracy))
     horizon = min(criterion.within or curve.budget, curve.budget)
     broke = _first_not_finite(curve, horizon)
     steps, good = _series(curve, criterion.metric)
@@ -135,6 +137,11 @@ def label(curve: Curve, criterion: Criterion) -> Label:
     if progress >= SLOW_PROGRESS:
         return Label(Outcome.SLOW, score, None)
     return Label(Outcome.VANISHED if _vanished(curve) else Outcome.STALLED, score, None)
+
+
+def _as_kept(values: Sequence[float]) -> list[float]:
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, in the table too
+        return np.asarray(values, np.float32).tolist()
 
 
 def _goal(criterion: Criterion) -> float:

@@ -6,6 +6,7 @@ import math
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,18 @@ def test_what_happens_after_the_horizon_changes_nothing(curve: Curve, criterion:
         accuracy=[curve.accuracy[i] for i in kept],
     )
     assert label(curve, short) == label(cut, short)
+
+
+@given(curves(), criteria(), st.floats(-1e-7, 1e-7))
+def test_a_fresh_curve_and_a_stored_one_get_the_same_label(curve: Curve, criterion: Criterion, shift: float) -> None:
+    near = [criterion.threshold + shift for _ in curve.step]
+    fresh = curve._replace(loss=near, accuracy=near)
+    stored = fresh._replace(**{name: pa.array(near, pa.float32()).to_pylist() for name in ("loss", "accuracy")})
+    assert label(fresh, criterion) == label(stored, criterion)
+
+
+def test_a_loss_beyond_float32_is_infinite() -> None:
+    assert label(Curve([10, 20], [1e300, 0.1], [0.1, 0.1], BUDGET), Criterion()).outcome is Outcome.DIVERGED
 
 
 def test_threshold_that_float32_rounds_down_is_met_by_its_stored_value() -> None:
