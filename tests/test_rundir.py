@@ -1,0 +1,70 @@
+"""A sweep's folder: one driver at a time, whoever was killed, and a progress line that says what happens."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps.progress import Progress
+from sweeps.rundir import RunDir
+from sweeps.spec import parse
+
+SPEC = parse("name: toy\nspace: {scheme: he_normal, depth: 4, width: 8}")
+HOLD = "import sys, time; from sweeps.rundir import RunDir; from pathlib import Path\n"
+HOLD += "with RunDir(Path(sys.argv[1]), 'toy').driving(): print('held', flush=True); time.sleep(60)"
+
+
+def test_one_driver_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, "toy")
+    assert run.driver() is None
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert run.driver() == holder.pid
+        with pytest.raises(ValueError, match=f"already running in process {holder.pid}"), run.driving():
+            pass
+        holder.send_signal(signal.SIGKILL)
+    assert run.driver() is None
+    with run.driving():
+        assert int((run.path / "lock").read_text().split()[0]) == os.getpid()
+
+
+def test_a_folder_keeps_its_spec_and_refuses_another(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, "toy")
+    run.check(SPEC)
+    run.create(SPEC, {"tracking_uri": "x"})
+    assert RunDir.existing(tmp_path, "toy").spec() == SPEC
+    assert run.state() == {"tracking_uri": "x"}
+    run.check(parse("name: toy\nspace: {scheme: he_normal, depth: 4, width: 8}\nsearch: {trials: 7}"))
+    with pytest.raises(ValueError, match="different spec"):
+        run.check(parse("name: toy\nspace: {scheme: he_normal, depth: 5, width: 8}"))
+    with pytest.raises(ValueError, match="did you mean 'toy'"):
+        RunDir.existing(tmp_path, "tyo")
+
+
+def test_a_launch_clears_an_old_request_to_stop(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, "toy")
+    run.create(SPEC, {})
+    run.stop()
+    assert run.stopped()
+    run.create(SPEC, {})
+    assert not run.stopped()
+
+
+def test_progress_counts_outcomes_and_says_what_is_left() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(40, ["trained"] * 8, note=lambda: "MLflow is 2 parts behind", console=console) as progress:
+        progress.add(["trained"] * 6 + ["diverged"] * 2)
+        line = progress.__rich__().plain
+    assert line.startswith("16/40 trials  14 trained  2 diverged")
+    assert "/min" in line
+    assert "left" in line
+    assert line.endswith("MLflow is 2 parts behind")
