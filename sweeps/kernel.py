@@ -8,6 +8,9 @@ alone, whatever its neighbours do.
 Letters: L weight layers, B batch, S steps; layer l maps fan_in[l] features to fan_out[l]. Parameters of a
 network are one flat float32 vector: per layer the weight (fan_in, fan_out), row-major, then the bias,
 each starting on a cache line. Products go to the BLAS that torch exports, otherwise to scipy's.
+
+The compiled functions are in one file on purpose: numba's cache on disk is renewed when the file of the called
+function changes, and does not look at the files of what that calls. Compiling takes some seconds, once per machine.
 """
 
 from __future__ import annotations
@@ -321,12 +324,10 @@ def _update(w, g, first, second, mask, rate, rule, step):
             second[i] = keep2 * second[i] + take2 * (g[i] * g[i])
             w[i] -= pace * first[i] / (np.float32(math.sqrt(second[i])) * warm + np.float32(ADAM_EPSILON))
     elif rule.momentum > ZERO:
-        ahead = rule.momentum if rule.nesterov else ZERO
-        keep = ONE if rule.nesterov else ZERO
         for i in range(w.shape[0]):
             v = rule.momentum * first[i] + g[i]
             first[i] = v
-            w[i] -= rate * (keep * g[i] + ahead * v if rule.nesterov else v)
+            w[i] -= rate * (g[i] + rule.momentum * v if rule.nesterov else v)
     else:
         for i in range(w.shape[0]):
             w[i] -= rate * g[i]
@@ -399,7 +400,7 @@ def train_steps(
             _multiply(call, chars, 0, 1, m, k, batch, above, stride, below, k, False, gradient, m)
             bias = 4 * _whole_lines(k * m)
             _sum_rows(_matrix(above, batch, stride), _vector(gradient + bias, m))
-            size = _whole_lines(k * m) + m
+            size = _whole_lines(k * m) + m  # weight and bias at once; what lies in the gap between them is never read
             _update(
                 _vector(weight, size),
                 _vector(gradient, size),
