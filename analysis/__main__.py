@@ -92,18 +92,22 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_jso
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, or 2 for a mistake."""
+    """Run one command; the exit code is 0, 2 for a mistake, or 130 if interrupted."""
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except ValueError as error:
-        if arguments.json:
-            print(json.dumps({"error": str(error)}))
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # the reader, 'head' say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (ValueError, OSError) as error:
+        sentence = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        if arguments.json:
+            print(json.dumps({"error": sentence}))
+        print(f"analysis: {sentence}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("analysis: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

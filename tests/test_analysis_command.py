@@ -32,12 +32,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exports.write(tmp_path_factory.mktemp("small"), trials, replicates)
 
 
-@pytest.fixture(scope="module")
-def one_depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _flat() -> tuple[pa.Table, pa.Table]:
+    """Tables of a sweep with one depth: no map can be made."""
     trials, replicates = exports.tables(16)
     place = trials.schema.get_field_index("depth")
-    flat = trials.set_column(place, trials.schema.field("depth"), pa.array([9] * len(trials), pa.int32()))
-    return exports.write(tmp_path_factory.mktemp("flat"), flat, replicates)
+    depths = pa.array([9] * len(trials), pa.int32())
+    return trials.set_column(place, trials.schema.field("depth"), depths), replicates
+
+
+@pytest.fixture(scope="module")
+def one_depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exports.write(tmp_path_factory.mktemp("flat"), *_flat())
 
 
 def _json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
@@ -109,7 +114,7 @@ def test_report_is_one_page_that_loads_nothing(
 
 def test_report_escapes_what_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {**exports.SPEC, "question": "<b>bold</b> & 'quoted'"}
-    exports.write(tmp_path / "e", *exports.tables(40), spec)
+    exports.write(tmp_path / "e", *_flat(), spec)
     assert main(["report", str(tmp_path / "e"), "--json"]) == 0
     page = Path(json.loads(capsys.readouterr().out)["files"][0]).read_text()
     assert "<b>bold</b>" not in page
@@ -150,6 +155,16 @@ def test_a_mistake_is_one_sentence(
     assert err.startswith("analysis: ")
     assert main([*argv, "--json"]) == 2
     assert says in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "map.parquet").mkdir()
+    assert main(["map", str(small), "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "map.parquet" in err
+    assert err.count("\n") == 1
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
