@@ -43,8 +43,8 @@ TRAINING = Training(batch_size=BATCH, steps=STEPS)
 
 
 def members(width: int, depth: int) -> int:
-    """As in the reference measurements: enough members to amortize calls, few enough for the memory."""
-    return max(4, min(64, 2**22 // (width * width * depth)))
+    """Enough to fill the batched products of JAX, few enough for the memory."""
+    return max(4, min(64, 2**24 // (width * width * depth)))
 
 
 def network(width: int, depth: int, seed: int) -> nn.Module:
