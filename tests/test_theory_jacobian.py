@@ -128,9 +128,9 @@ def test_general_activations_reduce_to_relu_and_linear() -> None:
 
 @pytest.mark.parametrize("family", ["linear_gaussian", "gaussian", "orthogonal"])
 def test_exponents_of_deep_products(family: str) -> None:
-    """Growth per layer of the volume of the first k directions, orthonormalized on the way, over 4000 layers."""
+    """Growth per layer of the volume of the first k directions, orthonormalized on the way, over 3000 layers."""
     rng = np.random.default_rng(5)
-    n, k, layers = 32, 4, 4000
+    n, k, layers = 32, 4, 3000
     frame, logs = np.eye(n)[:, :k], np.zeros(k)
     for _ in range(layers):
         g = rng.standard_normal((n, n))

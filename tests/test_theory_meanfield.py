@@ -95,7 +95,7 @@ def test_chi1_is_the_slope_of_the_correlation_map(record: meanfield.Activation) 
 def test_wide_networks_follow_the_maps() -> None:
     """Monte Carlo: one wide tanh net, two inputs, five layers."""
     rng = np.random.default_rng(1)
-    n, sw2, sb2 = 2000, 2.0, 0.05
+    n, sw2, sb2 = 1200, 2.0, 0.05
     h = np.stack([np.ones(n), np.ones(n)])
     h[1, : n // 2] = -1  # orthogonal inputs of q = 1
     q, c = 1.0, 0.0

@@ -11,13 +11,15 @@ inputs in it, `g = sigma_w2 / critical` gain, `sb2` bias variance, `rho = q / (q
 With an iid bias in a mirrored net `q` is the variance before the bias is added, else after.
 """
 
-from math import acos, asin, cos, exp, pi, sin, sqrt
+from math import acos, asin, cos, erfc, exp, pi, sin, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, roots_legendre
 
-_LEGENDRE = roots_legendre(64)
+_NODES, _WEIGHTS = roots_legendre(64)
+_NODES = _NODES + 1
+_ROOT = sqrt(2 * pi)
 
 
 class Point(NamedTuple):
@@ -167,30 +169,33 @@ def ones_step(point: Point, g: float, bias: Bias) -> Step:
     of relu(a) times the conditional mean of relu(b), which is a closed form.
     """
     sd, c = sqrt(point.q), 1 - point.d
-    on = float(ndtr(point.mean / sd))
-    mean = float(_relu_mean(np.array(point.mean), sd))
-    low, high = max(0.0, point.mean - 8 * sd), point.mean + 8 * sd
-    a = low + (high - low) * (1 + _LEGENDRE[0]) / 2
-    weight = _LEGENDRE[1] * (high - low) / 2 * _density((a - point.mean) / sd) / sd
-    other = _relu_mean(point.mean + c * (a - point.mean), sd * sqrt(max(1 - c * c, 1e-18)))
-    covariance = float(weight @ (a * other)) - mean**2
+    ratio = point.mean / sd
+    on, mean = _on(ratio), sd * _relu_mean(ratio)
+    low, high = max(0.0, ratio - 8), ratio + 8
+    a = low + (high - low) / 2 * _NODES
+    rest = sqrt(max(1 - c * c, 1e-18))
+    shifted = (ratio + c * (a - ratio)) / rest  # relu(b)'s argument given a, standardized
+    other = rest * (shifted * ndtr(shifted) + np.exp(-shifted * shifted / 2) / _ROOT)
+    product = float((_WEIGHTS * a * np.exp(-((a - ratio) ** 2) / 2)) @ other) * (high - low) / 2 / _ROOT
+    covariance = point.q * product - mean**2
     variance = ones_moment(point, bias) - mean**2
     nxt = _biased(Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), sqrt(g) * mean), bias)
     return Step(nxt, g * on, on, 1 / on - 1, g * variance / nxt.q, gradient_noise=3 * (1 / on - 1))
 
 
-def _relu_mean(mean: np.ndarray, sd: float) -> np.ndarray:
-    return mean * ndtr(mean / sd) + sd * _density(mean / sd)
+def _on(x: float) -> float:
+    """`P(z + x > 0)`."""
+    return erfc(-x / sqrt(2)) / 2
 
 
-def _density(x: np.ndarray) -> np.ndarray:
-    return np.exp(-x * x / 2) / sqrt(2 * pi)
+def _relu_mean(x: float) -> float:
+    """`E relu(z + x)`."""
+    return x * _on(x) + exp(-x * x / 2) / _ROOT
 
 
 def ones_moment(point: Point, _: Bias) -> float:
-    sd = sqrt(point.q)
-    ratio = point.mean / sd
-    return float((point.mean**2 + point.q) * ndtr(ratio)) + point.mean * sd * exp(-ratio * ratio / 2) / sqrt(2 * pi)
+    ratio = point.mean / sqrt(point.q)
+    return point.q * (_on(ratio) + ratio * _relu_mean(ratio))
 
 
 def ones_distance(point: Point, _: Bias) -> float:
