@@ -146,6 +146,19 @@ def lyapunov_exponents(family: str, width: int, layers: int = 1) -> Array:
     return exponents
 
 
+def deep_log_singular_values(family: str, width: int, layers: int) -> Array:
+    """Typical `log s_k` at L >> width, descending, shape (width,): `L lambda_k` plus a term that does not grow.
+
+    A random frame of k directions meets the leading right singular vectors of an isotropic product in a Beta volume,
+    so `E log s_k = L lambda_k + [digamma((N - k + 1)/2) - digamma(k/2)] / 2` (derived here). -inf: lost rank.
+    """
+    exponents = lyapunov_exponents(family, width, layers)
+    if family == "linear_orthogonal":
+        return exponents
+    k = np.arange(1, width + 1)
+    return layers * exponents + (digamma((width - k + 1) / 2) - digamma(k / 2)) / 2
+
+
 def _discrete(variance: float, largest: float, *atoms: tuple[float, float]) -> Spectrum:
     empty = np.empty(0)
     return Spectrum(variance, largest, atoms, empty, empty, empty)

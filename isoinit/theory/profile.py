@@ -23,7 +23,8 @@ from isoinit.theory.trajectory import State
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SINGULAR_LEVELS = np.linspace(0.005, 0.995, 100)
-DEEP = 2  # depth over width from which the deep limit is the closer one: chosen, from Gaussian products of N = 32
+DEEP = 0.5  # layers over width from which the deep limit is the closer one: chosen, from random products of N = 32
+_LOST = 1400  # minus the log of a singular value that is zero: so large that half of it underflows
 _SPECTRA = {
     "gaussian": "gaussian",
     "standardized": "gaussian",
@@ -137,8 +138,7 @@ def _singular_values(family: str, width: int, bias: Bias, last: State) -> tuple[
     scale = np.exp((last.log_gradient - drift) / 2)  # root of the mean squared singular value
     size = width // 2 if name.startswith("linear") else width
     if name != "linear_orthogonal" and last.layer > DEEP * size:
-        exponents = jacobian.lyapunov_exponents(name, size, last.layer)[::-1]
-        places = (np.arange(size) + 0.5) / size
-        logs = np.interp(SINGULAR_LEVELS, places, np.maximum(last.layer * exponents, -700))
-        return np.where(logs <= -700, 0.0, scale * np.exp(logs)), "deep limit, Lyapunov exponents at this width"
+        typical = np.maximum(jacobian.deep_log_singular_values(name, size, last.layer)[::-1], -_LOST)
+        logs = np.interp(SINGULAR_LEVELS, (np.arange(size) + 0.5) / size, typical)
+        return np.where(logs < -_LOST / 2, 0.0, scale * np.exp(logs)), "deep limit, Lyapunov exponents at this width"
     return scale * jacobian.spectrum(name, last.layer).singular_values(SINGULAR_LEVELS), "wide limit"
