@@ -6,8 +6,8 @@ rate nor on the pack. A point is initialized and probed once per seed and copied
 a batch is gathered once per seed. So a replicate is the same alone, packed or replayed, and schemes and
 learning rates are compared on paired seeds.
 
-Denormal numbers are flushed to zero in the calling thread (`torch.set_flush_denormal`): a vanishing network
-would otherwise run at a fraction of the speed. It stays on, because torch has no way to ask what it was.
+Denormal numbers are flushed to zero in the calling thread while it trains (`torch.set_flush_denormal`): a vanishing
+network would otherwise run at a fraction of the speed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -93,8 +94,29 @@ def train(
     Raises:
         ValueError: a scheme does not apply to its network, or `train_samples` exceeds the data set.
     """
+    with _flushed_denormals():
+        return _train(members, dataset, training, criterion, torch.device(device), progress)
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Flush denormals as long as it lasts; torch cannot be asked what it did before, arithmetic can."""
+    before = bool((torch.tensor(1e-40) * 1).item() == 0)
     torch.set_flush_denormal(True)
-    device = torch.device(device)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _train(
+    members: Sequence[Member],
+    dataset: Dataset,
+    training: Training,
+    criterion: Criterion | None,
+    device: torch.device,
+    progress: Callable[[int], None] | None,
+) -> list[Replicate]:
     goal = criterion if training.stop_on_success else None
     orders = {seed: order(seed, dataset, training) for seed in dict.fromkeys(m.seed for m in members)}
     prepared = {key: _prepare(*key, dataset, device) for key in dict.fromkeys((m.point, m.seed) for m in members)}

@@ -172,6 +172,7 @@ def test_a_truncated_part_is_named_with_its_remedy(folder: Path, capsys: pytest.
 
 
 def test_a_sweep_stops_when_the_map_is_good_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _launch("--trials", "60", "--set", "search.until={undecided: 0.9}") == 0
+    until = ["--set", "search.until={undecided: 0.9}", "--set", "criterion.at_least=0.25"]
+    assert _launch("--trials", "60", *until) == 0
     assert 16 <= Ledger(folder / "runs/tiny").read()[0].num_rows < 60
     assert "sweep resume" not in capsys.readouterr().out
