@@ -90,7 +90,8 @@ def test_workers_need_not_see_the_disk_of_the_driver(cluster: str, tmp_path: Pat
         command, cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["trials"] == 4
+    end = json.loads(done.stdout)
+    assert end["errors"] == []
+    assert end["trials"] == 4
     trials, _ = Ledger(tmp_path / "runs/tiny").read()
     assert trials.num_rows == 4
-    assert set(trials["attempt"].to_pylist()) == {1}, "no pack failed on its way"
