@@ -20,7 +20,7 @@ from rich.console import Console
 
 from analysis import region
 from analysis.outcome import Criterion, Outcome
-from sweeps import data, provenance, space, tracking, work
+from sweeps import data, plan, provenance, space, tracking, work
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
 from sweeps.runcard import Identity
@@ -142,7 +142,7 @@ def _drive(sweep: _Sweep, console: Console | None) -> Finished:
             publisher.notify()
             errors.extend([error] if error else [])
 
-        predicted = None if known else _predict(sweep, progress)
+        made = None if known else _plan(sweep, progress)
         if options.inline:
             _run_inline(sweep, search, finished)
         else:
@@ -153,7 +153,11 @@ def _drive(sweep: _Sweep, console: Console | None) -> Finished:
             )
             pack.run_packs(search, context, spec.resources, run.path, options.address, finished, progress.phase)
     trials, replicates = run.ledger.read()
+    seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
+    if made is not None and done == made.trials:
+        flops, busy = (sum(filter(None, trials[name].to_pylist())) for name in ("flops", "seconds"))
+        plan.remember(made, flops, busy, seconds)
     return Finished(
         run,
         trials,
@@ -162,8 +166,8 @@ def _drive(sweep: _Sweep, console: Console | None) -> Finished:
         unpublished=publisher.remaining(),
         tracker=sweep.tracker,
         criterion=spec.criterion.build(),
-        seconds=time.monotonic() - started,
-        predicted_seconds=predicted,
+        seconds=seconds,
+        predicted_seconds=None if made is None else made.seconds,
         errors=errors,
     )
 
@@ -177,16 +181,14 @@ def _run_inline(sweep: _Sweep, search: PackSearch, finished: Callable[[Sequence[
         finished([r.outcome for r in results])
 
 
-def _predict(sweep: _Sweep, progress: Progress) -> float | None:
-    """The planned wall time of a whole sweep on this machine."""
+def _plan(sweep: _Sweep, progress: Progress) -> plan.Plan | None:
+    """The plan of a whole sweep on this machine; None where it cannot know the workers."""
     if sweep.options.inline or sweep.options.address is not None:
         return None
-    from sweeps import plan
-
     progress.phase("planning")
     made = plan.plan(sweep.spec, data_folder=sweep.options.data_folder)
     progress.phase(plan.headline(made))
-    return made.seconds
+    return made
 
 
 class _Goal:

@@ -1,8 +1,9 @@
 """Price a sweep before it is spent: trials, networks, FLOPs, expected time, and what theory says of it.
 
-The points come from a dry run: the sweep's own sampler, told the theory's predictions instead of
-measurements, so that a sampler which avoids deep networks is priced as one. The speed comes from a short
-training of a few of these points, on as many threads as there will be packs at once, and is cached.
+The points come from a dry run of the sweep's sampler. Where an adaptive one will go is not known before, so it is
+priced as an even spread (told the theory's limits instead, it went twice too deep on the quickstart, because
+theory knows no step budget). The speed comes from a short training of a few of these points, on as many
+threads as there will be packs at once; it is cached, and every launch replaces it by what was measured.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.text import Text
 
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import data, space, train
+from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec
 from sweeps.work import Result, Task
@@ -109,11 +111,15 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     )
 
 
-def remember_startup(seconds: float) -> None:
-    """Note what a launch needed beyond training; the next plan uses the mean with what was known."""
-    known = _cache()
-    known["startup"] = (float(known.get("startup", seconds)) + seconds) / 2
-    _write(known)
+def remember(made: Plan, flops: float, busy: float, seconds: float) -> None:
+    """Note what a launch really took, for the next plan.
+
+    Args:
+        flops, busy: of all packs together, `busy` in seconds.
+        seconds: wall time of the whole launch.
+    """
+    startup = max(seconds - busy / min(made.slots, made.packs), 0.0)
+    _write(_cache() | {_key(made.spec, made.slots): [flops / busy, 0.0], "startup": startup})
 
 
 def headline(made: Plan) -> str:
@@ -140,7 +146,9 @@ def render(made: Plan) -> RenderableType:
 
 
 def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
-    """What the sampler would ask for if the theory were right, and in how many packs."""
+    """What the sampler would ask for, an adaptive one replaced by an even spread, and in how many packs."""
+    if SAMPLERS[spec.search.sampler].adaptive:
+        spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "sobol"})})
     tasks: list[Task] = []
     packs = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -148,16 +156,8 @@ def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
         while (pack := search.ask()) is not None:
             packs += 1
             tasks += pack.tasks
-            search.tell(_predicted(task) for task in pack.tasks)
+            search.tell(Result(t.number, "slow", -0.5, len(t.seeds), 0) for t in pack.tasks)
     return tasks, packs
-
-
-def _predicted(task: Task) -> Result:
-    limit = _limit(task.point)
-    margin = 1.0 if limit is None or math.isinf(limit) else math.log(limit / task.point.depth) / math.log(100)
-    score = max(-1.0, min(1.0, margin)) or 1e-3
-    seeds = len(task.seeds)
-    return Result(task.number, "trained" if score > 0 else "stalled", score, seeds, seeds if score > 0 else 0)
 
 
 def _limit(point: Point) -> float | None:
@@ -192,7 +192,7 @@ def _speed(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: i
     """Measured on a few of the points at two lengths of training: the slope is speed, the rest initialization."""
     ordered = sorted(dict.fromkeys(points), key=lambda p: train.flops(p, dataset, spec.training))
     chosen = [ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE)]
-    key = _key(spec, points, slots)
+    key = _key(spec, slots)
     cache = _cache()
     if key in cache:
         return Speed(*cache[key])
@@ -218,11 +218,11 @@ def _speed(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: i
     return speed
 
 
-def _key(spec: SweepSpec, points: list[Point], slots: int) -> str:
+def _key(spec: SweepSpec, slots: int) -> str:
     """What a speed depends on."""
-    shapes = sorted({(p.architecture, p.activation, p.normalization, p.width) for p in points})
-    what = [platform.node(), os.cpu_count(), torch.__version__, spec.dataset, shapes, slots]
-    what += [spec.training.optimizer, spec.training.batch_size, spec.space.model_dump(include={"depth"})]
+    shapes = spec.model_dump(include={"dataset": True, "network": True, "space": {"depth", "width"}})
+    what = [platform.node(), os.cpu_count(), torch.__version__, shapes, slots]
+    what += [spec.training.optimizer, spec.training.batch_size]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 

@@ -66,6 +66,8 @@ class Sampler:
 
     summary: str
     build: Callable[[Space, Search], BaseSampler]
+    adaptive: bool = False
+    """Whether its points depend on results."""
 
 
 def _qmc(_: Space, search: Search) -> BaseSampler:
@@ -85,13 +87,13 @@ def _boundary(space: Space, search: Search) -> BaseSampler:
 
 
 SAMPLERS: Final[Mapping[str, Sampler]] = {
-    "boundary": Sampler("seeks the edge of the trainable region; the fewest trials for a map", _boundary),
+    "boundary": Sampler("seeks the edge of the trainable region: the fewest trials a map", _boundary, adaptive=True),
     "sobol": Sampler("low-discrepancy points, spread evenly", _qmc),
     "random": Sampler("independent uniform points", lambda _, s: RandomSampler(seed=s.seed)),
     "grid": Sampler(
         "full factorial design over lists and the `levels` of ranges", lambda p, s: GridSampler(p.grid(), s.seed)
     ),
-    "tpe": Sampler("optimizes the score; about 0.1 s an ask at 1,000 trials", lambda _, s: TPESampler(seed=s.seed)),
-    "gp": Sampler("optimizes the score; seconds an ask at 1,000 trials", lambda _, s: GPSampler(seed=s.seed)),
+    "tpe": Sampler("optimizes the score; 0.1 s an ask at 1,000 trials", lambda _, s: TPESampler(seed=s.seed), True),
+    "gp": Sampler("optimizes the score; seconds an ask at 1,000 trials", lambda _, s: GPSampler(seed=s.seed), True),
 }
 """By which rule the next points are chosen."""

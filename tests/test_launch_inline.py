@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pytest
 import stores
 
@@ -56,7 +56,7 @@ def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
     trials, replicates = Ledger(folder / "runs/tiny").read()
     assert trials.num_rows == len(set(trials["trial_key"].to_pylist())) == 20
     assert replicates.num_rows == 80
-    assert pc.all(pc.is_finite(trials["score"])).as_py()
+    assert all(math.isfinite(score) for score in trials["score"].to_pylist())
     assert set(trials["role"].to_pylist()) <= {"start", "boundary", "audit"}
     assert min(len(curve) for curve in replicates["curve_step"].to_pylist()) >= 1
 

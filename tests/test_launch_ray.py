@@ -189,10 +189,10 @@ def head(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.cluster
 def test_a_sweep_joins_a_ray_that_was_started_separately(folder: Path, head: str) -> None:
-    for _ in range(30):
-        done = _sweep(folder, "launch", "tiny.yaml", "--address", head, "--trials", "12")
-        if "no Ray cluster" not in done.stderr:
-            break
+    launch = ("launch", "tiny.yaml", "--address", head, "--trials", "12")
+    tries = 30
+    while "no Ray cluster" in (done := _sweep(folder, *launch)).stderr and tries:
+        tries -= 1
         time.sleep(1)
     assert done.returncode == 0, done.stderr
     _check_whole(folder, 12)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import data, plan, space, train
+from sweeps import data, plan, train
 from sweeps.__main__ import main
 from sweeps.spec import parse
 
@@ -54,17 +54,27 @@ def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.plan(spec).speed == first.speed
 
 
-def test_the_dry_run_goes_where_the_sampler_would_go_if_the_theory_were_right() -> None:
-    """The boundary sampler crowds at the predicted limit, random search does not: they cost differently."""
-    plane = ["space.scheme=he_normal", "space.width=16", "space.bias_variance={low: 1.0e-4, high: 1, log: true}"]
+def test_an_adaptive_sampler_is_priced_as_an_even_spread_and_a_grid_point_by_point() -> None:
+    def flops(*settings: str) -> float:
+        return plan.plan(parse(TEXT, settings)).flops
 
-    def near_the_limit(sampler: str) -> float:
-        spec = parse(TEXT, [*plane, f"search.sampler={sampler}", "search.trials=80"])
-        tasks, _ = plan._dry_run(spec, space.build(spec))
-        limits = [plan._limit(t.point) or 0.0 for t in tasks]
-        return sum(0.5 < t.point.depth / limit < 2 for t, limit in zip(tasks, limits, strict=True)) / len(tasks)
+    many = "search.trials=64"
+    assert flops("search.sampler=boundary", many) == flops("search.sampler=sobol", many)
+    assert flops("search.sampler=boundary", many) == pytest.approx(flops("search.sampler=random", many), rel=0.35)
+    grid = plan.plan(parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=4"]))
+    digits = data.load("digits")
+    each = [train.flops(_point()._replace(depth=d), digits, grid.spec.training) for d in (2, 4, 2, 4)]
+    assert grid.flops == pytest.approx(6 * sum(each))
 
-    assert near_the_limit("boundary") > 1.5 * near_the_limit("random")
+
+def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
+    spec = parse(TEXT)
+    made = plan.plan(spec, slots=2)
+    plan.remember(made, flops=1e9, busy=10.0, seconds=12.0)
+    taught = plan.plan(spec, slots=2)
+    assert taught.speed.flops == 1e8
+    assert taught.startup == 7.0
+    assert taught.seconds == pytest.approx(7.0 + made.flops / 1e8 / 2)
 
 
 def test_what_it_warns_of() -> None:

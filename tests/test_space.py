@@ -43,7 +43,7 @@ def test_a_point_goes_to_parameters_and_back(seed: int) -> None:
 def test_zero_is_the_lowest_decade_of_a_log_range() -> None:
     built = space.build(_spec())
     floor = built.floors["bias_variance"]
-    params = built.params(built.point({p: d.low if hasattr(d, "low") else d.choices[0] for p, d in built.distributions.items()}))
+    params = _any_params(built) | {"bias_variance": floor / space.FLOOR}
     assert built.point(params).bias_variance == 0.0
     assert built.point(params | {"bias_variance": floor}).bias_variance == floor
     assert built.point(params | {"bias_variance": floor * 0.99}).bias_variance == 0.0

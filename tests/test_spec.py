@@ -68,7 +68,7 @@ def test_an_unknown_spec_names_the_near_match() -> None:
 def test_a_trial_key_covers_what_changes_a_result_and_nothing_else() -> None:
     base = parse(MINIMAL)
     key = base.trial_key(POINT, (0, 1), "data")
-    for setting in ("training.steps=7", "training.learning_rate=[0.5]", "training.batch_size=3", "training.momentum=0.9"):
+    for setting in ("training.steps=7", "training.learning_rate=[0.5]", "training.batch_size=3"):
         assert parse(MINIMAL, [setting]).trial_key(POINT, (0, 1), "data") != key
     for setting in ("name=other", "search.trials=7", "search.sampler=sobol", "criterion.at_least=0.5", "question=why"):
         assert parse(MINIMAL, [setting]).trial_key(POINT, (0, 1), "data") == key

@@ -64,7 +64,7 @@ def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
 def test_the_defaults_are_those_of_the_schemes() -> None:
     """The declared sigma_w2 against the weights that the schemes draw."""
     torch = pytest.importorskip("torch")
-    from isoinit.networks import build
+    from isoinit.networks import MLP, build
     from isoinit.schemes import initialize
 
     for name, scheme in _registry().items():
@@ -76,6 +76,7 @@ def test_the_defaults_are_those_of_the_schemes() -> None:
             if THEORIES[name].family not in ("gaussian", "orthogonal") and activation != "relu":
                 continue
             model = build("mlp", (200,), width=200, depth=4, out_features=10, activation=activation, scheme=name)
+            assert isinstance(model, MLP)
             initialize(model, name, generator=torch.Generator().manual_seed(0))
             weight = model.layers[2].weight.detach().numpy()
             expected = default_variance(name, activation)
@@ -109,7 +110,7 @@ def test_the_defaults_are_those_of_the_schemes() -> None:
 def test_real_networks_measure_what_is_predicted(name: str, sb2: float, mode: str) -> None:
     """isoinit.probe, and J v by a difference quotient (exact: piecewise linear): 8 networks, width 64, depth 10."""
     torch = pytest.importorskip("torch")
-    from isoinit.networks import build
+    from isoinit.networks import MLP, build
     from isoinit.probe import probe
     from isoinit.schemes import initialize
 
@@ -123,6 +124,7 @@ def test_real_networks_measure_what_is_predicted(name: str, sb2: float, mode: st
         data = torch.randn(256, inputs, generator=generator, dtype=torch.float64)
         model = build("mlp", (inputs,), width=64, depth=10, out_features=10, activation=activation, scheme=name)
         known = {"data": data} if _registry()[name].needs_data else {}
+        assert isinstance(model, MLP)
         initialize(model.double(), name, bias_variance=sb2, bias_mode=mode, generator=generator, **known)
         seen = probe(model, x)
         norms.append(seen.log_forward_ratio)

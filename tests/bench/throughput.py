@@ -84,9 +84,9 @@ def stock(seconds: float, reuse: bool) -> dict[str, float]:
         from torch import nn
 
         torch.set_num_threads(1)
-        data = load_digits()
-        x = torch.tensor(data.data, dtype=torch.float32) / 16 - 0.3
-        y = torch.tensor(data.target)
+        images, labels = load_digits(return_X_y=True)
+        x = torch.tensor(images, dtype=torch.float32) / 16 - 0.3
+        y = torch.tensor(labels)
         sizes = [64, *[WIDTH] * (config["depth"] - 1), 10]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
