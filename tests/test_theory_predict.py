@@ -78,11 +78,11 @@ def test_the_defaults_are_those_of_the_schemes() -> None:
             model = build("mlp", (200,), width=200, depth=4, out_features=10, activation=activation, scheme=name)
             assert isinstance(model, MLP)
             initialize(model, name, generator=torch.Generator().manual_seed(0))
-            weight = model.layers[2].weight.detach().numpy()
+            weight = model.layers[2].get_parameter("weight").detach().numpy()
             expected = default_variance(name, activation)
             assert np.sum(weight**2) / 200 == pytest.approx(expected, rel=0.05), name
             if THEORIES[name].own_bias:
-                variance = float(model.layers[2].bias.detach().var())
+                variance = float(model.layers[2].get_parameter("bias").detach().var())
                 assert variance * 200 == pytest.approx(THEORIES[name].own_bias, rel=0.3)
 
 
