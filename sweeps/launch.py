@@ -143,7 +143,9 @@ def _drive(sweep: _Sweep, console: Console | None) -> Finished:
             errors.extend([error] if error else [])
 
         made = None if known else _plan(sweep, progress)
-        if options.inline:
+        if search.exhausted:
+            progress.phase("nothing is left to train")
+        elif options.inline:
             _run_inline(sweep, search, finished)
         else:
             from sweeps import pack

@@ -174,6 +174,7 @@ def _tune(
             name="packs",
             storage_path=str(storage.resolve()),
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # workers do not see this disk
             callbacks=[_Watcher(finished)],
             verbose=0,
         ),

@@ -101,6 +101,11 @@ class PackSearch(OptunaSearch):
         """Trials in a pack."""
         return self._spec.search.batch if self._spec.resources.pack == "auto" else self._spec.resources.pack
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether every trial has been asked for."""
+        return not self._again and self.asked >= self._spec.search.trials
+
     def rebuild(self, trials: Iterable[Mapping[str, Any]]) -> None:
         """Take over the finished trials of a ledger (rows of the `trials` table), and the journal.
 
@@ -137,9 +142,9 @@ class PackSearch(OptunaSearch):
         if self._again:
             pack = self._again.popleft()
         else:
-            count = min(self.size, self._spec.search.trials - self.asked)
-            if count <= 0 or self._enough(self.rows):
+            if self.exhausted or self._enough(self.rows):
                 return None
+            count = min(self.size, self._spec.search.trials - self.asked)
             pack = self._named([self._ask_one() for _ in range(count)])
             self.asked += count
         self._journal.append(pack)
