@@ -118,6 +118,8 @@ def connect(uri: str) -> MlflowClient:
     _hush()
     from mlflow import MlflowClient
 
+    if uri.startswith("sqlite:///"):  # MLflow keeps a store per URI, open where the folder was when it was first used
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
     return MlflowClient(tracking_uri=uri)
 
 
