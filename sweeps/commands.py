@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -184,7 +186,8 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
     options = launching.Options(args.runs_dir, uri or tracking.DEFAULT_URI, args.address, args.inline, args.data_dir)
-    finished = launching.launch(spec, options, console)
+    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):  # Tune prints what failed
+        finished = launching.launch(spec, options, console)
     from sweeps import closing
 
     end = closing.close(finished)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def _wait_for_worker(driver: int) -> int:
         rows = [line.split(None, 2) for line in found.splitlines()[1:]]
         parent = {int(pid): int(ppid) for pid, ppid, _ in rows}
         for pid, _, arguments in rows:
-            if arguments.startswith("ray::PackTrainable.train") and _descends(int(pid), driver, parent):
+            if re.match(r"ray::\w*Trainable.train", arguments) and _descends(int(pid), driver, parent):
                 return int(pid)
         time.sleep(0.05)
     raise AssertionError("no pack was ever trained")
