@@ -1,4 +1,4 @@
-"""Sweeps on a real Ray: embedded, joined by address, killed and resumed, with workers that die."""
+"""Sweeps on a real Ray: embedded, killed and resumed, with workers that die."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -172,36 +171,3 @@ def _descends(pid: int, ancestor: int, parent: dict[int, int]) -> bool:
         if pid == ancestor:
             return True
     return False
-
-
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
-    """Address of a Ray that was started separately; ended by its own processes' ids, not by 'ray stop'."""
-    port = 6399
-    ray = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2", "--block"]
-    process = subprocess.Popen(
-        [*ray, "--include-dashboard=false", f"--temp-dir={tmp_path}/r"],
-        env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    yield f"127.0.0.1:{port}"
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(30)
-
-
-@pytest.mark.cluster
-def test_a_sweep_joins_a_ray_that_was_started_separately(folder: Path, head: str) -> None:
-    launch = ("launch", "tiny.yaml", "--address", head, "--trials", "12")
-    tries = 30
-    while "no Ray cluster" in (done := _sweep(folder, *launch)).stderr and tries:
-        tries -= 1
-        time.sleep(1)
-    assert done.returncode == 0, done.stderr
-    _check_whole(folder, 12)
-
-
-@pytest.mark.cluster
-def test_an_address_without_a_ray_is_one_sentence(folder: Path) -> None:
-    done = _sweep(folder, "launch", "tiny.yaml", "--address", "127.0.0.1:6398")
-    assert done.returncode == 2
-    assert "ray start --head" in done.stderr
-    assert "Traceback" not in done.stderr
