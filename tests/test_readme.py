@@ -110,7 +110,7 @@ def test_it_shows_the_way_from_launch_to_map() -> None:
     assert {("sweep", "launch"), ("sweep", "export"), ("analysis", "map")} <= shown
 
 
-@pytest.mark.parametrize("place", ["/work/", "/root/", "/home/", "/tmp/"])
+@pytest.mark.parametrize("place", [f"/{folder}/" for folder in ("work", "root", "home", "tmp")])
 def test_it_names_no_place_of_one_machine(place: str) -> None:
     assert place not in README
 
