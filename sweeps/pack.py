@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -205,8 +206,11 @@ def _start_ray(address: str | None) -> None:
         ray.init(num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
         return
     try:
+        host, colon, port = address.rpartition(":")
+        if colon and "/" not in address:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()
         ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
             "or 'ray up cluster.yaml', or leave --address out to run on this machine"
