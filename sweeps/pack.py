@@ -203,7 +203,8 @@ class _Watcher(tune.Callback):
 def _start_ray(address: str | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        ray.init(num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+        # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
+        ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
         return
     try:
         host, colon, port = address.rpartition(":")
