@@ -38,6 +38,8 @@ class End:
     unpublished: int
     interrupted: bool
     tracking_uri: str
+    page: str
+    """Address of the sweep in MLflow's UI; `mlflow ui` serves it unless the store is a server."""
     errors: list[str]
     """What the infrastructure said when packs failed."""
 
@@ -61,6 +63,7 @@ def close(finished: Finished) -> End:
         finished.unpublished,
         finished.interrupted,
         finished.tracker.uri,
+        _page(finished.tracker),
         finished.errors,
     )
     if finished.tracker.run_id is not None and not finished.unpublished:
@@ -96,7 +99,7 @@ def render(end: End, flag: str) -> RenderableType:
     if end.limits:
         parts.append(_limits_table(end.limits))
     if end.maps:
-        parts.append(Text("map: " + "  ".join(end.maps)))
+        parts.append(Text(f"map: {end.maps[0]}   (and {len(end.maps) - 1} more beside it)"))
     elif end.no_map:
         parts.append(Text(f"no map: {end.no_map}"))
     parts += [Text(f"warning: {error}", style="bold red") for error in end.errors]
@@ -110,18 +113,21 @@ def _next(end: End, flag: str) -> str:
         lines.append(f"  sweep resume {end.name}{flag}   go on where it stopped")
     if end.unpublished:
         lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {end.unpublished} packs that it lacks")
-    lines.append(f"  {_ui(end.tracking_uri)}")
-    lines.append(
-        f"  sweep export {end.name}   then   analysis map exports/{end.name}   analysis report exports/{end.name}"
-    )
+    if not end.tracking_uri.startswith("http"):
+        store = "" if end.tracking_uri == tracking.DEFAULT_URI else f" --backend-store-uri {end.tracking_uri}"
+        lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
+    lines += [
+        f"  {end.page}",
+        f"  sweep export {end.name}   both tables as Parquet",
+        f"  analysis map exports/{end.name}   the map, also by another criterion",
+        f"  analysis report exports/{end.name}   one page with everything",
+    ]
     return "next:\n" + "\n".join(lines)
 
 
-def _ui(uri: str) -> str:
-    if uri.startswith("http"):
-        return f"open {uri}   every trial, with its curves"
-    store = "" if uri == tracking.DEFAULT_URI else f" --backend-store-uri {uri}"
-    return f"mlflow ui{store}   every trial, with its curves, at http://127.0.0.1:5000"
+def _page(tracker: tracking.Tracker) -> str:
+    server = tracker.uri.rstrip("/") if tracker.uri.startswith("http") else "http://127.0.0.1:5000"
+    return server if tracker.run_id is None else server + tracker.page()
 
 
 def _limits_table(limits: list[dict[str, Any]]) -> Table:

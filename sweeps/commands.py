@@ -194,7 +194,7 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
     if args.json:
         _json(end.to_dict())
     else:
-        console.print(closing.render(end, _flag(args)))
+        console.print(closing.render(end, _flag(args)), soft_wrap=True)  # commands are to be copied
     return 1 if finished.interrupted else 0
 
 

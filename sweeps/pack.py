@@ -203,8 +203,7 @@ class _Watcher(tune.Callback):
 def _start_ray(address: str | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
-        ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+        _embed_ray(quiet)
         return
     try:
         host, colon, port = address.rpartition(":")
@@ -216,6 +215,24 @@ def _start_ray(address: str | None) -> None:
             f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
             "or 'ray up cluster.yaml', or leave --address out to run on this machine"
         ) from None
+
+
+def _embed_ray(quiet: dict[str, Any]) -> None:
+    """Start a Ray of our own; once more if a busy machine makes it miss the 30 s that Ray gives itself."""
+    for patient in (True, False):
+        try:
+            # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
+            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+            return
+        except Exception as error:  # Ray raises nothing narrower
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if not patient:
+                raise ValueError(
+                    "Ray did not start in time, twice: this machine is too busy; when it is less so, 'sweep resume' "
+                    "goes on, and --inline trains without Ray"
+                ) from None
 
 
 def _slots(resources: Resources, gpus: float, here: Mapping[str, float], address: str | None) -> int:

@@ -162,16 +162,19 @@ def _check(space: Space, spec: SweepSpec) -> None:
     for point in space.corners():
         if point.bias_mode == "zero" and point.bias_variance != 0:
             raise ValueError("space.bias_mode: zero contradicts a bias_variance above 0; choose iid or mirrored")
-        schemes.check(
-            point.scheme,
-            architecture=point.architecture,
-            activation=point.activation,
-            normalization=point.normalization,
-            depth=point.depth,
-            width=point.width,
-            bias_mode=point.bias_mode,
-            density=point.density,
-        )
+        try:
+            schemes.check(
+                point.scheme,
+                architecture=point.architecture,
+                activation=point.activation,
+                normalization=point.normalization,
+                depth=point.depth,
+                width=point.width,
+                bias_mode=point.bias_mode,
+                density=point.density,
+            )
+        except ValueError as error:
+            raise ValueError(f"space: {error}") from None
 
 
 def unit(value: float, low: float, high: float, *, log: bool) -> float:

@@ -242,6 +242,13 @@ class Tracker:
             self._client.set_tag(run_id, "mlflow.note.content", note)
             self._client.set_terminated(run_id, status)
 
+    def page(self) -> str:
+        """Where the sweeps and their trials are in MLflow's UI, as the end of an address.
+
+        Without its query MLflow 3 opens on a page for language models, which is empty here.
+        """
+        return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
+
     def running(self) -> bool:
         """Whether the parent run has not ended."""
         with one_sentence(self.uri):
