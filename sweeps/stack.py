@@ -1,20 +1,20 @@
 """K networks as one: give it batches, it gives back every member's losses.
 
-Two kinds with one life cycle. A *kernel stack* (CPU, plain MLPs of any sizes) trains one member after
-another inside a compiled call. A *module stack* (any architecture and device, members of one structure)
-runs all members as one network with `torch.func`. Both start from initialized modules, advance, drop
-members that are done, and write a member back into a module.
+Three kinds with one life cycle. A *kernel stack* (CPU, plain MLPs of any sizes) trains one member after
+another inside a compiled call. A *ragged stack* (other devices, plain MLPs alike in all but depth) is made of stacked
+matrix products. A *module stack* (any architecture and device, members of one structure) runs all members as
+one network with `torch.func`. All start from initialized modules, advance, drop members that are done, and write a
+member back into a module.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -22,32 +22,13 @@ from torch.nn import functional
 from isoinit.layers import activation_name
 from isoinit.networks import MLP
 from sweeps import kernel
+from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Training
-
-Series = NDArray[np.float64]
-
-LOSS_BOUND = 2.0**24
-"""Chosen: a loss (nats) above it counts as diverged. float32 numbers of that size lie 1 or more apart, so the
-logits no longer resolve one nat."""
+from sweeps.stacking import LOSS_BOUND, Batches, Series, Start, moments, per_member, series, update
 
 _WORTH_STACKING = 4
 """Members from which on `vmap` beats a loop, on MLPs with batch normalization, CNNs and ResNets: measured in
 `tests/bench/modules.py`."""
-
-
-class Batches(NamedTuple):
-    """S consecutive batches of one seed: x (S, B, *input_shape), y (S, B)."""
-
-    x: Tensor
-    y: Tensor
-
-
-class Start(NamedTuple):
-    """A member to be trained: its initialized network (whose tensors are copied), learning rate and batch order."""
-
-    model: nn.Module
-    rate: float
-    seed: int
 
 
 class Stack(Protocol):
@@ -75,21 +56,30 @@ class Stack(Protocol):
 
 def build(starts: Sequence[Start], training: Training, device: torch.device) -> list[Stack]:
     """As few stacks as hold all the members."""
-    groups: dict[object, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for place, start in enumerate(starts):
-        key = "kernel" if device.type == "cpu" and _plain(start.model) else _structure(start.model)
-        groups.setdefault(key, []).append(place)
+        groups.setdefault(_group(start.model, device), []).append(place)
     stacks: list[Stack] = []
-    for key, places in groups.items():
+    for (kind, *_), places in groups.items():
         members = [starts[p] for p in places]
-        if key == "kernel":
-            stacks.append(KernelStack(places, members, training))
-        else:
-            stacks.append(ModuleStack(places, members, training, device))
+        stacks.append(
+            KernelStack(places, members, training) if kind is KernelStack else kind(places, members, training, device)
+        )
     return stacks
 
 
-def _plain(model: nn.Module) -> bool:
+def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
+    """The kind of stack that a network belongs to, and what its members have in common."""
+    if _plain(model):
+        if device.type == "cpu":
+            return (KernelStack,)
+        first, *_, head = linears(model)
+        masked = any(getattr(layer, "masked", False) for layer in linears(model))
+        return RaggedStack, first.weight.shape, head.weight.shape, activation_name(model.activation), masked
+    return ModuleStack, str(model), tuple((name, t.shape, t.requires_grad) for name, t in _tensors(model))
+
+
+def _plain(model: nn.Module) -> TypeGuard[MLP]:
     return (
         isinstance(model, MLP)
         and not model.norms
@@ -98,17 +88,13 @@ def _plain(model: nn.Module) -> bool:
     )
 
 
-def _structure(model: nn.Module) -> object:
-    return str(model), tuple((name, tensor.shape, tensor.requires_grad) for name, tensor in _tensors(model))
-
-
 class _Layout:
     """Where a plain MLP's parameters are in its flat vector (see `kernel`)."""
 
     def __init__(self, model: nn.Module) -> None:
         assert isinstance(model, MLP)
-        self.fan_in = np.array([layer.in_features for layer in _linears(model)], np.int64)
-        self.fan_out = np.array([layer.out_features for layer in _linears(model)], np.int64)
+        self.fan_in = np.array([layer.in_features for layer in linears(model)], np.int64)
+        self.fan_out = np.array([layer.out_features for layer in linears(model)], np.int64)
         self.size = kernel.parameter_count(self.fan_in, self.fan_out)
         self.activation = kernel.ACTIVATIONS[activation_name(model.activation)]
 
@@ -168,29 +154,24 @@ class KernelStack:
         member = self._members[row]
         views = member.at.views(torch.from_numpy(member.vectors[0]))
         with torch.no_grad():
-            for layer, (weight, bias) in zip(_linears(model), views, strict=True):
+            for layer, (weight, bias) in zip(linears(model), views, strict=True):
                 layer.weight.copy_(weight)
                 layer.bias.copy_(bias)
         return model
-
-
-def _linears(model: nn.Module) -> list[nn.Linear]:
-    assert isinstance(model, MLP)
-    return [layer for layer in model.layers if isinstance(layer, nn.Linear)]
 
 
 def _vectors(
     model: nn.Module, at: _Layout, rule: kernel.Rule
 ) -> tuple[kernel.Floats, kernel.Floats, kernel.Floats, kernel.Floats]:
     """Flat parameters, the rule's two moments and the mask of one member; those not needed are empty."""
-    masks = [getattr(layer, "mask", None) for layer in _linears(model)]
+    masks = [getattr(layer, "mask", None) for layer in linears(model)]
     masked = any(mask is not None for mask in masks)
     adam = rule.kind == kernel.ADAM
     weights, first, second, mask = (
         kernel.aligned(at.size if needed else 0) for needed in (True, adam or rule.momentum > 0, adam, masked)
     )
     with torch.no_grad():
-        for layer, (weight, bias) in zip(_linears(model), at.views(torch.from_numpy(weights)), strict=True):
+        for layer, (weight, bias) in zip(linears(model), at.views(torch.from_numpy(weights)), strict=True):
             weight.copy_(layer.weight)
             bias.copy_(layer.bias)
         if masked:
@@ -221,10 +202,7 @@ class ModuleStack:
         trained = [name for name, parameter in self._template.named_parameters() if parameter.requires_grad]
         self._trained = {name: tensors.pop(name) for name in trained}
         self._fixed = tensors
-        self._moments = [
-            {name: torch.zeros_like(value) for name, value in self._trained.items()} if needed else {}
-            for needed in (self._rule.kind == kernel.ADAM or self._rule.momentum > 0, self._rule.kind == kernel.ADAM)
-        ]
+        self._moments = {name: moments(self._rule, value) for name, value in self._trained.items()}
 
     @property
     def places(self) -> list[int]:
@@ -233,19 +211,9 @@ class ModuleStack:
     def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
         self._template.train()
         results = [
-            self._step(
-                torch.stack([batches[seed].x[s] for seed in self._seeds]),
-                torch.stack([batches[seed].y[s] for seed in self._seeds]),
-                factor,
-                done + s + 1,
-            )
-            for s, factor in enumerate(factors)
+            self._step(*per_member(batches, self._seeds, s), factor, done + s + 1) for s, factor in enumerate(factors)
         ]
-        loss, accuracy = (torch.stack(series, 1).double().cpu().numpy() for series in zip(*results, strict=True))
-        broken = np.logical_or.accumulate(~(loss <= LOSS_BOUND), axis=1)
-        broken = np.pad(broken, ((0, 0), (1, 0)))[:, :-1]  # the step that broke still counts
-        loss[broken] = accuracy[broken] = np.nan
-        return loss, accuracy
+        return series(results)
 
     def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
         for parameter in self._trained.values():
@@ -255,7 +223,8 @@ class ModuleStack:
         gradients = torch.autograd.grad(losses.sum(), list(self._trained.values()), materialize_grads=True)
         with torch.no_grad():
             for (name, parameter), gradient in zip(self._trained.items(), gradients, strict=True):
-                self._update(name, parameter.detach(), gradient, factor, count)
+                rates = (self._rates * factor).view(-1, *[1] * (parameter.dim() - 1))
+                update(self._rule, parameter.detach(), gradient, self._moments[name], rates, count)
             return losses.detach(), (logits.argmax(2) == y).float().mean(1)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -267,32 +236,14 @@ class ModuleStack:
     def _forward(self, trained: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self._template, (trained, fixed), (x,))
 
-    def _update(self, name: str, parameter: Tensor, gradient: Tensor, factor: float, count: int) -> None:
-        rule = self._rule
-        rates = (self._rates * factor).view(-1, *[1] * (parameter.dim() - 1))
-        if rule.decay > 0:
-            gradient = gradient + float(rule.decay) * parameter
-        if rule.kind == kernel.ADAM:
-            beta1, beta2 = kernel.ADAM_BETA1, kernel.ADAM_BETA2
-            first, second = (moments[name] for moments in self._moments)
-            first.lerp_(gradient, 1 - beta1)
-            second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(kernel.ADAM_EPSILON)
-            parameter.sub_(rates / (1 - beta1**count) * first / scale)
-            return
-        if rule.momentum > 0:
-            velocity = self._moments[0][name].mul_(float(rule.momentum)).add_(gradient)
-            gradient = gradient + float(rule.momentum) * velocity if rule.nesterov else velocity
-        parameter.sub_(rates * gradient)
-
     def keep(self, rows: Sequence[int]) -> None:
         self._places, self._seeds = ([values[r] for r in rows] for values in (self._places, self._seeds))
         index = torch.tensor(rows, dtype=torch.long, device=self._rates.device)
         self._rates = self._rates[index]
-        self._trained, self._fixed, *self._moments = (
-            {name: value.detach()[index] for name, value in tensors.items()}
-            for tensors in (self._trained, self._fixed, *self._moments)
+        self._trained, self._fixed = (
+            {name: value.detach()[index] for name, value in tensors.items()} for tensors in (self._trained, self._fixed)
         )
+        self._moments = {name: tuple(moment[index] for moment in kept) for name, kept in self._moments.items()}
 
     def write(self, row: int, model: nn.Module) -> nn.Module:
         tensors = self._trained | self._fixed

@@ -1,0 +1,190 @@
+"""Plain MLPs of any depths as stacked matrix products: what a device runs that is slow at many small ones.
+
+Members stand deepest first, so that hidden layer l works on the first K_l of them, a slice: nothing is padded, and a
+pack launches as many products as its deepest member alone. The backward pass is written out, so that the
+parameters of all hidden layers are one tensor and one update, whatever the depth.
+
+Letters: K members, B batch, n hidden layers of the deepest member (those between the first layer and the head);
+`rows` is the sum of the K_l.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from isoinit.layers import activation_name
+from isoinit.networks import MLP
+from sweeps import kernel
+from sweeps.spec import Training
+from sweeps.stacking import Batches, Series, Start, moments, per_member, series, update
+
+_DERIVATIVES: Final[Mapping[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": lambda g, h: g.where(h > 0, 0),  # not `g * (h > 0)`: inf * 0 is not a number
+    "tanh": lambda g, h: g * (1 - h * h),
+    "sigmoid": lambda g, h: g * h * (1 - h),
+    "hardtanh": lambda g, h: g.where(h.abs() < 1, 0),
+    "linear": lambda g, _: g,
+    "crelu": lambda g, h: _halves(g.where(h > 0, 0)),
+}
+"""Per activation, the gradient by pre-activations, from that by features and the features."""
+
+
+def _halves(g: Tensor) -> Tensor:
+    positive, negative = g.chunk(2, dim=2)
+    return positive - negative
+
+
+class RaggedStack:
+    """Plain MLPs alike in all but depth, as stacked products; see the module's docstring and `stack.Stack`."""
+
+    def __init__(
+        self, places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device
+    ) -> None:
+        order = sorted(range(len(starts)), key=lambda i: -len(linears(starts[i].model)))
+        starts = [starts[i] for i in order]
+        self._places = [places[i] for i in order]
+        self._seeds = [s.seed for s in starts]
+        self._rates = torch.tensor([s.rate for s in starts], device=device)
+        self._rule = kernel.rule(training)
+        model = starts[0].model
+        assert isinstance(model, MLP)
+        self._name = activation_name(model.activation)
+        networks = [linears(s.model) for s in starts]
+        hidden = [[layers[n + 1] for layers in networks if n + 2 < len(layers)] for n in range(len(networks[0]) - 2)]
+        groups = [
+            [layers[0] for layers in networks],
+            list(itertools.chain(*hidden)),
+            [layers[-1] for layers in networks],
+        ]
+        self._counts = [len(layers) for layers in hidden]
+        self._owners = self._members_of_rows()
+        self._weights = [_stacked([layer.weight.detach().T for layer in group], device) for group in groups]
+        self._biases = [_stacked([layer.bias.detach()[None] for layer in group], device) for group in groups]
+        masked = any(getattr(layer, "masked", False) for group in groups for layer in group)
+        self._masks = [_stacked([_mask(layer).T for layer in group], device) for group in groups] if masked else []
+        for weight, mask in zip(self._weights, self._masks, strict=False):
+            weight.mul_(mask)
+        self._moments = [moments(self._rule, p) for p in (*self._weights, *self._biases)]
+
+    @property
+    def places(self) -> list[int]:
+        return self._places
+
+    @torch.no_grad()
+    def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
+        results = []
+        for s, factor in enumerate(factors):
+            x, y = per_member(batches, self._seeds, s)
+            results.append(self._step(x.flatten(2), y, factor, done + s + 1))
+        return series(results)
+
+    def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
+        features = self._forward(x)
+        scores = functional.log_softmax(torch.baddbmm(self._biases[2], features[-1], self._weights[2]), dim=2)
+        loss = -scores.gather(2, y[..., None]).mean((1, 2))
+        hits = (scores.argmax(2) == y).float().mean(1)
+        gradient = scores.exp_()
+        gradient.scatter_add_(2, y[..., None], torch.full_like(gradient[..., :1], -1)).div_(y.shape[1])
+        gradients = self._backward(x, features, gradient)
+        rates = self._rates * factor
+        paces = [rates, rates[self._owners], rates]
+        parameters = zip((*self._weights, *self._biases), gradients, self._moments, paces * 2, strict=True)
+        for parameter, mine, kept, rate in parameters:
+            update(self._rule, parameter, mine, kept, rate[:, None, None], count)
+        for weight, mask in zip(self._weights, self._masks, strict=False):
+            weight.mul_(mask)
+        return loss, hits
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        """Features after the first layer, after each hidden layer (K_n, B, .), and what the heads see (K, B, .)."""
+        h = self._activate(torch.baddbmm(self._biases[0], x, self._weights[0]))
+        features = [h]
+        for count, weight, bias in zip(
+            self._counts, self._weights[1].split(self._counts), self._biases[1].split(self._counts), strict=True
+        ):
+            h = self._activate(torch.baddbmm(bias, h[:count], weight))
+            features.append(h)
+        ends = [f[n:] for f, n in zip(features, [*self._counts, 0], strict=True)]  # who has no further layer
+        features.append(torch.cat(ends[::-1]))
+        return features
+
+    def _backward(self, x: Tensor, features: list[Tensor], gradient: Tensor) -> list[Tensor]:
+        """Gradients by weights and biases, from that by the logits."""
+        differentiate = _DERIVATIVES[self._name]
+        *features, last = features
+        found = [torch.empty_like(p) for p in (*self._weights, *self._biases)]
+        torch.bmm(last.mT, gradient, out=found[2])
+        torch.sum(gradient, 1, keepdim=True, out=found[5])
+        by_last = torch.bmm(gradient, self._weights[2].mT)
+        g = by_last[:0]  # by the features of the layer above, of the members that have it
+        weights, by_weight, by_bias = (t.split(self._counts) for t in (self._weights[1], found[1], found[4]))
+        for n in range(len(self._counts), -1, -1):
+            g = differentiate(torch.cat([g, by_last[len(g) : len(features[n])]]), features[n])
+            if n == 0:
+                torch.bmm(x.mT, g, out=found[0])
+                torch.sum(g, 1, keepdim=True, out=found[3])
+                break
+            torch.bmm(features[n - 1][: len(g)].mT, g, out=by_weight[n - 1])
+            torch.sum(g, 1, keepdim=True, out=by_bias[n - 1])
+            g = torch.bmm(g, weights[n - 1].mT)
+        return found
+
+    def _activate(self, z: Tensor) -> Tensor:
+        if self._name == "crelu":
+            return torch.cat([z.relu(), z.neg().relu()], dim=2)
+        return {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_, "hardtanh": functional.hardtanh_,
+                "linear": lambda h: h}[self._name](z)  # fmt: skip
+
+    def keep(self, rows: Sequence[int]) -> None:
+        assert list(rows) == sorted(rows)  # deepest first, still
+        self._places, self._seeds = ([values[r] for r in rows] for values in (self._places, self._seeds))
+        kept = torch.tensor(rows, dtype=torch.long)
+        starts = itertools.accumulate(self._counts, initial=0)
+        hidden = [kept[kept < count] + start for count, start in zip(self._counts, starts, strict=False)]
+        self._counts = [len(mine) for mine in hidden if len(mine)]
+        index = [mine.to(self._rates.device) for mine in (kept, torch.cat([kept[:0], *hidden]), kept)]
+        self._rates = self._rates[index[0]]
+        self._owners = self._members_of_rows()
+        self._weights, self._biases, self._masks = (
+            [tensor[mine] for tensor, mine in zip(tensors, index, strict=False)]
+            for tensors in (self._weights, self._biases, self._masks)
+        )
+        self._moments = [
+            tuple(moment[mine] for moment in kept_moments)
+            for kept_moments, mine in zip(self._moments, index * 2, strict=True)
+        ]
+
+    def _members_of_rows(self) -> Tensor:
+        rows = torch.cat([torch.arange(0), *map(torch.arange, self._counts)])
+        return rows.to(self._rates.device)
+
+    def write(self, row: int, model: nn.Module) -> nn.Module:
+        starts = itertools.accumulate(self._counts, initial=0)
+        inner = [(1, start + row) for start, count in zip(starts, self._counts, strict=False) if row < count]
+        at = [(0, row), *inner, (2, row)]
+        with torch.no_grad():
+            for layer, (group, i) in zip(linears(model), at, strict=True):
+                layer.weight.copy_(self._weights[group][i].T)
+                layer.bias.copy_(self._biases[group][i, 0])
+        return model
+
+
+def linears(model: nn.Module) -> list[nn.Linear]:
+    """The layers of an MLP, in order."""
+    assert isinstance(model, MLP)
+    return [layer for layer in model.layers if isinstance(layer, nn.Linear)]
+
+
+def _mask(layer: nn.Linear) -> Tensor:
+    mask = getattr(layer, "mask", None)
+    return torch.ones_like(layer.weight) if mask is None else mask.to(layer.weight)
+
+
+def _stacked(tensors: list[Tensor], device: torch.device) -> Tensor:
+    return torch.stack(tensors).to(device) if tensors else torch.zeros(0, 1, 1, device=device)

@@ -1,0 +1,77 @@
+"""What all stacks share: batches, starts, where a curve ends, and the update rule in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sweeps import kernel
+
+Series = NDArray[np.float64]
+
+LOSS_BOUND: Final = 2.0**24
+"""Chosen: a loss (nats) above it counts as diverged. float32 numbers of that size lie 1 or more apart, so the
+logits no longer resolve one nat."""
+
+
+class Batches(NamedTuple):
+    """S consecutive batches of one seed: x (S, B, *input_shape), y (S, B)."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Start(NamedTuple):
+    """A member to be trained: its initialized network (whose tensors are copied), learning rate and batch order."""
+
+    model: nn.Module
+    rate: float
+    seed: int
+
+
+def per_member(batches: Mapping[int, Batches], seeds: Sequence[int], step: int) -> tuple[Tensor, Tensor]:
+    """The batches of a step, x (K, B, *input_shape) and y (K, B), of members with these seeds."""
+    return (
+        torch.stack([batches[seed].x[step] for seed in seeds]),
+        torch.stack([batches[seed].y[step] for seed in seeds]),
+    )
+
+
+def series(results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Series, Series]:
+    """Losses and accuracies (K, S) of S steps' (K,) each; what follows a divergence is not a number."""
+    loss, accuracy = (torch.stack(values, 1).double().cpu().numpy() for values in zip(*results, strict=True))
+    broken = np.logical_or.accumulate(~(loss <= LOSS_BOUND), axis=1)
+    broken = np.pad(broken, ((0, 0), (1, 0)))[:, :-1]  # the step that broke still counts
+    loss[broken] = accuracy[broken] = np.nan
+    return loss, accuracy
+
+
+def moments(rule: kernel.Rule, parameter: Tensor) -> tuple[Tensor, ...]:
+    """As many zero moments as the rule keeps for a parameter."""
+    count = 2 if rule.kind == kernel.ADAM else int(rule.momentum > 0)
+    return tuple(torch.zeros_like(parameter) for _ in range(count))
+
+
+def update(
+    rule: kernel.Rule, parameter: Tensor, gradient: Tensor, moments: Sequence[Tensor], rates: Tensor, count: int
+) -> None:
+    """One step, the `count`-th, in place; `rates` broadcast against the parameter, the gradient may be overwritten."""
+    if rule.decay > 0:
+        gradient = gradient + float(rule.decay) * parameter
+    if rule.kind == kernel.ADAM:
+        beta1, beta2 = kernel.ADAM_BETA1, kernel.ADAM_BETA2
+        first, second = moments
+        first.lerp_(gradient, 1 - beta1)
+        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(kernel.ADAM_EPSILON)
+        parameter.sub_(rates / (1 - beta1**count) * first / scale)
+        return
+    if rule.momentum > 0:
+        velocity = moments[0].mul_(float(rule.momentum)).add_(gradient)
+        gradient = gradient + float(rule.momentum) * velocity if rule.nesterov else velocity
+    parameter.sub_(rates * gradient)

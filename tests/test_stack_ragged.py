@@ -1,0 +1,144 @@
+"""Stacked products of MLPs of mixed depths are the compiled kernel's mathematics, member by member."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from isoinit import schemes
+from isoinit.layers import set_mask
+from isoinit.networks import MLP
+from sweeps import data, kernel, stack, train
+from sweeps.ragged import RaggedStack, linears
+from sweeps.spec import Point, Training
+from sweeps.stack import Batches, KernelStack, Start
+
+CPU = torch.device("cpu")
+DEPTHS = (3, 7, 2, 7, 4)
+RULES = [
+    Training(),
+    Training(momentum=0.9, weight_decay=0.02),
+    Training(momentum=0.9, nesterov=True),
+    Training(optimizer="adam", weight_decay=0.02),
+]
+
+
+def mlp(seed=0, depth=4, activation="relu") -> MLP:
+    model = MLP(20, 12, depth, 5, activation)
+    generator = torch.Generator().manual_seed(seed)
+    return schemes.initialize(model, "xavier_normal", bias_variance=0.1, bias_mode="iid", generator=generator)
+
+
+def batches(steps=30) -> dict[int, Batches]:
+    source = torch.Generator().manual_seed(9)
+    return {
+        seed: Batches(torch.randn(steps, 16, 20, generator=source), torch.randint(5, (steps, 16), generator=source))
+        for seed in (0, 1)
+    }
+
+
+def starts(activation="relu", rate=0.05) -> list[Start]:
+    return [Start(mlp(i, depth, activation), rate * (1 + i), i % 2) for i, depth in enumerate(DEPTHS)]
+
+
+def by_place(one: stack.Stack, values: np.ndarray) -> dict[int, list[float]]:
+    return {place: row.tolist() for place, row in zip(one.places, values, strict=True)}
+
+
+def assert_alike(one: stack.Stack, found, other: stack.Stack, expected, atol=2e-6) -> None:
+    assert sorted(one.places) == sorted(other.places)
+    for mine, theirs in zip(found, expected, strict=True):
+        mine, theirs = by_place(one, mine), by_place(other, theirs)
+        for place, values in theirs.items():
+            np.testing.assert_allclose(mine[place], values, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
+def test_members_of_mixed_depths_train_as_in_the_kernel(activation, training):
+    given = starts(activation, 0.002 if training.optimizer == "adam" else 0.03)
+    ragged = RaggedStack(range(5), given, training, CPU)
+    compiled = KernelStack(range(5), given, training)
+    factors = [1.0] * 15 + [0.3] * 15
+    found, expected = (one.advance(batches(), factors, 0) for one in (ragged, compiled))
+    assert_alike(ragged, found, compiled, expected)
+    row = ragged.places.index(1)
+    written, reference = ragged.write(row, mlp(5, 7, activation)), compiled.write(1, mlp(5, 7, activation))
+    for mine, theirs in zip(written.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [(0, 2, 3), (1, 4), (4,), ()])
+def test_kept_members_go_on_as_if_nothing_had_happened(kept):
+    training = Training(momentum=0.5)
+    first, rest = ({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()} for cut in (slice(10), slice(10, 30)))
+    dropped = RaggedStack(range(5), starts(), training, CPU)
+    whole = KernelStack(range(5), starts(), training)
+    for one in (dropped, whole):
+        one.advance(first, [1.0] * 10, 0)
+    expected, _ = whole.advance(rest, [1.0] * 20, 10)
+    places = [dropped.places[row] for row in kept]
+    dropped.keep(kept)
+    assert dropped.places == places
+    if kept:
+        found, _ = dropped.advance(rest, [1.0] * 20, 10)
+        np.testing.assert_allclose(found, expected[places], rtol=0, atol=2e-6)
+        for row, place in enumerate(places):
+            model = dropped.write(row, mlp(5, DEPTHS[place]))
+            reference = whole.write(place, mlp(5, DEPTHS[place]))
+            for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_masked_weights_stay_zero():
+    training = Training(momentum=0.9, weight_decay=0.1)
+    given = starts()
+    for i, start in enumerate(given):
+        for layer in linears(start.model):
+            set_mask(layer, torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(i)) < 0.3)
+    ragged, compiled = RaggedStack(range(5), given, training, CPU), KernelStack(range(5), given, training)
+    found, expected = (one.advance(batches(), [1.0] * 30, 0) for one in (ragged, compiled))
+    assert_alike(ragged, found, compiled, expected)
+    for layer in linears(ragged.write(0, mlp(9, 7))):
+        assert 0.6 < torch.eq(layer.weight, 0).float().mean() < 0.8
+
+
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+def test_not_a_number_stays_with_its_member(activation):
+    given = starts(activation)
+    with torch.no_grad():
+        linears(given[1].model)[2].weight[3, 4] = torch.nan
+    ragged = RaggedStack(range(5), given, Training(), CPU)
+    loss, _ = ragged.advance(batches(), [1.0] * 30, 0)
+    row = ragged.places.index(1)
+    assert np.isnan(loss[row]).all()
+    assert np.isfinite(np.delete(loss, row, 0)).all()
+
+
+def test_a_device_gets_one_stack_per_width_and_the_kernel_none():
+    models = [mlp(), mlp(depth=7), MLP(20, 12, 3, 5, "relu", "batch"), MLP(20, 8, 3, 5), mlp(activation="tanh")]
+    groups = [stack._group(model, torch.device("cuda")) for model in models]
+    assert [group[0].__name__ for group in groups] == ["RaggedStack", "RaggedStack", "ModuleStack"] + [
+        "RaggedStack"
+    ] * 2
+    assert groups[0] == groups[1]
+    assert len(set(groups)) == 4
+
+
+def test_a_whole_pack_trains_the_same_in_stacked_products(monkeypatch):
+    point = Point("he_normal", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.01, 1.0)
+    points = [point, point._replace(depth=9), point._replace(scheme="orthogonal", width=7), point._replace(depth=2)]
+    members = [train.Member(p, seed, rate) for p in points for seed in (0, 1) for rate in (0.05, 1e6)]
+    training = Training(steps=40, log_every=10, batch_size=32)
+    digits = data.load("digits")
+    expected = train.train(members, digits, training)
+    original = stack._group
+    monkeypatch.setattr(stack, "_group", lambda model, _: original(model, torch.device("cuda")))
+    for mine, theirs in zip(train.train(members, digits, training), expected, strict=True):
+        np.testing.assert_allclose(mine.curve_loss, theirs.curve_loss, rtol=1e-5, atol=5e-6)
+        assert mine.curve_step == theirs.curve_step
+        assert (mine.test_accuracy is None) == (theirs.test_accuracy is None)
+        assert replace(mine, probes={}).flops == theirs.flops
