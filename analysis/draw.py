@@ -360,7 +360,7 @@ def agreement_figure(info: MapInfo) -> Figure:
         axis.set(xscale="log", yscale="log", xlim=(low * 0.9, endless * 1.25), ylim=_edges(info.depths)[[0, -1]])
         ticks = _depth_ticks(np.array([low, *np.geomspace(low, deepest, 8)[1:]]))
         axis.xaxis.set_major_locator(FixedLocator([*ticks, endless]))
-        axis.set_xticklabels([*(f"{t:g}" for t in ticks), "none"])
+        axis.set_xticklabels([*(f"{t:g}" for t in ticks), "no limit"])
         depths = _depth_ticks(info.depths)
         axis.yaxis.set_major_locator(FixedLocator(depths))
         axis.set_yticklabels([f"{d:g}" for d in depths])

@@ -110,19 +110,23 @@ def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
     rows, x = limits.to_pylist(), across(limits)
     varying = [a for a in AXES if a in rows[0] and a not in ("scheme", x) and len({row[a] for row in rows}) > 1]
     texts = [
-        [row["scheme"], *(_number(row[axis]) for axis in [*varying, x]), _limit(row),
-         f"{row['low']:.0f} to {row['high']:.0f}", _predicted(row["predicted"])]
+        [row["scheme"], *(_number(row[axis]) for axis in [*varying, x]), limit_text(row),
+         f"{row['low']:.0f} to {row['high']:.0f}", theory_text(row["predicted"])]
         for row in rows
     ]  # fmt: skip
     return [name.replace("_", " ") for name in ("scheme", *varying, x, "depth limit", "90 % band", "theory")], texts
 
 
-def _limit(row: Mapping[str, Any]) -> str:
+def limit_text(row: Mapping[str, Any]) -> str:
+    """A measured depth limit; one at an end of the depths that were tried says which side it is on."""
     return {"above": "> ", "below": "< "}.get(row["censored"], "") + f"{row['depth_limit']:.0f}"
 
 
-def _predicted(value: float) -> str:
-    return "-" if math.isnan(value) else "none" if math.isinf(value) else f"{value:.0f}"
+def theory_text(value: float | None) -> str:
+    """A predicted depth limit, where None and nan mean that there is no theory."""
+    if value is None or math.isnan(value):
+        return "no theory"
+    return "no limit" if math.isinf(value) else f"{value:.0f}"
 
 
 def _number(value: Any) -> str:

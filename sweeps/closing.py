@@ -15,6 +15,7 @@ from rich.text import Text
 from analysis import draw, maps
 from analysis.outcome import Outcome
 from analysis.region import RegionModel, usable
+from analysis.summary import limit_text, theory_text
 from sweeps import tracking
 from sweeps.launch import Finished
 from sweeps.progress import COLORS
@@ -133,29 +134,17 @@ def _page(tracker: tracking.Tracker) -> str:
 def _limits_table(limits: list[dict[str, Any]]) -> Table:
     table = Table("scheme", "depth limit", "90 % band", "theory", box=None, pad_edge=False)
     for row in sorted(limits, key=lambda r: -r["depth_limit"]):
-        predicted = row["predicted"]
-        table.add_row(
-            row["scheme"],
-            f"{_SIGN[row['censored']]}{row['depth_limit']:.0f}",
-            f"{row['low']:.0f} to {row['high']:.0f}",
-            "none"
-            if predicted is None or predicted != predicted
-            else "no limit"
-            if predicted == float("inf")
-            else f"{predicted:.0f}",
-        )
+        table.add_row(row["scheme"], limit_text(row), _band(row), theory_text(row["predicted"]))
     return table
 
 
-_SIGN = {"above": "> ", "below": "< ", "no": ""}
-
-
 def _markdown(limits: list[dict[str, Any]]) -> str:
-    rows = "\n".join(
-        f"| {r['scheme']} | {_SIGN[r['censored']]}{r['depth_limit']:.0f} | {r['low']:.0f} to {r['high']:.0f} |"
-        for r in limits
-    )
-    return f"| scheme | depth limit | 90 % band |\n|---|---|---|\n{rows}" if rows else ""
+    rows = "\n".join(f"| {r['scheme']} | {limit_text(r)} | {_band(r)} | {theory_text(r['predicted'])} |" for r in limits)
+    return f"| scheme | depth limit | 90 % band | theory |\n|---|---|---|---|\n{rows}" if rows else ""
+
+
+def _band(row: dict[str, Any]) -> str:
+    return f"{row['low']:.0f} to {row['high']:.0f}"
 
 
 def _time(seconds: float) -> str:
