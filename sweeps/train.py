@@ -172,17 +172,13 @@ def flops(point: Point, dataset: Dataset, training: Training) -> float:
     Per sample and weight (at each position, in a convolution) 2 forward, 2 for the weight's gradient and 2 for
     the input's, which the first layer does not need.
     """
-    shape = (point.architecture, point.depth, point.width, point.activation, point.normalization, point.scheme)
-    return training.steps * training.batch_size * _sample_flops(*shape, dataset.input_shape, dataset.classes)
+    return training.steps * training.batch_size * _sample_flops(shape_of(point), dataset.input_shape, dataset.classes)
 
 
 @lru_cache(maxsize=1024)
-def _sample_flops(
-    architecture: str, depth: int, width: int, activation: str, normalization: str, scheme: str,
-    input_shape: tuple[int, ...], classes: int,
-) -> float:  # fmt: skip
+def _sample_flops(shape: Point, input_shape: tuple[int, ...], classes: int) -> float:
     with torch.device("meta"):
-        model = _network(architecture, depth, width, activation, normalization, scheme, input_shape, classes)
+        model = network(shape, input_shape, classes)
         products: list[int] = []
 
         def count(layer: nn.Module, _: object, output: Tensor) -> None:
@@ -196,26 +192,28 @@ def _sample_flops(
     return 2.0 * (3 * sum(products) - products[0])
 
 
-def _network(
-    architecture: str, depth: int, width: int, activation: str, normalization: str, scheme: str,
-    input_shape: tuple[int, ...], classes: int,
-) -> nn.Module:  # fmt: skip
+def shape_of(point: Point) -> Point:
+    """What a point says of its network's shape; the other axes at fixed values."""
+    return point._replace(weight_scale=1.0, bias_mode="zero", bias_variance=0.0, density=1.0)
+
+
+def network(point: Point, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network of a point, not initialized."""
     return networks.build(
-        architecture,
+        point.architecture,
         input_shape,
-        width=width,
-        depth=depth,
+        width=point.width,
+        depth=point.depth,
         out_features=classes,
-        activation=activation,
-        normalization=normalization,
-        scheme=scheme,
+        activation=point.activation,
+        normalization=point.normalization,
+        scheme=point.scheme,
     )
 
 
 def _prepare(point: Point, seed: int, dataset: Dataset, device: torch.device) -> _Prepared:
     """Build, initialize and probe one network, on the CPU so that the draws are the same for every device."""
-    sizes = (point.depth, point.width, point.activation, point.normalization, point.scheme)
-    model = _network(point.architecture, *sizes, dataset.input_shape, dataset.classes)
+    model = network(point, dataset.input_shape, dataset.classes)
     x, y = dataset.x_train[:PROBE_INPUTS], dataset.y_train[:PROBE_INPUTS]
     schemes.initialize(
         model,
@@ -228,7 +226,9 @@ def _prepare(point: Point, seed: int, dataset: Dataset, device: torch.device) ->
         data=x,
     )
     measured = probe(model, x, y)
-    return _Prepared(model.to(device), {name: float(getattr(measured, name)) for name in PROBES})
+    if device.type != "cpu":
+        model.to(device)
+    return _Prepared(model, {name: float(getattr(measured, name)) for name in PROBES})
 
 
 def _factors(training: Training) -> list[float]:

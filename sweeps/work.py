@@ -19,7 +19,7 @@ import torch
 from analysis.outcome import Criterion, Curve, Label, Outcome, label, summarize
 from analysis.outcome import Replicate as Labelled
 from analysis.schema import REPLICATES, TRIALS
-from sweeps import train
+from sweeps import memory, train
 from sweeps.data import Dataset
 from sweeps.ledger import part
 from sweeps.spec import Point, SweepSpec
@@ -135,7 +135,23 @@ def _train(
     device: torch.device,
     progress: Callable[[int], None] | None,
 ) -> list[train.Replicate]:
-    """Train, and halve the pack as often as the device runs out of memory: replicates do not interact."""
+    """Train in as few parts as fit the device's memory: replicates do not interact."""
+    return [
+        replicate
+        for fitting in memory.partition(members, dataset, spec.training, device)
+        for replicate in _halving(fitting, dataset, spec, criterion, device, progress)
+    ]
+
+
+def _halving(
+    members: list[train.Member],
+    dataset: Dataset,
+    spec: SweepSpec,
+    criterion: Criterion,
+    device: torch.device,
+    progress: Callable[[int], None] | None,
+) -> list[train.Replicate]:
+    """Train, and halve the members as often as the device runs out of memory all the same."""
     try:
         return train.train(members, dataset, spec.training, criterion=criterion, device=device, progress=progress)
     except torch.OutOfMemoryError:
@@ -147,7 +163,7 @@ def _train(
     return [
         replicate
         for part_of in (members[:half], members[half:])
-        for replicate in _train(part_of, dataset, spec, criterion, device, progress)
+        for replicate in _halving(part_of, dataset, spec, criterion, device, progress)
     ]
 
 
