@@ -20,7 +20,7 @@ from rich.console import Console
 
 from analysis import region
 from analysis.outcome import Criterion, Outcome
-from sweeps import data, plan, provenance, space, tracking, work
+from sweeps import data, plan, provenance, space, tracking, train, work
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
 from sweeps.runcard import Identity
@@ -87,6 +87,7 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None) ->
         spec = spec.model_copy(update={"search": search})
     tracking.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
+    train.train_samples(dataset, spec.training)  # before a worker finds out
     origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
     tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))

@@ -162,6 +162,8 @@ def _check(space: Space, spec: SweepSpec) -> None:
     for point in space.corners():
         if point.bias_mode == "zero" and point.bias_variance != 0:
             raise ValueError("space.bias_mode: zero contradicts a bias_variance above 0; choose iid or mirrored")
+        if (point.architecture, point.normalization, spec.training.batch_size) == ("mlp", "batch", 1):
+            raise ValueError("training.batch_size must be at least 2 with network.normalization batch, but got 1")
         try:
             schemes.check(
                 point.scheme,

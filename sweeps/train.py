@@ -157,13 +157,23 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 
 def order(seed: int, dataset: Dataset, training: Training) -> Tensor:
     """Samples of every batch, (steps, batch_size): one permutation of the training split after another, cut up."""
-    samples = len(dataset.x_train) if training.train_samples is None else training.train_samples
-    if samples > len(dataset.x_train):
-        raise ValueError(f"train_samples must be at most {len(dataset.x_train)} for {dataset.name}, but got {samples}")
+    samples = train_samples(dataset, training)
     source = generator(seed, "order")
     wanted = training.steps * training.batch_size
     epochs = [torch.randperm(samples, generator=source) for _ in range(math.ceil(wanted / samples))]
     return torch.cat(epochs)[:wanted].view(training.steps, training.batch_size)
+
+
+def train_samples(dataset: Dataset, training: Training) -> int:
+    """Samples that a training uses.
+
+    Raises:
+        ValueError: the data set has fewer.
+    """
+    samples = len(dataset.x_train) if training.train_samples is None else training.train_samples
+    if samples > len(dataset.x_train):
+        raise ValueError(f"train_samples must be at most {len(dataset.x_train)} for {dataset.name}, but got {samples}")
+    return samples
 
 
 def flops(point: Point, dataset: Dataset, training: Training) -> float:

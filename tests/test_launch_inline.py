@@ -42,6 +42,14 @@ def _launch(*more: str) -> int:
     return main(["launch", "tiny.yaml", "--inline", *more])
 
 
+def test_more_samples_than_there_are_is_one_sentence_before_anything_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _launch("--set", "training.train_samples=5000") == 2
+    assert "train_samples must be at most 1400 for digits, but got 5000" in capsys.readouterr().err.replace("\n", " ")
+    assert not (folder / "runs").exists()
+
+
 def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

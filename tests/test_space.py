@@ -91,6 +91,13 @@ def test_what_cannot_be_built_is_refused_before_anything_is_spent(setting: str, 
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+def test_batch_normalization_of_single_samples_is_refused() -> None:
+    batches_of_one = ("network.normalization=[none, batch]", "training.batch_size=1")
+    with pytest.raises(ValueError, match=r"training\.batch_size must be at least 2 .* got 1"):
+        space.build(_spec(*batches_of_one))
+    space.build(_spec(batches_of_one[1]))
+
+
 def _any_params(built: space.Space) -> dict:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return study.ask(built.distributions).params
