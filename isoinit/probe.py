@@ -21,9 +21,12 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoinit.schemes.base import by_shape
-from isoinit.schemes.wiring import Wiring, read
+from isoinit.schemes.reading import read
+from isoinit.schemes.wiring import Wiring
 
 Floats = NDArray[np.float64]
+
+_COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +92,42 @@ def _summary(statistic: Any, values: Floats) -> float:
 
 
 def probe(
-    model: nn.Module, x: Tensor, y: Tensor | None = None, *, jacobian: bool = True, jacobian_inputs: int = 4
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    jacobian: bool = True,
+    jacobian_inputs: int = 4,
+    leading: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> Probe:
     """Measure `model` on inputs x (B, ...), classes y (B,): one forward and one backward pass, and the Jacobian.
 
     The Jacobian's singular values are exact, for the first `jacobian_inputs` inputs, at the cost of one pass over
-    out_features copies of each; for large outputs use `jacobian=False` and `leading_singular_values`. Batch
-    normalization is measured as the model's mode says, and as a fixed affine map in the Jacobian. The model is left
-    as it was: no gradients, buffers as before.
+    out_features copies of each. Where outputs are many, `leading=k` takes the k largest by Lanczos from a start that
+    `generator` draws (`leading_singular_values`). Batch normalization is measured as the model's mode says, and as a
+    fixed affine map in the Jacobian. The model is left as it was: no gradients, buffers as before.
+
+    ValueError if the model is not understood, there is no input, or `leading` comes without a generator.
     """
+    if not len(x):
+        raise ValueError(f"x must hold at least one input, got the shape {tuple(x.shape)}")
+    if leading is not None and (generator is None or leading < 1):
+        raise ValueError(
+            f"leading must be at least 1 and needs generator=torch.Generator(), got {leading}, {generator}"
+        )
     wiring = read(model)
-    with torch.enable_grad(), _buffers_kept(model), _recorded(wiring) as (hidden, before):
+    with torch.enable_grad(), _buffers_kept(model), _recorded(model, wiring) as (hidden, before):
         output = model(x)
         loss = functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
         gradients = _gradient_norms(loss, [layer.weight for layer in wiring.layers])
     with _frozen_normalization(model, x):
-        rows = _jacobian(model, x[:jacobian_inputs]) if jacobian else x.new_empty(0, 0, 0)
+        if not jacobian:
+            values = x.new_empty(0, 0)
+        elif leading is None or generator is None:
+            values = _spectrum(_jacobian(model, x[:jacobian_inputs]))
+        else:
+            values = _bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
     with torch.no_grad():
         moments = _array(by_shape(before, _sample_moments))
         return Probe(
@@ -114,7 +137,7 @@ def probe(
             squared_sample_mean=moments[:, 1],
             dead=_array(by_shape(hidden, lambda a: (_units(a) == 0).all(1).to(a.dtype).mean(1))),
             gradient_norms=_array(gradients),
-            jacobian_singular_values=_spectrum(rows).double().cpu().numpy(),
+            jacobian_singular_values=values.double().cpu().numpy(),
         )
 
 
@@ -131,12 +154,22 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _recorded(wiring: Wiring) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+def _recorded(model: nn.Module, wiring: Wiring) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """Lists that fill with the post- and the pre-activations while the model runs."""
     after: list[Tensor] = []
     before: list[Tensor] = []
-    hooks = [m.register_forward_hook(lambda _m, _i, out: after.append(out.detach())) for m in wiring.signals]
-    hooks += [m.register_forward_hook(lambda _m, _i, out: before.append(out.detach())) for m in wiring.preactivations]
+    overwritten = not wiring.activated or any(getattr(m, "inplace", False) for m in model.modules())
+
+    def record_signal(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        signal = output.detach().clone() if overwritten else output.detach()
+        after.append(signal if wiring.activated else wiring.activation(signal))
+
+    def record_preactivation(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        before.append(output.detach().clone() if overwritten else output.detach())
+
+    # a module that serves several layers is hooked once, and reports at each of its calls
+    hooks = [m.register_forward_hook(record_signal) for m in dict.fromkeys(wiring.signals)]
+    hooks += [m.register_forward_hook(record_preactivation) for m in dict.fromkeys(wiring.preactivations)]
     try:
         yield after, before
     finally:
@@ -181,6 +214,7 @@ def _correlation(signals: Tensor) -> Tensor:
 
 def _spectrum(rows: Tensor) -> Tensor:
     """Singular values of a stack of matrices, NaN of those that are not finite."""
+    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
     values = rows.new_full((len(rows), min(rows.shape[1:])), torch.nan)
     finite = rows.isfinite().all(2).all(1)
     values[finite] = torch.linalg.svdvals(rows[finite])
@@ -220,11 +254,13 @@ def jacobian(model: nn.Module, x: Tensor) -> Tensor:
 def _jacobian(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         out = model(x[:1]).shape[1]
-    copies = x.repeat_interleave(out, 0).detach().requires_grad_()
-    with torch.enable_grad():
-        picked = model(copies).view(len(x), out, out).diagonal(dim1=1, dim2=2).sum()
-        (rows,) = torch.autograd.grad(picked, copies)
-    return rows.view(len(x), out, -1)
+    parts = []
+    for places in torch.arange(len(x) * out, device=x.device).split(_COPIES):
+        copies = x[places // out].detach().requires_grad_()
+        with torch.enable_grad():
+            picked = model(copies).gather(1, (places % out).unsqueeze(1)).sum()
+            parts.append(torch.autograd.grad(picked, copies)[0].flatten(1))
+    return torch.cat(parts).view(len(x), out, -1)
 
 
 def leading_singular_values(
@@ -234,7 +270,8 @@ def leading_singular_values(
 
     Golub-Kahan-Lanczos bidiagonalization with full reorthogonalization, all inputs at once: `steps` (default
     2 count + 10, at most min(out, in)) products with J and its transpose, each a pass over the batch. Exact when steps
-    reaches min(out, in); otherwise the values are approached from below, the largest first.
+    reaches min(out, in); otherwise the values are approached from below, the largest first. Where the walk ends early,
+    as on an isometry at once, it goes on from a new direction, so that equal values are found as often as they occur.
     """
     with _frozen_normalization(model, x):
         return _bidiagonalize(model, x, count, steps or 2 * count + 10, generator)
@@ -243,17 +280,27 @@ def leading_singular_values(
 def _bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
     push, pull, rows, columns = _products(model, x)
     steps = min(steps, rows, columns)
-    v = torch.randn(len(x), columns, generator=generator, device=generator.device).to(x)
-    left, right, band = [], [functional.normalize(v, dim=1)], x.new_zeros(len(x), steps, steps)
+    band = x.new_zeros(len(x), steps, steps)
+    left: list[Tensor] = []
+    right: list[Tensor] = []
+
+    def extend(basis: list[Tensor], vectors: Tensor) -> Tensor:
+        """The norm of what of `vectors` is new to the basis, which grows by its direction, or by a random one."""
+        vectors = _orthogonalized(vectors, basis)
+        norm = vectors.norm(dim=1, keepdim=True)
+        ended = norm <= 100 * torch.finfo(x.dtype).eps * band.amax((1, 2)).unsqueeze(1)
+        if ended.any():
+            fresh = torch.randn(vectors.shape, generator=generator, device=generator.device).to(x)
+            vectors = torch.where(ended, _orthogonalized(fresh, basis), vectors)
+        basis.append(functional.normalize(vectors, dim=1))
+        return torch.where(ended, 0.0, norm).squeeze(1)
+
+    extend(right, x.new_zeros(len(x), columns))
     for k in range(steps):
-        u = _orthogonalized(push(right[-1]), left)
-        band[:, k, k] = u.norm(dim=1)
-        left.append(functional.normalize(u, dim=1))
+        band[:, k, k] = extend(left, push(right[-1]))
         if k + 1 < steps:
-            w = _orthogonalized(pull(left[-1]), right)
-            band[:, k, k + 1] = w.norm(dim=1)
-            right.append(functional.normalize(w, dim=1))
-    return torch.linalg.svdvals(band)[:, :count]
+            band[:, k, k + 1] = extend(right, pull(left[-1]))
+    return _spectrum(band)[:, :count]
 
 
 def _products(model: nn.Module, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], int, int]:

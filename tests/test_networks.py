@@ -8,7 +8,7 @@ from torch import nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
 from isoinit.networks import ARCHITECTURES, BLOCKS
-from isoinit.schemes.wiring import read
+from isoinit.schemes.reading import read
 
 SHAPES = {"mlp": (2, 5, 5), "cnn": (2, 5, 5), "resnet": (2, 5, 5)}
 

@@ -89,7 +89,42 @@ def test_lanczos_finds_the_leading_values_and_all_of_them_in_enough_steps() -> N
 def test_lanczos_of_an_isometry_ends_at_once() -> None:
     model = initialize(CNN((4, 6, 6), 8, 8, 144, pooling="none").double(), "ll_orth", generator=generator())
     values = leading_singular_values(model, noise(2, 4, 6, 6), 4, steps=5, generator=generator())
-    torch.testing.assert_close(values[:, 0], torch.ones(2).double(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(values, torch.ones(2, 4).double(), rtol=0, atol=1e-9)
+
+
+def test_lanczos_finds_equal_and_zero_values_as_often_as_they_occur() -> None:
+    """Three values of 2, five of 1, the rest 0: one starting vector alone sees each once."""
+    model = nn.Sequential(nn.Linear(30, 20, bias=False)).double()
+    left, right = (torch.linalg.qr(noise(n, 20, seed=n))[0] for n in (20, 30))
+    values = torch.tensor([2.0] * 3 + [1.0] * 5 + [0.0] * 12).double()
+    with torch.no_grad():
+        model[0].get_parameter("weight").copy_(left * values @ right.mT)
+    found = leading_singular_values(model, noise(2, 30), 20, steps=20, generator=generator())
+    torch.testing.assert_close(found, values.expand(2, 20), rtol=0, atol=1e-9)
+
+
+def test_the_probe_takes_the_leading_values_where_it_is_asked_to() -> None:
+    model, x = he(40, 60, 6, 50), noise(5, 40)
+    exact, leading = probe(model, x), probe(model, x, leading=3, generator=generator())
+    np.testing.assert_allclose(leading.jacobian_singular_values, exact.jacobian_singular_values[:, :3], rtol=1e-4)
+    with pytest.raises(ValueError, match="needs generator="):
+        probe(model, x, leading=3)
+    with pytest.raises(ValueError, match=r"at least one input, got the shape \(0, 40\)"):
+        probe(model, x[:0])
+
+
+def test_a_jacobian_in_parts_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = he(7, 9, 4, 5), noise(3, 7)
+    whole = jacobian(model, x)
+    monkeypatch.setattr(importlib.import_module("isoinit.probe"), "_COPIES", 4)
+    torch.testing.assert_close(jacobian(model, x), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_measured(dtype: torch.dtype) -> None:
+    model = initialize(MLP(8, 16, 6, 8).to(dtype), "ll_orth", generator=generator())
+    values = probe(model, noise(3, 8).to(dtype)).jacobian_singular_values
+    np.testing.assert_allclose(values, 1, atol=0.05)
 
 
 @pytest.mark.parametrize("training", [True, False])

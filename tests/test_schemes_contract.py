@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
 from isoinit.probe import jacobian
 from isoinit.schemes import Scheme, check, get
-from isoinit.schemes.wiring import fans, read
+from isoinit.schemes.reading import read
+from isoinit.schemes.wiring import fans
 
 CASES = [(name, architecture) for name, s in SCHEMES.items() for architecture in s.architectures]
 WIDTH = 8

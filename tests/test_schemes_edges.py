@@ -187,8 +187,60 @@ def test_max_pooling_and_dropout_are_refused_where_they_break_the_mirror() -> No
     for module in (nn.MaxPool2d(2), nn.Dropout(0.1)):
         model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), module, nn.Flatten(), nn.Linear(8, 2))
         filled(model, "he_normal", 4, 4, 4)
-        with pytest.raises(ValueError, match=f"does not survive {type(module).__name__}; average pooling keeps it"):
+        with pytest.raises(ValueError, match=f"does not survive {type(module).__name__}; average pooling and"):
             filled(model, "ll_orth", 4, 4, 4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, torch.inf])
+@pytest.mark.parametrize("name", ["risotto_b", "risotto_c"])
+def test_risotto_refuses_an_alpha_without_a_branch(name: str, alpha: float) -> None:
+    """A negative one would turn relu(x / alpha), which has to give x back, into zero."""
+    with pytest.raises(ValueError, match="alpha must be"):
+        filled(ResNet((4,), 8, 6, 4, (SCHEMES[name].blocks or ("",))[0]), name, 4, alpha=alpha)
+
+
+def test_a_narrow_layer_gets_its_least_density_where_the_others_bear_the_target() -> None:
+    model = nn.Sequential(nn.Linear(80, 60), nn.ReLU(), nn.Linear(60, 4), nn.ReLU(), nn.Linear(4, 10))
+    with pytest.warns(UserWarning, match=r"0.05 of a \(10, 4\) matrix raised to its least, 0.1"):
+        filled(model, "eoi", 80, density=0.05)
+    shares = [float((m.weight != 0).double().mean()) for m in model if isinstance(m, nn.Linear)]
+    assert shares == pytest.approx([0.05, 0.05, 0.1], abs=1 / 120)
+
+
+def test_calibration_takes_dropout_away_and_leaves_the_mode_and_the_global_generator() -> None:
+    model = nn.Sequential(nn.Linear(4, 50), nn.ReLU(), nn.Dropout(0.5), nn.Linear(50, 3))
+    before = torch.get_rng_state()
+    filled(model, "lsuv", 4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(m.training for m in model.modules())
+    assert float(model.eval()(noise(16, 4)).detach().std(correction=0)) == pytest.approx(1, abs=1e-6)
+
+
+def test_of_a_network_half_on_the_meta_device_the_other_half_is_initialized() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2, device="meta"))
+    whole = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    for network in (model, whole):
+        initialize(network, "ll_orth", generator=torch.Generator().manual_seed(0))
+    first, reference = model[0], whole[0]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(reference, nn.Linear)
+    assert torch.equal(first.weight, reference.weight)
+
+
+def test_leaving_the_meta_device_and_a_transposed_memory_layout_change_no_weight() -> None:
+    with torch.device("meta"):
+        model = MLP(4, 8, 4, 3, normalization="batch")
+    strided = MLP(4, 8, 4, 3, normalization="batch")
+    for layer in strided.get_submodule("layers").children():
+        assert isinstance(layer, nn.Linear)
+        layer.weight = nn.Parameter(torch.zeros(layer.weight.shape[::-1]).T)
+    networks = [model.to_empty(device="cpu"), strided, MLP(4, 8, 4, 3, normalization="batch")]
+    states = [
+        initialize(m, "ll_orth", generator=torch.Generator().manual_seed(0)).state_dict().values() for m in networks
+    ]
+    for one, two, three in zip(*states, strict=True):
+        assert torch.equal(one, three)
+        assert torch.equal(two, three)
 
 
 @pytest.mark.parametrize(("name", "least"), [("eoi", "1/8"), ("ll_eoi", "1/4")])
@@ -207,7 +259,7 @@ def test_a_layer_that_erk_leaves_too_sparse_is_raised_with_a_warning() -> None:
     ("model", "message"),
     [
         (nn.LSTM(8, 2), "a LSTM is not understood"),
-        (nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 2)), "Bilinear inside an nn.Sequential is not understood"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 2)), "a Bilinear is not understood"),
         (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "exactly one activation after every weight layer"),
         (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "exactly one activation after every weight layer"),
         (nn.Sequential(nn.ReLU()), "no linear or convolutional layer"),
@@ -231,6 +283,14 @@ def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, m
         ({"narrowing": "loose"}, "narrowing must be one of 'free', 'tracked', got 'loose'"),
         ({"narrow": "free"}, "has the options narrowing, got 'narrow'"),
         ({"scheme": "lsuv"}, "give data="),
+        ({"scheme": "lsuv", "data": torch.full((4, 4), torch.nan)}, "data= has numbers that are not finite"),
+        ({"scheme": "idinit", "tau": torch.nan}, "tau must be finite and at least 0, got nan"),
+        ({"scheme": "idinit", "eps_tau": -1.0}, "eps_tau must be finite and at least 0, got -1.0"),
+        ({"scheme": "orthogonal", "gain": "sqrt(2)"}, r"gain must be finite and at least 0, got 'sqrt\(2\)'"),
+        ({"weight_scale": torch.inf}, "finite and positive, got inf"),
+        ({"bias_variance": "0.1", "bias_mode": "iid"}, "at least 0, got '0.1'"),
+        ({"generator": None}, "generator must be a torch.Generator"),
+        ({"generator": 7}, "generator must be a torch.Generator"),
         ({"scheme": "lsuv", "bias_mode": "iid"}, "knows bias_mode zero, got 'iid'"),
         ({"scheme": "ll_crelu"}, "is for the activation crelu, not relu; for relu there are"),
     ],
@@ -238,7 +298,7 @@ def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, m
 def test_an_argument_that_is_not_possible_is_refused_before_anything_changes(arguments: Any, message: str) -> None:
     model = MLP(4, 6, 3, 2)
     with pytest.raises(ValueError, match=message):
-        initialize(model, generator=torch.Generator(), **{"scheme": "ll_orth", **arguments})
+        initialize(model, **{"scheme": "ll_orth", "generator": torch.Generator(), **arguments})
     assert not any(p.any() for p in model.parameters())
 
 

@@ -20,8 +20,9 @@ INVARIANTS: dict[str, str] = {
     "semi_orthogonal": "every weight matrix has orthonormal rows or columns, times the declared gain",
     "mirror": "hidden weights are [[U, -U], [-U, U]] bitwise, [U; -U] at the input and [U, -U] at the head",
     "isometry": "all singular values of the input-output Jacobian are 1",
-    "density": "the share of non-zero weights is within 1/(2 max(n, m)) of the target",
-    "identity": "the residual stream reaches the head as it left the stem",
+    "density": "the share of weights that may train is within 1/(2 max(n, m)) of the target in an n x m layer or core, "
+    "and within half a weight of it in a kernel",
+    "identity": "the stream of a ResNet reaches the head as it left the stem",
     "unit_variance": "every layer's pre-activations have variance 1 over the given batch",
     "sample_variance": "every layer's pre-activations have sample variance 1 over the given batch",
     "deterministic": "nothing is drawn",
@@ -111,8 +112,8 @@ class Scheme:
     their defaults (0, identity, `multiplier`, 0) before it runs. `requires(wiring, **options)` raises ValueError on
     what the record's fields cannot say. `options` maps each option to its choices, none for a number.
     `calibrate(model, wiring, data)` then adapts the parameters to a batch. `variance(fan_in, fan_out)` is the declared
-    variance of one weight and `gain` the declared singular value, both for a ReLU network. `biased` are the layers
-    that a bias variance reaches.
+    variance of one weight and `gain` the declared singular value, both for a ReLU network. `given` says under which
+    conditions the invariants hold. `biased` are the layers that a bias variance reaches.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Scheme:
     bias_modes: tuple[str, ...] = ANY_BIAS
     blocks: tuple[str, ...] | None = None
     invariants: tuple[str, ...] = ()
+    given: str = ""
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     requires: Callable[..., None] | None = None
     even_width: bool = False
@@ -146,5 +148,6 @@ class Scheme:
 
     @property
     def exact(self) -> str:
-        """What holds exactly, in one line."""
-        return "; ".join(INVARIANTS[word] for word in self.invariants) or "nothing"
+        """What holds exactly, and under which conditions, in one line."""
+        holds = "; ".join(INVARIANTS[word] for word in self.invariants) or "nothing"
+        return f"{holds} ({self.given})" if self.given else holds

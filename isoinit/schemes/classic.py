@@ -59,6 +59,21 @@ def independent(variance: Variance, standard: Standard = Draw.normals) -> Callab
     return apply
 
 
+def rectified(standard: Standard = Draw.normals) -> Callable[[Wiring, Draw], None]:
+    """He's rule: 2/fan_in, and 2/((1 + a^2) fan_in) for a leaky ReLU of slope a."""
+
+    def apply(wiring: Wiring, draw: Draw) -> None:
+        share = 1 + leak(wiring.activation) ** 2
+        independent(lambda fan_in, fan_out: he(fan_in, fan_out) / share, standard)(wiring, draw)
+
+    return apply
+
+
+def leak(activation: nn.Module) -> float:
+    """The slope below 0 of a leaky ReLU, 0 of any other activation."""
+    return activation.negative_slope if isinstance(activation, nn.LeakyReLU) else 0.0
+
+
 def torch_default(wiring: Wiring, draw: Draw) -> None:
     """What `nn.Linear` and `nn.Conv2d` do: weights and biases uniform on +-1/sqrt(fan_in)."""
     independent(third, uniforms)(wiring, draw)
@@ -69,7 +84,8 @@ def torch_default(wiring: Wiring, draw: Draw) -> None:
 
 
 def kumar_variance(activation: nn.Module) -> float:
-    """fan_in * Var(w) = 1/(g'(0)^2 (1 + g(0)^2)) of a g differentiable at 0 (Kumar 2017); 2 for ReLU, as there.
+    """fan_in * Var(w) = 1/(g'(0)^2 (1 + g(0)^2)) of a g differentiable at 0 (Kumar 2017); 2 for ReLU, where the paper
+    is recalled, not re-read, to fall back on He.
 
     ValueError where the formula does not exist: a kink at 0 other than ReLU's, or g'(0) = 0. The formula linearizes
     g, so a sigmoid network is better than with Xavier but not critical (mean-field slope 0.354).
@@ -133,7 +149,7 @@ SCHEMES = (
         name="he_normal",
         source=_HE,
         summary="N(0, 2/fan_in); keeps the mean squared norm of a ReLU signal, not the typical one",
-        apply=independent(he),
+        apply=rectified(),
         invariants=_VARIANCE,
         variance=he,
     ),
@@ -141,7 +157,7 @@ SCHEMES = (
         name="he_uniform",
         source=_HE,
         summary="uniform with the variance 2/fan_in",
-        apply=independent(he, uniforms),
+        apply=rectified(uniforms),
         invariants=_VARIANCE,
         variance=he,
     ),
@@ -149,7 +165,7 @@ SCHEMES = (
         name="he_truncated",
         source=_HE,
         summary="normal cut at two standard deviations, variance 2/fan_in after the cut",
-        apply=independent(he, truncated_normals),
+        apply=rectified(truncated_normals),
         invariants=_VARIANCE,
         variance=he,
     ),

@@ -55,12 +55,17 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Resc
         along = (-1, *[1] * (output.dim() - 2))
         return (output - shift.view(along)) / deviation.view(along)
 
+    noisy = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
     hooks = [layer.register_forward_hook(correct) for layer in wiring.layers]
     try:
+        for module in noisy:  # it would draw from the global generator, and the statistics are of the data
+            module.eval()
         model(data.to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype))
     finally:
         for hook in hooks:
             hook.remove()
+        for module in noisy:
+            module.train()
 
 
 def _require_biases(wiring: Wiring) -> None:

@@ -141,6 +141,7 @@ SCHEMES = (
         blocks=("open", "post"),
         requires=_require_centre,
         invariants=("identity",),
+        given="up to eps = 1e-6 a block, without normalization",
         options={
             "tau": (),
             "eps": (),

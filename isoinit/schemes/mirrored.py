@@ -69,6 +69,10 @@ class Place:
 def places(chain: Sequence[WeightLayer]) -> list[Place]:
     """The places of a plain chain: raw at the input and at the output, mirrored between."""
     inputs = [layer.weight.shape[1] * groups(layer) for layer in chain]
+    for layer, size in zip(chain, inputs[1:], strict=False):
+        if size % layer.weight.shape[0]:
+            raise ValueError(f"{layer.weight.shape[0]} mirrored units cannot be told apart in the {size} inputs that "
+                             "the next layer reads; a flatten or a pool between them keeps their order")  # fmt: skip
     hidden = [_hidden_side(layer, successor) for layer, successor in pairwise(chain)]
     into = [Side(inputs[0]), *[side.spread(size) for side, size in zip(hidden, inputs[1:], strict=True)]]
     out = [*hidden, Side(chain[-1].weight.shape[0])]
@@ -202,9 +206,14 @@ def require_mirror(wiring: Wiring, narrowing: str = "free", **_options: object) 
 
 def require_pairs(wiring: Wiring) -> None:
     """ValueError unless the signal between the layers can be mirrored."""
-    if wiring.breakers:
-        raise ValueError(f"a mirrored signal does not survive {', '.join(wiring.breakers)}; average pooling keeps it")
+    _refuse_breakers(wiring)
     places(wiring.layers)
+
+
+def _refuse_breakers(wiring: Wiring) -> None:
+    if wiring.breakers:
+        raise ValueError(f"a mirrored signal does not survive {', '.join(dict.fromkeys(wiring.breakers))}; average "
+                         "pooling and a normalization before the activation keep it")  # fmt: skip
 
 
 def _require_tracked(where: Sequence[Place]) -> None:
@@ -216,12 +225,17 @@ def _require_tracked(where: Sequence[Place]) -> None:
 
 def _require_crelu(wiring: Wiring) -> None:
     refuse_even_kernels(wiring)
+    _refuse_breakers(wiring)
     if any(groups(layer) > 1 for layer in wiring.layers):
         raise ValueError(
             "ll_crelu needs layers without groups: CReLU puts the two signs of a unit into different groups"
         )
 
 
+MONOTONE = (
+    "the isometry with zero or mirrored biases, without normalization, pooling or a stride, with the sizes of input, "
+    "half layers and output in monotone order"
+)
 _GSM = "Burkholz & Dubatovka 2019, arXiv 1806.06362 (first layer and head derived here)"
 
 SCHEMES = (
@@ -244,6 +258,7 @@ SCHEMES = (
         activations=("relu",),
         requires=require_mirror,
         invariants=("mirror", "isometry"),
+        given=f"{MONOTONE}, or with narrowing='tracked' no half layer smaller than both ends",
         options={"narrowing": ("free", "tracked")},
     ),
     Scheme(
@@ -255,5 +270,7 @@ SCHEMES = (
         activations=("crelu",),
         requires=_require_crelu,
         invariants=("isometry",),
+        given="under any bias, without normalization, pooling or a stride, with the sizes of input, layers and output "
+        "in monotone order",
     ),
 )

@@ -6,18 +6,22 @@ Saxe et al. 2014 arXiv 1312.6120 (orthogonal), Xiao et al. 2018 arXiv 1806.05393
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isoinit.layers import WeightLayer, activation_name
 from isoinit.schemes.base import Draw, Scheme, by_shape, kernel_of, refuse_even_kernels
+from isoinit.schemes.classic import leak
 from isoinit.schemes.wiring import Wiring, groups
 
 
 def relu_gain(wiring: Wiring) -> float:
-    """sqrt(2) where half of the second moment passes the activation (relu, crelu), else 1.
+    """sqrt(2) where half of the second moment passes the activation (relu, crelu), sqrt(2/(1 + a^2)) for a leaky ReLU
+    of slope a, else 1.
 
     1 and not torch's 5/3 for tanh: with zero bias the mean-field critical value is exactly 1.
     """
+    if isinstance(wiring.activation, nn.LeakyReLU):
+        return math.sqrt(2 / (1 + leak(wiring.activation) ** 2))
     return math.sqrt(2) if activation_name(wiring.activation) in ("relu", "crelu") else 1.0
 
 

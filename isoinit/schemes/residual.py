@@ -74,8 +74,8 @@ def _require_delta(wiring: Wiring, alpha: float = 1.0) -> None:
     refuse_even_kernels(wiring)
     if any(groups(layer) > 1 for layer in wiring.layers):
         raise ValueError("risotto needs layers without groups")
-    if alpha == 0:
-        raise ValueError("alpha must not be 0: the branch would not take part")
+    if alpha <= 0:
+        raise ValueError(f"alpha must be above 0, so that the branch takes part, got {alpha}")
 
 
 def _branch_ends(wiring: Wiring) -> Sequence[WeightLayer]:
@@ -96,6 +96,15 @@ def fixup(wiring: Wiring, draw: Draw) -> None:
     wiring.head.weight.zero_()
 
 
+def _require_last(wiring: Wiring) -> None:
+    if any(len(block.branch) < 2 for block in wiring.blocks):
+        raise ValueError("fixup needs residual branches of at least two weight layers: the last is zero")
+
+
+_MONOTONE = (
+    "with zero or mirrored biases, without normalization or pooling, with input, half the width and output in monotone "
+    "order"
+)
 _RISOTTO = "Gadhikar & Burkholz 2022, arXiv 2210.02411 (reconstructed; alpha's normalization may differ)"
 
 SCHEMES = (
@@ -109,6 +118,7 @@ SCHEMES = (
         blocks=("post",),
         requires=_require_delta,
         invariants=("isometry",),
+        given=_MONOTONE,
         options={"alpha": ()},
         even_width=True,
         biased=_branch_ends,
@@ -123,6 +133,7 @@ SCHEMES = (
         blocks=("projection",),
         requires=_require_delta,
         invariants=("isometry",),
+        given=_MONOTONE,
         options={"alpha": ()},
         even_width=True,
     ),
@@ -135,6 +146,7 @@ SCHEMES = (
         normalizations=("none",),
         bias_modes=("zero",),
         blocks=("fixup",),
+        requires=_require_last,
         invariants=("identity",),
     ),
     Scheme(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from isoinit.layers import WeightLayer, set_mask
 from isoinit.schemes.base import PLAIN, Draw, Scheme, haar_from_normal, kernel_of, refuse_even_kernels
-from isoinit.schemes.mirrored import assemble, core_shapes, places, require_mirror
+from isoinit.schemes.mirrored import MONOTONE, assemble, core_shapes, places, require_mirror
 from isoinit.schemes.orthogonal import core_shapes as group_shapes
 from isoinit.schemes.wiring import Wiring
 
@@ -64,15 +64,28 @@ def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> Iterator[t
     return zip(*(part.cpu().numpy() for part in (i, j, angle.cos(), angle.sin())), strict=True)
 
 
-def sparse_orthogonal(shapes: Sequence[tuple[int, int]], densities: Sequence[float], draw: Draw) -> list[Tensor]:
-    """One EOI matrix per shape and density, walking together where both agree."""
+def sparse_orthogonal(
+    shapes: Sequence[tuple[int, int]], densities: Sequence[float], draw: Draw, shuffle: bool = False
+) -> list[Tensor]:
+    """One EOI matrix per shape and density, walking together where both agree.
+
+    shuffle: then permute rows and columns and flip the signs of rows at random, which changes neither density nor
+    orthogonality (ours). Few rotations stay near [I 0], which of many inputs reads the first ones only.
+    """
     together: dict[tuple[int, int, float], list[int]] = {}
     for index, (shape, density) in enumerate(zip(shapes, densities, strict=True)):
         together.setdefault((*shape, density), []).append(index)
     found: dict[int, Tensor] = {}
     for (rows, columns, density), indices in together.items():
         found.update(zip(indices, rotations(len(indices), rows, columns, density, draw).unbind(), strict=True))
-    return [found[index] for index in range(len(shapes))]
+    matrices = [found[index] for index in range(len(shapes))]
+    return [_shuffled(matrix, draw) for matrix in matrices] if shuffle else matrices
+
+
+def _shuffled(matrix: Tensor, draw: Draw) -> Tensor:
+    rows, columns = (draw.uniform(size).argsort() for size in matrix.shape)
+    signs = torch.where(draw.uniform(len(matrix), 1) < 0.5, -1.0, 1.0).to(matrix)
+    return signs * matrix[rows][:, columns]
 
 
 def layer_densities(layers: Sequence[WeightLayer], density: float, distribution: str) -> list[float]:
@@ -112,8 +125,11 @@ def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
     return mask.flatten().index_fill(0, keys.topk(missing).indices, True).view(mask.shape)
 
 
-def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform") -> None:
-    """Sparse orthogonal matrices of gain 1, on the centre tap of a convolution; the mask stays as a buffer."""
+def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
+    """Sparse orthogonal matrices of gain 1, on the centre tap of a convolution; the mask stays as a buffer.
+
+    distribution: density of each layer, see `layer_densities`. shuffle: see `sparse_orthogonal`.
+    """
     shapes = [group_shapes(layer) for layer in wiring.layers]
     targets = layer_densities(wiring.layers, density, distribution)
     cores = [
@@ -121,7 +137,7 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
         for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True)
         for shape in per_group
     ]
-    matrices = iter(sparse_orthogonal([shape for per_group in shapes for shape in per_group], cores, draw))
+    matrices = iter(sparse_orthogonal([shape for per_group in shapes for shape in per_group], cores, draw, shuffle))
     for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True):
         rows = torch.cat([next(matrices) for _ in per_group])
         kernel = kernel_of(rows, layer.weight.shape[2:])
@@ -129,13 +145,13 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
         set_mask(layer, _unfreeze(kernel != 0, target, draw))
 
 
-def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform") -> None:
-    """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A."""
+def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
+    """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A. Options as `eoi`."""
     where = places(wiring.layers)
     targets = layer_densities(wiring.layers, density, distribution)
     cores = [(p, target) for p, target in zip(where, targets, strict=True) for _ in range(p.groups)]
     densities = [_core_density(target, (p.rows, p.columns), math.prod(p.kernel)) for p, target in cores]
-    matrices = sparse_orthogonal(core_shapes(where), densities, draw)
+    matrices = sparse_orthogonal(core_shapes(where), densities, draw, shuffle)
     weights = assemble(where, [kernel_of(u, p.kernel) for u, (p, _) in zip(matrices, cores, strict=True)], draw)
     for place, target, weight in zip(where, targets, weights, strict=True):
         mask = weight != 0
@@ -153,7 +169,7 @@ SCHEMES = (
         apply=eoi,
         requires=refuse_even_kernels,
         invariants=("semi_orthogonal", "density"),
-        options={"distribution": ("uniform", "erk")},
+        options={"distribution": ("uniform", "erk"), "shuffle": (False, True)},
         sparse=True,
         gain=1.0,
     ),
@@ -166,7 +182,8 @@ SCHEMES = (
         activations=("relu",),
         requires=require_mirror,
         invariants=("mirror", "isometry", "density"),
-        options={"distribution": ("uniform", "erk")},
+        given=MONOTONE,
+        options={"distribution": ("uniform", "erk"), "shuffle": (False, True)},
         sparse=True,
     ),
 )

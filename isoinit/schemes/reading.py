@@ -1,0 +1,127 @@
+"""From a module to its wiring: what the module says of itself, or what the chain of its steps shows.
+
+What is not a chain (a sum of branches, two inputs, a layer used twice) is refused, and has the method
+`wiring() -> Wiring` as its way in.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import nn
+
+from isoinit.layers import CReLU, WeightLayer
+from isoinit.schemes.steps import WAYS, Step, steps
+from isoinit.schemes.wiring import Wiring, groups
+
+
+@runtime_checkable
+class Wired(Protocol):
+    def wiring(self) -> Wiring: ...
+
+
+def read(model: nn.Module) -> Wiring:
+    """The wiring of `model`. ValueError naming the first thing that is not understood."""
+    if isinstance(model, Wired):
+        wiring = model.wiring()
+    elif isinstance(model, nn.Module):
+        chain = list(steps(model))
+        _refuse_unread(model, chain)
+        wiring = _wiring(chain)
+    else:
+        raise ValueError(f"a {type(model).__name__} is not understood: {WAYS}")
+    for layer in wiring.layers:
+        if "weight" not in layer._parameters:  # every forward computes it anew, so what is written to it is lost
+            raise ValueError(f"the weight of a {type(layer).__name__} is computed, not a parameter: initialize before "
+                             "weight_norm, pruning or another parametrization is applied")  # fmt: skip
+        if isinstance(layer.weight, nn.UninitializedParameter):
+            raise ValueError(f"a {type(layer).__name__} does not know its shape yet: run the model on an input first")
+    return wiring
+
+
+def _refuse_unread(model: nn.Module, chain: Sequence[Step]) -> None:
+    seen = {id(p) for step in chain if step.module is not None for p in step.module.parameters()}
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in seen:
+            raise ValueError(f"the parameter {name} of {type(model).__name__} belongs to no layer in the chain of its "
+                             f"forward: {WAYS}")  # fmt: skip
+
+
+def _wiring(chain: Sequence[Step]) -> Wiring:
+    layers = [cast(WeightLayer, step.module) for step in chain if step.kind == "weight"]
+    if not layers:
+        raise ValueError(f"there is no linear or convolutional layer to initialize: {WAYS}")
+    active = [s for s in chain if s.kind == "activation" and not isinstance(s.module, nn.Identity)]
+    if active:  # then an nn.Identity is the place of something left out
+        chain = [s for s in chain if not isinstance(s.module, nn.Identity)]
+    gaps: list[list[Step]] = [[]]
+    for step in chain:
+        if step.kind == "weight":
+            gaps.append([])
+        gaps[-1].append(step)
+    signals = _signals(gaps)
+    hookable = all(step.hookable for step in signals)
+    activation = _module(signals[0]) if signals else nn.Identity()
+    return Wiring(
+        architecture="mlp" if all(isinstance(layer, nn.Linear) for layer in layers) else "cnn",
+        activation=activation,
+        stem=tuple(layers[:-1]),
+        head=layers[-1],
+        norms=tuple(_module(step) for step in chain if step.kind == "norm"),
+        signals=tuple(map(_module, signals if hookable else [_source(gap) for gap in gaps[1:-1]])),
+        activated=hookable,
+        preactivations=tuple(layers[:-1]),
+        breakers=tuple(_breakers(gaps, mirrored_before=not isinstance(activation, CReLU))),
+    )
+
+
+def _module(step: Step) -> nn.Module:
+    assert step.module is not None, step
+    return step.module
+
+
+def _signals(gaps: Sequence[Sequence[Step]]) -> list[Step]:
+    """The activation of every hidden layer; ValueError unless there is one in each, all the same function."""
+    acts = [[step for step in gap if step.kind == "activation"] for gap in gaps]
+    every = [step for gap in acts for step in gap]
+    regular = not acts[0] and not acts[-1] and all(len(gap) == 1 for gap in acts[1:-1])
+    if not regular or any(not _same(_module(step), _module(every[0])) for step in every):
+        places = ["before the first layer", *(f"after layer {i}" for i in range(1, len(gaps)))]
+        shown = ", ".join(
+            f"{' and '.join(step.label for step in gap) or 'none'} {place}"
+            for place, gap in zip(places, acts, strict=True)
+        )
+        raise ValueError("a network must have exactly one activation after every weight layer but the last, all of one "
+                         f"kind (nn.Identity for a linear network); got {shown}")  # fmt: skip
+    return every
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two activations are the same function, on a grid."""
+    grid = torch.linspace(-3, 3, 24).view(2, 3, 4)
+    with torch.no_grad():
+        a, b = one(grid.clone()), other(grid.clone())
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+def _source(gap: Sequence[Step]) -> Step:
+    """What goes into the activation of the gap: the output of the last layer or normalization before it."""
+    index = next(i for i, step in enumerate(gap) if step.kind == "activation")
+    return [step for step in gap[:index] if step.kind in ("weight", "norm")][-1]
+
+
+def _breakers(gaps: Sequence[Sequence[Step]], *, mirrored_before: bool) -> Iterator[str]:
+    """Names of what does not keep a mirrored signal mirrored. `mirrored_before`: before the activation too."""
+    grouped = any(groups(cast(WeightLayer, gap[0].module)) > 1 for gap in gaps[1:])
+    for gap in gaps:
+        active = False
+        for step in gap:
+            active |= step.kind == "activation"
+            if step.kind == "breaker":
+                yield step.label
+            elif step.kind == "norm" and active:
+                yield f"{step.label} behind the activation"
+            elif isinstance(step.module, nn.GroupNorm) and mirrored_before:
+                count = step.module.num_groups
+                if count > 1 and (grouped or count % 2):  # an even number are mirror images of each other
+                    yield f"{step.label} of {count} groups"

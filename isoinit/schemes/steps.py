@@ -1,0 +1,185 @@
+"""The chain of steps that a module's forward takes: weight layers, normalizations, activations and what is between.
+
+An `nn.Sequential` is taken as it stands. Any other module is followed by `torch.fx`, which runs `forward` once on a
+symbol and records what is called, so that `torch.relu(self.first(x))` is understood as well.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
+
+from isoinit.layers import CReLU
+from isoinit.schemes.wiring import NORMS
+
+_WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SHAPES = (nn.Flatten, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+           nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.PixelUnshuffle)  # fmt: skip
+_BREAKERS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+
+_ACTIVATION_FUNCTIONS: dict[str, Callable[..., nn.Module]] = {
+    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "mish": nn.Mish, "softplus": nn.Softplus, "softsign": nn.Softsign, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
+    "hardtanh": nn.Hardtanh,
+}  # fmt: skip
+_SHAPE_FUNCTIONS = {"flatten", "view", "reshape", "squeeze", "contiguous", "float", "double", "to", "pixel_unshuffle",
+                    *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))}  # fmt: skip
+_BREAKER_FUNCTIONS = {*(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "alpha_dropout",
+                      "feature_alpha_dropout", *(f"dropout{n}" for n in ("", "1d", "2d", "3d"))}  # fmt: skip
+_SIZES = {"size", "dim", "numel", "ndimension"}
+
+WAYS = ("give an isoinit MLP, CNN or ResNet, a module whose forward is a chain of linear or convolutional layers, "
+        "normalizations, pools and one kind of activation, or a module with a method wiring() -> Wiring")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of the signal. kind: weight, norm, activation, shape (linear, keeps the order of the channels) or
+    breaker (does not keep a mirrored signal mirrored). `module` is None where the kind says all; `hookable` if the
+    network calls it as a submodule."""
+
+    kind: str
+    label: str
+    module: nn.Module | None = None
+    hookable: bool = True
+
+
+def steps(model: nn.Module) -> Iterator[Step]:
+    """The steps of `model` in the order of the signal; ValueError naming the first that is not understood."""
+    step = classified(model)
+    name = type(model).__name__
+    if step is not None:
+        yield step
+    elif isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward:
+        for child in model:  # not children(), which would leave out a module's second place
+            yield from steps(child)
+    elif type(model).__module__.startswith("torch.nn"):
+        raise ValueError(f"a {name} is not understood: {WAYS}")
+    else:
+        for node in _path(_graph(model, name), name):
+            yield _of_module(model, node, name) if node.op == "call_module" else _of_function(node, name)
+
+
+def classified(module: nn.Module) -> Step | None:
+    """The step of a module that is one; None of a container and of what is not understood."""
+    label = type(module).__name__
+    for kind, classes in (("weight", _WEIGHTS), ("norm", NORMS), ("shape", _SHAPES), ("breaker", _BREAKERS)):
+        if isinstance(module, classes):
+            return Step(kind, label, module)
+    if isinstance(module, CReLU) or (not any(True for _ in module.children()) and _acts_elementwise(module)):
+        return Step("activation", label, module)
+    return None
+
+
+def _acts_elementwise(module: nn.Module) -> bool:
+    """Whether the module has no state, draws nothing and maps every number by itself. Tried out on numbers, so that any
+    activation that does is welcome."""
+    if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
+        return False
+    grid = torch.linspace(-3, 3, 24)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            together, alone = (module(grid.clone().view(shape)) for shape in ((2, 3, 4), (24, 1, 1)))
+    except (TypeError, ValueError, RuntimeError, IndexError):  # takes no such tensor, so it is something else
+        return False
+    return isinstance(together, Tensor) and together.shape == (2, 3, 4) and torch.equal(together.view(24, 1, 1), alone)
+
+
+class _Tracer(fx.Tracer):
+    """Calls the given modules steps, and looks into all others."""
+
+    def __init__(self, whole: set[nn.Module]) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m in self.whole or super().is_leaf_module(m, module_qualified_name)
+
+
+def _graph(model: nn.Module, name: str) -> fx.Graph:
+    tracer = _Tracer({m for m in model.modules() if classified(m) is not None})  # before tracing patches every call
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return tracer.trace(model)
+    except (TraceError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"a {name} is not understood, its forward cannot be followed ({error}): {WAYS}") from error
+
+
+def _path(graph: fx.Graph, name: str) -> list[fx.Node]:
+    """The calls from the input to the output in their order; ValueError if they are not one chain."""
+    *_, output = graph.nodes
+    path: list[fx.Node] = []
+    node = _main(output)
+    while isinstance(node, fx.Node) and node.op.startswith("call"):
+        path.append(node)
+        node = _main(node)
+    if [n for n in graph.nodes if n.op == "placeholder"] != [node]:
+        raise ValueError(f"a {name} is not understood, its forward must lead one input to one output: {WAYS}")
+    sizes: set[fx.Node] = set()
+    for call in graph.nodes:
+        others = [other for other in call.all_input_nodes if other not in sizes]
+        if _is_size(call) or (call.op == "call_function" and call.all_input_nodes and not others):
+            sizes.add(call)
+        elif call.op not in ("placeholder", "output") and (call not in path or others != [_main(call)]):
+            raise ValueError(f"a {name} is not understood, its forward branches at {_name(call)!r}: {WAYS}")
+    return path[::-1]
+
+
+def _main(call: fx.Node) -> Any:
+    """The signal that goes into a call: its one input that is computed, or the first of several arguments."""
+    return call.all_input_nodes[0] if len(call.all_input_nodes) == 1 else next(iter(call.args), None)
+
+
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target)).strip("_")
+
+
+def _is_size(node: fx.Node) -> bool:
+    return _name(node) in _SIZES or (_name(node) == "getattr" and node.args[1] in ("shape", "ndim"))
+
+
+def _of_module(model: nn.Module, node: fx.Node, name: str) -> Step:
+    module = model.get_submodule(str(node.target))
+    step = classified(module)
+    if step is None:
+        raise ValueError(f"a {type(module).__name__} in {name} is not understood: {WAYS}")
+    return step
+
+
+def _of_function(node: fx.Node, within: str) -> Step:
+    name, arguments, keywords = _name(node), node.args[1:], {k: v for k, v in node.kwargs.items() if k != "input"}
+    if name in _SHAPE_FUNCTIONS or (name == "mean" and _is_pooling(arguments, keywords)):
+        return Step("shape", name)
+    if name in _BREAKER_FUNCTIONS:
+        return Step("breaker", name)
+    if name in _ACTIVATION_FUNCTIONS:
+        return Step("activation", name, _ACTIVATION_FUNCTIONS[name](*arguments, **keywords), hookable=False)
+    function = type(name, (_Function,), {})(node.target, arguments, keywords)
+    first = node.args[0] if node.args else node.kwargs.get("input")
+    if not isinstance(first, fx.Node) or not _acts_elementwise(function):
+        raise ValueError(f"the function {name} in {within} is not understood: {WAYS}")
+    return Step("activation", name, function, hookable=False)
+
+
+class _Function(nn.Module):
+    """A function or a method of a tensor as a module, so that an activation is a module everywhere."""
+
+    def __init__(self, target: Any, arguments: Sequence[Any], keywords: dict[str, Any]) -> None:
+        super().__init__()
+        self.call = cast(Callable[..., Any], getattr(Tensor, target) if isinstance(target, str) else target)
+        self.arguments, self.keywords = arguments, keywords
+
+    def forward(self, x: Tensor) -> Any:
+        return self.call(x, *self.arguments, **self.keywords)
+
+
+def _is_pooling(arguments: Sequence[Any], keywords: dict[str, Any]) -> bool:
+    """Whether a mean is over positions, not over channels or the batch."""
+    given = arguments[0] if arguments else keywords.get("dim", 0)
+    return set(given if isinstance(given, list | tuple) else [given]) <= {2, 3, 4, -1, -2, -3}

@@ -1,0 +1,280 @@
+"""What `initialize` and `probe` understand of other people's modules, and what they refuse by name."""
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations, prune
+
+from isoinit import MLP, initialize, probe
+from isoinit.layers import CReLU
+from isoinit.probe import jacobian
+from isoinit.schemes.reading import read
+
+FIELDS = ("squared_norms", "correlation", "sample_variance", "squared_sample_mean", "dead", "gradient_norms",
+          "jacobian_singular_values")  # fmt: skip
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(3), dtype=torch.float64)
+
+
+class Functional(nn.Module):
+    """A plain network as people write it: layers in the constructor, functions in forward."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], width: int = 8) -> None:
+        super().__init__()
+        sizes = [4, *[width] * 4, 4]
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(x.size(0), -1)
+        *hidden, head = self.layers
+        for layer in hidden:
+            x = self.function(layer(x))
+        return head(x)
+
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "torch": torch.relu,
+    "functional": functional.relu,
+    "method": lambda t: t.relu(),
+    "in place": lambda t: functional.relu(t, inplace=True),
+    "method in place": lambda t: t.relu_(),
+    "module": nn.ReLU(),
+    "module in place": nn.ReLU(inplace=True),
+}
+
+
+@pytest.mark.parametrize("form", RELUS)
+def test_every_form_of_a_relu_is_initialized_and_measured_as_the_mlp_is(form: str) -> None:
+    """The in-place forms overwrite the pre-activations, the one module reports for every layer."""
+    reference, model = MLP(4, 8, 5, 4).double(), Functional(RELUS[form]).double()
+    for scheme in ("he_normal", "ll_orth", "kumar"):
+        for network in (reference, model):
+            initialize(network, scheme, bias_mode="mirrored", bias_variance=0.1, generator=generator())
+        for a, b in zip(reference.parameters(), model.parameters(), strict=True):
+            assert torch.equal(a, b)
+        expected, measured = probe(reference, noise(6, 4)), probe(model, noise(6, 4))
+        for field in FIELDS:
+            np.testing.assert_allclose(getattr(measured, field), getattr(expected, field), rtol=1e-12, err_msg=field)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_one_activation_module_in_many_places_reports_each_once(inplace: bool) -> None:
+    relu = nn.ReLU(inplace)
+    model = nn.Sequential(nn.Linear(4, 8), relu, nn.Sequential(nn.Linear(8, 8), relu), nn.Linear(8, 3)).double()
+    other = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    first, second = (probe(initialize(m, "he_normal", generator=generator()), noise(6, 4)) for m in (model, other))
+    for field in FIELDS:
+        np.testing.assert_allclose(getattr(first, field), getattr(second, field), rtol=1e-12, err_msg=field)
+
+
+class LeNet(nn.Module):
+    def __init__(self, pool: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.conv1, self.norm, self.conv2 = nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), nn.Conv2d(6, 8, 3)
+        self.fc1, self.fc2, self.dropout = nn.Linear(32, 20), nn.Linear(20, 10), nn.Identity()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(functional.relu(self.norm(self.conv1(x))), 2)
+        x = functional.relu(self.pool(self.conv2(x), 2))
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3])
+        return self.fc2(functional.relu(self.dropout(self.fc1(x))))
+
+
+def test_a_convolutional_network_with_functions_is_a_chain() -> None:
+    model, x = LeNet(functional.avg_pool2d).double().eval(), noise(5, 1, 16, 16)
+    wiring = read(initialize(model, "ll_orth", generator=generator()))
+    assert wiring.layers == (model.conv1, model.conv2, model.fc1, model.fc2)
+    assert (wiring.architecture, wiring.normalization, wiring.breakers) == ("cnn", "batch", ())
+    first, second = jacobian(model, x)[:2]
+    assert float((first - second).abs().max()) < 1e-12  # affine: the mirror went through pools, norm and flatten
+    measured = probe(model, x)
+    by_hand = functional.relu(model.norm(model.conv1(x))).flatten(1).square().sum(1).detach()
+    np.testing.assert_allclose(measured.squared_norms[1], by_hand)
+
+
+def test_max_pooling_as_a_function_breaks_the_mirror_by_name() -> None:
+    model = LeNet(functional.max_pool2d)
+    initialize(model, "he_normal", generator=generator())
+    with pytest.raises(ValueError, match="does not survive max_pool2d; average pooling"):
+        initialize(model, "ll_orth", generator=generator())
+
+
+class Swish(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [(torch.sin, 1.0), (torch.erf, np.pi / 4), (torch.sigmoid, 12.8), (functional.gelu, 4.0), (Swish(), 4.0),
+     (nn.Tanhshrink(), None), (functional.leaky_relu, None), (torch.abs, None)],
+)  # fmt: skip
+def test_kumar_takes_any_activation_with_a_slope_at_zero(function: Any, expected: float | None) -> None:
+    """1/(g'(0)^2 (1 + g(0)^2)), by hand."""
+    model = Functional(function, width=300)
+    if expected is None:
+        with pytest.raises(ValueError, match="kumar needs an activation"):
+            initialize(model, "kumar", generator=generator())
+    else:
+        weight = read(initialize(model, "kumar", generator=generator())).layers[1].weight.detach()
+        assert float(weight.square().mean()) * 300 == pytest.approx(expected, rel=0.02)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+FORWARDS: dict[str, tuple[Callable[..., Any], str]] = {
+    "sum": (lambda s, x: s.c(torch.relu(x + s.b(torch.relu(s.a(x))))), "branches at 'a'"),
+    "sum, branch first": (lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(x))) + x)), "branches at 'add'"),
+    "product": (lambda s, x: s.c(s.a(x) * torch.sigmoid(s.b(x))), "branches at"),
+    "scaled": (lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(x)) * s.scale))), "branches at 'scale'"),
+    "unreached": (lambda s, x: s.c(torch.relu(s.a(x))), "the parameter scale of Odd belongs to no layer"),
+    "control flow": (lambda s, x: s.c(torch.relu(s.a(x))) if x.sum() > 0 else s.b(x), "cannot be followed"),
+    "permuted": (lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(x)).flip(1)))), "the function flip in Odd"),
+    "over channels": (lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(x)).mean(1)))), "the function mean in Odd"),
+    "softmax": (lambda s, x: s.c(torch.softmax(s.b(torch.relu(s.a(x))), 1)), "the function softmax in Odd"),
+    "random": (lambda s, x: s.c(torch.relu(s.a(x) + torch.rand_like(x))), "branches at"),
+}
+
+
+@pytest.mark.parametrize("form", FORWARDS)
+def test_what_is_not_a_chain_is_refused_and_told_why(form: str) -> None:
+    forward, message = FORWARDS[form]
+    model = type("Odd", (Block,), {"forward": forward})()
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    with pytest.raises(ValueError, match=message):
+        initialize(model, "he_normal", generator=generator())
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_two_inputs_are_refused() -> None:
+    model = type("Odd", (Block,), {"forward": lambda s, x, y: s.c(torch.relu(s.a(x) + y))})()
+    with pytest.raises(ValueError, match="one input to one output"):
+        initialize(model, "he_normal", generator=generator())
+
+
+def test_identities_stand_for_nothing_beside_another_activation() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Identity(), nn.ReLU(), nn.Identity(), nn.Linear(8, 2))
+    assert isinstance(read(initialize(model, "ll_orth", generator=generator())).activation, nn.ReLU)
+    with pytest.raises(ValueError, match="got none before the first layer, ReLU after layer 1, Tanh after layer 2"):
+        read(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)))
+
+
+def _weight_norm(layer: nn.Linear) -> nn.Module:
+    return parametrizations.weight_norm(layer)
+
+
+def _pruned(layer: nn.Linear) -> nn.Module:
+    return prune.l1_unstructured(layer, "weight", 0.5)
+
+
+@pytest.mark.parametrize("form", [_weight_norm, _pruned])
+def test_a_weight_that_forward_computes_anew_is_refused_not_silently_kept(form: Callable[..., nn.Module]) -> None:
+    with torch.random.fork_rng():
+        model = nn.Sequential(form(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match="is computed, not a parameter: initialize before weight_norm, pruning"):
+        initialize(model, "he_normal", generator=generator())
+
+
+def tied() -> nn.Module:
+    layer = nn.Linear(8, 8)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(8, 2))
+
+
+def half_tied() -> nn.Module:
+    one, two = nn.Linear(8, 8), nn.Linear(8, 8)
+    two.weight = one.weight
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), one, nn.ReLU(), two, nn.ReLU(), nn.Linear(8, 2))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Complex modules")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (tied, "2 layers of the network share one weight"),
+        (half_tied, "2 layers of the network share one weight"),
+        (lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 2)), "does not know its shape yet"),
+        (lambda: MLP(4, 8, 3, 2).to(torch.complex64), "real floating-point numbers, got torch.complex64"),
+        (lambda: nn.Sequential(nn.Linear(0, 8), nn.ReLU(), nn.Linear(8, 2)), r"shape \(8, 0\) has no weights"),
+        (lambda: nn.ModuleList([nn.Linear(4, 4)]), "a ModuleList is not understood"),
+        (lambda: nn.Sequential(nn.Linear(4, 8), nn.PReLU(), nn.Linear(8, 2)), "a PReLU is not understood"),
+        (lambda: None, "a NoneType is not understood"),
+    ],
+)
+def test_weights_that_cannot_be_set_one_by_one_are_refused(make: Callable[[], Any], message: str) -> None:
+    with torch.random.fork_rng():
+        model = make()
+    with pytest.raises(ValueError, match=message):
+        initialize(model, "he_normal", generator=generator())
+
+
+def test_a_single_layer_is_a_linear_network() -> None:
+    layer = nn.Linear(6, 4, dtype=torch.float64)
+    initialize(layer, "orthogonal", generator=generator())
+    torch.testing.assert_close(layer.weight @ layer.weight.T, torch.eye(4, dtype=torch.float64))
+
+
+def normalized(norm: Callable[[], nn.Module], *, behind: bool = False) -> nn.Sequential:
+    between = [[nn.ReLU(), norm()] if behind else [norm(), nn.ReLU()] for _ in range(2)]
+    convs = nn.Conv2d(3, 12, 3, padding=1), nn.Conv2d(12, 12, 3, padding=1)
+    return nn.Sequential(convs[0], *between[0], convs[1], *between[1], nn.Flatten(), nn.Linear(192, 5)).double()
+
+
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "batch": lambda: nn.BatchNorm2d(12),
+    "layer": lambda: nn.LayerNorm([12, 4, 4]),
+    "rms": lambda: nn.RMSNorm([12, 4, 4]),
+    "instance": lambda: nn.InstanceNorm2d(12),
+    "group": lambda: nn.GroupNorm(4, 12),
+    "groups": lambda: nn.GroupNorm(1, 12),
+}
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_a_normalization_before_the_activation_keeps_the_mirror(kind: str) -> None:
+    model = initialize(normalized(NORMS[kind]), "ll_orth", generator=generator())
+    for end in (2, 5):
+        z = model[:end](noise(3, 3, 4, 4)).detach()
+        assert float((z[:, :6] + z[:, 6:]).abs().max()) < 1e-12
+    assert read(model).normalization == {"groups": "group"}.get(kind, kind)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(lambda: normalized(NORMS["batch"], behind=True), "does not survive BatchNorm2d behind the activation"),
+     (lambda: normalized(lambda: nn.GroupNorm(3, 12)), "does not survive GroupNorm of 3 groups")],
+)  # fmt: skip
+def test_a_normalization_that_breaks_the_mirror_is_refused_by_the_mirrored_only(
+    make: Callable[[], nn.Module], message: str
+) -> None:
+    initialize(make(), "he_normal", generator=generator())
+    for scheme in ("ll_orth", "ll_gauss", "ll_eoi"):
+        with pytest.raises(ValueError, match=message):
+            initialize(make(), scheme, generator=generator())
+
+
+def test_crelu_refuses_what_tears_its_pairs_apart() -> None:
+    for module in (nn.MaxPool2d(2), nn.Dropout(0.5)):
+        model = nn.Sequential(nn.Conv2d(2, 4, 3), CReLU(), module, nn.Flatten(), nn.Linear(8, 2))
+        with pytest.raises(ValueError, match=f"does not survive {type(module).__name__}"):
+            initialize(model, "ll_crelu", generator=generator())
