@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rich.table import Table
 from analysis import compare as comparing
 from analysis import maps, profiles, store, summary
 from analysis.outcome import Criterion
+from analysis.words import strict_json
 
 
 def _export(args: argparse.Namespace) -> store.Export:
@@ -182,19 +182,8 @@ def _list(files: Sequence[Path]) -> int:
 
 
 def _json(value: Any) -> int:
-    print(json.dumps(_plain(value), allow_nan=False))
+    print(strict_json(value))
     return 0
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no inf and no nan: they become the strings "inf" and "-inf", and null."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 def _some(values: list[float], count: int = 5) -> list[float]:

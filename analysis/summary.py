@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from analysis.outcome import Outcome
 from analysis.region import AuditError, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
+from analysis.words import limit_text, theory_text
 
 
 class Tally(NamedTuple):
@@ -115,18 +116,6 @@ def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
         for row in rows
     ]  # fmt: skip
     return [name.replace("_", " ") for name in ("scheme", *varying, x, "depth limit", "90 % band", "theory")], texts
-
-
-def limit_text(row: Mapping[str, Any]) -> str:
-    """A measured depth limit; one at an end of the depths that were tried says which side it is on."""
-    return {"above": "> ", "below": "< "}.get(row["censored"], "") + f"{row['depth_limit']:.0f}"
-
-
-def theory_text(value: float | None) -> str:
-    """A predicted depth limit, where None and nan mean that there is no theory."""
-    if value is None or math.isnan(value):
-        return "no theory"
-    return "no limit" if math.isinf(value) else f"{value:.0f}"
 
 
 def _number(value: Any) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 from analysis import draw, maps
 from analysis.outcome import Outcome
 from analysis.region import RegionModel, usable
-from analysis.summary import limit_text, theory_text
+from analysis.words import limit_text, theory_text
 from sweeps import tracking
 from sweeps.launch import Finished
 from sweeps.progress import COLORS
@@ -139,7 +139,9 @@ def _limits_table(limits: list[dict[str, Any]]) -> Table:
 
 
 def _markdown(limits: list[dict[str, Any]]) -> str:
-    rows = "\n".join(f"| {r['scheme']} | {limit_text(r)} | {_band(r)} | {theory_text(r['predicted'])} |" for r in limits)
+    rows = "\n".join(
+        f"| {r['scheme']} | {limit_text(r)} | {_band(r)} | {theory_text(r['predicted'])} |" for r in limits
+    )
     return f"| scheme | depth limit | 90 % band | theory |\n|---|---|---|---|\n{rows}" if rows else ""
 
 

@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from analysis.words import strict_json
 from sweeps import spec as specification
 
 if TYPE_CHECKING:
@@ -233,5 +234,5 @@ def _flag(args: argparse.Namespace) -> str:
 
 
 def _json(value: Any) -> int:
-    print(json.dumps(value, default=str))
+    print(strict_json(value))
     return 0

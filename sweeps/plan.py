@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import tempfile
@@ -25,6 +24,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.words import theory_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import data, space, train
 from sweeps.samplers import SAMPLERS
@@ -67,13 +67,12 @@ class Plan:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        limits = {k: "none" if v is None else "unlimited" if math.isinf(v) else v for k, v in self.limits.items()}
         skip = {"spec", "speed", "limits"}
         return {
             "name": self.spec.name,
             **{k: v for k, v in vars(self).items() if k not in skip},
             "flops_per_second": self.speed.flops,
-            "predicted_depth_limits": limits,
+            "predicted_depth_limits": self.limits,
         }
 
 
@@ -140,7 +139,7 @@ def render(made: Plan) -> RenderableType:
     ]
     table = Table("scheme", "depth limit predicted", box=None, pad_edge=False)
     for scheme, limit in made.limits.items():
-        table.add_row(scheme, "no theory" if limit is None else "no limit" if math.isinf(limit) else f"{limit:.0f}")
+        table.add_row(scheme, theory_text(limit))
     warned = [Text(f"warning: {w}", style="yellow") for w in made.warnings]
     return Group(*map(Text, lines), table, *warned)
 

@@ -89,7 +89,7 @@ def test_it_is_printed_as_text_and_as_json(tmp_path: Path, capsys: pytest.Captur
     assert main(["plan", str(tmp_path / "tiny.yaml"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["networks"] == 120
-    assert found["predicted_depth_limits"]["ll_orth"] == "unlimited"
+    assert found["predicted_depth_limits"]["ll_orth"] == "inf"
 
 
 def _point():
