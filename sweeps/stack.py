@@ -10,7 +10,7 @@ member back into a module.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from isoinit.layers import activation_name
 from isoinit.networks import MLP
-from sweeps import kernel
+from sweeps import kernel, loop
+from sweeps.loop import Looped, LoopStack
 from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Training
 from sweeps.stacking import LOSS_BOUND, Batches, Series, Start, moments, per_member, series, update
@@ -76,7 +77,7 @@ def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
         first, *_, head = linears(model)
         masked = any(getattr(layer, "masked", False) for layer in linears(model))
         return RaggedStack, first.weight.shape, head.weight.shape, activation_name(model.activation), masked
-    return ModuleStack, str(model), tuple((name, t.shape, t.requires_grad) for name, t in _tensors(model))
+    return ModuleStack, str(model), tuple((name, t.shape, t.requires_grad) for name, t in loop.tensors(model))
 
 
 def _plain(model: nn.Module) -> TypeGuard[MLP]:
@@ -186,39 +187,48 @@ def _vectors(
 class ModuleStack:
     """Networks of one structure as one network, by `torch.func.vmap` over their stacked parameters.
 
-    Fewer than `_WORTH_STACKING` members run one after another.
+    As soon as they are too few for that to pay they run one after another.
     """
 
     def __init__(
         self, places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device
     ) -> None:
+        self._training, self._rule = training, kernel.rule(training)
+        self._loop: LoopStack | None = None
+        if not _worth_stacking(len(starts), device):
+            members = zip(places, starts, strict=True)
+            self._loop = LoopStack([loop.start(p, s.seed, s.rate, s.model, training, device) for p, s in members])
+            return
         self._places = list(places)
         self._seeds = [s.seed for s in starts]
-        self._rule = kernel.rule(training)
         self._rates = torch.tensor([s.rate for s in starts], device=device)
         self._template = copy.deepcopy(starts[0].model).to("meta")
-        named = [dict(_tensors(s.model)) for s in starts]
+        named = [dict(loop.tensors(s.model)) for s in starts]
         tensors = {name: torch.stack([n[name].detach() for n in named]).to(device) for name in named[0]}
         trained = [name for name, parameter in self._template.named_parameters() if parameter.requires_grad]
         self._trained = {name: tensors.pop(name) for name in trained}
         self._fixed = tensors
         self._moments = {name: moments(self._rule, value) for name, value in self._trained.items()}
+        self._done = 0
 
     @property
     def places(self) -> list[int]:
-        return self._places
+        return self._places if self._loop is None else self._loop.places
 
     def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
+        if self._loop is not None:
+            return self._loop.advance(batches, factors, done)
         self._template.train()
         results = [
             self._step(*per_member(batches, self._seeds, s), factor, done + s + 1) for s, factor in enumerate(factors)
         ]
+        self._done = done + len(factors)
         return series(results)
 
     def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
         for parameter in self._trained.values():
             parameter.requires_grad_()
-        logits = self._logits(x)
+        logits = torch.vmap(self._forward)(self._trained, self._fixed, x)
         losses = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
         gradients = torch.autograd.grad(losses.sum(), list(self._trained.values()), materialize_grads=True)
         with torch.no_grad():
@@ -227,16 +237,18 @@ class ModuleStack:
                 update(self._rule, parameter.detach(), gradient, self._moments[name], rates, count)
             return losses.detach(), (logits.argmax(2) == y).float().mean(1)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        if len(x) >= _WORTH_STACKING:
-            return torch.vmap(self._forward)(self._trained, self._fixed, x)
-        rows = zip(_rows(self._trained, len(x)), _rows(self._fixed, len(x)), x, strict=True)
-        return torch.stack([self._forward(trained, fixed, mine) for trained, fixed, mine in rows])
-
     def _forward(self, trained: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self._template, (trained, fixed), (x,))
 
     def keep(self, rows: Sequence[int]) -> None:
+        if self._loop is not None:
+            self._loop.keep(rows)
+        elif _worth_stacking(len(rows), self._rates.device):
+            self._keep(rows)
+        else:
+            self._loop = LoopStack([self._unstacked(row) for row in rows])
+
+    def _keep(self, rows: Sequence[int]) -> None:
         self._places, self._seeds = ([values[r] for r in rows] for values in (self._places, self._seeds))
         index = torch.tensor(rows, dtype=torch.long, device=self._rates.device)
         self._rates = self._rates[index]
@@ -245,20 +257,26 @@ class ModuleStack:
         )
         self._moments = {name: tuple(moment[index] for moment in kept) for name, kept in self._moments.items()}
 
+    def _unstacked(self, row: int) -> Looped:
+        """A member on its own, that goes on as it would have in here."""
+        model = self.write(row, copy.deepcopy(self._template).to_empty(device=self._rates.device))
+        rate = float(self._rates[row])
+        member = loop.start(self._places[row], self._seeds[row], rate, model, self._training, self._rates.device)
+        named = dict(member.model.named_parameters())
+        for name, kept in self._moments.items():
+            loop.resume(member.optimizer, named[name], [moment[row] for moment in kept], self._done)
+        return member
+
     def write(self, row: int, model: nn.Module) -> nn.Module:
+        if self._loop is not None:
+            return self._loop.write(row, model)
         tensors = self._trained | self._fixed
         with torch.no_grad():
-            for name, tensor in _tensors(model):
+            for name, tensor in loop.tensors(model):
                 tensor.copy_(tensors[name][row])
         return model
 
 
-def _rows(tensors: Mapping[str, Tensor], count: int) -> list[dict[str, Tensor]]:
-    unbound = {name: tensor.unbind() for name, tensor in tensors.items()}
-    return [{name: views[row] for name, views in unbound.items()} for row in range(count)]
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers, one that has several names once."""
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+def _worth_stacking(count: int, device: torch.device) -> bool:
+    """Whether so many members are faster as one network than one after another."""
+    return count >= _WORTH_STACKING if device.type == "cpu" else count > 1

@@ -15,6 +15,12 @@ from sweeps.stack import Batches, KernelStack, ModuleStack, Start
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True, params=[1, 99], ids=["stacked", "one by one"])
+def worth_stacking(request, monkeypatch):
+    """Module stacks as one network, and as a loop over few members."""
+    monkeypatch.setattr(stack, "_WORTH_STACKING", request.param)
+
+
 def mlp(seed=0, depth=4, width=12, activation="relu", normalization="none") -> MLP:
     model = MLP(20, width, depth, 5, activation, normalization)
     generator = torch.Generator().manual_seed(seed)
@@ -103,6 +109,23 @@ def test_kept_members_go_on_as_if_nothing_had_happened(kind):
     assert dropped.places == [0, 2]
     found, _ = dropped.advance({0: rest[0]}, [1.0] * 30, 20)
     np.testing.assert_allclose(found, expected[[0, 2]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
+def test_members_too_few_to_stack_go_on_one_by_one(training, monkeypatch):
+    monkeypatch.setattr(stack, "_WORTH_STACKING", 3)
+    rate = 0.002 if training.optimizer == "adam" else 0.05
+    compiled, vmapped = pair([Start(mlp(s), rate, s) for s in (0, 1, 0)], training)
+    first, rest = ({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()} for cut in (slice(20), slice(20, 50)))
+    for one in (compiled, vmapped):
+        one.advance(first, [1.0] * 20, 0)
+        one.keep([1, 2])
+        assert one.places == [1, 2]
+    factors = [0.5] * 30
+    for fast, reference in zip(*(one.advance(rest, factors, 20) for one in (compiled, vmapped)), strict=True):
+        np.testing.assert_allclose(fast, reference, rtol=0, atol=2e-6)
+    for mine, theirs in zip(*(one.write(1, mlp(5)).parameters() for one in (compiled, vmapped)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
