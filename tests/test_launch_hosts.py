@@ -85,9 +85,11 @@ def _wait_for(address: str) -> None:
 
 def test_workers_need_not_see_the_disk_of_the_driver(cluster: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SPEC)
-    command = [str(BIN / "sweep"), "launch", "tiny.yaml", "--address", cluster, "--json"]
+    command = [str(BIN / "sweep"), "launch", "tiny.yaml", "--address", "auto", "--json"]
+    # What "auto" finds: on a machine with several Rays, the one that the variable names.
+    environment = _environment() | {"RAY_ADDRESS": cluster}
     done = subprocess.run(
-        command, cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=180, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     end = json.loads(done.stdout)
