@@ -5,6 +5,8 @@ import hashlib
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
+from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
 from isoinit.probe import jacobian
 from isoinit.schemes import Scheme, check, get
 from isoinit.schemes.reading import read
@@ -285,6 +287,36 @@ def test_the_batch_has_the_declared_variance_in_every_layer(name: str, architect
     for units in outputs:
         variance = units.var(0, correction=0).mean() if invariant == "sample_variance" else units.var(correction=0)
         assert float(variance) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:density", "ignore:the data do not vary", "ignore:idinit with order")
+@pytest.mark.parametrize("name", SCHEMES)
+def test_check_and_initialize_agree_on_what_is_possible(name: str) -> None:
+    """A spec that passes validation must not fail in a worker, and none is refused that would have worked."""
+    options = product(
+        ("mlp", "cnn", "resnet"), ("relu", "tanh", "crelu"), ("none", "batch"), (2, 5), (1, 7), (1.0, 0.3)
+    )
+    for architecture, activation, normalization, depth, width, density in options:
+        mode = "iid" if activation == "tanh" else "zero"
+        network = {"activation": activation, "normalization": normalization, "depth": depth, "width": width}
+
+        def checked() -> None:
+            check(name, architecture=architecture, bias_mode=mode, density=density, **network)  # noqa: B023 - run here
+
+        def done() -> None:
+            model = build(architecture, (2, 3, 3), out_features=3, scheme=name, **network)  # noqa: B023
+            data = torch.randn(20, 2, 3, 3, generator=torch.Generator().manual_seed(5))
+            initialize(model, name, bias_mode=mode, density=density, generator=torch.Generator(), data=data)  # noqa: B023
+
+        assert succeeds(checked) == succeeds(done), (architecture, network, density)
+
+
+def succeeds(attempt: Callable[[], None]) -> bool:
+    try:
+        attempt()
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -139,7 +139,7 @@ SCHEMES = (
     ),
     Scheme(
         name="xavier_truncated",
-        source=_GLOROT,
+        source=f"{_GLOROT}; the cut as in Keras and JAX",
         summary="normal cut at two standard deviations, variance 2/(fan_in + fan_out) after the cut",
         apply=independent(xavier, truncated_normals),
         invariants=_VARIANCE,
@@ -163,7 +163,7 @@ SCHEMES = (
     ),
     Scheme(
         name="he_truncated",
-        source=_HE,
+        source=f"{_HE}; the cut as in Keras and JAX",
         summary="normal cut at two standard deviations, variance 2/fan_in after the cut",
         apply=rectified(truncated_normals),
         invariants=_VARIANCE,
@@ -179,7 +179,7 @@ SCHEMES = (
     ),
     Scheme(
         name="lecun_truncated",
-        source=_LECUN,
+        source=f"{_LECUN}; the cut as in Keras and JAX",
         summary="normal cut at two standard deviations, variance 1/fan_in after the cut",
         apply=independent(lecun, truncated_normals),
         invariants=_VARIANCE,

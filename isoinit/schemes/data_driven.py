@@ -1,7 +1,8 @@
 """Schemes that adapt a random start to a batch of inputs, layer by layer in one forward pass.
 
 LSUV: Mishkin & Matas 2015, arXiv 1511.06422. Sample variance: Luther & Seung 2019, arXiv 1902.04942 (published 2020 in
-Phys. Rev. Research 2, 033135); "sample init" is their per-neuron form, the form that only scales is derived here.
+Phys. Rev. Research 2, 033135); "sample init" is their per-neuron form, started here from He's weights; the form that
+only scales is derived here.
 A layer's output is linear in its weights, so one division is exact where LSUV iterates.
 """
 

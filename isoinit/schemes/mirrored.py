@@ -3,9 +3,10 @@ r"""Mirrored ("looks-linear") initializers: a ReLU network that computes a linea
 If z = [u; -u], then [[U, -U], [-U, U]] relu(z) = [U u; -U u]: mirrored again and linear in u. So the network computes
 U_L ... U_1 x with cores U_l, and its Jacobian is that product at every input. Balduzzi et al. 2017 (arXiv
 1702.08591) introduced the form with CReLU; Burkholz & Dubatovka 2019 (arXiv 1806.06362) propose it for ReLU as
-initial parameter sharing (Gaussian or orthogonal submatrix). The rule for the first layer, [U; -U], and for the head,
-[U, -U], is derived here (the block form on a raw input would lose half of it), as are odd widths, groups and tracked
-narrowing.
+initial parameter sharing (Gaussian or orthogonal submatrix). The block structure and the zero bias are the paper's as
+its abstract and reviews tell; the full text was not readable. Derived here: the variance of the Gaussian core, the rule
+for the first layer, [U; -U], and for the head, [U, -U] (the block form on a raw input would lose half of it), mirrored
+biases, what a bias does to the CReLU form, convolutions, groups, odd widths and tracked narrowing.
 """
 
 import math
@@ -236,12 +237,12 @@ MONOTONE = (
     "the isometry with zero or mirrored biases, without normalization, pooling or a stride, with the sizes of input, "
     "half layers and output in monotone order"
 )
-_GSM = "Burkholz & Dubatovka 2019, arXiv 1806.06362 (first layer and head derived here)"
+_GSM = "Burkholz & Dubatovka 2019, arXiv 1806.06362"
 
 SCHEMES = (
     Scheme(
         name="ll_gauss",
-        source=_GSM,
+        source=f"{_GSM} (variance of the core, first layer and head derived here)",
         summary="mirrored Gaussian cores (GSM): linear at the start, but with the spectrum of a Gaussian product",
         apply=ll_gauss,
         architectures=PLAIN,
@@ -251,7 +252,7 @@ SCHEMES = (
     ),
     Scheme(
         name="ll_orth",
-        source=_GSM,
+        source=f"{_GSM} (first layer and head derived here)",
         summary="mirrored orthogonal cores (orthogonal submatrix, looks-linear): exact dynamical isometry with ReLU",
         apply=ll_orth,
         architectures=PLAIN,
@@ -263,7 +264,7 @@ SCHEMES = (
     ),
     Scheme(
         name="ll_crelu",
-        source="Balduzzi et al. 2017, arXiv 1702.08591",
+        source="Balduzzi et al. 2017, arXiv 1702.08591 (the statement on biases derived here)",
         summary="orthogonal looks-linear form for CReLU, which mirrors by itself: exact isometry under any bias",
         apply=ll_crelu,
         architectures=PLAIN,

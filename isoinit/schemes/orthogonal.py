@@ -1,6 +1,7 @@
 """Semi-orthogonal initializers: every layer on its own, all singular values of its matrix equal.
 
-Saxe et al. 2014 arXiv 1312.6120 (orthogonal), Xiao et al. 2018 arXiv 1806.05393 (delta-orthogonal kernels).
+Saxe et al. 2014 arXiv 1312.6120 (orthogonal), Xiao et al. 2018 arXiv 1806.05393 (delta-orthogonal kernels; a kernel
+for each group, and fewer outputs than inputs, are added here).
 """
 
 import math

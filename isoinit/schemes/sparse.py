@@ -1,7 +1,8 @@
 """Exact sparse orthogonal initialization (EOI), and its mirrored form for ReLU.
 
-Nowak et al. 2024 (arXiv 2406.01755): random Givens rotations of the columns of [I 0] until the wanted density. The
-density bound and `ll_eoi` are derived here.
+Nowak et al. 2024 (arXiv 2406.01755): random Givens rotations of the columns of [I 0] until the wanted density, the
+densities of layers and the unfrozen taps of kernels after the authors' public code. Derived here: the bound on the
+density, random signs for a side of 1, shuffling, and `ll_eoi`.
 """
 
 import math
