@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +30,17 @@ from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import data, space, train
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
-from sweeps.spec import Point, SweepSpec
+from sweeps.spec import Point, SweepSpec, Training
 from sweeps.work import Result, Task
 
 SAMPLE: Final = 6
 """Points that the calibration trains."""
 STARTUP: Final = 20.0
 """Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it."""
+ASKING: Final = 0.2
+"""Share of the training's time from which on a slow sampler is worth a warning."""
+ROUNDS: Final = 3
+"""Of the calibration: a shared machine disturbs single measurements."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         startup + busy,
         limits,
         sum(t.point.depth for t in tasks) / len(tasks),
-        _warnings(spec, packs, slots),
+        _warnings(spec, len(tasks), packs, slots, busy),
     )
 
 
@@ -132,7 +137,7 @@ def render(made: Plan) -> RenderableType:
         f"{spec.name}: {spec.question}" if spec.question else spec.name,
         f"{made.trials} trials in {made.packs} packs, {made.networks} networks "
         f"({spec.training.seeds} seeds x {len(spec.training.learning_rate)} learning rates a trial), "
-        f"sampler {spec.search.sampler}",
+        f"sampler {spec.search.sampler}: {SAMPLERS[spec.search.sampler].summary}",
         f"{_si(made.flops)}FLOP, mean depth {made.mean_depth:.0f}; {made.slots} packs at once "
         f"of {_si(made.speed.flops)}FLOP/s each",
         f"expected time on this machine: {_time(made.seconds)}, of which {made.startup:.0f} s to start",
@@ -176,8 +181,16 @@ def _limit(point: Point) -> float | None:
     return depth_limit(point.scheme, width=point.width, sigma_w2=variance, **setting)
 
 
-def _warnings(spec: SweepSpec, packs: int, slots: int) -> tuple[str, ...]:
+def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float) -> tuple[str, ...]:
     found = []
+    asking = (
+        SAMPLERS[spec.search.sampler].ask_seconds * trials**2 / 2000
+    )  # an ask takes longer the more trials there are
+    if asking > ASKING * busy:
+        found.append(
+            f"the sampler {spec.search.sampler} itself takes about {_time(asking)} for {trials} trials, "
+            f"against {_time(busy)} of training: sobol or random ask faster"
+        )
     if packs < 2 * slots:
         found.append(f"only {packs} packs for {slots} at once: a smaller search.batch would keep all busy")
     if spec.training.seeds == 1:
@@ -199,16 +212,22 @@ def _speed(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: i
     members = [train.Member(p, 0, rate) for p in dict.fromkeys(chosen)]
     short = max(5, spec.training.steps // 20)
 
+    threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
+
+    def once(training: Training) -> None:
+        torch.set_num_threads(threads)
+        train.train(members, dataset, training)
+
     def seconds(steps: int) -> float:
         training = spec.training.model_copy(update={"steps": steps})
         with ThreadPoolExecutor(slots) as pool:
             started = time.perf_counter()
-            for done in [pool.submit(train.train, members, dataset, training) for _ in range(slots)]:
+            for done in [pool.submit(once, training) for _ in range(slots)]:
                 done.result()
             return time.perf_counter() - started
 
     seconds(2)  # compiles and warms
-    few, many = seconds(short), seconds(4 * short)
+    few, many = map(statistics.median, zip(*((seconds(short), seconds(4 * short)) for _ in range(ROUNDS)), strict=True))
     flops = sum(train.flops(m.point, dataset, spec.training) for m in members) / spec.training.steps
     slope = max((many - few) / (3 * short), 1e-9)
     layers = sum(p.depth for p in dict.fromkeys(chosen))

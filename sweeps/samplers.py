@@ -68,6 +68,8 @@ class Sampler:
     build: Callable[[Space, Search], BaseSampler]
     adaptive: bool = False
     """Whether its points depend on results."""
+    ask_seconds: float = 0.003
+    """To ask and tell a trial when 1,000 are finished, on one core (`tests/bench/scale.py`); it grows with them."""
 
 
 def _qmc(_: Space, search: Search) -> BaseSampler:
@@ -87,13 +89,30 @@ def _boundary(space: Space, search: Search) -> BaseSampler:
 
 
 SAMPLERS: Final[Mapping[str, Sampler]] = {
-    "boundary": Sampler("seeks the edge of the trainable region: the fewest trials a map", _boundary, adaptive=True),
-    "sobol": Sampler("low-discrepancy points, spread evenly", _qmc),
-    "random": Sampler("independent uniform points", lambda _, s: RandomSampler(seed=s.seed)),
+    "boundary": Sampler(
+        "seeks the edge of the trainable region: the fewest trials a map; 40 ms an ask at 5,000 trials",
+        _boundary,
+        adaptive=True,
+        ask_seconds=0.02,
+    ),
+    "sobol": Sampler("low-discrepancy points, spread evenly; 5 ms an ask at 5,000 trials", _qmc),
+    "random": Sampler(
+        "independent uniform points; 1 ms an ask at 5,000 trials", lambda _, s: RandomSampler(seed=s.seed)
+    ),
     "grid": Sampler(
         "full factorial design over lists and the `levels` of ranges", lambda p, s: GridSampler(p.grid(), s.seed)
     ),
-    "tpe": Sampler("optimizes the score; 0.1 s an ask at 1,000 trials", lambda _, s: TPESampler(seed=s.seed), True),
-    "gp": Sampler("optimizes the score; seconds an ask at 1,000 trials", lambda _, s: GPSampler(seed=s.seed), True),
+    "tpe": Sampler(
+        "optimizes the score; 0.1 s an ask at 1,000 trials",
+        lambda _, s: TPESampler(seed=s.seed),
+        adaptive=True,
+        ask_seconds=0.1,
+    ),
+    "gp": Sampler(
+        "optimizes the score; seconds an ask at 1,000 trials",
+        lambda _, s: GPSampler(seed=s.seed),
+        adaptive=True,
+        ask_seconds=2.0,
+    ),
 }
 """By which rule the next points are chosen."""

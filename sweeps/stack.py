@@ -28,8 +28,9 @@ from sweeps.spec import Training
 from sweeps.stacking import LOSS_BOUND, Batches, Series, Start, moments, per_member, series, update
 
 _WORTH_STACKING = 4
-"""Members from which on `vmap` beats a loop, on MLPs with batch normalization, CNNs and ResNets: measured in
-`tests/bench/modules.py`."""
+_LARGEST = 2**16
+"""On a CPU `vmap` beats a loop from so many members on, if no weight has more numbers; larger products fill a core
+by themselves, and batched ones are slower: measured in `tests/bench/modules.py`."""
 
 
 class Stack(Protocol):
@@ -195,7 +196,8 @@ class ModuleStack:
     ) -> None:
         self._training, self._rule = training, kernel.rule(training)
         self._loop: LoopStack | None = None
-        if not _worth_stacking(len(starts), device):
+        self._largest = max(p.numel() for p in starts[0].model.parameters())
+        if not self._worth_stacking(len(starts), device):
             members = zip(places, starts, strict=True)
             self._loop = LoopStack([loop.start(p, s.seed, s.rate, s.model, training, device) for p, s in members])
             return
@@ -210,6 +212,9 @@ class ModuleStack:
         self._fixed = tensors
         self._moments = {name: moments(self._rule, value) for name, value in self._trained.items()}
         self._done = 0
+
+    def _worth_stacking(self, count: int, device: torch.device) -> bool:
+        return count > 1 if device.type != "cpu" else count >= _WORTH_STACKING and self._largest <= _LARGEST
 
     @property
     def places(self) -> list[int]:
@@ -243,7 +248,7 @@ class ModuleStack:
     def keep(self, rows: Sequence[int]) -> None:
         if self._loop is not None:
             self._loop.keep(rows)
-        elif _worth_stacking(len(rows), self._rates.device):
+        elif self._worth_stacking(len(rows), self._rates.device):
             self._keep(rows)
         else:
             self._loop = LoopStack([self._unstacked(row) for row in rows])
@@ -275,8 +280,3 @@ class ModuleStack:
             for name, tensor in loop.tensors(model):
                 tensor.copy_(tensors[name][row])
         return model
-
-
-def _worth_stacking(count: int, device: torch.device) -> bool:
-    """Whether so many members are faster as one network than one after another."""
-    return count >= _WORTH_STACKING if device.type == "cpu" else count > 1

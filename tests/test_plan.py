@@ -82,6 +82,14 @@ def test_what_it_warns_of() -> None:
     assert len(made.warnings) == 3
 
 
+def test_it_warns_of_a_sampler_that_takes_longer_than_the_training() -> None:
+    def warned(sampler: str) -> str:
+        return " ".join(plan._warnings(parse(TEXT, [f"search.sampler={sampler}"]), 3000, 375, 2, busy=60.0))
+
+    assert "sampler tpe itself takes about 7 min 30 s for 3000 trials, against 1 min 00 s of training" in warned("tpe")
+    assert "sampler" not in warned("random")
+
+
 def test_it_is_printed_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.yaml").write_text(TEXT)
     assert main(["plan", str(tmp_path / "tiny.yaml")]) == 0

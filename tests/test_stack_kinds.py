@@ -181,6 +181,13 @@ def test_members_are_grouped_into_as_few_stacks_as_possible():
     assert [(type(s), s.places) for s in stacks] == [(KernelStack, [0, 1, 2]), (ModuleStack, [3, 4])]
 
 
+def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch):
+    monkeypatch.setattr(stack, "_WORTH_STACKING", 2)
+    for width, looped in ((256, False), (257, True)):
+        starts = [Start(mlp(s, width=width, normalization="batch"), 0.1, 0) for s in range(2)]
+        assert (ModuleStack([0, 1], starts, Training(), CPU)._loop is not None) is looped
+
+
 def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
     x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 0, 1000), torch.tensor([np.inf, -np.inf])])
     h = x.numpy().copy()
