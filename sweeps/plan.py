@@ -186,7 +186,7 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
     asking = (
         SAMPLERS[spec.search.sampler].ask_seconds * trials**2 / 2000
     )  # an ask takes longer the more trials there are
-    if asking > ASKING * busy:
+    if sampler.adaptive and asking > ASKING * busy:
         found.append(
             f"the sampler {spec.search.sampler} itself takes about {_time(asking)} for {trials} trials, "
             f"against {_time(busy)} of training: sobol or random ask faster"
