@@ -3,9 +3,11 @@
 A weight layer starts at zero rather than at torch's default draw: building a network costs nothing and touches no
 random state, and a network nobody initialized is plainly dead. It multiplies its weight by the buffer `mask`
 when a sparse scheme left one, so a masked weight has no gradient either and training cannot revive it. Without a
-mask there is no such buffer and `masked` is False.
+mask there is no such buffer and `masked` is False. Loading a state with or without a mask makes the layer sparse or
+dense.
 """
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -15,32 +17,44 @@ from torch.nn import functional
 WeightLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters(recurse=False):
-        nn.init.zeros_(parameter)
-
-
-class Linear(nn.Linear):
-    """`nn.Linear`, zero until initialized, sparse where `mask` (out_features, in_features) is False."""
-
+class _Masked(nn.Module):
     mask: Tensor
     masked = False
 
     def reset_parameters(self) -> None:
-        _zero(self)
+        for parameter in self.parameters(recurse=False):
+            nn.init.zeros_(parameter)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        assert isinstance(self, Linear | _MaskedConv)
+        mask = state_dict.get(f"{prefix}mask")
+        if mask is None:
+            drop_mask(self)
+        elif not self.masked:
+            set_mask(self, mask.clone())
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+
+class Linear(_Masked, nn.Linear):
+    """`nn.Linear`, zero until initialized, sparse where `mask` (out_features, in_features) is False."""
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.linear(input, self.weight * self.mask if self.masked else self.weight, self.bias)
 
 
-class _MaskedConv(nn.modules.conv._ConvNd):
+class _MaskedConv(_Masked, nn.modules.conv._ConvNd):
     """Every convolution of torch runs `_conv_forward` with the weight it is to use."""
-
-    mask: Tensor
-    masked = False
-
-    def reset_parameters(self) -> None:
-        _zero(self)
 
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.weight * self.mask if self.masked else self.weight, self.bias)

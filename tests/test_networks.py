@@ -1,5 +1,6 @@
 """The bodies: what depth, width and shapes mean, and what is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,24 @@ def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
 def test_what_cannot_be_built_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("make", [lambda: MLP(6, 6, 4, 2), lambda: CNN((2, 4, 4), 4, 4, 2)])
+def test_a_saved_state_makes_a_new_network_as_sparse_or_dense_as_the_old(make: Any, tmp_path: Path) -> None:
+    sparse, dense = make(), initialize(make(), "he_normal", generator=torch.Generator())
+    initialize(sparse, "eoi", density=0.4, generator=torch.Generator().manual_seed(0))
+    torch.save(sparse.state_dict(), tmp_path / "state.pt")
+    other = make()
+    for loaded in (other, dense):
+        loaded.load_state_dict(torch.load(tmp_path / "state.pt"))
+        for a, b in zip(read(loaded).layers, read(sparse).layers, strict=True):
+            assert torch.equal(a.get_buffer("mask"), b.get_buffer("mask"))
+            assert torch.equal(a.weight, b.weight)
+    loaded = read(other).layers[1]
+    loaded.get_buffer("mask").fill_(True)  # no memory is shared with another network
+    assert not read(sparse).layers[1].get_buffer("mask").all()
+    other.load_state_dict(initialize(make(), "he_normal", generator=torch.Generator()).state_dict())
+    assert "layers.1.mask" not in other.state_dict()
 
 
 def test_a_plain_torch_layer_keeps_its_mask_through_training_and_copying() -> None:

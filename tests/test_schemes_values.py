@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, ResNet, initialize, probe
 from isoinit.probe import jacobian
-from isoinit.schemes.base import Draw
+from isoinit.schemes.base import Draw, haar_from_normal
 from isoinit.schemes.classic import kumar_variance, truncated_normals
 from isoinit.schemes.identity import idi, idiz, partial_hadamard
 from isoinit.schemes.reading import read
@@ -98,6 +99,29 @@ def test_the_typical_norm_falls_with_the_predicted_slope(name: str, slope: float
         ratios.append(probe(model, noise(1, 64, seed=seed), jacobian=False).log_forward_ratio)
     sure = 4 * math.sqrt(layers * 0.0829974 / networks)
     assert np.mean(ratios) == pytest.approx(layers * (slope - 0.0401086), abs=sure)
+
+
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [
+        ("he_normal", stats.norm()),
+        ("he_uniform", stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))),
+        ("torch_default", stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))),
+        ("he_truncated", stats.truncnorm(-2, 2, scale=1 / 0.87962566103423978)),
+    ],
+)
+def test_weights_follow_their_law_not_only_its_variance(name: str, law: Any) -> None:
+    layer = read(initialize(MLP(200, 400, 2, 5).double(), name, generator=generator())).stem[0]
+    standard = layer.weight.detach().flatten().numpy() * math.sqrt(200 * (3 if name == "torch_default" else 1 / 2))
+    assert stats.kstest(standard, law.cdf).pvalue > 1e-3
+
+
+def test_haar_matrices_have_the_traces_of_the_orthogonal_group() -> None:
+    """E tr = 0, E tr^2 = 1, E tr(U^2) = 1, E det = 0; QR without the signs of diag R has E tr = -1.07 here."""
+    u = haar_from_normal(torch.randn(4000, 5, 5, generator=generator(), dtype=torch.float64))
+    trace, squared = (m.diagonal(dim1=1, dim2=2).sum(1) for m in (u, u @ u))
+    for values, expected in ((trace, 0.0), (trace**2, 1.0), (squared, 1.0), (torch.linalg.det(u), 0.0)):
+        assert float(values.mean()) == pytest.approx(expected, abs=4 * float(values.std()) / math.sqrt(4000))
 
 
 @pytest.mark.parametrize("name", ["he_normal", "he_uniform", "he_truncated", "orthogonal"])
