@@ -183,9 +183,8 @@ def _limit(point: Point) -> float | None:
 
 def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float) -> tuple[str, ...]:
     found = []
-    asking = (
-        SAMPLERS[spec.search.sampler].ask_seconds * trials**2 / 2000
-    )  # an ask takes longer the more trials there are
+    sampler = SAMPLERS[spec.search.sampler]
+    asking = sampler.ask_seconds * trials**2 / 2000  # an ask takes longer the more trials there are
     if sampler.adaptive and asking > ASKING * busy:
         found.append(
             f"the sampler {spec.search.sampler} itself takes about {_time(asking)} for {trials} trials, "
