@@ -35,7 +35,7 @@ class _Masked(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        assert isinstance(self, Linear | _MaskedConv)
+        assert isinstance(self, Linear | Conv1d | Conv2d | Conv3d)
         mask = state_dict.get(f"{prefix}mask")
         if mask is None:
             drop_mask(self)
