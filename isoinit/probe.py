@@ -63,16 +63,16 @@ class Probe:
 
     @property
     def sample_variance_last(self) -> float:
-        return float(self.sample_variance[-1])
+        return _summary(np.take, self.sample_variance, -1)
 
     @property
     def correlation_last(self) -> float:
-        return float(self.correlation[-1])
+        return _summary(np.take, self.correlation, -1)
 
     @property
     def dead_fraction(self) -> float:
         """Share of all hidden units that are zero for every input."""
-        return float(np.mean(self.dead))
+        return _summary(np.mean, self.dead)
 
     @property
     def jacobian_sv_min(self) -> float:
@@ -87,8 +87,8 @@ class Probe:
         return _summary(np.max, self.jacobian_singular_values)
 
 
-def _summary(statistic: Any, values: Floats) -> float:
-    return float(statistic(values)) if values.size else float("nan")
+def _summary(statistic: Any, values: Floats, *arguments: int) -> float:
+    return float(statistic(values, *arguments)) if values.size else float("nan")
 
 
 def probe(
@@ -129,7 +129,7 @@ def probe(
         else:
             values = _bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
     with torch.no_grad():
-        moments = _array(by_shape(before, _sample_moments))
+        moments = _array(by_shape(before, _sample_moments)).reshape(-1, 2)
         return Probe(
             squared_norms=_array([x.flatten(1).square().sum(1), *by_shape(hidden, _squared_norm)]),
             correlation=_array(by_shape(before, _correlation)),

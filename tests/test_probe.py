@@ -169,6 +169,17 @@ def test_what_does_not_exist_is_nan_and_a_dead_network_says_so() -> None:
     assert math.isnan(probe(he(4, 6, 3, 2), noise(1, 4)).correlation_last)
 
 
+def test_a_network_without_hidden_layers_has_a_jacobian_and_no_activations() -> None:
+    model = initialize(nn.Linear(6, 4).double(), "orthogonal", generator=generator())
+    measured = probe(model, noise(3, 6))
+    np.testing.assert_allclose(measured.jacobian_singular_values, 1)
+    assert measured.squared_norms.shape == (1, 3)
+    assert measured.log_forward_ratio == 0
+    assert math.isnan(measured.sample_variance_last)
+    assert math.isnan(measured.correlation_last)
+    assert math.isnan(measured.dead_fraction)
+
+
 def test_a_network_that_overflows_is_measured_not_an_error() -> None:
     model = initialize(MLP(8, 32, 80, 4), "he_normal", weight_scale=100.0, generator=generator())
     measured = probe(model, noise(5, 8).float())

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from isoinit import MLP, initialize, probe
 from isoinit.layers import CReLU
 from isoinit.probe import jacobian
+from isoinit.schemes import Residual, Wiring
 from isoinit.schemes.reading import read
 
 FIELDS = ("squared_norms", "correlation", "sample_variance", "squared_sample_mean", "dead", "gradient_norms",
@@ -165,6 +166,46 @@ def test_what_is_not_a_chain_is_refused_and_told_why(form: str) -> None:
         initialize(model, "he_normal", generator=generator())
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Widening(nn.Module):
+    """A ResNet of someone else that says its wiring: projection blocks of two and three layers, growing wider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [6, 6, 12, 12, 24]
+        self.stem, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(24 * 9, 108)
+        self.skips = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in pairwise(widths))
+        self.branches = nn.ModuleList(
+            nn.ModuleList([nn.Conv2d(i, o, 3, padding=1), *(nn.Conv2d(o, o, 1) for _ in range(1 + i // 12))])
+            for i, o in pairwise(widths)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        for branch, skip in zip(self.branches, self.skips, strict=True):
+            assert isinstance(branch, nn.ModuleList)
+            inner = x
+            for layer in branch[:-1]:
+                inner = torch.relu(layer(inner))
+            x = torch.relu(branch[-1](inner) + skip(x))
+        return self.head(x.flatten(1))
+
+    def wiring(self) -> Wiring:
+        blocks = (
+            Residual("projection", tuple(cast(Any, branch)), skip=cast(nn.Conv2d, skip))
+            for branch, skip in zip(self.branches, self.skips, strict=True)
+        )
+        return Wiring("resnet", nn.ReLU(), (self.stem,), self.head, tuple(blocks))
+
+
+def test_a_residual_network_that_says_its_wiring_is_initialized_to_an_isometry() -> None:
+    model = Widening().double()
+    assert [len(block.branch) for block in model.wiring().blocks] == [2, 2, 3, 3]
+    initialize(model, "risotto_c", bias_mode="mirrored", bias_variance=0.5, generator=generator())
+    values = torch.linalg.svdvals(jacobian(model, noise(2, 3, 3, 3)))
+    assert float((values - 1).abs().max()) < 1e-9
+    assert np.isnan(probe(model, noise(2, 3, 3, 3)).sample_variance_last)  # it does not say where its activations are
 
 
 def test_two_inputs_are_refused() -> None:

@@ -1,0 +1,154 @@
+"""Which schemes there are, and whether one applies: to the numbers of a spec, or to a network with its arguments."""
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from isoinit.layers import activation_name
+from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, residual, sparse
+from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
+from isoinit.schemes.wiring import Wiring
+
+_FAMILIES = (classic, orthogonal, mirrored, sparse, identity, residual, data_driven)
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for family in _FAMILIES for scheme in family.SCHEMES}
+assert len(SCHEMES) == sum(len(family.SCHEMES) for family in _FAMILIES), "two schemes have the same name"
+
+
+def get(name: str) -> Scheme:
+    """The scheme called `name`; ValueError with the nearest and all names if there is none."""
+    if name in SCHEMES:
+        return SCHEMES[name]
+    near = difflib.get_close_matches(name, SCHEMES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {name!r}{hint}")
+
+
+def check(
+    name: str,
+    *,
+    architecture: str,
+    activation: str = "relu",
+    normalization: str = "none",
+    depth: int,
+    width: int,
+    bias_mode: str = "zero",
+    density: float = 1.0,
+) -> None:
+    """ValueError, in one sentence that says what is possible, unless the scheme applies. Builds nothing."""
+    scheme = get(name)
+    _check_network(scheme, architecture, activation, normalization, depth, width, bias_mode)
+    _check_density(scheme, density, width)
+
+
+def _check_network(
+    scheme: Scheme, architecture: str, activation: str, normalization: str, depth: int, width: int, bias_mode: str
+) -> None:
+    name = scheme.name
+    if bias_mode not in ANY_BIAS:
+        raise ValueError(f"bias_mode must be one of {', '.join(ANY_BIAS)}, got {bias_mode!r}")
+    if architecture not in scheme.architectures:
+        able = [s.name for s in SCHEMES.values() if architecture in s.architectures]
+        if not able:
+            raise ValueError(f"architecture must be one of {', '.join(ALL)}, got {architecture!r}")
+        raise ValueError(f"scheme {name} applies to {_either(scheme.architectures)}, not to {architecture}; "
+                         f"to {architecture} apply {', '.join(able)}")  # fmt: skip
+    if scheme.activations is not None and activation not in scheme.activations:
+        able = [s.name for s in SCHEMES.values() if s.activations is None or activation in s.activations]
+        raise ValueError(f"scheme {name} is for the activation {_either(scheme.activations)}, not {activation}; "
+                         f"for {activation} there are {', '.join(able)}")  # fmt: skip
+    if architecture == "resnet" and activation == "crelu":
+        raise ValueError("crelu doubles the features of a residual stream; it applies to mlp or cnn, not to resnet")
+    if ("none" if normalization == "none" else "batch") not in scheme.normalizations:
+        raise ValueError(f"scheme {name} is for normalization {_either(scheme.normalizations)}, got {normalization!r}")
+    if bias_mode not in scheme.bias_modes:
+        raise ValueError(f"scheme {name} knows bias_mode {_either(scheme.bias_modes)}, got {bias_mode!r}")
+    if depth < 2:
+        raise ValueError(f"depth must be at least 2 (first layer and head), got {depth}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if scheme.even_width and width % 2:
+        raise ValueError(f"scheme {name} needs an even width, got {width}; {width + 1} is possible")
+    if "mirror" in scheme.invariants and activation == "relu" and width < 2:
+        raise ValueError(f"scheme {name} mirrors the hidden units and needs a width of at least 2, got {width}")
+
+
+def _check_density(scheme: Scheme, density: float, width: int) -> None:
+    if not 0 < density <= 1:
+        raise ValueError(f"density must be in (0, 1], got {density}")
+    if density < 1 and not scheme.sparse:
+        able = [s.name for s in SCHEMES.values() if s.sparse]
+        raise ValueError(f"scheme {scheme.name} is dense, got density {density}; sparse are {', '.join(able)}")
+    side = width // 2 if "mirror" in scheme.invariants else width
+    if scheme.sparse and density * side < 1:
+        raise ValueError(f"scheme {scheme.name} at width {width} has a density of at least 1/{side}, got {density}")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(words)
+
+
+def validate(
+    scheme: Scheme,
+    wiring: Wiring,
+    bias_variance: float,
+    bias_mode: str,
+    weight_scale: float,
+    density: float,
+    data: Tensor | None,
+    options: dict[str, Any],
+) -> None:
+    _refuse_unusual_weights(wiring)
+    widths = [layer.weight.shape[0] for layer in wiring.stem] or [max(wiring.head.weight.shape[:2])]
+    depth, activation = max(2, len(wiring.layers)), activation_name(wiring.activation)
+    _check_network(
+        scheme, wiring.architecture, activation, wiring.normalization, depth, min(widths), bias_mode
+    )  # fmt: skip
+    _check_density(scheme, density, max(widths))  # a narrower layer has the least density that it can have
+    if not (isinstance(bias_variance, Real) and 0 <= bias_variance < math.inf):
+        raise ValueError(f"bias_variance must be finite and at least 0, got {bias_variance!r}")
+    if bias_variance > 0 and bias_mode == "zero":
+        raise ValueError(f"bias_variance {bias_variance} needs bias_mode 'iid' or 'mirrored', got 'zero'")
+    if not (isinstance(weight_scale, Real) and 0 < weight_scale < math.inf):
+        raise ValueError(f"weight_scale must be finite and positive, got {weight_scale!r}")
+    if scheme.needs_data:
+        _check_data(scheme, wiring, data)
+    if scheme.blocks is not None and any(b.kind not in scheme.blocks for b in wiring.blocks):
+        kinds = sorted({b.kind for b in wiring.blocks})
+        raise ValueError(
+            f"scheme {scheme.name} is for residual blocks {_either(scheme.blocks)}, got {', '.join(kinds)}"
+        )
+    for key, value in options.items():
+        if key not in scheme.options:
+            raise ValueError(f"scheme {scheme.name} has the options {', '.join(scheme.options) or 'none'}, got {key!r}")
+        if scheme.options[key] and value not in scheme.options[key]:
+            raise ValueError(f"{key} must be one of {', '.join(map(repr, scheme.options[key]))}, got {value!r}")
+        if not scheme.options[key] and not (isinstance(value, Real) and 0 <= float(value) < math.inf):
+            raise ValueError(f"{key} must be finite and at least 0, got {value!r}")
+    if scheme.requires is not None:
+        scheme.requires(wiring, **options)
+
+
+def _refuse_unusual_weights(wiring: Wiring) -> None:
+    for layer in wiring.layers:
+        if not layer.weight.is_floating_point():
+            raise ValueError(f"weights must be real floating-point numbers, got {layer.weight.dtype}")
+        if not layer.weight.numel():
+            raise ValueError(f"a layer of shape {tuple(layer.weight.shape)} has no weights to initialize")
+    (_, most), *_ = Counter(id(layer.weight) for layer in wiring.layers).most_common(1)
+    if most > 1:
+        raise ValueError(f"{most} layers of the network share one weight, and a scheme needs one for each; tie them "
+                         "after initializing, or initialize the weight by itself in an nn.Sequential")  # fmt: skip
+
+
+def _check_data(scheme: Scheme, wiring: Wiring, data: object) -> None:
+    if not isinstance(data, Tensor) or len(data) < 2:
+        raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data= of at least two")
+    if not data.isfinite().all():
+        raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs, and data= has numbers that are not finite")
+    if len({layer.weight.is_meta for layer in wiring.layers}) > 1:
+        raise ValueError(f"scheme {scheme.name} runs the network, and some of its layers are on the meta device")
