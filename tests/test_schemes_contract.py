@@ -53,7 +53,7 @@ def images(name: str, architecture: str) -> Tensor:
 def filled(name: str, model: nn.Module, architecture: str, seed: int = 0, **arguments: Any) -> nn.Module:
     scheme = SCHEMES[name]
     if scheme.needs_data:
-        arguments["data"] = images(name, architecture)
+        arguments.setdefault("data", images(name, architecture))
     if scheme.sparse:
         arguments.setdefault("density", 0.5)
     if name == "idinit":
@@ -125,6 +125,21 @@ def test_a_double_network_has_the_weights_of_the_single_one(name: str, architect
     double = filled(name, network(name, architecture).double(), architecture)
     for a, b in zip(single.parameters(), double.parameters(), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "architecture"), CASES)
+def test_torchs_default_type_changes_no_draw(name: str, architecture: str) -> None:
+    model, other = network(name, architecture), network(name, architecture)
+    expected = digest(filled(name, model, architecture, **bias_of(SCHEMES[name])))
+    arguments: dict[str, Any] = bias_of(SCHEMES[name]) | (
+        {"data": images(name, architecture)} if SCHEMES[name].needs_data else {}
+    )
+    try:
+        torch.set_default_dtype(torch.float64)
+        filled(name, other, architecture, **arguments)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert digest(other) == expected
 
 
 @pytest.mark.parametrize(("name", "architecture"), CASES)

@@ -14,6 +14,7 @@ from isoinit.schemes.wiring import Wiring
 PLAIN = ("mlp", "cnn")
 ALL = ("mlp", "cnn", "resnet")
 ANY_BIAS = ("zero", "iid", "mirrored")
+_SINGLE = torch.float32  # whatever torch's default is
 
 INVARIANTS: dict[str, str] = {
     "weight_variance": "every layer's weights have the declared variance",
@@ -38,11 +39,11 @@ class Draw:
     dtype: torch.dtype = torch.float32
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.generator.device).to(self.dtype)
+        return torch.randn(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE).to(self.dtype)
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform on [0, 1)."""
-        return torch.rand(shape, generator=self.generator, device=self.generator.device).to(self.dtype)
+        return torch.rand(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE).to(self.dtype)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform on 0 .. high - 1."""
@@ -72,7 +73,7 @@ def haar_from_normal(gaussian: Tensor) -> Tensor:
     """Haar semi-orthogonal matrices from Gaussian ones, (..., r, c): QR with the signs of diag R (Mezzadri 2007)."""
     tall = gaussian if gaussian.shape[-2] >= gaussian.shape[-1] else gaussian.mT
     q, r = torch.linalg.qr(tall)
-    q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).unsqueeze(-2)
+    q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2)
     return q if tall is gaussian else q.mT
 
 

@@ -98,7 +98,7 @@ def _signals(gaps: Sequence[Sequence[Step]]) -> list[Step]:
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
     """Whether two activations are the same function, on a grid."""
-    grid = torch.linspace(-3, 3, 24).view(2, 3, 4)
+    grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu").view(2, 3, 4)
     with torch.no_grad():
         a, b = one(grid.clone()), other(grid.clone())
     return a.shape == b.shape and torch.equal(a, b)

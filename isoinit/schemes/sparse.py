@@ -36,7 +36,9 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
     if density == 1:  # where the walk leads
         return haar_from_normal(draw.normal(count, rows, columns))
     every = np.arange(count)
-    a = np.tile(torch.eye(columns, rows, dtype=draw.dtype).numpy(), (count, 1, 1))  # columns of the result
+    a = np.tile(
+        torch.eye(columns, rows, dtype=draw.dtype, device="cpu").numpy(), (count, 1, 1)
+    )  # columns of the result
     support = a != 0
     nonzeros, target = np.full(count, rows), density * rows * columns
     walking = nonzeros < target

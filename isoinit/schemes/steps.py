@@ -82,7 +82,7 @@ def _acts_elementwise(module: nn.Module) -> bool:
     activation that does is welcome."""
     if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
         return False
-    grid = torch.linspace(-3, 3, 24)
+    grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu")
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             together, alone = (module(grid.clone().view(shape)) for shape in ((2, 3, 4), (24, 1, 1)))
