@@ -309,7 +309,7 @@ def test_the_batch_has_the_declared_variance_in_every_layer(name: str, architect
 @pytest.mark.parametrize("name", SCHEMES)
 def test_check_and_initialize_agree_on_what_is_possible(name: str) -> None:
     """A spec that passes validation must not fail in a worker, and none is refused that would have worked."""
-    options = product(("mlp", "cnn", "resnet"), ("relu", "tanh", "crelu"), ("none", "batch"), SIZES, (1.0, 0.3))
+    options = product(("mlp", "cnn", "resnet"), ("relu", "tanh", "crelu"), ("none", "batch"), SIZES, (1.0, 0.3, 0.05))
     for architecture, activation, normalization, (depth, width), density in options:
         mode = "iid" if activation == "tanh" else "zero"
         network = {"activation": activation, "normalization": normalization, "depth": depth, "width": width}

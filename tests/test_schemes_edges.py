@@ -191,6 +191,20 @@ def test_max_pooling_and_dropout_are_refused_where_they_break_the_mirror() -> No
             filled(model, "ll_orth", 4, 4, 4)
 
 
+@pytest.mark.parametrize(("name", "most"), [("eoi", 64), ("ll_eoi", 16)])
+def test_a_kernel_bears_a_lower_density_than_its_core(name: str, most: int) -> None:
+    """Its least is one weight per row of the core, among all taps: where d * 9 and sqrt(d) are 1/side."""
+    model = CNN((2, 4, 4), 8, 4, 8, pooling="none")
+    filled(model, name, 2, 4, 4, density=1 / most)
+    for layer in list(model.layers)[:-1]:
+        assert isinstance(layer, nn.Conv2d)
+        assert float(layer.get_buffer("mask").double().mean()) == pytest.approx(1 / most, abs=1 / (2 * 9 * 4))
+    for refused in (lambda d: filled(CNN((2, 4, 4), 8, 4, 8), name, 2, 4, 4, density=d),
+                    lambda d: check(name, architecture="cnn", depth=4, width=8, density=d)):  # fmt: skip
+        with pytest.raises(ValueError, match=f"at least 1/{most}, got"):
+            refused(0.9 / most)
+
+
 @pytest.mark.parametrize("alpha", [0.0, -1.0, torch.inf])
 @pytest.mark.parametrize("name", ["risotto_b", "risotto_c"])
 def test_risotto_refuses_an_alpha_without_a_branch(name: str, alpha: float) -> None:

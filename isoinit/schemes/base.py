@@ -21,8 +21,8 @@ INVARIANTS: dict[str, str] = {
     "semi_orthogonal": "every weight matrix has orthonormal rows or columns, times the declared gain",
     "mirror": "hidden weights are [[U, -U], [-U, U]] bitwise, [U; -U] at the input and [U, -U] at the head",
     "isometry": "all singular values of the input-output Jacobian are 1",
-    "density": "the share of weights that may train is within 1/(2 max(n, m)) of the target in an n x m layer or core, "
-    "and within half a weight of it in a kernel",
+    "density": "the share of weights that may train is within 1/(2 t max(n, m)) of the target in an n x m layer or "
+    "core of t taps",
     "identity": "the stream of a ResNet reaches the head as it left the stem",
     "unit_variance": "every layer's pre-activations have variance 1 over the given batch",
     "sample_variance": "every layer's pre-activations have sample variance 1 over the given batch",

@@ -14,6 +14,8 @@ from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
 from isoinit.schemes.wiring import Wiring
 
+_TAPS = 9  # of the convolutions of `isoinit.networks`
+
 _FAMILIES = (classic, orthogonal, mirrored, sparse, identity, residual, data_driven)
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for family in _FAMILIES for scheme in family.SCHEMES}
 assert len(SCHEMES) == sum(len(family.SCHEMES) for family in _FAMILIES), "two schemes have the same name"
@@ -42,7 +44,7 @@ def check(
     """ValueError, in one sentence that says what is possible, unless the scheme applies. Builds nothing."""
     scheme = get(name)
     _check_network(scheme, architecture, activation, normalization, depth, width, bias_mode)
-    _check_density(scheme, density, width)
+    _check_density(scheme, density, [(width, 1 if architecture == "mlp" else _TAPS)])
 
 
 def _check_network(
@@ -77,15 +79,19 @@ def _check_network(
         raise ValueError(f"scheme {name} mirrors the hidden units and needs a width of at least 2, got {width}")
 
 
-def _check_density(scheme: Scheme, density: float, width: int) -> None:
+def _check_density(scheme: Scheme, density: float, layers: Sequence[tuple[int, int]]) -> None:
+    """layers: (units, taps of a kernel) of hidden layers. Only if none can have the density it is refused; a layer that
+    cannot then has its least, with a warning."""
     if not 0 < density <= 1:
         raise ValueError(f"density must be in (0, 1], got {density}")
     if density < 1 and not scheme.sparse:
         able = [s.name for s in SCHEMES.values() if s.sparse]
         raise ValueError(f"scheme {scheme.name} is dense, got density {density}; sparse are {', '.join(able)}")
-    side = width // 2 if "mirror" in scheme.invariants else width
-    if scheme.sparse and density * side < 1:
-        raise ValueError(f"scheme {scheme.name} at width {width} has a density of at least 1/{side}, got {density}")
+    if scheme.sparse:
+        halves = 2 if "mirror" in scheme.invariants else 1
+        most, width = max((sparse.finest(units // halves, taps), units) for units, taps in layers)
+        if density * most < 1:
+            raise ValueError(f"scheme {scheme.name} at width {width} has a density of at least 1/{most}, got {density}")
 
 
 def _either(words: Sequence[str]) -> str:
@@ -103,12 +109,11 @@ def validate(
     options: dict[str, Any],
 ) -> None:
     _refuse_unusual_weights(wiring)
-    widths = [layer.weight.shape[0] for layer in wiring.stem] or [max(wiring.head.weight.shape[:2])]
-    depth, activation = max(2, len(wiring.layers)), activation_name(wiring.activation)
-    _check_network(
-        scheme, wiring.architecture, activation, wiring.normalization, depth, min(widths), bias_mode
-    )  # fmt: skip
-    _check_density(scheme, density, max(widths))  # a narrower layer has the least density that it can have
+    hidden = [(layer.weight.shape[0], math.prod(layer.weight.shape[2:])) for layer in wiring.stem]
+    hidden = hidden or [(max(wiring.head.weight.shape[:2]), 1)]
+    depth, activation, width = max(2, len(wiring.layers)), activation_name(wiring.activation), min(hidden)[0]
+    _check_network(scheme, wiring.architecture, activation, wiring.normalization, depth, width, bias_mode)
+    _check_density(scheme, density, hidden)
     if not (isinstance(bias_variance, Real) and 0 <= bias_variance < math.inf):
         raise ValueError(f"bias_variance must be finite and at least 0, got {bias_variance!r}")
     if bias_variance > 0 and bias_mode == "zero":

@@ -110,6 +110,11 @@ def layer_densities(layers: Sequence[WeightLayer], density: float, distribution:
         dense.add(worst)
 
 
+def finest(side: int, taps: int) -> int:
+    """n, of the least density 1/n at which the core (see `_core_density`) has a weight in each of `side` rows."""
+    return side if taps == 1 else min(side**2, taps * side)
+
+
 def _core_density(density: float, shape: tuple[int, int], taps: int) -> float:
     """Density of the centre tap of a kernel that is to have `density` (the authors' rule "more non-zeros")."""
     wanted = min(1.0, density * taps, math.sqrt(density)) if taps > 1 else density
