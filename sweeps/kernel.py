@@ -84,8 +84,12 @@ def _sgemm_address() -> int:
 llvmlite.binding.add_symbol("isoinit_sgemm", _sgemm_address())  # by name, so that numba can cache the code
 _sgemm: Any = types.ExternalFunction("isoinit_sgemm", types.void(*[types.intp] * 13))
 
-_compile: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-_inline: Any = numba.njit(inline="always", error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_options: Any = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+_compile: Any = numba.njit(cache=True, nogil=True, **_options)
+_part: Any = numba.njit(cache=True, nogil=True, forceinline=True, **_options)
+"""Part of a compiled function, never called: the process that compiles would call the part's own code and those that
+load from the cache the copy in the whole, and the two may round differently."""
+_inline: Any = numba.njit(inline="always", **_options)
 
 
 def padded(size: int) -> int:
@@ -179,44 +183,54 @@ def _tanh(x):
 # The loops below run over flat vectors where they can: rows of a narrow network are too short to be vectorized.
 
 
-@_compile
-def _repeat(bias, h, rows, stride):
-    """Every row of h, flat (rows * stride), starts with the bias; by doubling, so that copies are long."""
-    for c in range(bias.shape[0]):
-        h[c] = bias[c]
+@_inline
+def _copy(target, source):
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@_part
+def _repeat(bias, z, rows):
+    """Every row of z, flat (rows * fan_out), becomes the bias; by doubling, so that copies are long."""
+    stride = bias.shape[0]
+    start = _address(z)
+    _copy(_vector(start, stride), bias)
     filled = 1
     while filled < rows:
         count = min(filled, rows - filled) * stride
-        start = filled * stride
-        for i in range(count):
-            h[start + i] = h[i]
+        _copy(_vector(start + 4 * filled * stride, count), _vector(start, count))
         filled *= 2
 
 
-@_compile
-def _activate(h, activation, half):
-    """Pre-activations h, flat, in place; with crelu, rows of 2 * half whose left halves hold them."""
+@_part
+def _activate(z, h, activation, half):
+    """Features h of the pre-activations z, both flat; with crelu, z has rows of `half` and h rows of 2 * half.
+
+    Not in place: where a select may leave what is already there, it is compiled to a branch instead of to vectors.
+    """
     if activation == RELU:
-        for i in range(h.shape[0]):
-            h[i] = ZERO if h[i] < ZERO else h[i]  # this way round, not a number stays what it is
+        for i in range(z.shape[0]):
+            h[i] = ZERO if z[i] < ZERO else z[i]  # this way round, not a number stays what it is
     elif activation == TANH:
-        for i in range(h.shape[0]):
-            h[i] = _tanh(h[i])
+        for i in range(z.shape[0]):
+            h[i] = _tanh(z[i])
     elif activation == SIGMOID:
-        for i in range(h.shape[0]):
-            h[i] = HALF + HALF * _tanh(HALF * h[i])
+        for i in range(z.shape[0]):
+            h[i] = HALF + HALF * _tanh(HALF * z[i])
     elif activation == HARDTANH:
-        for i in range(h.shape[0]):
-            h[i] = ONE if h[i] > ONE else (-ONE if h[i] < -ONE else h[i])
+        for i in range(z.shape[0]):
+            h[i] = ONE if z[i] > ONE else (-ONE if z[i] < -ONE else z[i])
+    elif activation == LINEAR:
+        for i in range(z.shape[0]):
+            h[i] = z[i]
     elif activation == CRELU:
-        for start in range(0, h.shape[0], 2 * half):
+        for start in range(0, z.shape[0], half):
             for i in range(start, start + half):
-                z = h[i]
-                h[i] = ZERO if z < ZERO else z
-                h[i + half] = ZERO if z > ZERO else -z
+                h[start + i] = ZERO if z[i] < ZERO else z[i]
+                h[start + i + half] = ZERO if z[i] > ZERO else -z[i]
 
 
-@_compile
+@_part
 def _differentiate(g, h, activation, half):
     """Turn g, the gradient by the features h, into the gradient by pre-activations; both flat, in place.
 
@@ -241,7 +255,7 @@ def _differentiate(g, h, activation, half):
                 g[i] = left - (g[i + half] if h[i + half] > ZERO else ZERO)
 
 
-@_compile
+@_part
 def _sum_rows(g, total):
     """total = sum of the rows of g, of as many columns as total has; four rows at a time."""
     rows = g.shape[0] // 4 * 4
@@ -255,7 +269,7 @@ def _sum_rows(g, total):
             total[c] += g[r, c]
 
 
-@_compile
+@_part
 def _exponentiate(z, powers):
     """z = exp(z) for z <= 0, to a unit in the last place (Cephes' expf); `powers` is scratch of z's length.
 
@@ -279,7 +293,7 @@ def _exponentiate(z, powers):
         z[i] *= powers[i]
 
 
-@_compile
+@_part
 def _cross_entropy(z, y, scratch):
     """Mean loss (nats) and share of hits; z (B, classes) becomes the gradient of the mean loss."""
     batch, classes = z.shape
@@ -308,7 +322,7 @@ def _cross_entropy(z, y, scratch):
     return total / batch, hits / batch
 
 
-@_compile
+@_part
 def _update(w, g, first, second, mask, rate, rule, step):
     """One step of the update rule on a slice of parameters; `first` and `second` are its moments."""
     if rule.decay > ZERO:
@@ -374,15 +388,14 @@ def train_steps(
         below = images
         for layer in range(depth):
             k, m = fan_in[layer], fan_out[layer]
-            wide = fan_in[layer + 1] if layer + 1 < depth else m
             weight = _address(weights) + at_weight[layer]
             here = at_feature[layer]
-            bias = _vector(weight + 4 * _whole_lines(k * m), m)
-            features = _vector(here, batch * wide)
-            _repeat(bias, features, batch, wide)
-            _multiply(call, chars, 0, 0, m, batch, k, weight, m, below, k, True, here, wide)
-            if layer + 1 < depth:
-                _activate(features, activation, m)
+            hidden = layer + 1 < depth
+            target = spare if hidden else here
+            _repeat(_vector(weight + 4 * _whole_lines(k * m), m), _vector(target, batch * m), batch)
+            _multiply(call, chars, 0, 0, m, batch, k, weight, m, below, k, True, target, m)
+            if hidden:
+                _activate(_vector(target, batch * m), _vector(here, batch * fan_in[layer + 1]), activation, m)
             below = here
         classes = fan_out[depth - 1]
         loss[s], accuracy[s] = _cross_entropy(_matrix(below, batch, classes), y[s], _vector(spare, batch * classes))
