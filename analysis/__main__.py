@@ -82,7 +82,9 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_jso
     made.add_argument(
         "--weight-scale", type=float, default=1.0, metavar="F", help="factor on the scheme's weight variance"
     )
-    made.add_argument("--activation", default="relu", metavar="NAME", help="activation function (default: relu)")
+    made.add_argument("--activation", metavar="NAME", help="activation function (default: the scheme's, mostly relu)")
+    made.add_argument("--architecture", metavar="NAME", help="mlp, cnn or resnet (default: what the scheme is for)")
+    made.add_argument("--normalization", default="none", choices=("none", "batch"), help="(default: none)")
     made.add_argument(
         "--nets", type=int, metavar="K", help="random networks to simulate; 0: none (default: what takes seconds)"
     )

@@ -142,7 +142,15 @@ def report(args: argparse.Namespace) -> int:
 
 def theory(args: argparse.Namespace) -> int:
     point = profiles.Point(
-        args.scheme, args.depth, args.width, args.bias_variance, args.bias_mode, args.weight_scale, args.activation
+        args.scheme,
+        args.depth,
+        args.width,
+        args.bias_variance,
+        args.bias_mode,
+        args.weight_scale,
+        args.activation,
+        args.architecture,
+        args.normalization,
     )
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []
@@ -158,7 +166,9 @@ def theory(args: argparse.Namespace) -> int:
     seeds = ", depending on the seed" if told.seed_dependent else ""
     console.print(f"[bold]{told.scheme}[/bold]: {told.outcome}{seeds}; {limit}", highlight=False)
     header = ["at the last hidden layer", "theory", f"{info.nets} random networks" if info.nets else ""]
-    console.print(_table(f"Depth {told.depth}, width {told.width}", header, profiles.text(info)))
+    what = [told.architecture, told.activation] + ["batch normalization"] * (told.normalization == "batch")
+    title = f"{' '.join(what[:2])}, depth {told.depth}, width {told.width}" + "".join(f", {w}" for w in what[2:])
+    console.print(_table(title, header, profiles.text(info)))
     for note in (f"norm: {info.theory.norm_route}", f"spectrum: {info.theory.spectrum_route}", *told.notes, info.note):
         if note:
             console.print(note, highlight=False)

@@ -28,6 +28,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from analysis.maps import SYMBOL, Abscissa, MapInfo, Panel
 from analysis.outcome import Outcome
 from analysis.profiles import ProfileInfo
+from isoinit.theory.simulate import DEAD
 
 INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
 REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
@@ -417,15 +418,16 @@ def profile_figure(info: ProfileInfo) -> Figure:
         figure = Figure(figsize=(8.6, 6.4), layout="constrained")
         FigureCanvasAgg(figure)
         norm, gradient, angle, spectrum = figure.subplots(2, 2).ravel()
-        sd = theory.log_gradient_sd[:, None] * np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
-        _fan(norm, theory.layers, np.log(np.maximum(theory.norm_quantiles, 1e-300)), measured and measured.log_norm)
-        _fan(gradient, theory.layers, theory.log_gradient[:, None] + sd, measured and measured.log_gradient)
+        _fan(norm, theory.layers, theory.log_norm, measured and measured.log_norm)
+        _fan(gradient, theory.layers, theory.gradient_bands, measured and measured.log_gradient)
         norm.set(title="squared norm, $\\log\\,|x_l|^2 / |x_0|^2$")
         gradient.set(title="squared gradient, $\\log\\,|J_l v|^2 / |v|^2$")
         angle.plot(theory.layers, theory.correlation, color=THEORY, lw=1.8)
         angle.set(title="correlation of two inputs")
         if measured is not None:
-            _dots(angle, theory.layers, np.quantile(measured.correlation, [0.05, 0.5, 0.95], axis=0))
+            living = np.isfinite(measured.correlation).any(axis=0)
+            found = np.nanquantile(measured.correlation[:, living], [0.05, 0.5, 0.95], axis=0)
+            _dots(angle, theory.layers[living], found)
         angle.set_ylim(min(-0.05, angle.get_ylim()[0]), 1.05)
         for axis in (norm, gradient, angle):
             axis.set_xlabel("layer $l$")
@@ -434,7 +436,8 @@ def profile_figure(info: ProfileInfo) -> Figure:
             axis.spines[["top", "right"]].set_visible(False)
             axis.title.set_position((0.0, 1.0))
             axis.title.set_horizontalalignment("left")
-        where = f"depth {point.depth}, width {point.width}, $\\sigma_w^2$ = {point.sigma_w2:.3g}"
+        kind = f"{point.architecture}, {point.activation}" + ", batch normalization" * (point.normalization == "batch")
+        where = f"{kind}, depth {point.depth}, width {point.width}, $\\sigma_w^2$ = {point.sigma_w2:.3g}"
         bias = f", $\\sigma_b^2$ = {point.sigma_b2:.3g} ({point.bias_mode})" if point.sigma_b2 else ", no bias"
         _head(figure, f"Theory at initialization: {point.scheme}", where + bias)
         handles: list[Any] = [
@@ -449,12 +452,24 @@ def profile_figure(info: ProfileInfo) -> Figure:
 
 
 def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.ndarray | None) -> None:
-    """Quantiles [layers, 5] as bands around the median; measurements [nets, layers] as dots at theirs."""
+    """Quantiles [layers, 5] as bands around the median; measurements [nets, layers] as dots at theirs.
+
+    Dead nets lie at the lower edge, a little below all others.
+    """
+    found = np.empty((3, 0)) if measured is None else np.quantile(measured, [0.05, 0.5, 0.95], axis=0, method="nearest")
+    every = np.concatenate([quantiles.ravel(), found.ravel()])
+    alive = every[every > DEAD] if (every > DEAD).any() else np.zeros(1)
+    floor = alive.min() - 0.12 * max(np.ptp(alive), 1.0)
+    quantiles = np.maximum(quantiles, floor)
     for low, high in ((0, 4), (1, 3)):
         axis.fill_between(layers, quantiles[:, low], quantiles[:, high], color=THEORY, alpha=0.14, lw=0)
     axis.plot(layers, quantiles[:, 2], color=THEORY, lw=1.8)
     if measured is not None:
-        _dots(axis, layers, np.quantile(measured, [0.05, 0.5, 0.95], axis=0))
+        _dots(axis, layers, np.maximum(found, floor))
+    if (every <= DEAD).any():
+        axis.axhline(floor, color=SOFT, lw=0.6, ls=":")
+        axis.annotate("dead", (1, floor), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha="right", fontsize=7.5, color=SOFT)  # fmt: skip
 
 
 def _dots(axis: Axes, layers: np.ndarray, quantiles: np.ndarray) -> None:
@@ -479,7 +494,7 @@ def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
         axis.plot(theory.singular_levels, height(theory.singular_values), color=THEORY, lw=1.8)
     else:
         why = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
-        axis.text(0.97, 0.1, why, transform=axis.transAxes, ha="right", fontsize=7.5, color=SOFT)
+        axis.text(0.03, 0.95, why, transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
     if measured is not None:
         ranked = np.sort(measured.singular_values, axis=1)
         levels = (np.arange(ranked.shape[1]) + 0.5) / ranked.shape[1]

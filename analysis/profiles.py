@@ -7,8 +7,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from isoinit.theory import theories
+from isoinit.theory.predict import predict
 from isoinit.theory.profile import LEVELS, Profile, profile
-from isoinit.theory.simulate import Simulation, simulate
+from isoinit.theory.simulate import DEAD, Simulation, no_simulation, simulate
 
 NETS: Final = 64
 BUDGET: Final = 2e10  # multiplications that a simulation may cost: some seconds
@@ -24,7 +26,10 @@ class ProfileInfo(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One network to ask about; `weight_scale` multiplies the scheme's own weight variance."""
+    """One network to ask about; `weight_scale` multiplies the scheme's own weight variance.
+
+    architecture    None: the first that the scheme has a theory for, an mlp unless it is made for another
+    """
 
     scheme: str
     depth: int
@@ -32,7 +37,9 @@ class Point(NamedTuple):
     bias_variance: float = 0.0
     bias_mode: str = "iid"
     weight_scale: float = 1.0
-    activation: str = "relu"
+    activation: str | None = None  # None: the scheme's own, relu for most
+    architecture: str | None = None
+    normalization: str = "none"
 
 
 def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> ProfileInfo:
@@ -43,33 +50,40 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     """
     if nets is not None and nets < 0:
         raise ValueError(f"nets must be at least 0, but got {nets}")
+    known = theories.get(point.scheme)
     arguments: dict[str, Any] = {
         "depth": point.depth,
         "width": point.width,
-        "activation": point.activation,
+        "activation": point.activation or known.activation,
+        "architecture": point.architecture or known.architectures[0],
+        "normalization": point.normalization,
         "sigma_b2": point.bias_variance,
         "bias_mode": point.bias_mode if point.bias_variance else "zero",
     }
-    theory = profile(point.scheme, **arguments)
     if point.weight_scale != 1:
-        arguments["sigma_w2"] = theory.prediction.sigma_w2 * point.weight_scale
-        theory = profile(point.scheme, **arguments)
+        own = predict(point.scheme, **arguments).sigma_w2
+        arguments["sigma_w2"] = own * point.weight_scale
+    theory = profile(point.scheme, **arguments)
     affordable = int(BUDGET / (point.depth * point.width**3))
     count = min(NETS, affordable) if nets is None else nets
     if count < 2:
         note = "" if nets is not None else "simulating this size would take long; ask for it with --nets"
         return ProfileInfo(theory, None, 0, note)
     rng = np.random.default_rng(seed)
+    if why := no_simulation(theory.prediction):
+        if nets is not None:
+            raise ValueError(why)
+        return ProfileInfo(theory, None, 0, why)
     return ProfileInfo(theory, simulate(point.scheme, nets=count, rng=rng, **arguments), count, "")
 
 
 def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     """Rows of `(quantity, theory, simulation)` at the last hidden layer."""
     theory, measured, last = info.theory, info.simulation, -1
-    low, middle, high = theory.norm_quantiles[last, [0, 2, 4]]
+    low, middle, high = theory.log_norm[last, [0, 2, 4]]
     rows = [
-        ("norm |x_L|^2 / |x_0|^2, median", f"{middle:.3g}", ""),
-        ("  5 to 95 % of seeds", f"{low:.3g} to {high:.3g}", ""),
+        ("norm |x_L|^2 / |x_0|^2, median", _size(middle), ""),
+        ("  5 to 95 % of seeds", f"{_size(low)} to {_size(high)}", ""),
         ("log gradient |J v|^2 / |v|^2", _spread(theory.log_gradient[last], theory.log_gradient_sd[last]), ""),
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
     ]
@@ -77,17 +91,26 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         rows.append(("singular values of J, 5 / 50 / 95 %", _three(theory.singular_levels, theory.singular_values), ""))
     if measured is None:
         return rows
-    quantiles = np.exp(np.quantile(measured.log_norm[:, last], [LEVELS[0], LEVELS[2], LEVELS[4]]))
+    low, middle, high = np.quantile(measured.log_norm[:, last], [LEVELS[0], LEVELS[2], LEVELS[4]])
+    gradient = measured.log_gradient[measured.log_gradient[:, last] > DEAD, last]
+    aligned = measured.correlation[np.isfinite(measured.correlation[:, last]), last]
     values = np.sort(measured.singular_values.ravel())
     seen = [
-        f"{quantiles[1]:.3g}",
-        f"{quantiles[0]:.3g} to {quantiles[2]:.3g}",
-        _spread(measured.log_gradient[:, last].mean(), measured.log_gradient[:, last].std(ddof=1)),
-        f"{measured.correlation[:, last].mean():.4f}",
+        _size(middle),
+        f"{_size(low)} to {_size(high)}",
+        _spread(gradient.mean(), gradient.std(ddof=1)) if len(gradient) > 1 else "0",
+        f"{aligned.mean():.4f}" if len(aligned) else "-",
         _three((np.arange(len(values)) + 0.5) / len(values), values),
     ]
     rows += [("singular values of J, 5 / 50 / 95 %", "-", "")] if len(rows) < len(seen) else []
     return [(name, told, found) for (name, told, _), found in zip(rows, seen, strict=True)]
+
+
+def _size(log: float) -> str:
+    """The number whose logarithm is given: 0 for a dead net, a power of e beyond the floats."""
+    if log <= DEAD:
+        return "0"
+    return f"{np.exp(log):.3g}" if abs(log) < 600 else f"e^{log:.0f}"
 
 
 def _spread(mean: float, deviation: float) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
+from analysis.draw import profile_figure
 from analysis.profiles import Point, as_dict, profile_info, text
 
 
@@ -19,14 +20,14 @@ def test_random_networks_lie_where_theory_says(scheme: str) -> None:
     assert info.simulation is not None
     middle = np.median(info.simulation.log_norm[:, -1])
     spread = info.simulation.log_norm[:, -1].std() / math.sqrt(200)
-    assert middle == pytest.approx(math.log(info.theory.norm_quantiles[-1, 2]), abs=5 * spread + 1e-6)
+    assert middle == pytest.approx(info.theory.log_norm[-1, 2], abs=5 * spread + 1e-6)
     assert info.simulation.correlation[:, -1].mean() == pytest.approx(info.theory.correlation[-1], abs=0.1)
 
 
 def test_weight_scale_multiplies_the_variance() -> None:
     plain, scaled = (profile_info(Point("he_normal", 10, 32, weight_scale=s), nets=0).theory for s in (1.0, 0.5))
     assert scaled.prediction.sigma_w2 == pytest.approx(plain.prediction.sigma_w2 / 2)
-    assert scaled.norm_quantiles[-1, 2] == pytest.approx(plain.norm_quantiles[-1, 2] * 0.5**9)
+    assert scaled.log_norm[-1, 2] == pytest.approx(plain.log_norm[-1, 2] + 9 * math.log(0.5))
 
 
 def test_bias_mode_matters_only_with_a_bias() -> None:
@@ -68,6 +69,39 @@ def test_picture_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("scheme", "option", "says"),
+    [
+        ("risotto_c", [], "resnet relu"),
+        ("ll_crelu", ["--bias-variance", "0.1"], "mlp crelu"),
+        ("xavier_normal", ["--activation", "tanh", "--bias-variance", "0.05"], "mlp tanh"),
+        ("he_normal", ["--normalization", "batch"], "batch normalization"),
+        ("zero", ["--architecture", "cnn"], "cnn relu"),
+    ],
+)
+def test_every_kind_of_scheme_can_be_asked(
+    scheme: str, option: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["theory", scheme, "--depth", "9", "--width", "8", "--nets", "3", "--out", str(tmp_path), *option]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert says in out
+    assert "3 random networks" in out
+    assert (tmp_path / f"theory-{scheme}.png").stat().st_size > 10_000
+
+
+def test_networks_that_die_or_leave_the_floats_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for scheme, depth, width in (("he_normal", 40, 3), ("lecun_normal", 900, 24)):
+        argv = ["theory", scheme, "--depth", str(depth), "--width", str(width), "--nets", "4", "--out", str(tmp_path)]
+        assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "e^-" in out
+    assert "nan" not in out
+    axis = profile_figure(profile_info(Point("he_normal", 40, 3), nets=4)).axes[0]
+    assert axis.get_ylim()[0] > -200, "dead nets do not stretch the axis"
+    assert "dead" in [t.get_text() for t in axis.texts]
+
+
+@pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"scheme": "he_nrmal"}, "did you mean 'he_normal'"),
@@ -76,6 +110,9 @@ def test_picture_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ({"--bias-variance": "-1"}, "sigma_b2"),
         ({"--nets": "-3"}, "nets must be at least 0"),
         ({"--activation": "swich"}, "swich"),
+        ({"--architecture": "rnn"}, "architecture must be one of mlp"),
+        ({"scheme": "fixup", "--architecture": "mlp"}, "fixup has a theory for resnet only"),
+        ({"scheme": "ll_orth", "--width": "5", "--nets": "2"}, "even width"),
     ],
 )
 def test_a_mistake_is_one_sentence(change: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

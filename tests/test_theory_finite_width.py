@@ -226,6 +226,33 @@ def test_density_and_quantile_belong_to_the_distribution() -> None:
     assert float(law.cdf(0)) == pytest.approx(law.atom)
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 64])
+def test_one_layer_law_is_the_chi_square_mixture(width: int) -> None:
+    """No wrap-around: the law by FFT is the exact one from far below its bulk to far above."""
+    law, z = Chain((width,), (1.0,)).law(), np.exp(np.linspace(-40, 8, 2000))
+    k = np.arange(1, width + 1)
+    weights = stats.binom.pmf(np.arange(width + 1), width, 0.5)
+    exact = weights[0] + stats.chi2.cdf(z[:, None], k) @ weights[1:]
+    found = law.cdf(z)
+    assert found == pytest.approx(exact, abs=2e-5)
+    assert np.all(np.diff(found) >= 0)
+    assert 0 <= found.min() <= found.max() <= 1
+    levels = np.array([1e-6, 0.01, 0.3, 0.7, 0.99, 1 - 1e-6])
+    assert law.cdf(law.quantile(levels)) == pytest.approx(np.maximum(levels, law.atom), abs=1e-9)
+
+
+def test_norms_beyond_the_floats() -> None:
+    """exp(-1300) is 0 as a number and known as a logarithm; a net that is surely dead has no other quantile."""
+    levels = [0.05, 0.5, 0.95]
+    law = Chain.equal(64, 700, sw2=1 / 3).law()
+    mean, sd = 700 * (factors.gaussian(64).log_mean - np.log(6)), np.sqrt(700 * factors.gaussian(64).log_variance)
+    assert law.log_quantile(levels) == pytest.approx(mean + sd * stats.norm.ppf(levels), rel=1e-3)
+    assert law.quantile(levels) == pytest.approx([0, 0, 0])
+    dead = Chain.equal(1, 60).law()
+    assert dead.atom == 1
+    assert list(dead.quantile(levels)) == [0, 0, 0]
+
+
 def test_death_probability() -> None:
     assert death_probability([6]) == pytest.approx(1 / 64)
     assert death_probability([4] * 11) == pytest.approx(1 - (15 / 16) ** 11)

@@ -52,7 +52,7 @@ def test_the_critical_line_of_tanh(sb2: float, row: tuple[float, float]) -> None
     assert (sw2, length) == pytest.approx(row, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["tanh", "erf", "relu", "linear"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "hardtanh", "relu", "linear"])
 @pytest.mark.parametrize("sb2", [0.0, 0.02, 0.5])
 def test_chi1_is_one_on_the_critical_line(name: str, sb2: float) -> None:
     """Two routes: the line solves for q, the phase iterates from sw2 to its own fixed point."""
@@ -179,6 +179,15 @@ def test_narrow_slopes_are_resolved() -> None:
     chi1 = sw2 * integral(lambda x: (expit(x) * expit(-x)) ** 2)
     assert chi1 == pytest.approx(1.93068, abs=1e-5)
     assert meanfield.chi(SIGMOID, length, sw2) == pytest.approx(chi1, rel=1e-7)
+
+
+def test_far_in_the_chaotic_phase() -> None:
+    """Saturated, q* = sw2 and chi1 = sw2 E phi'^2 ~ sqrt(sw2) times the integral of phi'^2 over sqrt(2 pi)."""
+    for record, area in ((TANH, 4 / 3), (ACTIVATIONS["hardtanh"], 2.0)):
+        phase = meanfield.phase(record, 1e4)
+        assert phase.length == pytest.approx(1e4, rel=0.02)
+        assert phase.chi1 == pytest.approx(100 * area / np.sqrt(2 * np.pi), rel=0.01)
+        assert phase.correlation == pytest.approx(0, abs=1e-9)
 
 
 def test_arguments_out_of_range_are_refused() -> None:

@@ -38,7 +38,7 @@ def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
     told = 0
     for architecture in scheme.architectures:
         for mode in scheme.bias_modes:
-            for activation in scheme.activations or ("relu", "tanh"):
+            for activation in scheme.activations or ("relu", "tanh", "hardtanh", "linear"):
                 combination: dict[str, Any] = {
                     "architecture": architecture,
                     "activation": activation,
@@ -151,15 +151,19 @@ def test_xavier_dies_at_six_depth_scales() -> None:
 def test_xavier_on_tanh_is_six_xi() -> None:
     point = predict("xavier_normal", activation="tanh", depth=5, width=64, sigma_b2=0.05, bias_mode="iid")
     phase = meanfield.phase(ACTIVATIONS["tanh"], 1.0, 0.05, 1.05)
-    gradient = replace(DEFAULT, alignment=Threshold(1e-12, "off"))
-    loose = predict(
-        "xavier_normal", activation="tanh", depth=5, width=64, sigma_b2=0.05, bias_mode="iid", tolerance=gradient
+    tight, loose = (
+        replace(DEFAULT, alignment=Threshold(1e-40, "off"), signal=Threshold(99, "off"), gradient=Threshold(t, "test"))
+        for t in (12.0, 18.0)
     )
-    assert loose.depth_limit == pytest.approx(1 + phase.trainable_depth, abs=0.1)
-    assert point.binding == "alignment"
+    limits = [
+        depth_limit("xavier_normal", activation="tanh", width=10**6, sigma_b2=0.05, bias_mode="iid", tolerance=t)
+        for t in (tight, loose)
+    ]
+    assert limits[1] - limits[0] == pytest.approx(phase.trainable_depth, abs=1), "6 e-folds take 6 xi_c layers"
+    assert point.binding == "gradient"
     critical, _ = meanfield.critical_line(ACTIVATIONS["tanh"], 0.05)
     assert depth_limit(
-        "kumar", activation="tanh", width=64, sigma_w2=critical, sigma_b2=0.05, bias_mode="iid", tolerance=gradient
+        "kumar", activation="tanh", width=10**6, sigma_w2=critical, sigma_b2=0.05, bias_mode="iid", tolerance=tight
     ) == inf  # fmt: skip
 
 
@@ -232,6 +236,57 @@ def test_weight_scale_moves_xavier_to_he() -> None:
     he = predict("he_normal", depth=20, width=64)
     scaled = predict("xavier_normal", depth=20, width=64, sigma_w2=2.0)
     assert (scaled.drift, scaled.depth_limit, scaled.spread) == (he.drift, he.depth_limit, he.spread)
+
+
+@pytest.mark.parametrize("scheme", ["xavier_normal", "orthogonal", "ones_orthogonal", "ll_gauss", "idinit", "lsuv",
+                                    "sample_variance", "sample_variance_scale"])  # fmt: skip
+@pytest.mark.parametrize("scale", [1e-3, 0.2, 5.0, 1e3])
+def test_no_signal_is_too_small_or_too_large(scheme: str, scale: float) -> None:
+    """A thousand layers take a norm to e^-7000 or e^7000: the logs stay exact, and the verdict stays right."""
+    sigma_w2 = default_variance(scheme) * scale
+    point = predict(scheme, depth=MAX_DEPTH, width=32, sigma_w2=sigma_w2)
+    numbers = [getattr(point, f.name) for f in fields(point) if f.type in ("float", float)]
+    assert all(isfinite(n) for n in numbers)
+    assert point.outcome == ("vanished" if scale < 1 else "diverged")
+    assert point.depth_limit < 40
+    more = predict(scheme, depth=MAX_DEPTH, width=32, sigma_w2=sigma_w2 * (2 if scale > 1 else 0.5))
+    assert abs(more.log_gradient - point.log_gradient) == pytest.approx((MAX_DEPTH - 1) * log(2), rel=0.01)
+
+
+def test_a_limit_is_found_in_the_last_layers_too() -> None:
+    """Every tenth layer is looked at, and the last."""
+    for depth in (993, 999):
+        variance = 99 / (depth - 1.5)  # 1 - c = 1 / (1 + sb2 l) falls below 0.01 just before
+        point = predict("ll_orth", depth=MAX_DEPTH, width=64, sigma_b2=variance, bias_mode="mirrored")
+        assert point.depth_limit == pytest.approx(depth, abs=2)
+        assert point.outcome == "stalled"
+
+
+def test_a_mirrored_net_of_one_unit_is_refused() -> None:
+    with pytest.raises(ValueError, match="width of at least 2, got 1"):
+        predict("ll_gauss", depth=4, width=1)
+    assert predict("ll_crelu", activation="crelu", depth=4, width=1).outcome == "trained"
+
+
+def test_a_linear_net_is_known_at_finite_width() -> None:
+    """chi2_N / N a layer: mean log -1/N, variance 2/N to leading order, and no kink to align inputs."""
+    point = predict("xavier_normal", activation="linear", depth=41, width=200)
+    assert point.spread**2 == pytest.approx(40 * 2 / 200, rel=0.01)
+    assert point.drift == pytest.approx(-40 / 200, rel=0.01)
+    assert point.correlation == pytest.approx(0, abs=1e-12)
+    assert predict("orthogonal", activation="linear", depth=500, width=8).depth_limit == inf
+
+
+def test_batch_normalization_of_a_smooth_activation_is_not_ignored() -> None:
+    """It hides the variances, and its price is E phi'^2 / Var phi a layer."""
+    points = [
+        predict("xavier_normal", activation="tanh", normalization="batch", depth=d, width=10_000, sigma_w2=v)
+        for d, v in ((11, 0.3), (31, 3.0))
+    ]
+    growth = (points[1].log_gradient - points[0].log_gradient) / 20
+    z = np.random.default_rng(0).standard_normal(1_000_000)
+    assert growth == pytest.approx(log(np.mean((1 - np.tanh(z) ** 2) ** 2) / np.var(np.tanh(z))), abs=0.01)
+    assert points[0].correlation == points[1].correlation == 0
 
 
 def test_batch_normalization_has_its_price() -> None:

@@ -150,7 +150,7 @@ def test_theory_and_random_networks_agree_layer_by_layer(scheme: str, sb2: float
     assert np.all(
         np.abs(drawn.correlation.mean(0) - theory.correlation) < 0.06 + 4 * drawn.correlation.std(0) / np.sqrt(nets)
     )
-    median = np.log(theory.norm_quantiles[:, 2])
+    median = theory.log_norm[:, 2]
     assert np.all(np.abs(np.median(drawn.log_norm, 0) - median) < 5 * drawn.log_norm.std(0) / np.sqrt(nets) + 0.15)
     last_sd = theory.log_gradient_sd[-1]
     assert drawn.log_gradient[:, -1].std() == pytest.approx(last_sd, rel=0.3, abs=0.15)
@@ -162,13 +162,11 @@ def test_norm_quantiles_of_random_networks(scheme: str, sb2: float) -> None:
     mode = "iid" if sb2 else "zero"
     theory = profile(scheme, depth=20, width=32, sigma_b2=sb2, bias_mode=mode)
     assert theory.norm_route.startswith("exact")
-    drawn = np.exp(
-        simulate(
-            scheme, depth=20, width=32, sigma_b2=sb2, bias_mode=mode, nets=300, rng=np.random.default_rng(2)
-        ).log_norm
-    )
+    drawn = simulate(
+        scheme, depth=20, width=32, sigma_b2=sb2, bias_mode=mode, nets=300, rng=np.random.default_rng(2)
+    ).log_norm
     for column, level in enumerate(LEVELS):
-        share = np.mean(drawn <= theory.norm_quantiles[:, column], axis=0)
+        share = np.mean(drawn <= theory.log_norm[:, column], axis=0)
         assert share == pytest.approx(np.full(19, level), abs=4 * np.sqrt(level * (1 - level) / 300))
 
 
@@ -214,8 +212,9 @@ def test_a_profile_says_what_it_does_not_know() -> None:
     free = profile("ll_orth", depth=10, width=32, sigma_b2=0.1, bias_mode="iid")
     assert len(free.singular_values) == len(free.singular_levels) == 0
     assert "simulate" in free.spectrum_route
-    with pytest.raises(ValueError, match="profile over depth is derived for relu"):
-        profile("xavier_normal", depth=10, width=32, activation="tanh")
+    smooth = profile("xavier_normal", depth=10, width=32, activation="tanh")
+    assert len(smooth.singular_values) == 0
+    assert "tanh" in smooth.spectrum_route
     with pytest.raises(ValueError, match="even width"):
         simulate("ll_orth", depth=4, width=33, rng=np.random.default_rng(5))
 
@@ -226,4 +225,28 @@ def test_dead_networks_have_finite_logs() -> None:
     assert np.isfinite(drawn.log_gradient).all()
     assert (drawn.log_norm[:, -1] < -600).mean() > 0.5
     theory = profile("he_normal", depth=12, width=2)
-    assert theory.norm_quantiles[-1, 2] == 0, "the median net is dead"
+    assert np.isneginf(theory.log_norm[-1, 2]), "the median net is dead"
+
+
+@pytest.mark.parametrize("scheme", ["lsuv", "sample_variance", "sample_variance_scale"])
+@pytest.mark.parametrize("scale", [0.6, 1.5])
+def test_a_gain_after_calibration_compounds(scheme: str, scale: float) -> None:
+    """The data-driven schemes adapt first and are scaled then, so the gain acts in every layer anew."""
+    own = profile(scheme, depth=2, width=256).prediction.sigma_w2
+    theory = profile(scheme, depth=6, width=256, sigma_w2=own * scale)
+    drawn = simulate(scheme, depth=6, width=256, sigma_w2=own * scale, nets=8, rng=np.random.default_rng(7))
+    assert drawn.log_norm.mean(0) == pytest.approx(theory.log_norm[:, 2], abs=0.2)
+    error = 4 * drawn.correlation.std(0) / np.sqrt(8)
+    assert np.all(np.abs(drawn.correlation.mean(0) - theory.correlation) < 0.05 + error)
+    assert drawn.log_gradient.mean(0) == pytest.approx(theory.log_gradient, abs=0.25)
+    assert abs(theory.log_norm[-1, 2] - profile(scheme, depth=6, width=256).log_norm[-1, 2]) > 0.3
+
+
+def test_a_thousand_layers_of_random_networks() -> None:
+    """|x|^2 is e^-800 at the end: carried as a logarithm on both sides."""
+    theory = profile("lecun_normal", depth=1000, width=24)
+    drawn = simulate("lecun_normal", depth=1000, width=24, nets=24, rng=np.random.default_rng(8))
+    sd = (theory.log_norm[-1, 4] - theory.log_norm[-1, 0]) / 3.29
+    assert theory.log_norm[-1, 2] < -750
+    assert np.median(drawn.log_norm[:, -1]) == pytest.approx(theory.log_norm[-1, 2], abs=5 * sd / np.sqrt(24))
+    assert np.mean(drawn.log_gradient[:, -1]) == pytest.approx(theory.log_gradient[-1], abs=5 * sd / np.sqrt(24))

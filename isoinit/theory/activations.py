@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
-from scipy.special import erf, expit, ndtr
+from numpy.typing import ArrayLike
+from scipy.special import erf, erfc, expit, ndtr, owens_t, roots_legendre
 
 from isoinit.theory.gaussian import Array, Function, kappa0, kappa1
 
@@ -87,15 +88,15 @@ def _rectifier(name: str, a: float) -> Activation:
 
 def _erf_covariance(q: float, c: float) -> float:
     """Williams 1997, infinite networks with erf units."""
-    return 2 / np.pi * np.arcsin(2 * q * c / (1 + 2 * q))
+    return float(2 / np.pi * np.arcsin(2 * q * c / (1 + 2 * q)))
 
 
 def _erf_slope_covariance(q: float, c: float) -> float:
-    return 4 / np.pi / np.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2)
+    return float(4 / np.pi / np.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2))
 
 
-def _normal_density(x: Array) -> Array:
-    return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+def _normal_density(x: ArrayLike) -> Array:
+    return np.exp(-np.square(x) / 2) / np.sqrt(2 * np.pi)
 
 
 _ERF = Activation(
@@ -107,6 +108,41 @@ _ERF = Activation(
     slope_moment=lambda q, k: (4 / np.pi) ** k / np.sqrt(1 + 4 * k * q),
 )
 
+_NODES, _WEIGHTS = roots_legendre(64)
+
+
+def _edge(q: float) -> float:
+    """Hardtanh's kink in standard deviations; q = 0 is a limit that the critical line asks for."""
+    return 1 / np.sqrt(max(q, 1e-300))
+
+
+def _box(a: float, c: ArrayLike) -> Array:
+    """`P(|u| < a, |v| < a)` for unit Gaussians of correlation `c`, by Owen's T."""
+    c = np.clip(c, -1, 1)
+    with np.errstate(divide="ignore"):
+        both_up, both_down = (ndtr(-a) - 2 * owens_t(a, np.sqrt((1 - r) / (1 + r))) for r in (c, -c))
+    return 1 - 4 * ndtr(-a) + 2 * (both_up + both_down)
+
+
+def _hardtanh_covariance(q: float, c: float) -> float:
+    """Price's theorem: the slope in c is `q P(both in the box)`; integrated over the angle arcsin c."""
+    a = _edge(q)
+    if c == 1:
+        outside = float(erfc(a / np.sqrt(2)))
+        return q * (1 - outside - 2 * a * float(_normal_density(a))) + outside
+    angle = np.arcsin(c) / 2 * (1 + _NODES)
+    return float(q * np.arcsin(c) / 2 * (_WEIGHTS * np.cos(angle)) @ _box(a, np.sin(angle)))
+
+
+_HARDTANH = Activation(
+    "hardtanh",
+    phi=lambda x: np.clip(x, -1, 1),
+    slope=lambda x: np.where(np.abs(x) < 1, 1.0, 0.0),
+    covariance=_hardtanh_covariance,
+    slope_covariance=lambda q, c: float(_box(_edge(q), c)),
+    slope_moment=lambda q, _: float(erf(_edge(q) / np.sqrt(2))),
+)
+
 ACTIVATIONS: dict[str, Activation] = {
     record.name: record
     for record in (
@@ -114,6 +150,7 @@ ACTIVATIONS: dict[str, Activation] = {
         _rectifier("leaky_relu", 0.01),
         _rectifier("linear", 1.0),
         _ERF,
+        _HARDTANH,
         Activation("tanh", phi=np.tanh, slope=lambda x: 1 - np.tanh(x) ** 2),
         Activation("sigmoid", phi=expit, slope=lambda x: expit(x) * expit(-x)),
         Activation("softplus", phi=lambda x: np.logaddexp(0, x), slope=expit),

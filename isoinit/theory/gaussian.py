@@ -17,6 +17,7 @@ Function = Callable[[Array], Array]
 
 _HERMITE = 256  # nodes up to which the rule is Gauss-Hermite
 _REACH = 13.0  # standard deviations the trapezoidal rule covers: P(|z| > 13) < 1e-37
+_NARROW = 2.0  # scale from which an activation's bend is narrow beside the Gaussian
 
 
 class Quadrature(NamedTuple):
@@ -51,40 +52,63 @@ def kappa2(c: ArrayLike) -> Array:
     return (3 * np.sin(theta) * c + (np.pi - theta) * (1 + 2 * c**2)) / (3 * np.pi)
 
 
-def expectation(f: Function, *, tolerance: float = 1e-12, max_nodes: int = 1 << 14) -> Quadrature:
-    """`E f(z)`, z standard normal, doubling the nodes until the value moves by < `tolerance`.
+def expectation(f: Function, scale: float = 1.0, *, tolerance: float = 1e-12, max_nodes: int = 1 << 14) -> Quadrature:
+    """`E f(scale z)`, z standard normal, doubling the nodes until the value moves by < `tolerance`.
 
-    Gauss-Hermite up to 256 nodes; beyond, the trapezoidal rule, which also resolves an `f` narrower than the
-    spacing of Hermite nodes (a sigmoid of 14 z, say). The tolerance is absolute, relative above one. The loop
-    ends at `max_nodes` all the same: read `error`, which a kink in `f` makes fall only like 1/nodes^2.
+    Gauss-Hermite up to 256 nodes, then the trapezoidal rule. At a large `scale` all of what a bounded activation does
+    lies between two Hermite nodes, and doubling them would see nothing: there the trapezoidal rule runs in t with
+    `scale z = sinh t`, dense around 0. The tolerance is absolute, relative above one. The loop ends at `max_nodes`
+    all the same: read `error`, which a kink in `f` makes fall only like 1/nodes^2.
     """
-    return _double_nodes(lambda z, w: float(w @ f(z)), tolerance, max_nodes)
+
+    def rule(n: int) -> float:
+        x, w = _nodes(n, scale)
+        return float(w @ f(x))
+
+    return _double_nodes(rule, _first(scale), tolerance, max_nodes)
 
 
 def pair_expectation(
-    f: Function, g: Function, c: float, *, tolerance: float = 1e-10, max_nodes: int = 512
+    f: Function, g: Function, c: float, scale: float = 1.0, *, tolerance: float = 1e-10, max_nodes: int = 1024
 ) -> Quadrature:
-    """`E f(u) g(v)` for unit Gaussians of correlation `c`: the same rules in each of two dimensions."""
+    """`E f(scale u) g(scale v)` for unit Gaussians of correlation `c`: the same rules in each of two dimensions."""
     s = np.sqrt(max(0.0, 1 - c * c))
 
-    def rule(z: Array, w: Array) -> float:
-        return float((w * f(z)) @ g(c * z[:, None] + s * z[None, :]) @ w)
+    def rule(n: int) -> float:
+        (x, w), (y, v) = _nodes(n, scale), _nodes(n, scale * s)
+        return float((w * f(x)) @ g(c * x[:, None] + y[None, :]) @ v)
 
-    return _double_nodes(rule, tolerance, max_nodes)
+    return _double_nodes(rule, _first(scale), tolerance, max_nodes)
 
 
-def _double_nodes(rule: Callable[[Array, Array], float], tolerance: float, max_nodes: int) -> Quadrature:
-    nodes = 32
-    value, error = rule(*_nodes(nodes)), np.inf
+def _first(scale: float) -> int:
+    """Nodes to begin with: enough that the first rule already sees the bend."""
+    return 32 if scale <= _NARROW else 128
+
+
+def _double_nodes(rule: Callable[[int], float], nodes: int, tolerance: float, max_nodes: int) -> Quadrature:
+    value, error = rule(nodes), np.inf
     while error > tolerance * max(1.0, abs(value)) and nodes < max_nodes:
         nodes *= 2
-        previous, value = value, rule(*_nodes(nodes))
+        previous, value = value, rule(nodes)
         error = abs(value - previous)
     return Quadrature(value, error, nodes)
 
 
+def _nodes(n: int, scale: float) -> tuple[Array, Array]:
+    """Nodes of a Gaussian of standard deviation `scale`, and weights that sum to 1."""
+    if scale <= _NARROW:
+        z, w = _standard(n)
+        return scale * z, w
+    reach = np.arcsinh(_REACH * scale)
+    t = np.linspace(-reach, reach, n)
+    x = np.sinh(t)
+    w = np.exp(-((x / scale) ** 2) / 2) * np.cosh(t)
+    return x, w / w.sum()
+
+
 @lru_cache
-def _nodes(n: int) -> tuple[Array, Array]:
+def _standard(n: int) -> tuple[Array, Array]:
     if n <= _HERMITE:
         z, w = roots_hermitenorm(n)
     else:

@@ -150,12 +150,19 @@ def kept_variance_step(point: Point, g: float, bias: Bias) -> Step:
 
 
 def standardized_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
-    return Point(g, 1.0), g / (inputs.q * inputs.d)
+    """Every unit is centred and scaled to unit sample variance on the data; only then g multiplies its weights."""
+    q = g + (sqrt(g) - 1) ** 2 * (1 - inputs.d) / inputs.d
+    return Point(q, g / q), g / (inputs.q * inputs.d)
 
 
-def standardized_step(_point: Point, g: float, _bias: Bias) -> Step:
-    """Every unit is centred and scaled to unit sample variance: two inputs are uncorrelated again."""
-    return Step(Point(g, 1.0), g * pi / (pi - 1), 0.5, 1.0)
+def standardized_step(point: Point, g: float, _bias: Bias) -> Step:
+    """At g = 1 two inputs are uncorrelated again. Otherwise the bias takes away the mean of the net before g (derived
+    here: with y = N(0, 1) that net's pre-activation, `q' = k (g q / 2 - (2 sqrt(g q) - 1) / (2 pi))`)."""
+    scale = 2 * pi / (pi - 1)
+    spread = scale * g * point.q * _bent(point.d) / 2
+    q = scale * (g * point.q / 2 - (2 * sqrt(g * point.q) - 1) / (2 * pi))
+    share = scale * (g * point.q / 2 - sqrt(g * point.q) / (2 * pi)) / q
+    return Step(Point(q, spread / q), g * pi / (pi - 1), 0.5, 1.0, share)
 
 
 def ones_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:

@@ -46,14 +46,24 @@ class Phase:
         return DEPTHS_PER_SCALE * (self.correlation_scale if 0 < self.length < inf else self.gradient_scale)
 
 
+def covariance(activation: Activation, q: float, c: float, tolerance: float = 1e-10) -> float:
+    """`E[phi(u) phi(v)]` for Gaussians of variance `q` and correlation `c`; `tolerance` as in `pair_expectation`."""
+    if activation.covariance:
+        return activation.covariance(q, c)
+    s = sqrt(q)
+    if c == 1:
+        return expectation(lambda x: activation.phi(x) ** 2, s).value
+    return pair_expectation(activation.phi, activation.phi, c, s, tolerance=tolerance).value
+
+
 def length_map(activation: Activation, q: float, sw2: float, sb2: float) -> float:
     """Variance of the next pre-activation, `sw2 E[phi(sqrt(q) z)^2] + sb2`."""
-    return sw2 * _covariance(activation, q, 1.0) + sb2
+    return sw2 * covariance(activation, q, 1.0) + sb2
 
 
 def correlation_map(activation: Activation, c: float, q: float, sw2: float, sb2: float) -> float:
     """Correlation of the next pre-activations of two inputs of equal variance `q` (any q, not only q*)."""
-    return (sw2 * _covariance(activation, q, c) + sb2) / length_map(activation, q, sw2, sb2)
+    return (sw2 * covariance(activation, q, c) + sb2) / length_map(activation, q, sw2, sb2)
 
 
 def chi(activation: Activation, q: float, sw2: float, c: float = 1.0) -> float:
@@ -62,15 +72,15 @@ def chi(activation: Activation, q: float, sw2: float, c: float = 1.0) -> float:
         return sw2 * activation.slope_covariance(q, c)
     s = sqrt(q)
     if c == 1:
-        return sw2 * expectation(lambda z: activation.slope(s * z) ** 2).value
-    return sw2 * pair_expectation(lambda z: activation.slope(s * z), lambda z: activation.slope(s * z), c).value
+        return sw2 * expectation(lambda x: activation.slope(x) ** 2, s).value
+    return sw2 * pair_expectation(activation.slope, activation.slope, c, s).value
 
 
 def slope_moment(activation: Activation, q: float, k: int) -> float:
     """`mu_k = E[phi'(sqrt(q) z)^(2k)]`, which the Jacobian's spectrum is made of."""
     if activation.slope_moment:
         return activation.slope_moment(q, k)
-    return expectation(lambda z: activation.slope(sqrt(q) * z) ** (2 * k)).value
+    return expectation(lambda x: activation.slope(x) ** (2 * k), sqrt(q)).value
 
 
 def fixed_length(activation: Activation, sw2: float, sb2: float, start: float = 1.0) -> float:
@@ -129,7 +139,7 @@ def phase(activation: Activation, sw2: float, sb2: float = 0.0, start: float = 1
         length=length,
         chi1=chi1,
         correlation=correlation,
-        length_scale=_scale(_length_slope(activation, q, sw2)),
+        length_scale=_scale(length_slope(activation, q, sw2)),
         correlation_scale=_scale(chi(activation, q, sw2, correlation)),
         gradient_scale=_scale(chi1),
     )
@@ -146,7 +156,7 @@ def critical_line(activation: Activation, sb2: float) -> tuple[float, float]:
         return 2 / (1 + a * a), inf if sb2 > 0 else 1.0
 
     def bias(q: float) -> float:
-        return q - _covariance(activation, q, 1.0) / chi(activation, q, 1.0)
+        return q - covariance(activation, q, 1.0) / chi(activation, q, 1.0)
 
     if sb2 == 0 and abs(bias(_TINY)) < 2 * _TINY:
         return 1 / chi(activation, 0.0, 1.0), 0.0
@@ -171,19 +181,13 @@ def relu_decorrelation(layers: int, c0: float = 0.0) -> Array:
     return d
 
 
-def _covariance(activation: Activation, q: float, c: float) -> float:
+def length_slope(activation: Activation, q: float, sw2: float) -> float:
+    """`dq'/dq = chi1 + sw2 E[phi'' phi]`: a difference quotient of a closed form, or, free of phi'' by Stein's lemma,
+    `sw2 E[z phi phi'] / sqrt(q)`."""
     if activation.covariance:
-        return activation.covariance(q, c)
-    s = sqrt(q)
-    if c == 1:
-        return expectation(lambda z: activation.phi(s * z) ** 2).value
-    return pair_expectation(lambda z: activation.phi(s * z), lambda z: activation.phi(s * z), c).value
-
-
-def _length_slope(activation: Activation, q: float, sw2: float) -> float:
-    """`dq'/dq = chi1 + sw2 E[phi'' phi]`, written by Stein's lemma as `sw2 E[z phi phi'] / sqrt(q)`: no phi''."""
-    s = sqrt(q)
-    return sw2 * expectation(lambda z: z * activation.phi(s * z) * activation.slope(s * z)).value / s
+        h = 1e-5 * q
+        return sw2 * (activation.covariance(q + h, 1.0) - activation.covariance(q - h, 1.0)) / (2 * h)
+    return sw2 * expectation(lambda x: x * activation.phi(x) * activation.slope(x), sqrt(q)).value / q
 
 
 def _scale(slope: float) -> float:

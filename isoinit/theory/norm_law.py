@@ -10,7 +10,6 @@ from math import log
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 
 from isoinit.theory.factors import Factor
 from isoinit.theory.gaussian import Array
@@ -46,11 +45,17 @@ class NormLaw:
         return (1 - self.atom) * np.interp(np.log(z), self.log_z, self.density, left=0.0, right=0.0) / z
 
     def quantile(self, p: ArrayLike) -> Array:
-        """Least z with `P(norm <= z) >= p`; 0 within the atom."""
+        """Least z with `P(norm <= z) >= p`; 0 within the atom. What floats cannot hold becomes 0 or inf."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.log_quantile(p))
+
+    def log_quantile(self, p: ArrayLike) -> Array:
+        """Log of `quantile`: -inf within the atom. Deep nets need it, for exp(-750) is 0 already."""
         p = np.asarray(p, dtype=float)
+        alive = max(1 - self.atom, np.finfo(float).tiny)
         rising = np.concatenate([[True], np.diff(self.log_cdf) > 1e-15])
-        inside = np.interp((p - self.atom) / (1 - self.atom), self.log_cdf[rising], self.log_z[rising])
-        return np.where(p <= self.atom, 0.0, np.exp(inside))
+        inside = np.interp((p - self.atom) / alive, self.log_cdf[rising], self.log_z[rising])
+        return np.where(p <= self.atom, -np.inf, inside)
 
     @property
     def log_mean(self) -> float:
@@ -119,7 +124,11 @@ def _invert(characteristic: np.ndarray, t: Array, low: float, period: float, ato
     if abs(characteristic[-1]) > 1e-12:
         characteristic = characteristic * np.exp(-0.5 * (7 * t / t[-1]) ** 2)
     n = max(1 << 13, 1 << int(np.ceil(np.log2(4 * len(t)))))
-    density = np.maximum(np.fft.irfft(np.conj(characteristic), n) * n / period, 0.0)
-    log_z = np.linspace(low, low + period, n, endpoint=False)
-    cdf = np.maximum.accumulate(CubicSpline(log_z, density).antiderivative()(log_z))
-    return NormLaw(atom, log_z, density, np.clip(cdf / cdf[-1], 0, 1))
+    density = np.fft.irfft(np.conj(characteristic), n) * n / period
+    # the integral of a Fourier series, term by term: the constant one is (log_z - low) / period
+    step = np.arange(n) / n
+    waves = np.zeros(len(t), dtype=complex)
+    waves[1:] = np.conj(characteristic[1:]) / (1j * t[1:])
+    cdf = np.fft.irfft(waves, n) * n / period + step
+    cdf = np.maximum.accumulate(cdf - cdf[0])
+    return NormLaw(atom, low + period * step, np.maximum(density, 0.0), np.clip(cdf / cdf[-1], 0, 1))

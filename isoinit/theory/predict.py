@@ -8,7 +8,6 @@ number of e-folds, two inputs stay distinguishable and no layer is dead. The thr
 steps and the data move the boundary. Compare with measurements; it has not been fitted to any.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import inf, sqrt
@@ -28,8 +27,8 @@ from isoinit.theory.setting import (
     outcome,
     within,
 )
-from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, RECTIFIED, get, has_theory, no_theory
-from isoinit.theory.trajectory import State
+from isoinit.theory.smooth import SmoothNet
+from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, RECTIFIED, get, has_theory, no_theory
 
 __all__ = [
     "DEFAULT",
@@ -42,7 +41,7 @@ __all__ = [
     "has_theory",
     "no_theory",
     "predict",
-    "states",
+    "setting_of",
 ]
 
 
@@ -119,11 +118,8 @@ def predict(
         raise ValueError(reason)
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
     sigma_b2 = sigma_b2 or get(scheme).own_bias / width
-    if activation in RECTIFIED:
-        bias = Bias(sigma_b2, bias_mode)
-        setting = _setting(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
-    else:
-        setting = Smooth(activation, variance, sigma_b2, get(scheme).family == "gaussian", tolerance)
+    bias = Bias(sigma_b2, bias_mode)
+    setting = _setting(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
     state = next(islice(setting.states(), depth - 2, None))
     limit, binding = greatest_depth(setting)
     probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
@@ -151,7 +147,7 @@ def predict(
         seed_dependent=1 - tolerance.certainty.value < 2 * min(probability, 1 - probability),
         depth_limit=limit,
         binding=binding,
-        notes=_notes(scheme, architecture, activation, normalization),
+        notes=_notes(scheme, architecture, activation, normalization, variance != default_variance(scheme, activation)),
         tolerance=tolerance,
     )
 
@@ -161,14 +157,9 @@ def depth_limit(scheme: str, *, width: int, **point: Any) -> float:
     return predict(scheme, depth=2, width=width, **point).depth_limit
 
 
-def states(prediction: Prediction) -> tuple[str, float, Bias, Iterator[State]]:
-    """Family, gain and bias of a prediction for a rectifier, and its states after hidden layer 1, 2, ...
-
-    ValueError for another activation: mean field alone has no profile.
-    """
-    if prediction.activation not in RECTIFIED:
-        raise ValueError(f"a profile over depth is derived for {', '.join(RECTIFIED)}, got {prediction.activation!r}.")
-    setting = _setting(
+def setting_of(prediction: Prediction) -> Setting | Smooth:
+    """The setting behind a prediction: its family, or its activation in the wide limit, and its states over depth."""
+    return _setting(
         prediction.scheme,
         prediction.architecture,
         prediction.activation,
@@ -178,7 +169,6 @@ def states(prediction: Prediction) -> tuple[str, float, Bias, Iterator[State]]:
         Bias(prediction.sigma_b2, prediction.bias_mode),
         prediction.tolerance,
     )
-    return setting.family, setting.gain, setting.bias, setting.states()
 
 
 def default_variance(scheme: str, activation: str = "relu") -> float:
@@ -226,24 +216,34 @@ def _setting(
     sigma_w2: float,
     bias: Bias,
     tolerance: Tolerance,
-) -> Setting:
+) -> Setting | Smooth:
     theory = get(scheme)
     family = theory.residual if architecture == "resnet" and theory.residual else theory.family
+    if activation not in EXACT:
+        gaussian = family == "gaussian"
+        net = SmoothNet(activation, width, sigma_w2, bias.variance, gaussian, normalization == "batch")
+        return Smooth(net, tolerance)
     gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
-    if activation == "crelu":
-        bias = Bias(bias.variance, "mirrored")
+    if activation == "linear":
+        # a linear net is the core of a mirrored one
+        family, gain = f"mirrored_{family}", sigma_w2
+    if activation in ("linear", "crelu"):
+        width, bias = 2 * width, Bias(bias.variance, "mirrored")
     if normalization == "batch":
         # the scale of the weights and the biases cancel; a mirrored net stays linear, standardized pair by pair
         family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
+    if family.startswith("mirrored") and width < 2:
+        raise ValueError(f"{scheme} mirrors the hidden units and needs a width of at least 2, got {width}.")
     return Setting(family, width, gain, bias, tolerance)
 
 
-def _notes(scheme: str, architecture: str, activation: str, normalization: str) -> tuple[str, ...]:
+def _notes(scheme: str, architecture: str, activation: str, normalization: str, scaled: bool) -> tuple[str, ...]:
     notes = (
         get(scheme).note,
         "the spread is an MLP's of the same width: an upper bound on a cnn, not verified" * (architecture == "cnn"),
-        "a scale of the weights other than the scheme's own is not accounted for" * (architecture == "resnet"),
-        "mean field only: no finite-width spread" * (activation not in RECTIFIED),
+        "a scale of the weights other than the scheme's own is not accounted for"
+        * (architecture == "resnet" and scaled),
+        "mean field, and what a finite width adds to first order" * (activation not in EXACT),
         "the growth of gradients under batch normalization is compensated by its scale invariance later in training"
         * (normalization == "batch"),
     )

@@ -1,13 +1,14 @@
 """Theory over depth for one scheme, as arrays ready to draw: norm quantiles, correlation, gradient, spectrum.
 
     p = profile("he_normal", depth=100, width=64, sigma_b2=0.01, bias_mode="iid")
-    p.norm_quantiles[:, 2]      # the median of |x_l|^2 / |x_0|^2 over layers
+    p.log_norm[:, 2]      # the median of log |x_l|^2 / |x_0|^2 over layers
 
 `simulate` is its Monte-Carlo twin. Legend: N width, L = depth - 1 hidden layers.
 """
 
 from dataclasses import dataclass
 from itertools import islice
+from math import log
 
 import numpy as np
 from scipy.special import ndtri
@@ -16,9 +17,9 @@ from isoinit.theory import jacobian
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import Array
-from isoinit.theory.maps import Bias
 from isoinit.theory.norm_law import product_laws
-from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, states
+from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, setting_of
+from isoinit.theory.setting import Setting, Smooth
 from isoinit.theory.trajectory import State
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -40,14 +41,15 @@ _SPECTRA = {
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Predictions after hidden layers 1..L of an MLP with square layers (N_0 = N; N/2 in mirrored nets).
+    """Predictions after hidden layers 1..L of a net with square layers (N_0 = N; N/2 in mirrored nets).
 
     layers            (L,) 1..L; layer l is weight layer l
-    norm_quantiles    (L, 5) quantiles `LEVELS` over seeds of |x_l|^2 / |x_0|^2, after ReLU; 0 within the atom
+    log_norm          (L, 5) quantiles `LEVELS` over seeds of log |x_l|^2 / |x_0|^2, after the activation; -inf: dead
     norm_route        how they were found: an exact law, or a log-normal one with the first two log-moments
     correlation       (L,) of two inputs in the pre-activations, mean field
-    log_gradient      (L,) typical log |J_l v|^2 / |v|^2, J_l from the input to x_l
+    log_gradient      (L,) typical log |J_l v|^2 / |v|^2, J_l from the input to x_l, of nets without a dead layer
     log_gradient_sd   (L,) its standard deviation over seeds
+    gradient_bands    (L, 5) its quantiles `LEVELS`, log-normal; -inf: dead
     singular_levels   (K,) levels in (0, 1)
     singular_values   (K,) quantiles at these levels of the singular values of J_L; empty if no law is known
     spectrum_route    which limit they come from, or why there are none
@@ -55,11 +57,12 @@ class Profile:
     """
 
     layers: Array
-    norm_quantiles: Array
+    log_norm: Array
     norm_route: str
     correlation: Array
     log_gradient: Array
     log_gradient_sd: Array
+    gradient_bands: Array
     singular_levels: Array
     singular_values: Array
     spectrum_route: str
@@ -72,6 +75,7 @@ def profile(
     depth: int,
     width: int,
     activation: str = "relu",
+    normalization: str = "none",
     sigma_w2: float | None = None,
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
@@ -84,23 +88,25 @@ def profile(
         depth=depth,
         width=width,
         activation=activation,
+        normalization=normalization,
         sigma_w2=sigma_w2,
         sigma_b2=sigma_b2,
         bias_mode=bias_mode,
         architecture=architecture,
         tolerance=tolerance,
     )
-    family, gain, bias, all_states = states(prediction)
-    walked = list(islice(all_states, depth - 1))
-    quantiles, norm_route = _norm_quantiles(family, width, gain, bias, walked, tolerance.input_square.value)
-    values, spectrum_route = _singular_values(family, width, bias, walked[-1])
+    setting = setting_of(prediction)
+    walked = list(islice(setting.states(), depth - 1))
+    quantiles, norm_route = _log_norms(setting, walked)
+    values, spectrum_route = _singular_values(setting, walked[-1])
     return Profile(
         layers=np.arange(1.0, depth),
-        norm_quantiles=quantiles,
+        log_norm=quantiles,
         norm_route=norm_route,
         correlation=np.array([s.correlation for s in walked]),
         log_gradient=np.array([s.log_gradient for s in walked]),
         log_gradient_sd=np.sqrt([s.gradient_variance for s in walked]),
+        gradient_bands=_log_gradients(setting, walked),
         singular_levels=SINGULAR_LEVELS if len(values) else np.empty(0),
         singular_values=values,
         spectrum_route=spectrum_route,
@@ -108,25 +114,44 @@ def profile(
     )
 
 
-def _norm_quantiles(
-    family: str, width: int, gain: float, bias: Bias, walked: list[State], input_square: float
-) -> tuple[Array, str]:
+def _log_norms(setting: Setting | Smooth, walked: list[State]) -> tuple[Array, str]:
+    """Quantiles (L, 5) of the log of the norm's growth, and how they were found."""
     layers = len(walked)
-    if family == "gaussian" and bias.variance > 0:
-        start = width * input_square
-        chain = Chain.equal(width, layers, 2 * gain, bias.variance, start)
-        quantiles = [law.quantile(LEVELS) / start for law in chain.laws()]
-        return np.array(quantiles), "exact law, transition matrix"
-    if FAMILIES[family].forward(width, gain).log_variance > 0 and bias.variance == 0:
-        factor = FAMILIES[family].forward(width, gain)
-        return np.array([law.quantile(LEVELS) for law in product_laws([factor] * layers)]), "exact law, FFT"
-    mean = np.array([s.log_signal for s in walked])[:, None]
-    sd = np.sqrt([s.signal_variance for s in walked])[:, None]
+    if isinstance(setting, Setting):
+        start = setting.width * setting.tolerance.input_square.value
+        if setting.family == "gaussian" and setting.bias.variance > 0:
+            chain = Chain.equal(setting.width, layers, 2 * setting.gain, setting.bias.variance, start)
+            exact = [law.log_quantile(LEVELS) - log(start) for law in chain.laws()]
+            return np.array(exact), "exact law, transition matrix"
+        factor = FAMILIES[setting.family].forward(setting.width, setting.gain)
+        if factor.log_variance > 0 and setting.bias.variance == 0:
+            exact = [law.log_quantile(LEVELS) for law in product_laws([factor] * layers)]
+            return np.array(exact), "exact law, FFT"
+    sd = np.sqrt([s.signal_variance for s in walked])
     route = "log-normal, first two log-moments" if sd.any() else "no spread over seeds in the wide limit"
-    return np.exp(mean + sd * ndtri(LEVELS)), route
+    alive = np.array([s.alive for s in walked])
+    return _log_normal(np.array([s.log_signal for s in walked]), sd, alive), route
 
 
-def _singular_values(family: str, width: int, bias: Bias, last: State) -> tuple[Array, str]:
+def _log_gradients(setting: Setting | Smooth, walked: list[State]) -> Array:
+    """A layer that is off stops the gradient for good, whatever a bias does for the signal behind it."""
+    death = FAMILIES[setting.family].backward(setting.width, 1.0).death if isinstance(setting, Setting) else 0.0
+    alive = (1 - death) ** np.array([s.layer for s in walked])
+    sd = np.sqrt([s.gradient_variance for s in walked])
+    return _log_normal(np.array([s.log_gradient for s in walked]), sd, alive)
+
+
+def _log_normal(mean: Array, sd: Array, alive: Array) -> Array:
+    """Quantiles (L, 5) of a normal law of which only the share `alive` is not -inf; arguments of shape (L,)."""
+    level = (np.array(LEVELS) - 1 + alive[:, None]) / np.maximum(alive, 1e-300)[:, None]
+    inside = mean[:, None] + sd[:, None] * ndtri(np.clip(level, 1e-300, 1))
+    return np.where(level <= 0, -np.inf, inside)
+
+
+def _singular_values(setting: Setting | Smooth, last: State) -> tuple[Array, str]:
+    if isinstance(setting, Smooth):
+        return np.empty(0), f"no closed form is known for {setting.net.activation}; simulate it"
+    family, width, bias = setting.family, setting.width, setting.bias
     if family not in _SPECTRA:
         return np.empty(0), f"no closed form is known for {family}; simulate it"
     if family.startswith("mirrored") and bias.mode == "iid" and bias.variance > 0:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, islice
-from math import erf, exp, inf, log, sqrt
+from itertools import islice
+from math import erf, inf, log, sqrt
 
-from isoinit.theory import activations, meanfield
+from isoinit.theory import meanfield
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias, Point
+from isoinit.theory.smooth import SmoothNet
 from isoinit.theory.trajectory import State, walk
 
 MAX_DEPTH = 1000  # a limit beyond this many weight layers is reported as inf
@@ -60,48 +61,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class Smooth:
-    """The same for an activation that is no rectifier: the mean-field fixed point, approached exponentially."""
+    """The same for a smooth activation, in the wide limit."""
 
-    activation: str
-    sigma_w2: float
-    sigma_b2: float
-    gaussian: bool
+    net: SmoothNet
     tolerance: Tolerance
 
     def states(self) -> Iterator[State]:
-        """After hidden layer 1, 2, ...; the signal is at q*, or, if there is none, dies out or grows from the start."""
-        inputs = _inputs(self.tolerance)
-        start = self.sigma_w2 * inputs.q + self.sigma_b2
-        phase, slope_spread = _phase(self.activation, self.sigma_w2, self.sigma_b2, start)
-        settled = 0 < phase.length < inf
-        correlation = (self.sigma_w2 * inputs.q * (1 - inputs.d) + self.sigma_b2) / start
-        for layer in count(1):
-            approach = exp(-(layer - 1) / phase.correlation_scale)
-            c = phase.correlation + (correlation - phase.correlation) * approach
-            yield State(
-                layer=layer,
-                correlation=c,
-                distance=1 - abs(c),
-                log_signal=log(phase.length / inputs.q) if settled else layer * log(phase.chi1),
-                signal_variance=0.0,
-                log_gradient=layer * log(phase.chi1),
-                gradient_variance=0.0,
-                relative_variance=layer * (slope_spread + self.gaussian),
-                alive=1.0,
-            )
+        """After hidden layer 1, 2, ..."""
+        return self.net.walk(_inputs(self.tolerance))
 
 
 def _inputs(tolerance: Tolerance) -> Point:
     return Point(tolerance.input_square.value, 1 - tolerance.input_correlation.value)
-
-
-@lru_cache(maxsize=4096)
-def _phase(activation: str, sigma_w2: float, sigma_b2: float, start: float) -> tuple[meanfield.Phase, float]:
-    """The phase, and `mu_2 / mu_1^2 - 1` of the slopes at its fixed point."""
-    record = activations.get(activation)
-    phase = meanfield.phase(record, sigma_w2, sigma_b2, start)
-    q = min(max(phase.length, 1e-14), 1e8)
-    return phase, meanfield.slope_moment(record, q, 2) / meanfield.slope_moment(record, q, 1) ** 2 - 1
 
 
 @lru_cache(maxsize=4096)
@@ -110,7 +81,7 @@ def greatest_depth(setting: Setting | Smooth) -> tuple[float, str]:
     before: dict[str, float] = {}
     last = 0
     for state in islice(setting.states(), MAX_DEPTH - 1):
-        if state.layer > _EVERY_LAYER and state.layer % 10:
+        if state.layer > _EVERY_LAYER and state.layer % 10 and state.layer < MAX_DEPTH - 1:
             continue
         margins = _margins(state, setting.tolerance)
         failed = {name: margin for name, margin in margins.items() if margin < 0}

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from isoinit.theory import activations
 from isoinit.theory.families import KEPT_SAMPLE_VARIANCE
 
 ARCHITECTURES = ("mlp", "cnn", "resnet")
 BIAS_MODES = ("zero", "iid", "mirrored")
 RECTIFIED = ("relu", "leaky_relu", "crelu")  # leaky_relu's slope of 0.01 changes variances by 1e-4 only
+EXACT = (*RECTIFIED, "linear")  # known at finite width
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Theory:
     bias_modes      which non-zero biases the theory covers
     residual        family in a ResNet, where it is another one
     own_bias        `fan_in * Var(b)` of biases that the scheme sets by itself
+    activation      what the scheme is made for
     note            what the reader should know
     """
 
@@ -29,6 +32,7 @@ class Theory:
     note: str = ""
     residual: str = ""
     own_bias: float = 0.0
+    activation: str = "relu"
 
 
 _UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width) off in the spread"
@@ -60,7 +64,7 @@ THEORIES: dict[str, Theory] = {
     "ll_gauss": Theory("mirrored_gaussian", 2.0),
     "ll_orth": _LL,
     "ll_eoi": _LL,
-    "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine"),
+    "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine", activation="crelu"),
     "idinit": Theory(
         "identity", 1.0, ("mlp", "resnet"), (), _IDENTITY, residual="still"
     ),  # on a cnn it shifts the image out of the frame
@@ -96,12 +100,17 @@ def no_theory(
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
 ) -> str:
-    """Why there is no prediction for this combination, in one sentence; "" if there is one."""
+    """Why there is no prediction for this combination, in one sentence; "" if there is one.
+
+    ValueError for a scheme or an activation that is unknown, with the names that are known.
+    """
     theory = get(scheme)
     plain = theory.family in ("gaussian", "orthogonal")
     if architecture not in theory.architectures:
         able = " and ".join(theory.architectures)
         return f"{scheme} has a theory for {able} only: its maps on a {architecture} are not derived"
+    if activation != "crelu":
+        activations.get(activation)
     if activation not in ("relu", "leaky_relu") and not (plain or (scheme, activation) == ("ll_crelu", "crelu")):
         return f"{scheme} has a theory for relu only, not for {activation}"
     if activation == "crelu" and scheme != "ll_crelu":

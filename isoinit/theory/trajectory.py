@@ -7,6 +7,8 @@ from typing import NamedTuple
 from isoinit.theory.families import Family
 from isoinit.theory.maps import Bias, Point
 
+_FAR = 1e100
+
 
 class State(NamedTuple):
     """After `layer` hidden layers. Natural logs of squared norms, mean (of the log) and variance over nets.
@@ -44,6 +46,7 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     share = g * inputs.q / (g * inputs.q + bias.variance)
     signal = signal_variance = gradient_variance = relative_variance = log_alive = 0.0
     gradient, layer, noise = log(gain), 0, 2 * (1 - share**2) if family.mirrored else 0.0
+    log_unit, free = 0.0, bias.variance == 0  # variances are in units of exp(log_unit)
     while True:
         layer += 1
         step = family.step(point, g, bias)
@@ -52,13 +55,13 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         gradient += back_drift
         gradient_variance += back_spread
         relative_variance += step.slope_spread + family.gaussian
-        log_alive = log1p(-forward.death) + (log_alive if bias.variance == 0 else 0.0)
+        log_alive = log1p(-forward.death) + (log_alive if free else 0.0)
         distance = family.distance(point, bias)
         yield State(
             layer=layer,
             correlation=1 - distance,
             distance=_twisted(distance, exp(twist * (layer - 1))) if twist else min(distance, 2 - distance),
-            log_signal=log(family.moment(point, bias) / inputs.q) + signal - noise / (2 * units),
+            log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + signal - noise / (2 * units),
             signal_variance=signal_variance,
             log_gradient=gradient + log(step.slopes),
             gradient_variance=gradient_variance,
@@ -68,6 +71,11 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         gradient += log(step.gain) - step.gradient_noise / (2 * units)
         gradient_variance += step.gradient_noise / units
         point, share, noise = step.point, step.share, step.signal_noise
+        if not 1 / _FAR < point.q < _FAR:
+            # a rectifier has no scale of its own: a signal out of the range of floats is carried in its own unit
+            log_unit += log(point.q)
+            bias = Bias(bias.variance / point.q, bias.mode)
+            point = Point(1.0, point.d, point.mean / sqrt(point.q))
 
 
 def _twisted(d: float, twist: float) -> float:

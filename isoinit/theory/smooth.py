@@ -1,0 +1,164 @@
+"""Smooth activations over depth: the mean-field maps iterated layer by layer, and the spread of a finite width.
+
+Poole et al. 2016 (1606.05340), Schoenholz et al. 2017 (1611.01232). Iterated, not extrapolated from the fixed point:
+at criticality the approach is a power law, not an exponential. Legend: `q` variance of the pre-activations, `d` one
+minus the correlation of two inputs in them, `phi` the activation, `z` standard normal.
+
+A finite width N is taken in to first order, each layer's relative variances over nets being (derived here)
+
+    |x|^2     (E phi^4 / (E phi^2)^2 - 1 [- 2 r^2]) / N     carried on by r = d log E phi^2 / d log |x|^2
+    |J v|^2   (2 + 3 s) / N   [3 s / (N + 2)]               s = E phi'^4 / (E phi'^2)^2 - 1
+
+with [] for orthogonal weights: 5 / N and 3 / N for ReLU, 2 / N and 0 for a linear unit, as in `factors`.
+
+Under batch normalization every unit has mean 0 and variance 1 over the batch: q = 1, d = 1, and a squared gradient
+grows per layer by `E phi'(z)^2 / Var phi(z)`, which is pi / (pi - 1) for ReLU (1902.04942) and 1 for a linear unit.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from math import log, sqrt
+from typing import NamedTuple
+
+from numpy.polynomial import chebyshev
+
+from isoinit.theory import activations, meanfield
+from isoinit.theory.activations import Activation
+from isoinit.theory.gaussian import expectation
+from isoinit.theory.maps import Point
+from isoinit.theory.trajectory import State
+
+_SETTLED = 1e-9  # relative change of q per layer below which it stands still
+_LEAST, _MOST = 1e-250, 1e250  # variances beyond which a signal counts as gone
+_FAR = 1e16
+_NEAR = 1e-6  # d below which the correlation map is its tangent
+_PRECISE = 1e-8  # change of a covariance when its nodes are doubled; its error is about the square of that
+_DEGREE = 24  # of the Chebyshev series of the correlation map at a fixed q
+
+
+@dataclass(frozen=True)
+class SmoothNet:
+    """A net of one smooth activation, of `width` units a layer, weights `sigma_w2 / fan_in` and biases `sigma_b2`.
+
+    gaussian        whether the weights are Gaussian, else orthogonal
+    normalized      batch normalization between weights and activation: the variances then cancel
+    """
+
+    activation: str
+    width: int
+    sigma_w2: float
+    sigma_b2: float
+    gaussian: bool
+    normalized: bool
+
+    def walk(self, inputs: Point) -> Iterator[State]:
+        """States after hidden layer 1, 2, ... without end; `inputs` as in `trajectory.walk`."""
+        return self._normalized(inputs) if self.normalized else self._plain(inputs)
+
+    def _plain(self, inputs: Point) -> Iterator[State]:
+        phi, sw2, sb2 = activations.get(self.activation), self.sigma_w2, self.sigma_b2
+        q = sw2 * inputs.q + sb2
+        d = sw2 * inputs.q * inputs.d / q
+        relative_variance = log_gradient = gradient_variance = signal = signal_variance = 0.0
+        settled: Callable[[float], float] | None = None
+        now = _moments(phi, q)
+        for layer in count(1):
+            carried = now.elasticity * (q - sb2) / q
+            noise = (now.fourth - 1 - (0 if self.gaussian else 2 * carried**2)) / self.width
+            signal = carried * signal - noise / 2
+            signal_variance = carried**2 * signal_variance + noise
+            wander = self._wander(now.spread)
+            log_gradient += log(sw2 * now.slope) - wander / 2
+            gradient_variance += wander
+            relative_variance += now.spread + self.gaussian
+            yield State(
+                layer=layer,
+                correlation=1 - d,
+                distance=min(d, 2 - d),
+                log_signal=log(now.square / inputs.q) + signal,
+                signal_variance=signal_variance,
+                log_gradient=log_gradient,
+                gradient_variance=gradient_variance,
+                relative_variance=relative_variance,
+                alive=1.0,
+            )
+            if settled is not None:
+                d = settled(d)
+                continue
+            new = sw2 * now.square + sb2
+            d = _next_distance(phi, q, sw2, new, now.slope, d)
+            if not _LEAST < new < _MOST:
+                settled = _still  # at 0 and at infinity a smooth activation is linear
+            elif abs(new - q) < _SETTLED * q:
+                settled = _settled(phi, q, sw2, sb2, now.slope)
+            else:
+                q, now = new, _moments(phi, new)
+
+    def _normalized(self, inputs: Point) -> Iterator[State]:
+        phi = activations.get(self.activation)
+        now = _moments(phi, 1.0)
+        variance = now.square - expectation(phi.phi).value ** 2
+        wander = self._wander(now.spread)
+        for layer in count(1):
+            growth = layer * log(now.slope) - (layer - 1) * log(variance) - log(inputs.q * inputs.d)
+            yield State(
+                layer=layer,
+                correlation=0.0,
+                distance=1.0,
+                log_signal=log(now.square / inputs.q),
+                signal_variance=0.0,
+                log_gradient=growth - layer * wander / 2,
+                gradient_variance=layer * wander,
+                relative_variance=layer * (now.spread + self.gaussian),
+                alive=1.0,
+            )
+
+    def _wander(self, spread: float) -> float:
+        """Relative variance over nets that a layer adds to a squared Jacobian-vector product."""
+        return (2 + 3 * spread) / self.width if self.gaussian else 3 * spread / (self.width + 2)
+
+
+class _Moments(NamedTuple):
+    """At one variance q: `E phi^2`, `E phi^4 / (E phi^2)^2`, `d log E phi^2 / d log q`, `E phi'^2`, and
+    `E phi'^4 / (E phi'^2)^2 - 1`."""
+
+    square: float
+    fourth: float
+    elasticity: float
+    slope: float
+    spread: float
+
+
+def _moments(phi: Activation, q: float) -> _Moments:
+    square = meanfield.length_map(phi, q, 1.0, 0.0)
+    root = sqrt(square)
+    q = min(q, _FAR)  # above it, nodes would miss the slopes; they are lost anyhow
+    fourth = expectation(lambda x: (phi.phi(x) / root) ** 4, sqrt(q), tolerance=_PRECISE).value
+    elasticity = meanfield.length_slope(phi, q, 1.0) * q / square
+    slope = meanfield.slope_moment(phi, q, 1)
+    spread = meanfield.slope_moment(phi, q, 2) / slope**2 - 1
+    return _Moments(square, fourth, elasticity, slope, spread)
+
+
+def _still(d: float) -> float:
+    return d
+
+
+def _next_distance(phi: Activation, q: float, sw2: float, new: float, slope: float, d: float) -> float:
+    """One minus the next correlation, `sw2 (E phi^2 - E phi phi) / q'`; the tangent where that would cancel."""
+    if d < _NEAR:
+        return sw2 * slope * q / new * d
+    different = meanfield.length_map(phi, q, sw2, 0.0) - sw2 * meanfield.covariance(phi, q, 1 - d, _PRECISE)
+    return max(different / new, 0.0)
+
+
+def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:
+    """The map of d at a fixed q, as a Chebyshev series of d' / d in sqrt(d), which holds a kink's d^1.5 too."""
+    new = meanfield.length_map(phi, q, sw2, sb2)
+
+    x = chebyshev.chebpts1(_DEGREE + 1)  # sqrt(d / 2) = (1 + x) / 2
+    places = (1 + x) ** 2 / 2
+    ratios = [_next_distance(phi, q, sw2, new, slope, d) / d for d in places.tolist()]
+    series = chebyshev.chebfit(x, ratios, _DEGREE)
+    return lambda d: d * float(chebyshev.chebval(sqrt(2 * d) - 1, series))
