@@ -168,6 +168,22 @@ def test_what_is_not_a_chain_is_refused_and_told_why(form: str) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+class Unfolding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv, self.last = nn.Linear(4, 8), nn.Conv2d(2, 4, 1), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv(torch.relu(self.first(x)).view(-1, 2, 2, 2)))
+        return self.last(x.flatten(1))
+
+
+def test_a_view_that_makes_fewer_channels_of_the_units_is_refused_by_the_mirrored_only() -> None:
+    initialize(Unfolding(), "he_normal", generator=generator())
+    with pytest.raises(ValueError, match="8 mirrored units cannot be told apart in the 2 inputs"):
+        initialize(Unfolding(), "ll_orth", generator=generator())
+
+
 class Widening(nn.Module):
     """A ResNet of someone else that says its wiring: projection blocks of two and three layers, growing wider."""
 
