@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from datetime import UTC, datetime
 
 import torch
+from machines import machine
 from torch import nn
 
 from analysis.outcome import Criterion, Curve, Outcome, label
@@ -101,7 +100,7 @@ def main() -> None:
         "plain_loop_against_itself_in_float64": agreement(loops["float32"], loops["float64"]),
         "schemes": SCHEMES, "depths": DEPTHS, "learning_rates": RATES, "width": options.width,
         "seeds": options.seeds, "steps": options.steps, "criterion": str(criterion), "dataset": "digits",
-        "torch": torch.__version__, "cpus": os.cpu_count(), "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine(),
     }  # fmt: skip
     text = json.dumps(report, indent=1)
     if options.out:

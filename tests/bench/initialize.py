@@ -1,36 +1,36 @@
-"""What it costs to initialize and to probe a network, as a multiple of one training step.
+"""What it costs to initialize and to probe a network: in training steps, and as a share of a pack's time.
 
     python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--out initialize.json]
 
-Every scheme for MLPs at one depth and width, batch 64, one thread; the step is forward and backward of the same network
-in eager mode, timed in the same round, and the ratio is the median over rounds. Then EOI at depth 1000, width 128.
+Every scheme for MLPs at one depth and width, batch 64, one thread, CPU times. `initialize_steps`, `probe_steps`: in
+units of forward and backward of the same network in eager mode, timed in the same round. `share`: of a pack of 2 seeds
+at 4 learning rates over 200 steps, what building, initializing and probing its networks takes; `share_alone`: of a pack
+of the same seeds at one learning rate. Medians over rounds (of the shares: 3); a share is null if a network
+diverged, because the training then ends early. Then EOI at depth 1000, width 128.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from machines import machine
 from torch.nn import functional
 
 from isoinit import MLP, SCHEMES, initialize, probe
+from sweeps import data, train
+from sweeps.spec import Point, Training
+
+DIGITS = data.load("digits")
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def measure(name: str, depth: int, width: int, rounds: int) -> dict[str, float]:
+def measure(name: str, depth: int, width: int, rounds: int) -> dict[str, float | None]:
     scheme = SCHEMES[name]
     x, y = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
     model = MLP(64, width, depth, 10, (scheme.activations or ("relu",))[0])
@@ -45,13 +45,39 @@ def measure(name: str, depth: int, width: int, rounds: int) -> dict[str, float]:
 
     for call in (start, step):
         call()
-    times = [(seconds(start), seconds(lambda: probe(model, x, y)), seconds(step)) for _ in range(rounds)]
+    times = [(cpu_seconds(start), cpu_seconds(lambda: probe(model, x, y)), cpu_seconds(step)) for _ in range(rounds)]
     return {
         "initialize_ms": 1e3 * min(t[0] for t in times),
         "step_ms": 1e3 * min(t[2] for t in times),
         "initialize_steps": statistics.median(t[0] / t[2] for t in times),
         "probe_steps": statistics.median(t[1] / t[2] for t in times),
+        "share": share(name, depth, width, 4),
+        "share_alone": share(name, depth, width, 1),
     }
+
+
+def share(name: str, depth: int, width: int, rates: int) -> float | None:
+    """Of a pack's CPU time, what it takes until its networks are ready to be trained."""
+    scheme = SCHEMES[name]
+    activation = (scheme.activations or ("relu",))[0]
+    density = 0.125 if scheme.sparse else 1.0
+    point = Point(name, "mlp", activation, "none", depth, width, 1.0, "zero", 0.0, density)
+    members = [train.Member(point, seed, 1e-5) for seed in range(2) for _ in range(rates)]
+    found = []
+    for _ in range(3):
+        ready = cpu_seconds(lambda: [train._prepare(point, seed, DIGITS, torch.device("cpu")) for seed in range(2)])
+        replicates: list[train.Replicate] = []
+        whole = cpu_seconds(lambda into=replicates: into.extend(train.train(members, DIGITS, Training(steps=200))))
+        if any(r.steps_run < 200 for r in replicates):
+            return None
+        found.append(ready / whole)
+    return statistics.median(found)
+
+
+def cpu_seconds(call: Callable[[], Any]) -> float:
+    started = time.process_time()
+    call()
+    return time.process_time() - started
 
 
 def deep_eoi() -> dict[str, float]:
@@ -60,7 +86,7 @@ def deep_eoi() -> dict[str, float]:
     return {
         "depth": 1000,
         "width": 128,
-        "seconds": seconds(lambda: initialize(model, "eoi", density=0.125, generator=source)),
+        "seconds": cpu_seconds(lambda: initialize(model, "eoi", density=0.125, generator=source)),
     }
 
 
@@ -74,8 +100,7 @@ def main() -> None:
     torch.set_num_threads(1)
     names = [name for name, scheme in SCHEMES.items() if "mlp" in scheme.architectures]
     result = {
-        "machine": platform.processor() or platform.machine(),
-        "torch": version("torch"),
+        **machine(),
         "depth": arguments.depth,
         "width": arguments.width,
         "rounds": arguments.rounds,

@@ -15,16 +15,15 @@ import importlib
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
+from machines import machine
 from torch import nn
 
 from isoinit import networks, schemes
@@ -150,16 +149,6 @@ def measure(width: int, depth: int, rounds: int, arms: dict[str, Callable[[int, 
     return result
 
 
-def machine() -> dict[str, object]:
-    names = ("torch", "numpy", "numba", "jax")
-    info = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            info = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), info)
-    versions = {n: importlib.import_module(n).__version__ for n in names if importlib.util.find_spec(n)}
-    return {"cpu": info, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
-
-
 def main() -> None:
     if any(os.environ.get(name) != value for name, value in ONE_THREAD.items()):  # libraries read them when loaded
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})
@@ -179,11 +168,9 @@ def main() -> None:
     for width, depth in shapes:
         rows.append(measure(width, depth, options.rounds, arms))
         print(json.dumps(rows[-1]), file=sys.stderr)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     report = {
         "what": "training, GFLOP/s of CPU time, 1 thread, median over interleaved rounds",
         "rounds": options.rounds, "batch_size": BATCH, "steps": STEPS, "dataset": "digits",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"), "load_average": load,
         **machine(), "shapes": rows,
     }  # fmt: skip
     text = json.dumps(report, indent=1)

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from machines import machine
 
 from sweeps import data, space, train
 from sweeps.search import Journal, PackSearch
@@ -112,9 +110,7 @@ def main() -> None:
     report = {
         "median": _median(rounds),
         "n": options.rounds,
-        "cpus": os.cpu_count(),
-        "machine": platform.processor() or platform.machine(),
-        "versions": {name: version(name) for name in ("torch", "optuna", "numpy")},
+        **machine(),
     }
     text = json.dumps(report, indent=1)
     print(text)

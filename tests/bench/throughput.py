@@ -21,16 +21,17 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machines import machine
+
+ARMS = ("ours", "stock_reuse", "stock_fresh")
 DEPTHS = (4, 16, 64)
 WIDTH, BATCH, STEPS, RATE, POINTS = 64, 64, 300, 0.003, 10
 SPEC = f"""
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stock-seconds", type=float, default=60.0, help="time that a stock arm has")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--arm", choices=("ours", "stock_reuse", "stock_fresh"), help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm:
         result = (
@@ -177,7 +178,7 @@ def main() -> None:
         return
     rounds: list[dict[str, dict[str, float]]] = []
     for _ in range(options.rounds):
-        rounds.append({arm: run(arm, options) for arm in ("ours", "stock_reuse", "stock_fresh")})
+        rounds.append({arm: run(arm, options) for arm in ARMS})
         print(json.dumps(rounds[-1]), flush=True)
 
     def ratio(arm: str) -> float:
@@ -186,10 +187,12 @@ def main() -> None:
     report = {
         "ratio_to_stock_reuse": ratio("stock_reuse"),
         "ratio_to_stock_fresh": ratio("stock_fresh"),
+        "arms": {
+            arm: {"n": sum(r[arm]["trials"] for r in rounds), "seconds": sum(r[arm]["seconds"] for r in rounds)}
+            for arm in ARMS
+        },
         "rounds": rounds,
-        "cpus": os.cpu_count(),
-        "machine": platform.processor() or platform.machine(),
-        "versions": {name: version(name) for name in ("torch", "ray", "optuna", "mlflow")},
+        **machine(),
     }
     text = json.dumps(report, indent=1)
     print(text)
