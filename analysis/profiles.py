@@ -86,6 +86,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         ("  5 to 95 % of seeds", f"{_size(low)} to {_size(high)}", ""),
         ("log gradient |J v|^2 / |v|^2", _spread(theory.log_gradient[last], theory.log_gradient_sd[last]), ""),
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
+        ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
     ]
     if len(theory.singular_values):
         rows.append(("singular values of J, 5 / 50 / 95 %", _three(theory.singular_levels, theory.singular_values), ""))
@@ -95,11 +96,15 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     gradient = measured.log_gradient[measured.log_gradient[:, last] > DEAD, last]
     aligned = measured.correlation[np.isfinite(measured.correlation[:, last]), last]
     values = np.sort(measured.singular_values.ravel())
+    squares = measured.singular_values[measured.singular_values[:, 0] > 0] ** 2
+    squares = squares / squares[:, :1]
+    spread = (squares.var(axis=1) / squares.mean(axis=1) ** 2).mean() if len(squares) else np.nan
     seen = [
         _size(middle),
         f"{_size(low)} to {_size(high)}",
         _spread(gradient.mean(), gradient.std(ddof=1)) if len(gradient) > 1 else "0",
         f"{aligned.mean():.4f}" if len(aligned) else "-",
+        f"{spread:.1f}" if np.isfinite(spread) else "-",
         _three((np.arange(len(values)) + 0.5) / len(values), values),
     ]
     rows += [("singular values of J, 5 / 50 / 95 %", "-", "")] if len(rows) < len(seen) else []

@@ -232,6 +232,18 @@ def test_a_tighter_tolerance_lowers_the_limit() -> None:
     assert depth_limit("xavier_normal", width=64, tolerance=tight) < depth_limit("xavier_normal", width=64)
 
 
+def test_a_bound_on_the_conditioning_is_read_off_the_declared_slopes() -> None:
+    """Relative variance 2 L, L, L, 0: He, orthogonal, Gaussian and orthogonal mirrored cores; off by default."""
+    bound = replace(DEFAULT, conditioning=Threshold(40, "test"))
+    expected = {"he_normal": 21, "orthogonal": 41, "ll_gauss": 41, "ll_orth": inf}
+    for name, limit in expected.items():
+        point = predict(name, depth=60, width=4096, tolerance=bound)
+        assert point.depth_limit == pytest.approx(limit, abs=0.1), name
+        assert point.binding == ("none" if limit == inf else "conditioning")
+        assert point.outcome == ("trained" if limit == inf else "stalled")
+        assert predict(name, depth=60, width=4096).binding != "conditioning"
+
+
 def test_weight_scale_moves_xavier_to_he() -> None:
     he = predict("he_normal", depth=20, width=64)
     scaled = predict("xavier_normal", depth=20, width=64, sigma_w2=2.0)

@@ -5,7 +5,8 @@
 A network is predicted to start training if, for the typical seed, signal and gradient stay within a tolerated
 number of e-folds, two inputs stay distinguishable and no layer is dead. The thresholds are ours or borrowed
 (`Tolerance` says which), and the prediction is for the START of training: the learning rate, the number of
-steps and the data move the boundary. Compare with measurements; it has not been fitted to any.
+steps and the data move the boundary. Compare with measurements; it has not been fitted to any. For short budgets of
+steps `Tolerance.conditioning` is the criterion to fit: it is off, because no paper gives its number.
 """
 
 from dataclasses import dataclass
@@ -57,10 +58,11 @@ class Prediction:
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
     dead_probability     that some layer is off altogether for a given input
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
-    outcome              of most seeds: "trained", "vanished", "diverged", or "stalled" (inputs aligned, or layers dead)
+    outcome              of most seeds: "trained", "vanished", "diverged", or "stalled" (inputs aligned, spectrum too
+                         wide, or layers dead)
     seed_dependent       whether fewer seeds agree on that than `tolerance.certainty` asks
     depth_limit          greatest depth predicted to train; inf: none up to `MAX_DEPTH`
-    binding              what ends it: "signal", "gradient", "alignment", "death" or "none"
+    binding              what ends it: "signal", "gradient", "alignment", "conditioning", "death" or "none"
     notes                caveats of this combination
     """
 
@@ -243,6 +245,7 @@ def _notes(scheme: str, architecture: str, activation: str, normalization: str, 
         "the spread is an MLP's of the same width: an upper bound on a cnn, not verified" * (architecture == "cnn"),
         "a scale of the weights other than the scheme's own is not accounted for"
         * (architecture == "resnet" and scaled),
+        "relu's law is used; a layer that is off still passes 1e-4 of the norm" * (activation == "leaky_relu"),
         "mean field, and what a finite width adds to first order" * (activation not in EXACT),
         "the growth of gradients under batch normalization is compensated by its scale invariance later in training"
         * (normalization == "batch"),

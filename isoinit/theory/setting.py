@@ -35,6 +35,7 @@ class Tolerance:
         meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
     )
     alignment: Threshold = Threshold(1e-2, "1 - correlation of two inputs: chosen")
+    conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
     death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
     input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
@@ -101,6 +102,7 @@ def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
         "alignment": log(max(state.distance, 1e-300) / tolerance.alignment.value),
+        "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
     }
 
@@ -122,4 +124,4 @@ def outcome(state: State, probability: float, tolerance: Tolerance) -> str:
         worst = max(state.log_signal, state.log_gradient, key=abs)
         return "vanished" if worst < 0 else "diverged"
     margins = _margins(state, tolerance)
-    return "stalled" if min(margins["alignment"], margins["death"]) < 0 else "trained"
+    return "stalled" if min(margins["alignment"], margins["conditioning"], margins["death"]) < 0 else "trained"
