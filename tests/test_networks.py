@@ -105,8 +105,9 @@ def test_a_saved_state_makes_a_new_network_as_sparse_or_dense_as_the_old(make: A
         for a, b in zip(read(loaded).layers, read(sparse).layers, strict=True):
             assert torch.equal(a.get_buffer("mask"), b.get_buffer("mask"))
             assert torch.equal(a.weight, b.weight)
-    loaded = read(other).layers[1]
-    loaded.get_buffer("mask").fill_(True)  # no memory is shared with another network
+    other = make()
+    other.load_state_dict(sparse.state_dict())
+    read(other).layers[1].get_buffer("mask").fill_(True)  # no memory is shared with the network it came from
     assert not read(sparse).layers[1].get_buffer("mask").all()
     other.load_state_dict(initialize(make(), "he_normal", generator=torch.Generator()).state_dict())
     assert "layers.1.mask" not in other.state_dict()

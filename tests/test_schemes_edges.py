@@ -241,6 +241,14 @@ def test_of_a_network_half_on_the_meta_device_the_other_half_is_initialized() ->
     assert torch.equal(first.weight, reference.weight)
 
 
+def test_a_network_initialized_in_inference_mode_trains() -> None:
+    model = MLP(4, 8, 3, 2)
+    with torch.inference_mode():
+        initialize(model, "ll_eoi", density=0.5, generator=torch.Generator().manual_seed(0))
+    model(torch.ones(3, 4)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_leaving_the_meta_device_and_a_transposed_memory_layout_change_no_weight() -> None:
     with torch.device("meta"):
         model = MLP(4, 8, 4, 3, normalization="batch")

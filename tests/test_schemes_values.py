@@ -209,6 +209,14 @@ def test_tracked_narrowing_is_isometric_where_free_narrowing_is_not(widths: tupl
     assert deviation(initialize(model, "ll_orth", narrowing="tracked", generator=generator()), widths[0]) < 1e-9
 
 
+def test_every_tracked_core_is_semi_orthogonal() -> None:
+    """And not only on the image of the input, which is all that the Jacobian sees."""
+    model = initialize(chain(24, 64, 128, 64, 48, 96, 24), "ll_orth", narrowing="tracked", generator=generator())
+    for layer in read(model).layers[1:-1]:
+        core = layer.weight.detach()[: layer.weight.shape[0] // 2, : layer.weight.shape[1] // 2]
+        torch.testing.assert_close(singular(core), torch.ones(min(core.shape)).double())
+
+
 def test_tracked_narrowing_is_a_partial_isometry_below_the_input_width() -> None:
     model = initialize(chain(24, 64, 16, 80, 24), "ll_orth", narrowing="tracked", generator=generator())
     values = singular(jacobian(model, noise(1, 24))[0])
@@ -303,6 +311,11 @@ def test_idiz_annihilates_a_constant_with_two_weights_a_row(shape: tuple[int, in
     assert not matrix.sum(1).any()
     assert (matrix.count_nonzero(1) == 2).all()
     assert set(matrix.unique().tolist()) == {-1e-6, 0.0, 1e-6}
+
+
+def test_idiz_is_written_out() -> None:
+    assert idiz(4, 3, 1.0).tolist() == [[1, -1, 0], [0, 1, -1], [-1, 0, 1], [1, -1, 0]]
+    assert idiz(2, 5, 1.0).tolist() == [[1, 0, -1, 0, 0], [0, 1, 0, -1, 0]]
 
 
 def test_idiz_of_one_input_alternates() -> None:

@@ -58,7 +58,7 @@ def initialize(
         options["density"] = density
     precise = wiring.head.weight.dtype == torch.float64
     draw = Draw(generator, torch.float64 if precise else torch.float32)
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # a mask made in inference mode could not train
         _reset(wiring, record.multiplier)
         record.apply(wiring, draw, **options)
         if record.calibrate is not None and data is not None:
