@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,8 @@ from sweeps.work import Result, Task
 
 SAMPLE: Final = 6
 """Points that the calibration trains."""
+LIMITS: Final = 16
+"""Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
 STARTUP: Final = 20.0
 """Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it."""
 ASKING: Final = 0.2
@@ -67,17 +71,20 @@ class Plan:
     seconds: float
     """Expected wall time of the whole run."""
     limits: dict[str, float | None]
-    """Depth limit by theory per scheme at the smallest bias variance; infinite: none; None: no theory."""
+    """Greatest depth limit by theory per scheme at the smallest bias variance; infinite: none; None: no theory."""
+    least_limits: dict[str, float | None]
+    """The least of them: widths, scales of the weights and all other axes move it."""
     mean_depth: float
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        skip = {"spec", "speed", "limits"}
+        skip = {"spec", "speed", "limits", "least_limits"}
         return {
             "name": self.spec.name,
             **{k: v for k, v in vars(self).items() if k not in skip},
             "flops_per_second": self.speed.flops,
             "predicted_depth_limits": self.limits,
+            "least_predicted_depth_limits": self.least_limits,
         }
 
 
@@ -98,7 +105,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     prepared = spec.training.seeds * sum(t.point.depth for t in tasks)
     busy = (flops / speed.flops + prepared * speed.layer_seconds) / min(slots, packs)
     startup = float(_cache().get("startup", STARTUP))
-    limits = {p.scheme: _limit(p) for p in sorted(design.corners(), key=lambda p: -p.bias_variance)}
+    found = _limits([*design.corners(), *(t.point for t in tasks)])
     return Plan(
         spec,
         len(tasks),
@@ -109,7 +116,8 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         speed,
         startup,
         startup + busy,
-        limits,
+        {scheme: max(limits, default=None) for scheme, limits in found.items()},
+        {scheme: min(limits, default=None) for scheme, limits in found.items()},
         sum(t.point.depth for t in tasks) / len(tasks),
         _warnings(spec, len(tasks), packs, slots, busy),
     )
@@ -144,7 +152,8 @@ def render(made: Plan) -> RenderableType:
     ]
     table = Table("scheme", "depth limit predicted", box=None, pad_edge=False)
     for scheme, limit in made.limits.items():
-        table.add_row(scheme, theory_text(limit))
+        ends = dict.fromkeys([theory_text(made.least_limits[scheme]), theory_text(limit)])
+        table.add_row(scheme, " to ".join(ends))
     warned = [Text(f"warning: {w}", style="yellow") for w in made.warnings]
     return Group(*map(Text, lines), table, *warned)
 
@@ -162,6 +171,18 @@ def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
             tasks += pack.tasks
             search.tell(Result(t.number, "slow", -0.5, len(t.seeds), 0) for t in pack.tasks)
     return tasks, packs
+
+
+def _limits(points: Sequence[Point]) -> dict[str, list[float]]:
+    """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory."""
+    least = min(p.bias_variance for p in points)
+    found: dict[str, list[float]] = {}
+    for scheme in dict.fromkeys(p.scheme for p in points):
+        # of the depth a limit does not depend
+        some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
+        some = some[:: math.ceil(len(some) / LIMITS)]
+        found[scheme] = [limit for p in some if (limit := _limit(p)) is not None]
+    return found
 
 
 def _limit(point: Point) -> float | None:

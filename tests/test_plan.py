@@ -47,6 +47,17 @@ def test_it_counts_trials_packs_networks_and_flops(cache: Path) -> None:
     assert cache.is_file()
 
 
+def test_a_limit_that_an_axis_moves_is_a_range() -> None:
+    """Over the scale of the weights: critical in the middle, so neither end of the axis has the greatest limit."""
+    scales = (0.5, 1.0, 2.0, 8.0)
+    points = [_point()._replace(scheme="xavier_normal", width=64, weight_scale=s) for s in scales]
+    found = plan._limits(points)["xavier_normal"]
+    assert found == [plan._limit(p) for p in points]
+    assert max(found) == found[2] > 2 * found[0]
+    assert max(found) > 2 * found[3]
+    assert plan._limits([_point()._replace(scheme="fixup")])["fixup"] == []
+
+
 def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = parse(TEXT)
     first = plan.plan(spec)

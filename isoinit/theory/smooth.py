@@ -65,7 +65,7 @@ class SmoothNet:
         now = _moments(phi, q)
         for layer in count(1):
             carried = now.elasticity * (q - sb2) / q
-            noise = (now.fourth - 1 - (0 if self.gaussian else 2 * carried**2)) / self.width
+            noise = max(now.fourth - 1 - (0 if self.gaussian else 2 * carried**2), 0.0) / self.width
             signal = carried * signal - noise / 2
             signal_variance = carried**2 * signal_variance + noise
             wander = self._wander(now.spread)
@@ -116,7 +116,7 @@ class SmoothNet:
 
     def _wander(self, spread: float) -> float:
         """Relative variance over nets that a layer adds to a squared Jacobian-vector product."""
-        return (2 + 3 * spread) / self.width if self.gaussian else 3 * spread / (self.width + 2)
+        return (2 + 3 * spread) / self.width if self.gaussian else max(3 * spread, 0.0) / (self.width + 2)
 
 
 class _Moments(NamedTuple):
