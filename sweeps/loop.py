@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeps.spec import Training
-from sweeps.stacking import Batches, Series, series
+from sweeps.stacking import Batches, Series, Start, series
 
 
 class Looped(NamedTuple):
@@ -81,6 +81,12 @@ def copy_tensors(source: nn.Module, target: nn.Module) -> nn.Module:
     for (_, mine), (_, theirs) in zip(tensors(target), tensors(source), strict=True):
         mine.copy_(theirs)
     return target
+
+
+def begin(places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device) -> LoopStack:
+    """A stack of members that begin."""
+    members = zip(places, starts, strict=True)
+    return LoopStack([start(place, s.seed, s.rate, s.model, training, device) for place, s in members])
 
 
 def start(place: int, seed: int, rate: float, model: nn.Module, training: Training, device: torch.device) -> Looped:
