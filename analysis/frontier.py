@@ -53,7 +53,7 @@ def _exits(gp: LogisticGP, columns: Points, line: np.ndarray, normal: np.ndarray
         rows = slice(i * len(line), (i + 1) * len(line))
         column = at.take(rows)
         values, vectors = np.linalg.eigh(gp.covariance(column, V[:, rows], column, V[:, rows]))
-        factor = vectors * np.sqrt(np.maximum(values, 0.0))
+        factor = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # the symmetric root: the only stable one
         exits[i] = first_exit(line, mean[rows, None] + factor @ normal)
     return exits
 

@@ -1,4 +1,4 @@
-"""Logistic Gaussian-process classification of Bernoulli counts by the Laplace approximation.
+"""Logistic Gaussian-process classification of Bernoulli counts.
 
 Used twice, so that map and sampler cannot disagree: `analysis.region` reads an export with it and
 `sweeps.boundary` places trials with it.
@@ -8,7 +8,10 @@ c [n, m] integer codes of the categorical axes; k of n networks trained; f the l
 K its prior covariance [n, n]; W = -d2 log p(k | f) / df2; theta the hyperparameters, on an unbounded scale.
 
 Method: Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), algorithms 3.1 (mode),
-3.2 (prediction) and 5.1 (evidence and gradient), with a binomial instead of a Bernoulli likelihood.
+5.1 (evidence and gradient) and 3.5, 3.6 (expectation propagation and prediction), with a binomial instead of a
+Bernoulli likelihood. Hyperparameters are learnt by the Laplace approximation, whose gradient is cheap; the posterior is
+by expectation propagation, which alone is sure where labels are certain (Kuss & Rasmussen, Assessing approximate
+inference for binary Gaussian process classification, JMLR 2005).
 The frontier kernel (see `Kernel`) is this project's own.
 """
 
@@ -21,11 +24,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import OptimizeResult, minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logit
 
 OFFSET = 4.0  # prior variance of the overall log-odds
 JITTER = 1e-6
-LEARN_ON = 160  # trials that hyperparameters are learnt on: they saturate long before the map does
+SWEEPS = 30  # of expectation propagation, at most; a dozen is common
+DAMPING = 0.7
+_GRID = np.linspace(-6.0, 6.0, 81)
 
 
 class Points(NamedTuple):
@@ -73,11 +78,18 @@ class Scale:
 class Kernel:
     """Covariance of the log-odds over `numeric` unit-cube axes and `categorical` axes.
 
-        k = (s M(x, x') + g M(x_, x_')) prod_j rho_j^[c_j != c_j'] + l (u - 1/2)(u' - 1/2) + OFFSET
+        k = l ((s M(x, x') + g M(x_, x_')) prod_j rho_j^[c_j != c_j'] + (u - 1/2)(u' - 1/2)) + OFFSET
 
-    M is the Matern-5/2 correlation with one length scale per axis. The second and third terms exist only if
+    M is the Matern-3/2 correlation with one length scale per axis, for limits have kinks, where one cause takes over
+    from another; smoother kernels give bands that are too narrow there. The second and third terms exist only if
     `frontier`: u is the first axis (log depth) and x_ the others. Together they say that the log-odds fall
     (or rise) along u around a limit that depends on the other axes; M over all axes bends that where the data ask.
+    Without `frontier` l is 1.
+
+    l is the squared steepness of the log-odds along u. It is a scale of its own, because labels may be as good as
+    certain or be a coin's near the limit, while sqrt(g), the spread of the limits as a share of the range of u, does
+    not depend on that; nor does s, the bend. A prior of s and g in log-odds would bind the two, and a noisy sweep of
+    a few dozen trials would be read as a wild frontier.
     """
 
     numeric: int
@@ -97,19 +109,19 @@ class Kernel:
     def prior(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of theta: log length scales, log s, logit rho, [log g, log l]."""
         d, m = self.numeric, self.categorical
-        scale = (np.log(4.0), 1.2) if self.frontier else (np.log(16.0), 0.8)
-        mean = [*[np.log(0.4)] * d, scale[0], *[0.0] * m]
-        deviation = [*[0.8] * d, scale[1], *[1.5] * m]
+        mean = [*[np.log(0.6)] * d, np.log(0.007 if self.frontier else 20.0), *[1.0] * m]
+        deviation = [*[0.7] * d, 1.2, *[1.5] * m]
         if self.frontier:
-            mean += [np.log(60.0), np.log(600.0)]
-            deviation += [1.5, 2.0]
+            mean[0] = np.log(0.4)
+            mean += [np.log(0.08), np.log(500.0)]
+            deviation += [0.8, 1.5]
         return np.array(mean), np.array(deviation)
 
     def split(self, theta: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, float, float]:
-        """Length scales [d], s, rho [m], g, l."""
+        """Length scales [d], l s, rho [m], l g, l."""
         d, m = self.numeric, self.categorical
-        g, slope = np.exp(theta[d + 1 + m :]) if self.frontier else (0.0, 0.0)
-        return np.exp(theta[:d]), float(np.exp(theta[d])), expit(theta[d + 1 : d + 1 + m]), g, slope
+        g, slope = np.exp(theta[d + 1 + m :]) if self.frontier else (0.0, 1.0)
+        return np.exp(theta[:d]), float(np.exp(theta[d])) * slope, expit(theta[d + 1 : d + 1 + m]), g * slope, slope
 
     def diagonal(self, theta: np.ndarray, points: Points) -> np.ndarray:
         _, s, _, g, slope = self.split(theta)
@@ -122,7 +134,7 @@ class Kernel:
 
     def gradients(self, theta: np.ndarray, a: Points) -> tuple[np.ndarray, list[np.ndarray]]:
         """Covariance [n, n] of `a` with itself and its derivative by each entry of theta."""
-        k, squares, full, rest, linear, alike = self._terms(theta, a, a)
+        k, squares, full, rest, alike = self._terms(theta, a, a)
         _, s, rho, g, _ = self.split(theta)
         stationary = s * full.value + g * rest.value
         by_scale = [
@@ -132,7 +144,7 @@ class Kernel:
         by_rho = [
             stationary * alike * (a.c[:, None, j] != a.c[None, :, j]) * (1 - rho[j]) for j in range(self.categorical)
         ]
-        frontier = [g * rest.value * alike, linear] if self.frontier else []
+        frontier = [g * rest.value * alike, k - OFFSET] if self.frontier else []
         return k, [*by_scale, s * full.value * alike, *by_rho, *frontier]
 
     def _terms(self, theta: np.ndarray, a: Points, b: Points):
@@ -147,11 +159,11 @@ class Kernel:
         )
         full = _matern(squares[0] + beyond if squares else nothing)
         if not self.frontier:
-            return s * full.value * alike + OFFSET, squares, full, _Matern(0.0, 0.0), nothing, alike
+            return s * full.value * alike + OFFSET, squares, full, _Matern(0.0, 0.0), alike
         rest = _matern(beyond)
         linear = slope * np.multiply.outer(a.x[:, 0] - 0.5, b.x[:, 0] - 0.5)
         k = (s * full.value + g * rest.value) * alike + linear + OFFSET
-        return k, squares, full, rest, linear, alike
+        return k, squares, full, rest, alike
 
 
 class _Matern(NamedTuple):
@@ -160,19 +172,23 @@ class _Matern(NamedTuple):
 
 
 def _matern(square: np.ndarray) -> _Matern:
-    r = np.sqrt(5.0 * square)
+    r = np.sqrt(3.0 * square)
     decay = np.exp(-r)
-    return _Matern((1 + r + r * r / 3) * decay, (5 / 3) * (1 + r) * decay)
+    return _Matern((1 + r) * decay, 3.0 * decay)
 
 
 class Mode(NamedTuple):
-    """Laplace approximation at the posterior mode f: a = K^-1 f, root = sqrt(W), chol of I + root K root."""
+    """Gaussian approximation of the posterior: a = K^-1 f, root = sqrt(W), chol of I + root K root.
+
+    By Laplace f is the mode and W the curvature there; by expectation propagation f is the mean and W the precisions
+    of the sites.
+    """
 
     f: np.ndarray
     a: np.ndarray
     root: np.ndarray
     chol: np.ndarray
-    log_joint: float
+    log_joint: float  # at the mode
 
 
 def laplace(K: np.ndarray, counts: Counts, start: np.ndarray | None = None, tolerance: float = 1e-6) -> Mode:
@@ -199,12 +215,53 @@ def laplace(K: np.ndarray, counts: Counts, start: np.ndarray | None = None, tole
     return Mode(f, a, root, chol, last)
 
 
+def expectation(K: np.ndarray, counts: Counts, start: Mode) -> Mode:
+    """Expectation propagation (R&W algorithm 3.5, all sites at once, damped) from a Laplace approximation.
+
+    Where labels are certain the log-odds are large, and there the Laplace approximation takes an outcome for no news:
+    its curvature is zero at the mode. Moments know the sign that was seen.
+    """
+    k, n = counts
+    precision = start.root**2
+    shift = precision * start.f + k - n * expit(start.f)
+    share = (k + 0.5) / (n + 1)  # each likelihood's own centre and width give half of the quadrature's nodes
+    own = logit(share)[:, None] + np.sinh(_GRID) / np.sqrt((n + 1) * share * (1 - share))[:, None]
+    for _ in range(SWEEPS):
+        root = np.sqrt(precision)
+        chol = _cholesky(K, root)
+        V = solve_triangular(chol, root[:, None] * K, lower=True, check_finite=False)
+        variance = np.maximum(np.diag(K) - np.einsum("ij,ij->j", V, V), 1e-12)
+        mean = K @ shift - V.T @ (V @ shift)
+        rest = np.maximum(1 / variance - precision, 1e-9)
+        around = (mean / variance - shift) / rest
+        f = np.sort(np.concatenate([own, around[:, None] + _GRID / np.sqrt(rest)[:, None]], axis=1), axis=1)
+        exponent = k[:, None] * log_expit(f) + (n - k)[:, None] * log_expit(-f)
+        exponent -= 0.5 * rest[:, None] * (f - around[:, None]) ** 2
+        weight = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * np.gradient(f, axis=1)
+        weight /= weight.sum(axis=1, keepdims=True)
+        first = np.einsum("ij,ij->i", weight, f)
+        second = np.maximum(np.einsum("ij,ij->i", weight, (f - first[:, None]) ** 2), 1e-12)
+        precision = precision + DAMPING * (np.maximum(1 / second - rest, 1e-9) - precision)
+        shift = shift + DAMPING * (first / second - around * rest - shift)
+        if np.max(np.abs(first - mean) / np.sqrt(variance), initial=0.0) < 2e-3:
+            break
+    root = np.sqrt(precision)
+    chol = _cholesky(K, root)
+    a = shift - root * cho_solve((chol, True), root * (K @ shift), check_finite=False)
+    return Mode(K @ a, a, root, chol, start.log_joint)
+
+
 def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     p = expit(f)
     root = np.sqrt(n * p * (1 - p) + 1e-9)
+    return root, _cholesky(K, root)
+
+
+def _cholesky(K: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Of I + root K root."""
     B = root[:, None] * K * root
     B[np.diag_indices_from(B)] += 1.0
-    return root, cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+    return cholesky(B, lower=True, overwrite_a=True, check_finite=False)
 
 
 def _log_joint(a: np.ndarray, f: np.ndarray, counts: Counts) -> float:
@@ -234,16 +291,12 @@ def evidence(
     return float(value), gradient - z / deviation, mode
 
 
-def learn(
-    kernel: Kernel, points: Points, counts: Counts, rng: np.random.Generator, iterations: int = 15
-) -> tuple[Kernel, np.ndarray]:
-    """The kernel with the most evidence among `kernel.rivals`, and its most probable theta.
+def learn(kernel: Kernel, points: Points, counts: Counts, iterations: int = 15) -> tuple[Kernel, np.ndarray]:
+    """The kernel with the most evidence among `kernel.rivals`, and its most probable theta, from the prior mean.
 
-    Reads at most `LEARN_ON` trials, drawn by `rng`; starts at the prior mean.
+    Of adaptively placed trials give all, or the first ones, never some by chance: each was placed where those before it
+    left doubt, so that without them its outcome looks like a coin's, and the log-odds come out several times too small.
     """
-    if len(counts.k) > LEARN_ON:
-        index = np.sort(rng.choice(len(counts.k), LEARN_ON, replace=False))
-        points, counts = points.take(index), counts.take(index)
     found = [(rival, _maximize(rival, points, counts, iterations)) for rival in kernel.rivals]
     best, result = min(found, key=lambda pair: pair[1].fun)
     return best, result.x
@@ -276,7 +329,7 @@ class LogisticGP:
     def condition(cls, kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts) -> LogisticGP:
         K = kernel.matrix(theta, points, points)
         K[np.diag_indices_from(K)] += JITTER
-        return cls(kernel, theta, points, laplace(K, counts))
+        return cls(kernel, theta, points, expectation(K, counts, laplace(K, counts)))
 
     def moments(self, at: Points) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean [q] and variance [q] of the log-odds, and V [n, q] with cov(a, b) = k(a, b) - V_a^T V_b."""

@@ -25,6 +25,7 @@ estimation, AISTATS 2022.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +34,10 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.search_space import IntersectionSearchSpace
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.linalg import cholesky, solve_triangular
-from scipy.special import expit
+from scipy.special import log_ndtr
 from scipy.stats import qmc
 
 from analysis.gp import Counts, Kernel, LogisticGP, Points, Scale, learn, thin
@@ -45,9 +46,12 @@ ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audi
 START = 16  # trials of the space-filling start
 STRADDLE = 1.96
 CANDIDATES = 1024
-ACTIVE = 400  # trials the posterior is conditioned on: bounds the time of an ask
+LEARN_ON = 300  # the first trials told, that hyperparameters are learnt from: bounds the time of an ask
+ACTIVE = 400  # trials the posterior is conditioned on: likewise
 GROWTH = 1.25  # hyperparameters are learnt anew when the trials have grown by this factor
 SOBOL_AXES = 64
+
+_logger = logging.getLogger(__name__)
 
 
 class BoundarySampler(BaseSampler):
@@ -99,6 +103,7 @@ class BoundarySampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._raise_error_if_multi_objective(study)
+        self._recall(study).warn(study)
         told = sum(map(_told, study.get_trials(deepcopy=False)))
         if "fixed_params" in trial.system_attrs:
             role = "enqueued"
@@ -138,10 +143,14 @@ class BoundarySampler(BaseSampler):
         there = [t for t in study.get_trials(deepcopy=False) if search_space.keys() <= t.params.keys()]
         told = sorted(filter(_told, there), key=lambda t: (t.datetime_complete, t.number))
         running = [t for t in there if t.state == TrialState.RUNNING and t.number != trial.number]
-        read = len(told) - len(told) % min(self._batch, 1 + len(told) // 16)
+        read = len(told) - len(told) % self._step(len(told))
         plan = self._plan(self._recall(study), axes, told[:read])
         best = plan.choose(axes.points(told[read:] + running))
         return axes.params(plan.candidates.take([best]))
+
+    def _step(self, told: int) -> int:
+        """Results per new plan: few at first, and a divisor of the batch, so that a batch told is a batch read."""
+        return max(step for step in range(1, min(self._batch, 1 + told // 16) + 1) if self._batch % step == 0)
 
     def _plan(self, memory: _Memory, axes: _Axes, told: Sequence[FrozenTrial]) -> _Plan:
         """Model and candidates after the trials `told`: a function of the seed and of those alone."""
@@ -155,8 +164,9 @@ class BoundarySampler(BaseSampler):
         active = thin(kernel, theta, points, counts, ACTIVE, rng)
         gp = LogisticGP.condition(kernel, theta, points.take(active), counts.take(active))
         candidates = axes.candidates(rng, points)
-        memory.plan = _Plan(key, gp, counts.n.mean() if told else 1.0, candidates, *gp.moments(candidates))
-        return memory.plan
+        plan = _Plan(key, gp, counts.n.mean() if told else 1.0, candidates, *gp.moments(candidates))
+        memory.plan = plan  # several threads may ask at once: each returns its own
+        return plan
 
     def _learnt(
         self, memory: _Memory, kernel: Kernel, points: Points, counts: Counts, key: _Key
@@ -166,12 +176,14 @@ class BoundarySampler(BaseSampler):
         if len(numbers) < START:
             return kernel, kernel.prior[0]
         size = int(START * GROWTH ** np.floor(np.log(len(numbers) / START) / np.log(GROWTH) + 1e-9))
+        size = min(size, LEARN_ON)
         learnt_from = axes, numbers[:size]
-        if memory.learnt is None or memory.learnt[0] != learnt_from:
+        known = memory.learnt
+        if known is None or known[0] != learnt_from:
             first = slice(0, size)
-            rng = self._rng("learn", size)
-            memory.learnt = learnt_from, learn(kernel, points.take(first), counts.take(first), rng)
-        return memory.learnt[1]
+            known = learnt_from, learn(kernel, points.take(first), counts.take(first))
+            memory.learnt = known
+        return known[1]
 
     def _recall(self, study: Study) -> _Memory:
         if self._memory.storage is not study._storage or self._memory.study_id != study._study_id:
@@ -211,16 +223,28 @@ class _Plan:
         """Index of the candidate with the largest straddle, knowing that results at `waiting` [w] will come."""
         variance, taken = self.variance, np.zeros(len(self.mean), bool)
         if len(waiting.x):
-            mean, _, V = self.gp.moments(waiting)
-            p = expit(mean)
-            noise = 1 / (self.replicates * np.maximum(p * (1 - p), 1e-3))
-            K = self.gp.covariance(waiting, V, waiting, V) + np.diag(noise)
+            mean, variance_there, V = self.gp.moments(waiting)
+            K = self.gp.covariance(waiting, V, waiting, V)
+            K[np.diag_indices_from(K)] += noise(mean, variance_there, self.replicates)
             cross = self.gp.covariance(waiting, V, self.candidates, self.V)
             explained = solve_triangular(cholesky(K, lower=True), cross, lower=True)
             variance = np.maximum(variance - np.einsum("ij,ij->j", explained, explained), 1e-9)
             taken = np.isin(_keys(self.candidates), _keys(waiting))
         straddle = STRADDLE * np.sqrt(variance) - np.abs(self.mean)
         return int(np.argmax(straddle if taken.all() else np.where(taken, -np.inf, straddle)))
+
+
+def noise(mean: np.ndarray, variance: np.ndarray, replicates: float) -> np.ndarray:
+    """Variance of the Gaussian observation that tells as much of log-odds with these moments as an outcome will.
+
+    That is, after which the variance is what it is on average after the outcome, by moment matching (Rasmussen &
+    Williams 2006, section 3.6) with a probit in place of the logit, whose scale is 8 / pi (ibid. section 3.9). Where
+    little is known the outcome tells the sign and no more: the noise is then over half of the variance itself.
+    """
+    total = variance + 8 / np.pi / replicates
+    z = mean / np.sqrt(total)
+    known = np.exp(-z * z - log_ndtr(z) - log_ndtr(-z)) / (2 * np.pi)
+    return total / np.maximum(known, 1e-3) - variance
 
 
 @dataclass
@@ -232,6 +256,15 @@ class _Memory:
     intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
     learnt: tuple[_Key, tuple[Kernel, np.ndarray]] | None = None
     plan: _Plan | None = None
+    warned: bool = False
+
+    def warn(self, study: Study) -> None:
+        if study.direction == StudyDirection.MINIMIZE and not self.warned:
+            _logger.warning(
+                "BoundarySampler takes a value above 0 for trained, whatever the direction of the study, and this "
+                "study minimizes: create it with direction='maximize'."
+            )
+            self.warned = True
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,12 @@ from optuna.testing.pytest_samplers import (
     SingleOnlySamplerTestCase,
 )
 from optuna.trial import TrialState
+from scipy.special import expit
 from scipy.stats import kstest
 
+from analysis.gp import Kernel, learn
 from analysis.region import RegionModel
+from sweeps import boundary
 from sweeps.boundary import ROLE, START, BoundarySampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -121,9 +124,9 @@ def test_running_trials_spread_the_batch():
     study = run(32)
     batch = [study.ask(SPACE).params for _ in range(16)]
     assert len({(p["scheme"], p["depth"], p["bias_variance"]) for p in batch}) == 16
-    boundary = [p for p in batch if p["depth"] > 2]
-    assert {p["scheme"] for p in boundary} == {"short", "long"}
-    assert np.ptp([np.log(p["bias_variance"]) for p in boundary]) > 0.5 * np.log(1e5)
+    placed = [p for p in batch if p["depth"] > 2]
+    assert {p["scheme"] for p in placed} == {"short", "long"}
+    assert np.ptp([np.log(p["bias_variance"]) for p in placed]) > 0.5 * np.log(1e5)
 
 
 def test_roles_are_tagged_and_audits_are_uniform():
@@ -142,6 +145,119 @@ def test_roles_are_tagged_and_audits_are_uniform():
     study.enqueue_trial({"scheme": "long", "depth": 99, "bias_variance": 1.0})
     study.ask(SPACE)
     assert study.trials[-1].system_attrs[ROLE] == "enqueued"
+
+
+@pytest.mark.parametrize(
+    ("batch", "step"), [(16, {16: 2, 32: 2, 64: 4, 96: 4, 240: 16, 4000: 16}), (6, {64: 3, 96: 6})]
+)
+def test_a_batch_told_is_a_batch_read(batch: int, step: dict[int, int]):
+    """New plans come at multiples of divisors of the batch, so that no result of a whole batch is left for later."""
+    sampler = BoundarySampler(seed=0, batch=batch)
+    assert {told: sampler._step(told) for told in step} == step
+    study = run(96, batch=16)
+    study.ask(SPACE)
+    plan = study.sampler._memory.plan  # pyright: ignore[reportAttributeAccessIssue]
+    assert plan is None or len(plan.key[1]) in (80, 96)  # 80 if the last ask was an audit
+
+
+def noisy_study(seed: int) -> optuna.Study:
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=seed, batch=8, floors=FLOORS))
+    rng = np.random.default_rng(seed)
+    for _ in range(16):
+        for trial in [study.ask(SPACE) for _ in range(8)]:
+            p = expit(30 * np.log(limit(trial.params) / trial.params["depth"]) / np.log(50))
+            study.tell(trial, 1.0 if rng.random() < p else -1.0)
+    return study
+
+
+def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.MonkeyPatch):
+    """Some by chance would look like coins, each placed where those left out were in doubt: half as steep."""
+    monkeypatch.setattr(boundary, "LEARN_ON", 40)
+    ratios = []
+    for seed in range(3):
+        study = noisy_study(seed)
+        axes = boundary._Axes.of(SPACE, "depth", FLOORS)
+        points, counts = axes.points(study.trials), boundary._counts(study.trials)
+        kernel = Kernel(2, 1, frontier=True)
+        some = np.random.default_rng(seed).permutation(len(study.trials))[:40]
+        _, first = learn(kernel, points.take(slice(0, 40)), counts.take(slice(0, 40)))
+        known = study.sampler._memory.learnt  # pyright: ignore[reportAttributeAccessIssue]
+        assert known[0][1] == tuple(range(40))
+        np.testing.assert_array_equal(known[1][1], first)
+        monkeypatch.setattr(Kernel, "rivals", property(lambda self: (self,)))
+        by_chance = learn(kernel, points.take(some), counts.take(some))[1]
+        ratios.append(learn(kernel, points.take(slice(0, 40)), counts.take(slice(0, 40)))[1][-1] - by_chance[-1])
+        monkeypatch.undo()
+        monkeypatch.setattr(boundary, "LEARN_ON", 40)
+    assert np.mean(ratios) > np.log(1.6)
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(0.0, 0.01), (0.0, 4.0), (0.0, 60.0), (3.0, 9.0), (-8.0, 60.0)])
+def test_noise_of_an_outcome_agrees_with_quadrature(mean: float, variance: float):
+    """The mean variance of the log-odds after one outcome, by quadrature; the curvature's 1 / p (1 - p) would be 4 at
+    a mean of zero, where it should be 39 at a variance of 60."""
+    f = mean + np.sqrt(variance) * np.linspace(-8, 8, 4001)
+    prior = np.exp(-((f - mean) ** 2) / 2 / variance)
+    prior /= prior.sum()
+    left = 0.0
+    for likelihood in (expit(f), expit(-f)):
+        weight = prior * likelihood
+        p = weight.sum()
+        left += p * (weight @ f**2 / p - (weight @ f / p) ** 2)
+    noise = boundary.noise(np.array([mean]), np.array([variance]), 1.0)[0]
+    assert variance**2 / (variance + noise) == pytest.approx(variance - left, rel=0.08)
+
+
+def test_a_study_that_minimizes_is_warned_once(caplog: pytest.LogCaptureFixture):
+    for direction, times in (("minimize", 1), ("maximize", 0)):
+        study = optuna.create_study(direction=direction, sampler=BoundarySampler(seed=0))
+        caplog.clear()
+        for _ in range(3):
+            study.ask(SPACE)
+        assert caplog.text.count("direction='maximize'") == times
+
+
+SPACES: dict[str, dict[str, BaseDistribution]] = {
+    "one axis": {"depth": IntDistribution(2, 100, log=True)},
+    "no depth": {"lr": FloatDistribution(1e-4, 1.0, log=True), "momentum": FloatDistribution(0.0, 0.9, step=0.1)},
+    "names only": {"a": CategoricalDistribution(["x", "y"]), "b": CategoricalDistribution([1, 2, None])},
+    "nothing to choose": {"a": CategoricalDistribution(["x"]), "n": IntDistribution(3, 3)},
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_any_space_can_be_searched(name: str):
+    """Also when every point has been tried, and beside trials that failed or were pruned."""
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4, audit=0.0))
+    for number in range(48):
+        trial = study.ask(SPACES[name])
+        good = str(trial.params)[-3] < "5"
+        if number % 5 == 1:
+            study.tell(trial, state=[TrialState.FAIL, TrialState.PRUNED][number % 2])
+        else:
+            study.tell(trial, 1.0 if good else -0.5)
+    for trial in study.trials:
+        assert all(d._contains(d.to_internal_repr(trial.params[k])) for k, d in SPACES[name].items())
+    if name == "names only":
+        assert len({tuple(p.values()) for p in asked(study)}) == 6
+
+
+def test_conditional_spaces_and_enqueued_trials():
+    """What all trials have is placed, the rest is chance; what was enqueued is asked as it is."""
+
+    def objective(trial: optuna.Trial) -> float:
+        depth = trial.suggest_int("depth", 2, 100, log=True)
+        if trial.suggest_categorical("kind", ["plain", "sparse"]) == "sparse":
+            trial.suggest_float("density", 0.01, 1.0, log=True)
+        return 1.0 if depth < 12 else -1.0
+
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=1, audit=0.0))
+    study.enqueue_trial({"depth": 77})
+    study.optimize(objective, n_trials=60)
+    assert study.trials[0].params["depth"] == 77
+    late = [t.params["depth"] for t in study.trials[18:36]]  # 60 trials try all depths near 12
+    assert np.median(np.abs(np.log(np.array(late) / 12))) < 0.4
+    assert any("density" in t.params for t in study.trials[40:])
 
 
 def test_infrastructure_failures_are_dropped():

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from analysis import region
 from analysis.region import Category, Numeric, RegionModel, audit_error, infer_axes, progress, state, wilson
 
 SCHEMES = {"short": 6.0, "long": 30.0}  # limits in depth at small bias variance
@@ -73,6 +74,18 @@ def test_failed_trials_are_dropped(model: RegionModel):
     both = pa.concat_tables([t.unify_dictionaries() for t in (table(300), wrong, empty)])
     test = table(50, seed=1)
     np.testing.assert_array_equal(RegionModel.fit(both).p_in_region(test), model.p_in_region(test))
+
+
+def test_hyperparameters_come_from_the_first_to_finish(monkeypatch: pytest.MonkeyPatch):
+    """In whatever order the rows are; by chance, or by row, the shuffled table would give others."""
+    monkeypatch.setattr(region, "LEARN_ON", 60)
+    dated = table(200).append_column("finished_at", pa.array(range(200), pa.timestamp("us")))
+    shuffled = dated.take(pa.array(np.random.default_rng(0).permutation(200)))
+    first, second = (RegionModel.fit(t).gp.theta for t in (dated, shuffled))
+    np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
+    axes = infer_axes(dated)
+    few = RegionModel.fit(dated.slice(0, 60), axes).gp.theta
+    np.testing.assert_allclose(first, few, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("trained", [0, 2])

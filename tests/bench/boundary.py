@@ -36,7 +36,7 @@ from analysis.region import RegionModel, state
 from sweeps.boundary import BoundarySampler
 
 BATCH = 16
-COUNTS = (25, 40, 60, 80, 100, 130, 170, 200, 400)
+COUNTS = (40, 60, 80, 100, 130, 170, 200, 400)
 SAMPLERS: dict[str, Callable[[Bed, int], optuna.samplers.BaseSampler]] = {
     "random": lambda _, seed: optuna.samplers.RandomSampler(seed=seed),
     "sobol": lambda _, seed: optuna.samplers.QMCSampler(scramble=True, seed=seed),
