@@ -158,7 +158,7 @@ def _recorded(model: nn.Module, wiring: Wiring) -> Iterator[tuple[list[Tensor], 
     """Lists that fill with the post- and the pre-activations while the model runs."""
     after: list[Tensor] = []
     before: list[Tensor] = []
-    overwritten = not wiring.activated or any(getattr(m, "inplace", False) for m in model.modules())
+    overwritten = not wiring.activated or any(m.__dict__.get("inplace") for m in model.modules())
 
     def record_signal(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         signal = output.detach().clone() if overwritten else output.detach()

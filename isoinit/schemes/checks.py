@@ -109,7 +109,8 @@ def validate(
     options: dict[str, Any],
 ) -> None:
     _refuse_unusual_weights(wiring)
-    hidden = [(layer.weight.shape[0], math.prod(layer.weight.shape[2:])) for layer in wiring.stem]
+    shapes = [layer.weight.shape for layer in wiring.stem]
+    hidden = [(shape[0], math.prod(shape[2:])) for shape in shapes]
     hidden = hidden or [(max(wiring.head.weight.shape[:2]), 1)]
     depth, activation, width = max(2, len(wiring.layers)), activation_name(wiring.activation), min(hidden)[0]
     _check_network(scheme, wiring.architecture, activation, wiring.normalization, depth, width, bias_mode)
@@ -139,12 +140,13 @@ def validate(
 
 
 def _refuse_unusual_weights(wiring: Wiring) -> None:
-    for layer in wiring.layers:
-        if not layer.weight.is_floating_point():
-            raise ValueError(f"weights must be real floating-point numbers, got {layer.weight.dtype}")
-        if not layer.weight.numel():
-            raise ValueError(f"a layer of shape {tuple(layer.weight.shape)} has no weights to initialize")
-    (_, most), *_ = Counter(id(layer.weight) for layer in wiring.layers).most_common(1)
+    weights = [layer.weight for layer in wiring.layers]
+    for weight in weights:
+        if not weight.is_floating_point():
+            raise ValueError(f"weights must be real floating-point numbers, got {weight.dtype}")
+        if not weight.numel():
+            raise ValueError(f"a layer of shape {tuple(weight.shape)} has no weights to initialize")
+    most = max(Counter(map(id, weights)).values())
     if most > 1:
         raise ValueError(f"{most} layers of the network share one weight, and a scheme needs one for each; tie them "
                          "after initializing, or initialize the weight by itself in an nn.Sequential")  # fmt: skip

@@ -31,10 +31,11 @@ def read(model: nn.Module) -> Wiring:
     else:
         raise ValueError(f"a {type(model).__name__} is not understood: {WAYS}")
     for layer in wiring.layers:
-        if "weight" not in layer._parameters:  # every forward computes it anew, so what is written to it is lost
+        weight = layer._parameters.get("weight")
+        if weight is None:  # every forward computes it anew, so what is written to it is lost
             raise ValueError(f"the weight of a {type(layer).__name__} is computed, not a parameter: initialize before "
                              "weight_norm, pruning or another parametrization is applied")  # fmt: skip
-        if isinstance(layer.weight, nn.UninitializedParameter):
+        if isinstance(weight, nn.UninitializedParameter):
             raise ValueError(f"a {type(layer).__name__} does not know its shape yet: run the model on an input first")
     return wiring
 
