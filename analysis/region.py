@@ -229,7 +229,7 @@ def _first(trials: pa.Table, rng: np.random.Generator) -> np.ndarray:
     if len(trials) <= LEARN_ON:
         return np.arange(len(trials))
     if "finished_at" in trials.column_names:
-        return pc.sort_indices(trials["finished_at"]).to_numpy()[:LEARN_ON]
+        return np.argsort(trials["finished_at"].to_numpy(), kind="stable")[:LEARN_ON]
     return np.sort(rng.choice(len(trials), LEARN_ON, replace=False))
 
 

@@ -14,6 +14,7 @@ import pytest
 from bench.beds import Synthetic
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     RelativeSamplerTestCase,
@@ -209,7 +210,7 @@ def test_noise_of_an_outcome_agrees_with_quadrature(mean: float, variance: float
 
 
 def test_a_study_that_minimizes_is_warned_once(caplog: pytest.LogCaptureFixture):
-    for direction, times in (("minimize", 1), ("maximize", 0)):
+    for direction, times in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, 0)):
         study = optuna.create_study(direction=direction, sampler=BoundarySampler(seed=0))
         caplog.clear()
         for _ in range(3):
