@@ -447,8 +447,13 @@ def profile_figure(info: ProfileInfo) -> Figure:
         if measured is not None:
             label = f"{info.nets} random networks: 5, 50, 95 %"
             handles.append(Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=label))
+        else:
+            handles.append(Line2D([], [], ls="", label="random networks: not simulated"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+LEAST_SPAN: Final = 0.2  # of an axis of logs
 
 
 def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.ndarray | None) -> None:
@@ -466,6 +471,9 @@ def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.nda
     axis.plot(layers, quantiles[:, 2], color=THEORY, lw=1.8)
     if measured is not None:
         _dots(axis, layers, np.maximum(found, floor))
+    low, high = axis.get_ylim()
+    if high - low < LEAST_SPAN:  # rounding is not drawn as a law
+        axis.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
     if (every <= DEAD).any():
         axis.axhline(floor, color=SOFT, lw=0.6, ls=":")
         axis.annotate("dead", (1, floor), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
@@ -494,6 +502,8 @@ def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
         axis.plot(theory.singular_levels, height(theory.singular_values), color=THEORY, lw=1.8)
     else:
         why = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
+        if measured is None:
+            axis.set_yticks([])
         axis.text(0.03, 0.95, why, transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
     if measured is not None:
         ranked = np.sort(measured.singular_values, axis=1)

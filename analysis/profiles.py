@@ -50,6 +50,8 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     """
     if nets is not None and nets < 0:
         raise ValueError(f"nets must be at least 0, but got {nets}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, but got {seed}")
     known = theories.get(point.scheme)
     arguments: dict[str, Any] = {
         "depth": point.depth,

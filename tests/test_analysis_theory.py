@@ -101,6 +101,15 @@ def test_networks_that_die_or_leave_the_floats_are_drawn(tmp_path: Path, capsys:
     assert "dead" in [t.get_text() for t in axis.texts]
 
 
+def test_the_picture_says_what_is_missing_and_draws_no_rounding() -> None:
+    bare = profile_figure(profile_info(Point("ll_eoi", 20, 16, 0.1), nets=0))
+    assert "random networks: not simulated" in [t.get_text() for t in bare.legends[0].texts]
+    exact = profile_figure(profile_info(Point("ll_orth", 20, 16), nets=4))
+    low, high = exact.axes[1].get_ylim()
+    assert low < 0 < high
+    assert high - low > 0.1, "a gradient that is constant up to rounding is drawn flat"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -110,6 +119,8 @@ def test_networks_that_die_or_leave_the_floats_are_drawn(tmp_path: Path, capsys:
         ({"--bias-variance": "-1"}, "sigma_b2"),
         ({"--nets": "-3"}, "nets must be at least 0"),
         ({"--activation": "swich"}, "swich"),
+        ({"--depth": "100000"}, "depth must be at most 2000"),
+        ({"--seed": "-1"}, "seed must be at least 0"),
         ({"--architecture": "rnn"}, "architecture must be one of mlp"),
         ({"scheme": "fixup", "--architecture": "mlp"}, "fixup has a theory for resnet only"),
         ({"scheme": "ll_orth", "--width": "5", "--nets": "2"}, "even width"),

@@ -25,6 +25,7 @@ from isoinit.theory.trajectory import State
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SINGULAR_LEVELS = np.linspace(0.005, 0.995, 100)
 DEEP = 0.5  # layers over width from which the deep limit is the closer one: chosen, from random products of N = 32
+DEEPEST = 2000
 _LOST = 1400  # minus the log of a singular value that is zero: so large that half of it underflows
 _SPECTRA = {
     "gaussian": "gaussian",
@@ -82,7 +83,13 @@ def profile(
     architecture: str = "mlp",
     tolerance: Tolerance = DEFAULT,
 ) -> Profile:
-    """Everything theory says of `scheme` over depth; arguments and errors as `predict`. Takes 0.01 to 1 s."""
+    """Everything theory says of `scheme` over depth; arguments and errors as `predict`.
+
+    Takes 0.01 to 1 s up to 100 layers, some seconds at 1000, as exact laws are found layer by layer; a `depth` beyond
+    `DEEPEST` is a ValueError.
+    """
+    if depth > DEEPEST:
+        raise ValueError(f"depth must be at most {DEEPEST} for a profile over all layers, but got {depth}.")
     prediction = predict(
         scheme,
         depth=depth,
