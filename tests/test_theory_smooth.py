@@ -8,6 +8,7 @@ import pytest
 from isoinit.theory import meanfield
 from isoinit.theory.activations import ACTIVATIONS
 from isoinit.theory.maps import Point
+from isoinit.theory.predict import predict
 from isoinit.theory.profile import profile
 from isoinit.theory.simulate import simulate
 from isoinit.theory.smooth import SmoothNet
@@ -92,3 +93,38 @@ def test_random_networks(scheme: str, activation: str, sw2: float | None, sb2: f
     assert norm.std() == pytest.approx((theory.log_norm[-1, 4] - theory.log_norm[-1, 0]) / 3.29, rel=0.3, abs=0.03)
     assert gradient.std() == pytest.approx(theory.log_gradient_sd[-1], rel=0.3)
     assert drawn.correlation[:, -1].mean() == pytest.approx(theory.correlation[-1], abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "activation", "scale", "sb2", "normalization"),
+    [
+        ("xavier_normal", "tanh", 1.76, 0.05, "none"),
+        ("orthogonal", "tanh", 1.0, 0.0, "none"),
+        ("xavier_normal", "hardtanh", 1.5, 0.05, "none"),
+        ("xavier_normal", "tanh", 1.0, 0.0, "batch"),
+    ],
+)
+def test_real_networks(scheme: str, activation: str, scale: float, sb2: float, normalization: str) -> None:
+    """isoinit.probe on 8 torch networks, width 64, depth 20: the norm within four standard errors and 0.06."""
+    torch = pytest.importorskip("torch")
+    from isoinit.networks import build
+    from isoinit.probe import probe
+    from isoinit.schemes import initialize
+
+    mode = "iid" if sb2 else "zero"
+    theory = predict(
+        scheme, activation=activation, normalization=normalization, depth=20, width=64,
+        sigma_w2=scale, sigma_b2=sb2, bias_mode=mode,
+    )  # fmt: skip
+    norms, correlations = [], []
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(32, 64, generator=generator, dtype=torch.float64)
+        model = build("mlp", (64,), width=64, depth=20, out_features=10, activation=activation,
+                      normalization=normalization, scheme=scheme)  # fmt: skip
+        initialize(model.double(), scheme, bias_variance=sb2, bias_mode=mode, weight_scale=scale, generator=generator)
+        seen = probe(model, x, jacobian=False)
+        norms.append(seen.log_forward_ratio)
+        correlations.append(seen.correlation_last)
+    assert np.mean(norms) == pytest.approx(theory.drift, abs=4 * theory.spread / np.sqrt(8) + 0.06)
+    assert np.mean(correlations) == pytest.approx(theory.correlation, abs=0.1)
