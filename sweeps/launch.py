@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
@@ -208,11 +209,16 @@ class _Goal:
             return self._reached
         if len(rows) > self._seen:
             self._seen = len(rows)
-            now = region.progress(pa.Table.from_pylist(list(rows)))
+            in_order = [row | {"finished_at": place} for place, row in enumerate(rows)]
+            now = region.progress(pa.Table.from_pylist(in_order))
             wanted = {"undecided": (now.undecided, until.undecided), "band": (now.frontier_band, until.frontier_band)}
             asked = {name: pair for name, pair in wanted.items() if pair[1] is not None}
             self._reached = all(value <= goal for value, goal in asked.values() if goal is not None)
-            self.note = "  ".join(f"{name} {value:.0%} (goal {goal:.0%})" for name, (value, goal) in asked.items())
+            self.note = "  ".join(
+                f"{name} {value:.0%}" + (f" (goal {goal:.0%})" if goal is not None else "")
+                for name, (value, goal) in wanted.items()
+                if np.isfinite(value)
+            )
         return self._reached
 
 
