@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -33,6 +34,8 @@ def partition(
 ) -> list[list[train.Member]]:
     """The members in order, cut where the next one would no longer fit into the device's free memory."""
     room = SHARE * free(device)
+    if math.isinf(room):  # sizes are not free: the first loads torch's compiler, which takes seconds
+        return [list(members)]
     sizes = [member_bytes(m.point, dataset, training) for m in members]
     cuts, used = [0], 0.0
     for i, size in enumerate(sizes):

@@ -189,17 +189,26 @@ def flops(point: Point, dataset: Dataset, training: Training) -> float:
 def _sample_flops(shape: Point, input_shape: tuple[int, ...], classes: int) -> float:
     with torch.device("meta"):
         model = network(shape, input_shape, classes)
-        products: list[int] = []
-
-        def count(layer: nn.Module, _: object, output: Tensor) -> None:
-            assert isinstance(layer.weight, Tensor)
-            products.append(layer.weight.numel() * output[0].numel() // output.shape[1])
-
-        for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                module.register_forward_hook(count)
-        model.eval()(torch.empty(1, *input_shape))
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+        if all(isinstance(layer, nn.Linear) for layer in layers):  # at one position each: nothing need be run, which
+            products = [layer.weight.numel() for layer in layers]  # would load torch's compiler, in seconds
+        else:
+            products = _products(model, layers, input_shape)
     return 2.0 * (3 * sum(products) - products[0])
+
+
+def _products(model: nn.Module, layers: Sequence[nn.Module], input_shape: tuple[int, ...]) -> list[int]:
+    """Multiplications per sample of every layer, in the order in which they are run."""
+    found: list[int] = []
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(layer.weight, Tensor)
+        found.append(layer.weight.numel() * output[0].numel() // output.shape[1])
+
+    for layer in layers:
+        layer.register_forward_hook(count)
+    model.eval()(torch.empty(1, *input_shape))
+    return found
 
 
 def shape_of(point: Point) -> Point:

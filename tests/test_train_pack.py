@@ -1,6 +1,8 @@
 """A pack trains every replicate as it would be trained alone, by a plain loop, and keeps an honest record of it."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -250,3 +252,21 @@ def test_denormal_numbers_are_flushed_while_it_trains_and_no_longer() -> None:
     train.train([member()], data.load("digits"), TRAINING, progress=lambda _: seen.append((tiny * 1).item()))
     assert set(seen) == {0.0}
     assert (tiny * 1).item() != 0
+
+
+def test_a_pack_of_plain_networks_loads_no_compiler_of_torch() -> None:
+    """It takes seconds in every worker, and runs on shapes alone load it unasked."""
+    script = """
+import sys
+from sweeps import data, memory, train
+from sweeps.spec import Point, Training
+point = Point("ll_orth", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.0, 1.0)
+digits, training = data.load("digits"), Training(steps=4, log_every=2, batch_size=8)
+cpu = train.torch.device("cpu")
+(members,) = memory.partition([train.Member(point, 0, 0.1), train.Member(point, 1, 0.1)], digits, training, cpu)
+assert train.flops(point, digits, training) > 0
+assert len(train.train(members, digits, training)) == 2
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
