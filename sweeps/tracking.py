@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import yaml
 
 from analysis.outcome import Outcome
-from sweeps import ledger, runcard
+from sweeps import bulk, ledger, runcard
+from sweeps.bulk import FinishedRun
 from sweeps.runcard import Identity
 
 if TYPE_CHECKING:
@@ -212,7 +213,10 @@ class Tracker:
         with one_sentence(self.uri):
             self._client.log_artifact(run_id, str(path), "parts")
             self._parts[path.name] = path.stat().st_size
-            for row in filter(self._wanting, rows):
+            wanting = list(filter(self._wanting, rows))
+            if bulk.possible(self._client):
+                wanting = self._publish_new(run_id, wanting)
+            for row in wanting:
                 if stop is not None and stop.is_set():
                     return False
                 self._children[row["trial_key"]] = self._publish_trial(run_id, row)
@@ -296,26 +300,33 @@ class Tracker:
             client.log_dict(run_id, launched, f"environment/{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
         client.set_tag(run_id, "mlflow.note.content", runcard.sweep_note(identity, self._outcomes()))
 
+    def _publish_new(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Create the runs of trials that have none, at once; returns the other rows."""
+        known = [row for row in rows if row["trial_key"] in self._children]
+        new = [row for row in rows if row["trial_key"] not in self._children]
+        ids = bulk.write(self._client, self._experiment_id, [_finished_run(row, run_id) for row in new])
+        for child, row in zip(ids, new, strict=True):
+            self._children[row["trial_key"]] = _Child(child, row["outcome"], complete=True)
+        return known
+
     def _publish_trial(self, run_id: str, row: Mapping[str, Any]) -> _Child:
         """Create the trial's run, or complete the one that a kill or a failure left behind."""
         from mlflow.entities import Metric, Param, RunTag
 
-        ended = int(row["finished_at"].timestamp() * 1000)
-        tags = runcard.trial_tags(row, run_id)
-        known = self._children.get(row["trial_key"])
+        run = _finished_run(row, run_id)
+        known, tags = self._children.get(row["trial_key"]), run.tags
         if known is None:
-            started = ended - int(1000 * (row["seconds"] or 0))
-            child = self._client.create_run(self._experiment_id, started, tags, runcard.trial_name(row)).info.run_id
-            tags = {}
+            made = self._client.create_run(self._experiment_id, run.started, dict(tags), run.name)
+            child, tags = made.info.run_id, {}
         else:
             child = known.run_id
         self._client.log_batch(
             child,
-            [Metric(key, value, ended, step) for key, value, step in runcard.trial_numbers(row)],
-            [Param(key, value) for key, value in runcard.trial_params(row).items()],
+            [Metric(key, value, run.ended, step) for key, value, step in run.numbers],
+            [Param(key, value) for key, value in run.params.items()],
             [RunTag(key, value) for key, value in tags.items()],
         )
-        self._client.set_terminated(child, "FAILED" if row["outcome"] == Outcome.FAILED else "FINISHED", ended)
+        self._client.set_terminated(child, run.status, run.ended)
         return _Child(child, row["outcome"], complete=True)
 
     def _outcomes(self) -> Counter[str]:
@@ -347,6 +358,19 @@ def sync(book: ledger.Ledger, tracker: Tracker) -> int:
     if tracker.running():  # its driver was killed, or the run is new
         tracker.finish()
     return len(paths)
+
+
+def _finished_run(row: Mapping[str, Any], parent: str) -> FinishedRun:
+    ended = int(row["finished_at"].timestamp() * 1000)
+    return FinishedRun(
+        name=runcard.trial_name(row),
+        started=ended - int(1000 * (row["seconds"] or 0)),
+        ended=ended,
+        status="FAILED" if row["outcome"] == Outcome.FAILED else "FINISHED",
+        tags=runcard.trial_tags(row, parent),
+        params=runcard.trial_params(row),
+        numbers=runcard.trial_numbers(row),
+    )
 
 
 def _first_line(error: BaseException) -> str:

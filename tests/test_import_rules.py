@@ -33,7 +33,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "torch": ("isoinit.layers", "isoinit.networks", "isoinit.probe", "isoinit.schemes", "sweeps"),
     "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
-    "mlflow": ("sweeps.tracking", "sweeps.export"),
+    "mlflow": ("sweeps.tracking", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": ("sweeps.data",),
     "pooch": ("sweeps.data", "sweeps.doctor"),
