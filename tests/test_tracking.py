@@ -183,7 +183,7 @@ def test_runs_written_at_once_are_row_by_row_those_that_the_client_writes(
         rows["runs"] = [[item for item in row if "artifact_uri" not in item] for row in rows["runs"]]
     assert tables[0] == tables[1]
     assert len(tables[0]["runs"]) == 24
-    client = connect(sqlite(folders[True]))
+    client = connect(f"sqlite:///{folders[True]}/mlflow.db")
     places = {run.info.artifact_uri for run in children(client, parents(client, "isoinit")["toy"])}
     assert len(places) == 24
     assert all((place or "").endswith("/artifacts") for place in places)
