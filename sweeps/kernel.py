@@ -6,8 +6,10 @@ activations staying in the cache, with no interpreter between two matrix product
 alone, whatever its neighbours do.
 
 Letters: L weight layers, B batch, S steps; layer l maps fan_in[l] features to fan_out[l]. Parameters of a
-network are one flat float32 vector: per layer the weight (fan_in, fan_out), row-major, then the bias,
-each starting on a cache line. Products go to the BLAS that torch exports, otherwise to scipy's.
+network are one flat float32 vector: per layer the weight, row-major, then the bias, each starting on a cache line.
+The weight is (fan_in, fan_out), so that features are (B, fan_out), but that of the head is (fan_out, fan_in) and
+the logits are (classes, B): a matrix of ten columns is what a BLAS is slowest at. Products go to the BLAS that torch
+exports, otherwise to scipy's.
 
 The compiled functions are in one file on purpose: numba's cache on disk is renewed when the file of the called
 function changes, and does not look at the files of what that calls. Compiling takes some seconds, once per machine.
@@ -113,7 +115,7 @@ def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch:
     """Length of the scratch vector that `train_steps` needs: features, two gradients, one weight gradient."""
     widest = int(max(fan_in.max(), fan_out.max()))
     features = sum(padded(batch * size) for size in (*fan_in[1:].tolist(), int(fan_out[-1])))
-    return features + 2 * padded(batch * widest) + padded(int((fan_in * fan_out).max())) + padded(widest)
+    return features + 2 * padded(batch * max(2, widest)) + padded(int((fan_in * fan_out).max())) + padded(widest)
 
 
 def _cast_to_pointer(_context, address):  # numba has no cast from an integer to a pointer
@@ -124,6 +126,16 @@ def _cast_to_pointer(_context, address):  # numba has no cast from an integer to
 
 
 _pointer: Any = intrinsic(_cast_to_pointer)
+
+
+def _cast_bits(_context, bits):  # noqa: ARG001 - numba reads the name
+    def cast(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.float32(types.int32), cast
+
+
+_float_of_bits: Any = intrinsic(_cast_bits)
 
 
 @_inline
@@ -178,6 +190,21 @@ def _tanh(x):
     q = s * q + np.float32(2.26843463243900e-03)
     q = s * q + np.float32(4.89352518554385e-03)
     return x * p / q
+
+
+@_inline
+def _exp(x):
+    """exp(x) for x <= 0, to a unit in the last place (Cephes' expf)."""
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x
+    exponent = np.int32(x * np.float32(1.44269504088896341) - HALF)
+    n = np.float32(exponent)
+    x = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
+    p = x * np.float32(1.9875691500e-4) + np.float32(1.3981999507e-3)
+    p = p * x + np.float32(8.3334519073e-3)
+    p = p * x + np.float32(4.1665795894e-2)
+    p = p * x + np.float32(1.6666665459e-1)
+    p = p * x + np.float32(5.0000001201e-1)
+    return (p * (x * x) + x + ONE) * _float_of_bits((exponent + np.int32(127)) << np.int32(23))
 
 
 # The loops below run over flat vectors where they can: rows of a narrow network are too short to be vectorized.
@@ -270,55 +297,75 @@ def _sum_rows(g, total):
 
 
 @_part
-def _exponentiate(z, powers):
-    """z = exp(z) for z <= 0, to a unit in the last place (Cephes' expf); `powers` is scratch of z's length.
-
-    In two passes without a call, so that they are compiled to vector instructions.
-    """
-    bits = powers.view(np.int32)
-    for i in range(z.shape[0]):
-        x = z[i]
-        x = np.float32(-87.0) if x < np.float32(-87.0) else x
-        exponent = np.int32(x * np.float32(1.44269504088896341) - HALF)
-        n = np.float32(exponent)
-        x = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
-        p = x * np.float32(1.9875691500e-4) + np.float32(1.3981999507e-3)
-        p = p * x + np.float32(8.3334519073e-3)
-        p = p * x + np.float32(4.1665795894e-2)
-        p = p * x + np.float32(1.6666665459e-1)
-        p = p * x + np.float32(5.0000001201e-1)
-        z[i] = p * (x * x) + x + ONE
-        bits[i] = (exponent + np.int32(127)) << np.int32(23)
-    for i in range(z.shape[0]):
-        z[i] *= powers[i]
+def _fill_rows(bias, z, columns):
+    """Row r of z, flat (rows * columns), becomes bias[r]."""
+    for r in range(bias.shape[0]):
+        row = _vector(_address(z) + 4 * r * columns, columns)
+        for c in range(columns):
+            row[c] = bias[r]
 
 
 @_part
-def _cross_entropy(z, y, scratch):
-    """Mean loss (nats) and share of hits; z (B, classes) becomes the gradient of the mean loss."""
-    batch, classes = z.shape
+def _sum_columns(g, total):
+    """total = sum of the columns of g, flat (rows * columns)."""
+    columns = g.shape[0] // total.shape[0]
+    for r in range(total.shape[0]):
+        row = _vector(_address(g) + 4 * r * columns, columns)
+        here = ZERO
+        for c in range(columns):
+            here += row[c]
+        total[r] = here
+
+
+@_part
+def _cross_entropy(z, y, classes, scratch):
+    """Mean loss (nats) and share of hits; the logits z, flat (classes * B), become the gradient of the mean loss.
+
+    `scratch` (2 * B) float32. Loops run along the batch, so that they are compiled to vector instructions.
+    """
+    batch = y.shape[0]
     share = ONE / np.float32(batch)
+    at = _address(z)
+    top = _vector(_address(scratch), batch)
+    place = _vector(_address(scratch) + 4 * batch, batch)  # of the first of the highest logits, as a float
+    first = _vector(at, batch)
+    for r in range(batch):
+        top[r] = first[r]
+        place[r] = ZERO
+    for c in range(1, classes):
+        row = _vector(at + 4 * c * batch, batch)
+        here = np.float32(c)
+        for r in range(batch):
+            higher = row[r] > top[r]
+            place[r] = here if higher else place[r]
+            top[r] = row[r] if higher else top[r]
     total = 0.0
     hits = 0
     for r in range(batch):
-        top = 0
-        for c in range(classes):
-            if z[r, c] > z[r, top]:
-                top = c
-        highest = z[r, top]
-        hits += top == y[r]
-        for c in range(classes):
-            z[r, c] -= highest
-        total -= z[r, y[r]]
-    _exponentiate(z.reshape(batch * classes), scratch)
+        hits += place[r] == np.float32(y[r])
+        total += top[r] - z[y[r] * batch + r]
+    norm = place
     for r in range(batch):
-        norm = ZERO
-        for c in range(classes):
-            norm += z[r, c]
-        total += math.log(norm)
-        for c in range(classes):
-            z[r, c] *= share / norm
-        z[r, y[r]] -= share
+        norm[r] = ZERO
+    for c in range(classes):
+        row = _vector(at + 4 * c * batch, batch)
+        for r in range(batch):
+            power = _exp(row[r] - top[r])
+            row[r] = power
+            norm[r] += power
+    for start in range(0, batch, 16):  # one logarithm of a product: norms lie between 1 and the number of classes
+        product = 1.0
+        for r in range(start, min(start + 16, batch)):
+            product *= np.float64(norm[r])
+        total += math.log(product)
+    for r in range(batch):
+        norm[r] = share / norm[r]
+    for c in range(classes):
+        row = _vector(at + 4 * c * batch, batch)
+        for r in range(batch):
+            row[r] *= norm[r]
+    for r in range(batch):
+        z[y[r] * batch + r] -= share
     return total / batch, hits / batch
 
 
@@ -360,7 +407,7 @@ def train_steps(
 
     Args:
         weights, first, second, mask: flat parameters, the rule's moments, 0/1 mask (unneeded ones are empty).
-        fan_in, fan_out: (L,) sizes of the layers.
+        fan_in, fan_out: (L,) sizes of the layers, L >= 2.
         rates: (S,) learning rates. done: steps made before this call.
         x, y: (S, B, fan_in[0]) float32 and (S, B) integers.
         work: scratch of `workspace_size`. loss, accuracy: (S,) float64, filled.
@@ -380,39 +427,49 @@ def train_steps(
         at_feature[layer] = _address(work) + 4 * scratch
         scratch += _whole_lines(batch * (fan_in[layer + 1] if layer + 1 < depth else fan_out[layer]))
     spare = _address(work) + 4 * scratch
-    room = 4 * _whole_lines(batch * max(fan_in.max(), fan_out.max()))
+    room = 4 * _whole_lines(batch * max(2, fan_in.max(), fan_out.max()))
     gradient = spare + 2 * room
     stateful = rule.kind == ADAM or rule.momentum > ZERO
+    last = depth - 1
+    classes = fan_out[last]
     for s in range(steps):
         images = _address(x) + 4 * s * batch * fan_in[0]
         below = images
-        for layer in range(depth):
+        for layer in range(last):
             k, m = fan_in[layer], fan_out[layer]
             weight = _address(weights) + at_weight[layer]
-            here = at_feature[layer]
-            hidden = layer + 1 < depth
-            target = spare if hidden else here
-            _repeat(_vector(weight + 4 * _whole_lines(k * m), m), _vector(target, batch * m), batch)
-            _multiply(call, chars, 0, 0, m, batch, k, weight, m, below, k, True, target, m)
-            if hidden:
-                _activate(_vector(target, batch * m), _vector(here, batch * fan_in[layer + 1]), activation, m)
-            below = here
-        classes = fan_out[depth - 1]
-        loss[s], accuracy[s] = _cross_entropy(_matrix(below, batch, classes), y[s], _vector(spare, batch * classes))
+            _repeat(_vector(weight + 4 * _whole_lines(k * m), m), _vector(spare, batch * m), batch)
+            _multiply(call, chars, 0, 0, m, batch, k, weight, m, below, k, True, spare, m)
+            below, k = at_feature[layer], fan_in[layer + 1]
+            _activate(_vector(spare, batch * m), _vector(below, batch * k), activation, m)
+        k = fan_in[last]
+        weight = _address(weights) + at_weight[last]
+        logits = at_feature[last]
+        _fill_rows(_vector(weight + 4 * _whole_lines(k * classes), classes), _vector(logits, batch * classes), batch)
+        _multiply(call, chars, 1, 0, batch, classes, k, below, k, weight, k, True, logits, batch)
+        loss[s], accuracy[s] = _cross_entropy(
+            _vector(logits, batch * classes), y[s], classes, _vector(spare, 2 * batch)
+        )
         if not loss[s] <= bound:
             return s + 1
-        above, stride = below, classes
-        for layer in range(depth - 1, -1, -1):
+        above, stride = logits, classes
+        for layer in range(last, -1, -1):
             k, m = fan_in[layer], fan_out[layer]
             weight = _address(weights) + at_weight[layer]
+            bias = 4 * _whole_lines(k * m)
             below = at_feature[layer - 1] if layer > 0 else images
             following = spare + layer % 2 * room
+            if layer == last:
+                _multiply(call, chars, 0, 1, k, batch, m, weight, k, above, batch, False, following, k)
+                _multiply(call, chars, 0, 0, k, m, batch, below, k, above, batch, False, gradient, k)
+                _sum_columns(_vector(above, batch * m), _vector(gradient + bias, m))
+            else:
+                if layer > 0:
+                    _multiply(call, chars, 1, 0, k, batch, m, weight, m, above, stride, False, following, k)
+                _multiply(call, chars, 0, 1, m, k, batch, above, stride, below, k, False, gradient, m)
+                _sum_rows(_matrix(above, batch, stride), _vector(gradient + bias, m))
             if layer > 0:
-                _multiply(call, chars, 1, 0, k, batch, m, weight, m, above, stride, False, following, k)
                 _differentiate(_vector(following, batch * k), _vector(below, batch * k), activation, k // 2)
-            _multiply(call, chars, 0, 1, m, k, batch, above, stride, below, k, False, gradient, m)
-            bias = 4 * _whole_lines(k * m)
-            _sum_rows(_matrix(above, batch, stride), _vector(gradient + bias, m))
             size = _whole_lines(k * m) + m  # weight and bias at once; what lies in the gap between them is never read
             _update(
                 _vector(weight, size),

@@ -112,9 +112,10 @@ class _Layout:
         """Per layer, the weight as torch has it (fan_out, fan_in), and the bias."""
         found, offset = [], 0
         for i, o in zip(self.fan_in.tolist(), self.fan_out.tolist(), strict=True):
-            weight = flat[offset : offset + i * o].view(i, o).T
+            stored = flat[offset : offset + i * o]
+            head = len(found) + 1 == len(self.fan_in)
             offset += kernel.padded(i * o)
-            found.append((weight, flat[offset : offset + o]))
+            found.append((stored.view(o, i) if head else stored.view(i, o).T, flat[offset : offset + o]))
             offset += kernel.padded(o)
         return found
 

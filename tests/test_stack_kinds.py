@@ -1,5 +1,6 @@
 """Both kinds of stack are the same mathematics: they agree, keep masks, drop members, hide no divergence."""
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -204,7 +205,25 @@ def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
 
 def test_compiled_exponential_is_exact_to_a_few_units_in_the_last_place():
     x = -torch.cat([torch.linspace(0, 86, 40001), torch.logspace(-30, 0, 1000), torch.tensor([1e3, np.inf])])
-    z = x.numpy().copy()
-    kernel._exponentiate(z, np.empty_like(z))
+    z = np.asarray(numba.vectorize(lambda value: kernel._exp(value))(x.numpy()))
+    assert z.dtype == np.float32
     np.testing.assert_allclose(z[:-2], torch.exp(x.double()).numpy()[:-2], rtol=3e-7, atol=0)
     assert (z[-2:] < 1e-37).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 300])
+def test_compiled_cross_entropy_is_torchs_ties_and_all(classes):
+    source = torch.Generator().manual_seed(0)
+    logits = (torch.randn(37, classes, generator=source) * 20).round() / 2  # half of the rows of 300 have a tie
+    logits[5:9] = 1.0  # a dead network: the first class counts as the answer
+    y = torch.randint(classes, (37,), generator=source)
+    y[5] = 0
+    z = kernel.aligned(37 * classes)
+    z[:] = logits.T.flatten().numpy()
+    loss, hits = kernel._cross_entropy(z, y.numpy(), classes, kernel.aligned(74))
+    logits.requires_grad_()
+    expected = nn.functional.cross_entropy(logits.double(), y)
+    (gradient,) = torch.autograd.grad(expected, logits)
+    assert loss == pytest.approx(expected.item(), rel=1e-7, abs=1e-9)
+    assert hits == (logits.argmax(1) == y).double().mean().item()
+    np.testing.assert_allclose(z.reshape(classes, 37).T, gradient.numpy(), rtol=1e-6, atol=1e-8)

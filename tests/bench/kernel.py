@@ -2,10 +2,10 @@
 
     python tests/bench/kernel.py [--widths 16 64 256] [--depths 4 16 64] [--rounds 5] [--out kernel.json]
 
-Every arm trains the same ReLU networks (digits, batch 64, SGD) on one thread; arms are interleaved within a
-round, times are CPU times of the process (a shared machine disturbs them least), and the number given is the
-median over rounds. FLOPs are those of the weight layers, as `sweeps.train.flops` counts them. JAX is optional
-(`pip install isoinit[bench]`); without it its arm is left out.
+Every arm trains the same ReLU networks (digits, batch 64, SGD) on one thread and records the same, loss and accuracy
+of every step. Arms are interleaved within a round, times are CPU times of the process (a shared machine disturbs them
+least), and the number given is the median over rounds. FLOPs are those of the weight layers, as `sweeps.train.flops`
+counts them. JAX is optional (`pip install isoinit[bench]`); without it its arm is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from machines import machine
-from torch import nn
+from torch import Tensor, nn
 
 from isoinit import networks, schemes
 from sweeps import data, train
@@ -80,11 +80,16 @@ def plain_arm(width: int, depth: int) -> Arm:
     optimizer = torch.optim.SGD(model.parameters(), RATE)
     given = batches()
 
-    def run() -> None:
+    def run() -> list[tuple[Tensor, Tensor]]:
+        record = []
         for x, y in zip(given.x, given.y, strict=True):
+            logits = model(x)
+            loss = nn.functional.cross_entropy(logits, y)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
+            loss.backward()
             optimizer.step()
+            record.append((loss.detach(), (logits.detach().argmax(1) == y).float().mean()))
+        return record
 
     return run, 1
 
@@ -103,11 +108,13 @@ def jax_arm(width: int, depth: int) -> Arm:
         *hidden, (w, b) = parameters
         for v, c in hidden:
             x = jax.nn.relu(x @ v + c)
-        return -jnp.take_along_axis(jax.nn.log_softmax(x @ w + b), y[:, None], 1).mean()
+        logits = x @ w + b
+        mean = -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean()
+        return mean, (logits.argmax(1) == y).mean()
 
     def step(parameters, batch):
-        value, gradient = jax.vmap(jax.value_and_grad(loss), (0, None, None))(parameters, *batch)
-        return jax.tree.map(lambda p, g: p - RATE * g, parameters, gradient), value
+        record, gradient = jax.vmap(jax.value_and_grad(loss, has_aux=True), (0, None, None))(parameters, *batch)
+        return jax.tree.map(lambda p, g: p - RATE * g, parameters, gradient), record
 
     parameters = list(zip(weights, biases, strict=True))
     compiled = jax.jit(lambda p: jax.lax.scan(step, p, (x, y)))
