@@ -18,9 +18,10 @@ import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pooch
@@ -73,11 +74,13 @@ class Source:
 
 
 def _digits(_: Mapping[str, Path]) -> Raw:
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    x = bunch.images.astype(np.uint8)[:, None]
-    y = bunch.target.astype(np.uint8)
+    # The file that `sklearn.datasets.load_digits` reads: to import scikit-learn takes seconds, in every worker.
+    package = find_spec("sklearn")
+    assert package is not None, "a dependency"
+    assert package.submodule_search_locations is not None, "a package"
+    table = np.loadtxt(Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz"), delimiter=",")
+    x = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8)
+    y = table[:, -1].astype(np.uint8)
     order = np.random.Generator(np.random.PCG64(_DIGITS_SPLIT_SEED)).permutation(len(x))
     train, test = order[:_DIGITS_TRAIN], order[_DIGITS_TRAIN:]
     return Raw(x[train], y[train], x[test], y[test])

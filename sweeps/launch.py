@@ -28,6 +28,7 @@ from sweeps.runcard import Identity
 from sweeps.rundir import RunDir
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import SweepSpec, Until
+from sweeps.tasks import Origin, results
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class _Sweep:
     spec: SweepSpec
     design: space.Space
     dataset: data.Dataset
-    origin: work.Origin
+    origin: Origin
     run: RunDir
     tracker: tracking.Tracker
     options: Options
@@ -89,7 +90,7 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None) ->
     tracking.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
     train.train_samples(dataset, spec.training)  # before a worker finds out
-    origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
+    origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
     tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
     with run.driving():
@@ -112,7 +113,7 @@ def sync(run: RunDir, uri: str) -> int:
     spec = run.spec()
     dataset = data.load(spec.dataset, folder=run.state().get("data_folder"))
     commits = run.ledger.read()[0]["git_commit"].unique().to_pylist()
-    origin = work.Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
+    origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
     with run.driving():
         return tracking.sync(run.ledger, tracking.Tracker(uri, _identity(spec, dataset, origin)))
 
@@ -180,9 +181,9 @@ def _run_inline(sweep: _Sweep, search: PackSearch, finished: Callable[[Sequence[
     while (pack := search.ask()) is not None:
         part = work.run(pack, sweep.spec, sweep.dataset, sweep.origin)
         sweep.run.ledger.append(part)
-        results = work.results(part, pack)
-        search.tell(results)
-        finished([r.outcome for r in results])
+        told = results(part, pack)
+        search.tell(told)
+        finished([r.outcome for r in told])
 
 
 def _plan(sweep: _Sweep, progress: Progress) -> plan.Plan | None:
@@ -248,7 +249,7 @@ def _absent(uri: str) -> bool:
     return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
-def _identity(spec: SweepSpec, dataset: data.Dataset, origin: work.Origin) -> Identity:
+def _identity(spec: SweepSpec, dataset: data.Dataset, origin: Origin) -> Identity:
     return Identity(
         name=spec.name,
         spec=spec,

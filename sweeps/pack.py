@@ -1,4 +1,4 @@
-"""Packs on Ray: the Tune trainable, the ledger's one writer, and the run of all packs of a sweep.
+"""Packs on Ray: the Tune trainable and the run of all packs of a sweep.
 
 A pack goes in, its records go to the ledger, and a small result is reported. The ledger's writer
 acknowledges a part before anything is reported, because Tune keeps every result in its experiment
@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ray
 import torch
@@ -24,9 +24,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.outcome import Outcome
 from sweeps import data, work
-from sweeps.ledger import Ledger, encode, load
-from sweeps.search import PackSearch
+from sweeps.ledger import encode
 from sweeps.spec import Resources, SweepSpec
+from sweeps.tasks import Origin, Pack, results
+from sweeps.writer import LedgerWriter
+
+if TYPE_CHECKING:  # a worker searches nothing, and Optuna takes a second to load
+    from sweeps.search import PackSearch
 
 QUIET: Final = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files per pack
@@ -44,31 +48,11 @@ class Context:
     """What every pack of a sweep needs; sent to the workers once."""
 
     spec: dict[str, Any]
-    origin: work.Origin
+    origin: Origin
     data_digest: str
     data_folder: str | None
     writer: Any = None
     """Handle of the `LedgerWriter`, once there is one."""
-
-
-@ray.remote(num_cpus=0)
-class LedgerWriter:
-    """The one writer of a ledger: an actor on the driver's node."""
-
-    def __init__(self, folder: str) -> None:
-        self._ledger = Ledger(Path(folder))
-        self._attempts: dict[str, int] = {}
-
-    def begin(self, pack: dict[str, Any]) -> tuple[int, list[dict[str, Any]] | None]:
-        """The number of this attempt, and the results if an earlier one had already written them."""
-        pack_id = pack["pack_id"]
-        self._attempts[pack_id] = self._attempts.get(pack_id, 0) + 1
-        found = self._ledger.find(pack_id)
-        results = None if found is None else work.results(load(found), work.Pack.from_dict(pack))
-        return self._attempts[pack_id], None if results is None else [asdict(r) for r in results]
-
-    def append(self, part: bytes) -> None:
-        self._ledger.append(part)
 
 
 class PackTrainable(tune.Trainable):
@@ -79,7 +63,7 @@ class PackTrainable(tune.Trainable):
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._context = context
         self._spec = SweepSpec.model_validate(context.spec)
-        self._pack = work.Pack.from_dict(config["pack"])
+        self._pack = Pack.from_dict(config["pack"])
         self._dataset = data.load(self._spec.dataset, folder=context.data_folder)
         if self._dataset.digest != context.data_digest:
             raise RuntimeError(
@@ -88,14 +72,14 @@ class PackTrainable(tune.Trainable):
             )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._pack = work.Pack.from_dict(new_config["pack"])
+        self._pack = Pack.from_dict(new_config["pack"])
         return True
 
     def step(self) -> dict[str, Any]:
-        attempt, results = ray.get(self._context.writer.begin.remote(self._pack.to_dict()))
-        if results is None:
-            results = self._train(attempt)
-        return {"results": results, "score": sum(r["score"] for r in results) / len(results), "done": True}
+        attempt, told = ray.get(self._context.writer.begin.remote(self._pack.to_dict()))
+        if told is None:
+            told = self._train(attempt)
+        return {"results": told, "score": sum(r["score"] for r in told) / len(told), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a pack is short: after a failure it is trained again from its start
@@ -108,7 +92,7 @@ class PackTrainable(tune.Trainable):
         device = work.device_for(len(ray.get_gpu_ids()))
         part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
         ray.get(context.writer.append.remote(encode(part)))
-        return [asdict(r) for r in work.results(part, self._pack)]
+        return [asdict(r) for r in results(part, self._pack)]
 
 
 def run_packs(
@@ -139,7 +123,7 @@ def run_packs(
         context = replace(context, writer=writer)
         spec = SweepSpec.model_validate(context.spec)
 
-        def failed(pack: work.Pack) -> None:
+        def failed(pack: Pack) -> None:
             part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
             ray.get(writer.append.remote(encode(part)))
 

@@ -33,7 +33,7 @@ from sweeps import data, space, train
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec, Training
-from sweeps.work import Result, Task
+from sweeps.tasks import Result, Task
 
 SAMPLE: Final = 6
 """Points that the calibration trains."""

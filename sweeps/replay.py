@@ -12,6 +12,7 @@ from sweeps import data, provenance, work
 from sweeps.ledger import split
 from sweeps.rundir import RunDir
 from sweeps.spec import Point
+from sweeps.tasks import Origin, Pack, Task
 
 TOLERANCE = 1e-4
 """Largest difference of two losses (relative to 1 + loss) that rounding explains over a short training."""
@@ -75,8 +76,8 @@ def replay(run: RunDir, trial_key: str, data_folder: str | None = None) -> Repla
             f"trial {row['trial_key']} cannot be replayed: with today's data or numerics it would be {key}; "
             f"it was recorded by {row['git_commit']}"
         )
-    pack = work.Pack("replay", (work.Task(key, point, seeds, row["role"], 0),))
-    origin = work.Origin(spec.name, spec.sha256, provenance.git_commit())
+    pack = Pack("replay", (Task(key, point, seeds, row["role"], 0),))
+    origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     again = split(work.run(pack, spec, dataset, origin))[1]
     return _compare(key, mine.to_pylist(), again.to_pylist(), row["git_commit"], origin.git_commit)
 

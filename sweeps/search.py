@@ -26,7 +26,7 @@ from sweeps.boundary import ROLE
 from sweeps.samplers import SAMPLERS
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
-from sweeps.work import Pack, Result, Task
+from sweeps.tasks import Pack, Result, Task
 
 
 class Journal:

@@ -9,6 +9,7 @@ import torch
 
 from sweeps import data, memory, train, work
 from sweeps.spec import Point, Training, parse
+from sweeps.tasks import Origin, Pack, Task
 
 DIGITS = data.load("digits")
 POINT = Point("he_normal", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.0, 1.0)
@@ -17,13 +18,13 @@ name: parts
 space: {scheme: he_normal, depth: [3, 5], width: 8}
 training: {learning_rate: [0.1, 0.01], seeds: 2, steps: 12, log_every: 4, batch_size: 16}
 """)
-ORIGIN = work.Origin("parts", SPEC.sha256, "0" * 40)
+ORIGIN = Origin("parts", SPEC.sha256, "0" * 40)
 GPU = torch.device("cuda")
 
 
-def pack() -> work.Pack:
+def pack() -> Pack:
     points = [POINT._replace(depth=depth, width=8) for depth in (3, 5)]
-    return work.Pack("000000-a", tuple(work.Task(f"key{i}", p, (0, 1), "grid", i) for i, p in enumerate(points)))
+    return Pack("000000-a", tuple(Task(f"key{i}", p, (0, 1), "grid", i) for i, p in enumerate(points)))
 
 
 def what_was_learned(table):

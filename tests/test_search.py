@@ -14,7 +14,7 @@ from sweeps import space
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import parse
-from sweeps.work import Pack, Result
+from sweeps.tasks import Pack, Result
 
 TEXT = """
 name: toy

@@ -23,7 +23,7 @@ from machines import machine
 from sweeps import data, space, train
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, Training, parse
-from sweeps.work import Pack, Result
+from sweeps.tasks import Pack, Result
 
 SPEC = """
 name: scale

@@ -1,0 +1,32 @@
+"""The ledger's one writer, on Ray: in a module of its own, because its process should load no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from sweeps.ledger import Ledger, load
+from sweeps.tasks import Pack, results
+
+
+@ray.remote(num_cpus=0)
+class LedgerWriter:
+    """The one writer of a ledger: an actor on the driver's node."""
+
+    def __init__(self, folder: str) -> None:
+        self._ledger = Ledger(Path(folder))
+        self._attempts: dict[str, int] = {}
+
+    def begin(self, pack: dict[str, Any]) -> tuple[int, list[dict[str, Any]] | None]:
+        """The number of this attempt, and the results if an earlier one had already written them."""
+        pack_id = pack["pack_id"]
+        self._attempts[pack_id] = self._attempts.get(pack_id, 0) + 1
+        found = self._ledger.find(pack_id)
+        told = None if found is None else results(load(found), Pack.from_dict(pack))
+        return self._attempts[pack_id], None if told is None else [asdict(r) for r in told]
+
+    def append(self, part: bytes) -> None:
+        self._ledger.append(part)
