@@ -31,9 +31,6 @@ _WORTH_STACKING = 4
 _LARGEST = 2**16
 """On a CPU `vmap` beats a loop from so many members on, if no weight has more numbers; larger products fill a core
 by themselves, and batched ones are slower: measured in `tests/bench/modules.py`."""
-_STREAMED = 2**18
-"""Hidden features of a batch from which on a plain MLP of two layers is faster in torch's own loop (the same script
-with `--kernel`): its passes over them are longer than its products, whose narrow head torch lays out better."""
 
 
 class Stack(Protocol):
@@ -63,26 +60,22 @@ def build(starts: Sequence[Start], training: Training, device: torch.device) -> 
     """As few stacks as hold all the members."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, start in enumerate(starts):
-        groups.setdefault(_group(start.model, training, device), []).append(place)
+        groups.setdefault(_group(start.model, device), []).append(place)
     stacks: list[Stack] = []
     for (kind, *_), places in groups.items():
         members = [starts[p] for p in places]
         if kind is KernelStack:
             stacks.append(KernelStack(places, members, training))
-        elif kind is LoopStack:
-            stacks.append(loop.begin(places, members, training, device))
         else:
             stacks.append(kind(places, members, training, device))
     return stacks
 
 
-def _group(model: nn.Module, training: Training, device: torch.device) -> tuple[Any, ...]:
+def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
     """The kind of stack that a network belongs to, and what its members have in common."""
     if _plain(model):
         if device.type == "cpu":
-            first, *deeper = linears(model)
-            streamed = len(deeper) == 1 and training.batch_size * first.out_features > _STREAMED
-            return (LoopStack if streamed else KernelStack,)
+            return (KernelStack,)
         first, *_, head = linears(model)
         masked = any(getattr(layer, "masked", False) for layer in linears(model))
         return RaggedStack, first.weight.shape, head.weight.shape, activation_name(model.activation), masked

@@ -189,13 +189,6 @@ def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch
         assert (ModuleStack([0, 1], starts, Training(), CPU)._loop is not None) is looped
 
 
-def test_two_layers_whose_features_outgrow_the_cache_are_left_to_torch():
-    wide, deep, narrow = mlp(depth=2, width=70), mlp(depth=3, width=70), mlp(depth=2, width=60)
-    starts = [Start(model, 0.1, 0) for model in (wide, deep, narrow)]
-    kinds = [(type(s).__name__, s.places) for s in stack.build(starts, Training(batch_size=4096), CPU)]
-    assert kinds == [("LoopStack", [0]), ("KernelStack", [1, 2])]
-
-
 def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
     x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 0, 1000), torch.tensor([np.inf, -np.inf])])
     h = x.numpy().copy()

@@ -120,7 +120,7 @@ def test_not_a_number_stays_with_its_member(activation):
 
 def test_a_device_gets_one_stack_per_width_and_the_kernel_none():
     models = [mlp(), mlp(depth=7), MLP(20, 12, 3, 5, "relu", "batch"), MLP(20, 8, 3, 5), mlp(activation="tanh")]
-    groups = [stack._group(model, Training(), torch.device("cuda")) for model in models]
+    groups = [stack._group(model, torch.device("cuda")) for model in models]
     assert [group[0].__name__ for group in groups] == ["RaggedStack", "RaggedStack", "ModuleStack"] + [
         "RaggedStack"
     ] * 2
@@ -136,7 +136,7 @@ def test_a_whole_pack_trains_the_same_in_stacked_products(monkeypatch):
     digits = data.load("digits")
     expected = train.train(members, digits, training)
     original = stack._group
-    monkeypatch.setattr(stack, "_group", lambda model, rule, _: original(model, rule, torch.device("cuda")))
+    monkeypatch.setattr(stack, "_group", lambda model, _: original(model, torch.device("cuda")))
     for mine, theirs in zip(train.train(members, digits, training), expected, strict=True):
         np.testing.assert_allclose(mine.curve_loss, theirs.curve_loss, rtol=1e-5, atol=5e-6)
         assert mine.curve_step == theirs.curve_step
