@@ -398,6 +398,14 @@ def _update(w, g, first, second, mask, rate, rule, step):
 
 
 @_compile
+def update_stacked(w, g, first, second, rates, rule, step):
+    """One step of the update rule for K networks in place: (K, n) each, rates (K,); moments without use are (K, 0)."""
+    unmasked = _vector(_address(rates), 0)
+    for k in range(w.shape[0]):
+        _update(w[k], g[k], first[k], second[k], unmasked, rates[k], rule, step)
+
+
+@_compile
 def train_steps(
     weights, first, second, mask, fan_in, fan_out, activation, rule, rates, done, x, y, bound, work, loss, accuracy
 ):

@@ -1,4 +1,8 @@
-"""Networks of any kind one after another, as a plain loop trains them: where stacking would lose."""
+"""Networks of any kind one after another, as a plain loop trains them: where stacking would lose.
+
+The update rules are torch's, called as functions: a `torch.optim.Optimizer` loads torch's compiler when it is made,
+which takes seconds in every worker.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +13,38 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
+from sweeps import kernel
 from sweeps.spec import Training
-from sweeps.stacking import Batches, Series, Start, series
+from sweeps.stacking import Batches, Series, Start, moments, series
 
 
 class Looped(NamedTuple):
-    """A member: its place in the pack, and what a plain loop has of it."""
+    """A member: its place in the pack, its own network, and the moments of every parameter that trains."""
 
     place: int
     seed: int
     rate: float
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    moments: Sequence[Sequence[Tensor]]
 
 
 class LoopStack:
     """Members of any kind, one after another; see `stack.Stack`."""
 
-    def __init__(self, members: Sequence[Looped]) -> None:
-        self._members = list(members)
+    def __init__(self, members: Sequence[Looped], training: Training) -> None:
+        self._members, self._training = list(members), training
 
     @property
     def places(self) -> list[int]:
         return [member.place for member in self._members]
 
     def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
-        rows = [list(_steps(member, batches[member.seed], factors)) for member in self._members]
-        return series([tuple(map(torch.stack, zip(*step, strict=True))) for step in zip(*rows, strict=True)])  # pyright: ignore[reportArgumentType]
+        rows = [_train(member, batches[member.seed], factors, done, self._training) for member in self._members]
+        loss, accuracy = (torch.stack(values) for values in zip(*rows, strict=True))
+        return series(loss, accuracy)
 
     def keep(self, rows: Sequence[int]) -> None:
         self._members = [self._members[row] for row in rows]
@@ -45,28 +53,54 @@ class LoopStack:
         return copy_tensors(self._members[row].model, model)
 
 
-def _steps(member: Looped, batches: Batches, factors: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Loss and accuracy, as scalars, of every step."""
+def _train(
+    member: Looped, batches: Batches, factors: Sequence[float], done: int, training: Training
+) -> tuple[Tensor, Tensor]:
+    """Loss and accuracy of every step, (S,) each."""
     member.model.train()
+    parameters = _trained(member.model)
+    counts = [torch.tensor(float(done), device=p.device) for p in parameters]
+    losses, outputs = [], []
     for x, y, factor in zip(batches.x, batches.y, factors, strict=True):
-        for group in member.optimizer.param_groups:
-            group["lr"] = member.rate * factor
         logits = member.model(x)
         loss = functional.cross_entropy(logits, y)
-        member.optimizer.zero_grad()
         loss.backward()
-        member.optimizer.step()
-        yield loss.detach(), (logits.detach().argmax(1) == y).float().mean()
+        _update(training, parameters, member.moments, member.rate * factor, counts)
+        losses.append(loss.detach())
+        outputs.append(logits.detach())
+    return torch.stack(losses), (torch.stack(outputs).argmax(2) == batches.y).float().mean(1)
 
 
-def optimizer(model: nn.Module, rate: float, training: Training) -> torch.optim.Optimizer:
-    """The update rule of a spec."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+@torch.no_grad()
+def _update(
+    training: Training,
+    parameters: Sequence[Tensor],
+    moments: Sequence[Sequence[Tensor]],
+    rate: float,
+    counts: Sequence[Tensor],
+) -> None:
+    """One step of the update rule of a spec; uses the gradients up, and counts."""
+    found = [(p, p.grad, m, n) for p, m, n in zip(parameters, moments, counts, strict=True) if p.grad is not None]
+    mine, gradients, kept, numbers = map(list, zip(*found, strict=True))
     if training.optimizer == "adam":
-        return torch.optim.Adam(trained, rate, weight_decay=training.weight_decay, fused=True)
-    return torch.optim.SGD(
-        trained, rate, training.momentum, weight_decay=training.weight_decay, nesterov=training.nesterov, fused=True
-    )
+        first, second = map(list, zip(*kept, strict=True))
+        adam(
+            mine, gradients, first, second, [], numbers, fused=True, amsgrad=False, beta1=kernel.ADAM_BETA1,
+            beta2=kernel.ADAM_BETA2, lr=rate, weight_decay=training.weight_decay, eps=kernel.ADAM_EPSILON,
+            maximize=False,
+        )  # fmt: skip
+    else:
+        velocities: list[Tensor | None] = [m[0] if m else None for m in kept]
+        sgd(
+            mine, gradients, velocities, fused=True, lr=rate, momentum=training.momentum, dampening=0.0,
+            nesterov=training.nesterov, weight_decay=training.weight_decay, maximize=False,
+        )  # fmt: skip
+    for parameter in mine:
+        parameter.grad = None
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -84,23 +118,10 @@ def copy_tensors(source: nn.Module, target: nn.Module) -> nn.Module:
 
 
 def begin(places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device) -> LoopStack:
-    """A stack of members that begin."""
-    members = zip(places, starts, strict=True)
-    return LoopStack([start(place, s.seed, s.rate, s.model, training, device) for place, s in members])
-
-
-def start(place: int, seed: int, rate: float, model: nn.Module, training: Training, device: torch.device) -> Looped:
-    """A member that begins, with a copy of `model`."""
-    own = copy.deepcopy(model).to(device)
-    return Looped(place, seed, rate, own, optimizer(own, rate, training))
-
-
-def resume(rule: torch.optim.Optimizer, parameter: nn.Parameter, moments: Sequence[Tensor], done: int) -> None:
-    """Give the update rule the moments (as `stacking.moments` has them) of a parameter after `done` steps."""
-    if isinstance(rule, torch.optim.Adam):
-        first, second = (moment.clone() for moment in moments)
-        rule.state[parameter] = {
-            "step": torch.tensor(float(done), device=parameter.device), "exp_avg": first, "exp_avg_sq": second,
-        }  # fmt: skip
-    elif moments:
-        rule.state[parameter] = {"momentum_buffer": moments[0].clone()}
+    """A stack of members that begin, with copies of their networks."""
+    rule = kernel.rule(training)
+    members = []
+    for place, (model, rate, seed) in zip(places, starts, strict=True):
+        own = copy.deepcopy(model).to(device)
+        members.append(Looped(place, seed, rate, own, [moments(rule, p.detach()) for p in _trained(own)]))
+    return LoopStack(members, training)

@@ -22,7 +22,7 @@ from isoinit.layers import activation_name
 from isoinit.networks import MLP
 from sweeps import kernel
 from sweeps.spec import Training
-from sweeps.stacking import Batches, Series, Start, moments, per_member, series, update
+from sweeps.stacking import Batches, Series, Start, moments, of_steps, per_member, update
 
 _DERIVATIVES: Final[Mapping[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "relu": lambda g, h: g.where(h > 0, 0),  # not `g * (h > 0)`: inf * 0 is not a number
@@ -82,7 +82,7 @@ class RaggedStack:
         for s, factor in enumerate(factors):
             x, y = per_member(batches, self._seeds, s)
             results.append(self._step(x.flatten(2), y, factor, done + s + 1))
-        return series(results)
+        return of_steps(results)
 
     def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
         features = self._forward(x)
@@ -96,7 +96,7 @@ class RaggedStack:
         paces = [rates, rates[self._owners], rates]
         parameters = zip((*self._weights, *self._biases), gradients, self._moments, paces * 2, strict=True)
         for parameter, mine, kept, rate in parameters:
-            update(self._rule, parameter, mine, kept, rate[:, None, None], count)
+            update(self._rule, parameter, mine, kept, rate, count)
         for weight, mask in zip(self._weights, self._masks, strict=False):
             weight.mul_(mask)
         return loss, hits

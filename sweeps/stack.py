@@ -10,6 +10,7 @@ member back into a module.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
@@ -25,12 +26,15 @@ from sweeps import kernel, loop
 from sweeps.loop import Looped, LoopStack
 from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Training
-from sweeps.stacking import LOSS_BOUND, Batches, Series, Start, moments, per_member, series, update
+from sweeps.stacking import LOSS_BOUND, Batches, Series, Start, compiled_update, moments, of_steps, per_member, update
 
-_WORTH_STACKING = 4
-_LARGEST = 2**16
-"""On a CPU `vmap` beats a loop from so many members on, if no weight has more numbers; larger products fill a core
-by themselves, and batched ones are slower: measured in `tests/bench/modules.py`."""
+_WORTH_STACKING, _LARGE, _LARGEST = 4, 2**14, 2**16
+"""On a CPU `vmap` beats a loop from so many members on, from twice as many if a weight has at least `_LARGE` numbers,
+and never if one has `_LARGEST`: larger products fill a core by themselves, and batched ones are slower."""
+_FEATURES, _POSITIONS = 2**14, 2**16
+"""And only while a layer's output for a batch has no more numbers than this, of a linear layer or of a convolution."""
+_AT_ONCE = 2**19
+"""Numbers of all members that go through a layer together. All measured with `tests/bench/modules.py`."""
 
 
 class Stack(Protocol):
@@ -212,35 +216,54 @@ class ModuleStack:
         self._trained = {name: tensors.pop(name) for name in trained}
         self._fixed = tensors
         self._moments = {name: moments(self._rule, value) for name, value in self._trained.items()}
-        self._done = 0
 
     def _worth_stacking(self, count: int, device: torch.device) -> bool:
-        return count > 1 if device.type != "cpu" else count >= _WORTH_STACKING and self._largest <= _LARGEST
+        least = _WORTH_STACKING * (2 if self._largest >= _LARGE else 1)
+        return count > 1 if device.type != "cpu" else count >= least and self._largest < _LARGEST
 
     @property
     def places(self) -> list[int]:
         return self._places if self._loop is None else self._loop.places
 
     def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
+        if self._loop is None and self._streams(batches[self._seeds[0]].x):
+            self._loop = self._one_by_one(range(len(self._places)))
         if self._loop is not None:
             return self._loop.advance(batches, factors, done)
         self._template.train()
-        results = [
-            self._step(*per_member(batches, self._seeds, s), factor, done + s + 1) for s, factor in enumerate(factors)
-        ]
-        self._done = done + len(factors)
-        return series(results)
+        return of_steps(
+            [self._step(*per_member(batches, self._seeds, s), factor, done + s + 1) for s, factor in enumerate(factors)]
+        )
+
+    def _streams(self, x: Tensor) -> bool:
+        """Whether a member's features alone outgrow the cache of a CPU; x (S, B, *input_shape)."""
+        most = _POSITIONS if any(p.dim() > 3 for p in self._trained.values()) else _FEATURES
+        return x.device.type == "cpu" and self._features(x) > most
+
+    def _features(self, x: Tensor) -> int:
+        """Numbers that the widest layer hands on of one member's batch; x (., B, *input_shape), resolution kept."""
+        positions = math.prod(x.shape[3:])
+        widths = [p.shape[1] * (positions if p.dim() > 3 else 1) for p in self._trained.values() if p.dim() > 2]
+        return x.shape[1] * max(widths)
 
     def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
-        for parameter in self._trained.values():
-            parameter.requires_grad_()
-        logits = torch.vmap(self._forward)(self._trained, self._fixed, x)
+        most = len(x) if x.device.type != "cpu" else max(_WORTH_STACKING, _AT_ONCE // self._features(x))
+        parts = [slice(start, start + most) for start in range(0, len(x), most)]
+        results = [self._part_of_step(part, x[part], y[part], factor, count) for part in parts]
+        losses, hits = (torch.cat(values) for values in zip(*results, strict=True))
+        return losses, hits
+
+    def _part_of_step(self, part: slice, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
+        trained = {name: parameter[part].detach().requires_grad_() for name, parameter in self._trained.items()}
+        fixed = {name: value[part] for name, value in self._fixed.items()}
+        logits = torch.vmap(self._forward)(trained, fixed, x)
         losses = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
-        gradients = torch.autograd.grad(losses.sum(), list(self._trained.values()), materialize_grads=True)
+        gradients = torch.autograd.grad(losses.sum(), list(trained.values()), materialize_grads=True)
+        apply = compiled_update if x.device.type == "cpu" else update
         with torch.no_grad():
-            for (name, parameter), gradient in zip(self._trained.items(), gradients, strict=True):
-                rates = (self._rates * factor).view(-1, *[1] * (parameter.dim() - 1))
-                update(self._rule, parameter.detach(), gradient, self._moments[name], rates, count)
+            for (name, parameter), gradient in zip(trained.items(), gradients, strict=True):
+                kept = [moment[part] for moment in self._moments[name]]
+                apply(self._rule, parameter.detach(), gradient, kept, self._rates[part] * factor, count)
             return losses.detach(), (logits.argmax(2) == y).float().mean(1)
 
     def _forward(self, trained: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -252,7 +275,7 @@ class ModuleStack:
         elif self._worth_stacking(len(rows), self._rates.device):
             self._keep(rows)
         else:
-            self._loop = LoopStack([self._unstacked(row) for row in rows])
+            self._loop = self._one_by_one(rows)
 
     def _keep(self, rows: Sequence[int]) -> None:
         self._places, self._seeds = ([values[r] for r in rows] for values in (self._places, self._seeds))
@@ -263,15 +286,14 @@ class ModuleStack:
         )
         self._moments = {name: tuple(moment[index] for moment in kept) for name, kept in self._moments.items()}
 
-    def _unstacked(self, row: int) -> Looped:
-        """A member on its own, that goes on as it would have in here."""
-        model = self.write(row, copy.deepcopy(self._template).to_empty(device=self._rates.device))
-        rate = float(self._rates[row])
-        member = loop.start(self._places[row], self._seeds[row], rate, model, self._training, self._rates.device)
-        named = dict(member.model.named_parameters())
-        for name, kept in self._moments.items():
-            loop.resume(member.optimizer, named[name], [moment[row] for moment in kept], self._done)
-        return member
+    def _one_by_one(self, rows: Sequence[int]) -> LoopStack:
+        """These members on their own, who go on as they would have in here."""
+        members = []
+        for row in rows:
+            model = self.write(row, copy.deepcopy(self._template).to_empty(device=self._rates.device))
+            kept = [[moment[row].clone() for moment in self._moments[name]] for name in self._trained]
+            members.append(Looped(self._places[row], self._seeds[row], float(self._rates[row]), model, kept))
+        return LoopStack(members, self._training)
 
     def write(self, row: int, model: nn.Module) -> nn.Module:
         if self._loop is not None:

@@ -42,13 +42,19 @@ def per_member(batches: Mapping[int, Batches], seeds: Sequence[int], step: int) 
     )
 
 
-def series(results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Series, Series]:
-    """Losses and accuracies (K, S) of S steps' (K,) each; what follows a divergence is not a number."""
-    loss, accuracy = (torch.stack(values, 1).double().cpu().numpy() for values in zip(*results, strict=True))
-    broken = np.logical_or.accumulate(~(loss <= LOSS_BOUND), axis=1)
+def series(loss: Tensor, accuracy: Tensor) -> tuple[Series, Series]:
+    """Losses and accuracies (K, S) as they are recorded: what follows a divergence is not a number."""
+    losses, accuracies = (values.double().cpu().numpy() for values in (loss, accuracy))
+    broken = np.logical_or.accumulate(~(losses <= LOSS_BOUND), axis=1)
     broken = np.pad(broken, ((0, 0), (1, 0)))[:, :-1]  # the step that broke still counts
-    loss[broken] = accuracy[broken] = np.nan
-    return loss, accuracy
+    losses[broken] = accuracies[broken] = np.nan
+    return losses, accuracies
+
+
+def of_steps(results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Series, Series]:
+    """The `series` of S steps' losses and accuracies, (K,) each."""
+    loss, accuracy = (torch.stack(values, 1) for values in zip(*results, strict=True))
+    return series(loss, accuracy)
 
 
 def moments(rule: kernel.Rule, parameter: Tensor) -> tuple[Tensor, ...]:
@@ -60,7 +66,8 @@ def moments(rule: kernel.Rule, parameter: Tensor) -> tuple[Tensor, ...]:
 def update(
     rule: kernel.Rule, parameter: Tensor, gradient: Tensor, moments: Sequence[Tensor], rates: Tensor, count: int
 ) -> None:
-    """One step, the `count`-th, in place; `rates` broadcast against the parameter, the gradient may be overwritten."""
+    """One step, the `count`-th, in place, of K members' parameter (K, ...); rates (K,). May use the gradient up."""
+    rates = rates.view(-1, *[1] * (parameter.dim() - 1))
     if rule.decay > 0:
         gradient = gradient + float(rule.decay) * parameter
     if rule.kind == kernel.ADAM:
@@ -74,4 +81,15 @@ def update(
     if rule.momentum > 0:
         velocity = moments[0].mul_(float(rule.momentum)).add_(gradient)
         gradient = gradient + float(rule.momentum) * velocity if rule.nesterov else velocity
-    parameter.sub_(rates * gradient)
+    parameter.addcmul_(gradient, rates, value=-1)
+
+
+def compiled_update(
+    rule: kernel.Rule, parameter: Tensor, gradient: Tensor, moments: Sequence[Tensor], rates: Tensor, count: int
+) -> None:
+    """`update` on a CPU, in one pass instead of one for each operation."""
+    rows = len(parameter)
+    w, g, *kept = (tensor.view(rows, -1).numpy() for tensor in (parameter, gradient.contiguous(), *moments))
+    none = np.empty((rows, 0), np.float32)
+    first, second, *_ = (*kept, none, none)
+    kernel.update_stacked(w, g, first, second, rates.numpy(), rule, count)

@@ -184,9 +184,25 @@ def test_members_are_grouped_into_as_few_stacks_as_possible():
 
 def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch):
     monkeypatch.setattr(stack, "_WORTH_STACKING", 2)
-    for width, looped in ((256, False), (257, True)):
-        starts = [Start(mlp(s, width=width, normalization="batch"), 0.1, 0) for s in range(2)]
-        assert (ModuleStack([0, 1], starts, Training(), CPU)._loop is not None) is looped
+    for width, count, looped in ((127, 2, False), (128, 2, True), (128, 4, False), (255, 4, False), (256, 4, True)):
+        starts = [Start(mlp(width=width, normalization="batch"), 0.1, 0)] * count
+        assert (ModuleStack(range(count), starts, Training(), CPU)._loop is not None) is looped
+
+
+@pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
+def test_members_go_through_a_layer_in_parts_or_one_by_one_if_their_features_are_many(training, monkeypatch):
+    monkeypatch.setattr(stack, "_WORTH_STACKING", 2)
+    starts = [Start(mlp(s, normalization="batch"), 0.01 * (1 + s), s % 2) for s in range(5)]
+    results = []
+    for limits in ({}, {"_AT_ONCE": 3 * 16 * 12}, {"_FEATURES": 16 * 12 - 1}):
+        for name, value in limits.items():
+            monkeypatch.setattr(stack, name, value)
+        one = ModuleStack(range(5), starts, training, CPU)
+        results.append(one.advance(batches(), [1.0] * 50, 0))
+        assert (one._loop is not None) is ("_FEATURES" in limits)
+    for found in results[1:]:
+        for mine, theirs in zip(found, results[0], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5)
 
 
 def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
