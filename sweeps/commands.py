@@ -181,14 +181,23 @@ def doctor(args: argparse.Namespace) -> int:
 def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
     """Launch, then say what came out, where it is, and what to do next."""
     console = Console(stderr=args.json)
-    from sweeps import launch as launching
     from sweeps import tracking
+    from sweeps.cluster import Cluster
+    from sweeps.rundir import RunDir
 
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
-    options = launching.Options(args.runs_dir, uri or tracking.DEFAULT_URI, args.address, args.inline, args.data_dir)
-    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):  # Tune prints what failed
-        finished = launching.launch(spec, options, console)
+    uri = uri or tracking.DEFAULT_URI
+    with contextlib.ExitStack() as stack:
+        ray = None
+        if not args.inline and not RunDir(args.runs_dir, spec.name).path.exists():
+            tracking.check(uri)  # again below, but a mistake should not wait for Ray
+            ray = stack.enter_context(Cluster(args.address))
+        from sweeps import launch as launching
+
+        options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
+        finished = launching.launch(spec, options, console, ray)
     from sweeps import closing
 
     end = closing.close(finished)

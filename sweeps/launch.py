@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from rich.console import Console
 from analysis import region
 from analysis.outcome import Criterion, Outcome
 from sweeps import data, plan, provenance, space, tracking, train, work
+from sweeps.cluster import Cluster
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
 from sweeps.runcard import Identity
@@ -76,8 +77,11 @@ class _Sweep:
     options: Options
 
 
-def launch(spec: SweepSpec, options: Options, console: Console | None = None) -> Finished:
+def launch(spec: SweepSpec, options: Options, console: Console | None = None, ray: Cluster | None = None) -> Finished:
     """Run `spec` to its end, or go on with it; the same spec continues a sweep of its name.
+
+    Args:
+        ray: the Ray of `options.address`, entered before, so that it starts meanwhile.
 
     Raises:
         ValueError: the spec cannot be run, the name is taken, or the tracking server or the Ray
@@ -100,7 +104,7 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None) ->
                 tracker.open()
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
-        return _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console)
+        return _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console, ray)
 
 
 def sync(run: RunDir, uri: str) -> int:
@@ -118,7 +122,7 @@ def sync(run: RunDir, uri: str) -> int:
         return tracking.sync(run.ledger, tracking.Tracker(uri, _identity(spec, dataset, origin)))
 
 
-def _drive(sweep: _Sweep, console: Console | None) -> Finished:
+def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finished:
     spec, run, options = sweep.spec, sweep.run, sweep.options
     started = time.monotonic()
     known = [row for row in run.ledger.read()[0].to_pylist() if row["outcome"] != Outcome.FAILED]
@@ -156,7 +160,9 @@ def _drive(sweep: _Sweep, console: Console | None) -> Finished:
             context = pack.Context(
                 spec.model_dump(mode="json"), sweep.origin, sweep.dataset.digest, options.data_folder
             )
-            pack.run_packs(search, context, spec.resources, run.path, options.address, finished, progress.phase)
+            with ExitStack() as stack:
+                cluster = ray or stack.enter_context(Cluster(options.address))
+                pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase)
     trials, replicates = run.ledger.read()
     seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())

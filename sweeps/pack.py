@@ -7,11 +7,9 @@ state: bytes must not travel there, and a result that is reported must be on dis
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import shutil
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.outcome import Outcome
 from sweeps import data, work
+from sweeps.cluster import Cluster
 from sweeps.ledger import encode
 from sweeps.spec import Resources, SweepSpec
 from sweeps.tasks import Origin, Pack, results
@@ -32,13 +31,6 @@ from sweeps.writer import LedgerWriter
 if TYPE_CHECKING:  # a worker searches nothing, and Optuna takes a second to load
     from sweeps.search import PackSearch
 
-QUIET: Final = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files per pack
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-"""Environment of a run, unless it is set otherwise."""
 AHEAD: Final = 8
 """Packs asked for at once on a cluster of any size: waiting packs are what makes it scale up."""
 
@@ -100,11 +92,11 @@ def run_packs(
     context: Context,
     resources: Resources,
     folder: Path,
-    address: str | None,
+    cluster: Cluster,
     finished: Callable[..., None],
     phase: Callable[[str], None],
 ) -> None:
-    """Train all packs that `search` asks for, on the Ray at `address` or on an embedded one (None).
+    """Train all packs that `search` asks for, on a Ray that is starting or has started.
 
     Args:
         folder: the sweep's folder on this node, which the ledger's writer is pinned to.
@@ -112,25 +104,21 @@ def run_packs(
         phase: called with a few words while there is no pack to count.
 
     Raises:
-        ValueError: no Ray can be reached at `address`.
+        ValueError: that Ray cannot be reached or started.
     """
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    phase("starting Ray" if address is None else f"joining Ray at {address}")
-    _start_ray(address)
-    try:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        writer: Any = LedgerWriter.options(scheduling_strategy=here).remote(str(folder.resolve()))  # pyright: ignore
-        context = replace(context, writer=writer)
-        spec = SweepSpec.model_validate(context.spec)
+    phase("starting Ray" if cluster.address is None else f"joining Ray at {cluster.address}")
+    cluster.ready()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    writer: Any = LedgerWriter.options(scheduling_strategy=here).remote(str(folder.resolve()))  # pyright: ignore
+    context = replace(context, writer=writer)
+    spec = SweepSpec.model_validate(context.spec)
 
-        def failed(pack: Pack) -> None:
-            part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
-            ray.get(writer.append.remote(encode(part)))
+    def failed(pack: Pack) -> None:
+        part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
+        ray.get(writer.append.remote(encode(part)))
 
-        search.on_failed = failed
-        _tune(search, context, resources, folder / "tune", address, finished, phase)
-    finally:
-        ray.shutdown()
+    search.on_failed = failed
+    _tune(search, context, resources, folder / "tune", cluster.address, finished, phase)
 
 
 def _tune(
@@ -182,41 +170,6 @@ class _Watcher(tune.Callback):
 
     def __reduce__(self) -> Any:
         return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it
-
-
-def _start_ray(address: str | None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        _embed_ray(quiet)
-        return
-    try:
-        host, colon, port = address.rpartition(":")
-        if colon and "/" not in address:  # Ray itself would try for minutes
-            socket.create_connection((host, int(port)), timeout=5).close()
-        ray.init(address=address, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
-            "or 'ray up cluster.yaml', or leave --address out to run on this machine"
-        ) from None
-
-
-def _embed_ray(quiet: dict[str, Any]) -> None:
-    """Start a Ray of our own; once more if a busy machine makes it miss the 30 s that Ray gives itself."""
-    for patient in (True, False):
-        try:
-            # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
-            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
-            return
-        except Exception as error:  # Ray raises nothing narrower
-            if "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-            if not patient:
-                raise ValueError(
-                    "Ray did not start in time, twice: this machine is too busy; when it is less so, 'sweep resume' "
-                    "goes on, and --inline trains without Ray"
-                ) from None
 
 
 def _slots(resources: Resources, gpus: float, here: Mapping[str, float], address: str | None) -> int:

@@ -1,10 +1,13 @@
-"""An embedded Ray on a machine that is too busy for it."""
+"""How Ray is started: in which thread, and on a machine that is too busy for it."""
 
 from __future__ import annotations
 
-import pytest
+import threading
 
-from sweeps import pack
+import pytest
+import ray
+
+from sweeps import cluster
 
 LATE = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
 
@@ -13,7 +16,7 @@ LATE = "The current node timed out during startup. This could happen because som
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """What `ray.init` was called with, once `_init` has replaced it by one that fails as told and then works."""
     made: list[dict[str, object]] = []
-    monkeypatch.setattr(pack.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     return made
 
 
@@ -25,23 +28,41 @@ def _init(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], *f
         if waiting:
             raise waiting.pop(0)
 
-    monkeypatch.setattr(pack.ray, "init", init)
+    monkeypatch.setattr(ray, "init", init)
 
 
 def test_a_late_start_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, Exception(LATE))
-    pack._start_ray(None)
+    cluster.start(None)
     assert [options["address"] for options in attempts] == ["local", "local"]
 
 
 def test_two_late_starts_are_one_sentence(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, Exception(LATE), Exception(LATE), AssertionError("a third start"))
     with pytest.raises(ValueError, match=r"too busy.*sweep resume"):
-        pack._start_ray(None)
+        cluster.start(None)
 
 
 def test_any_other_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, OSError("no space left on device"))
     with pytest.raises(OSError, match="no space left"):
-        pack._start_ray(None)
+        cluster.start(None)
     assert len(attempts) == 1
+
+
+def test_one_thread_starts_and_stops_it_and_lives_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's processes are killed when the thread that started them ends."""
+    seen: list[threading.Thread] = []
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(threading.current_thread()))
+    monkeypatch.setattr(ray, "shutdown", lambda: seen.append(threading.current_thread()))
+    with cluster.Cluster() as up:
+        up.ready()
+        assert seen[0].is_alive()
+        assert seen[0] is not threading.current_thread()
+    assert seen == [seen[0]] * 2
+    assert not seen[0].is_alive()
+
+
+def test_what_fails_in_its_thread_is_told_where_it_is_waited_for() -> None:
+    with cluster.Cluster("127.0.0.1:1") as up, pytest.raises(ValueError, match=r"--address 127.0.0.1:1: no Ray"):
+        up.ready()
