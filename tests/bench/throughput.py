@@ -1,10 +1,10 @@
 """Trials a minute: this project against the way a competent user writes the same sweep with stock parts.
 
-    python tests/bench/throughput.py [--trials 240] [--rounds 3] [--stock-seconds 60] [--out throughput.json]
+    python tests/bench/throughput.py [--widths 64] [--trials 960] [--rounds 3] [--stock-seconds 60] [--out x.json]
 
-Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, TPE, the same networks (He, width 64,
-depth 4, 16 or 64, batch 64 of digits, 300 SGD steps at learning rate 0.003), 10 points of loss and accuracy a trial, no
-early stopping:
+Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, the same networks, drawn by Optuna's
+random sampler, so that no arm searches its way to cheaper ones (He, `--widths`, depth 4, 16 or 64, batch 64 of digits,
+300 SGD steps at learning rate 0.003), 10 points of loss and accuracy a trial, no early stopping:
 
     ours         sweep launch, one seed and one learning rate, so that a trial is one network
     stock_reuse  Tuner + OptunaSearch + MLflowLoggerCallback, nn.Sequential loop, reuse_actors=True
@@ -35,13 +35,13 @@ from machines import machine
 
 ARMS = ("ours", "stock_reuse", "stock_fresh")
 DEPTHS = (4, 16, 64)
-WIDTH, BATCH, STEPS, RATE, POINTS = 64, 64, 300, 0.003, 10
+BATCH, STEPS, RATE, POINTS = 64, 300, 0.003, 10
 SPEC = f"""
 name: throughput
 space:
   scheme: he_normal
   depth: [{", ".join(map(str, DEPTHS))}]
-  width: {WIDTH}
+  width: [64]
   bias_variance: {{low: 1.0e-4, high: 0.01, log: true}}
 training:
   learning_rate: [{RATE}]
@@ -49,15 +49,15 @@ training:
   steps: {STEPS}
   log_every: {STEPS // POINTS}
   seeds: 1
-search: {{sampler: tpe, trials: 240, batch: 24}}
+search: {{sampler: random, trials: 240, batch: 24}}
 """
 
 
-def ours(trials: int) -> dict[str, float]:
+def ours(trials: int, widths: list[int]) -> dict[str, float]:
     from sweeps import launch
     from sweeps.spec import parse
 
-    spec = parse(SPEC, [f"search.trials={trials}"])
+    spec = parse(SPEC, [f"search.trials={trials}", f"space.width={widths}"])
     started = time.perf_counter()
     finished = launch.launch(spec, launch.Options())
     wall, ended = time.perf_counter() - started, datetime.now(UTC)
@@ -72,15 +72,17 @@ def ours(trials: int) -> dict[str, float]:
         "per_minute": 60 * trials / wall,
         "steady_per_minute": 60 * later / (ended - first).total_seconds(),
         "mean_depth": statistics.mean(table["depth"]),
+        "mean_width": statistics.mean(table["width"]),
+        "gigaflop": statistics.mean(table["flops"]) / 1e9,
         "outside_training": 1 - sum(table["seconds"]) / (2 * wall),
     }
 
 
-def stock(seconds: float, reuse: bool) -> dict[str, float]:
+def stock(seconds: float, reuse: bool, widths: list[int]) -> dict[str, float]:
     import ray
     import torch
     from optuna.distributions import CategoricalDistribution, FloatDistribution
-    from optuna.samplers import TPESampler
+    from optuna.samplers import RandomSampler
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
@@ -93,7 +95,7 @@ def stock(seconds: float, reuse: bool) -> dict[str, float]:
         images, labels = load_digits(return_X_y=True)
         x = torch.tensor(images, dtype=torch.float32) / 16 - 0.3
         y = torch.tensor(labels)
-        sizes = [64, *[WIDTH] * (config["depth"] - 1), 10]
+        sizes = [64, *[config["width"]] * (config["depth"] - 1), 10]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
             linear = nn.Linear(fan_in, fan_out)
@@ -119,20 +121,28 @@ def stock(seconds: float, reuse: bool) -> dict[str, float]:
                 loss_sum = hits = 0.0
 
     ends: list[float] = []
+    depths: list[int] = []
+    sizes: list[int] = []
 
     class Clock(tune.Callback):
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             ends.append(time.perf_counter())
+            depths.append(trial.config["depth"])
+            sizes.append(trial.config["width"])
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(
-                {"depth": CategoricalDistribution(DEPTHS), "bias_variance": FloatDistribution(1e-4, 0.01, log=True)},
+                {
+                    "depth": CategoricalDistribution(DEPTHS),
+                    "width": CategoricalDistribution(widths),
+                    "bias_variance": FloatDistribution(1e-4, 0.01, log=True),
+                },
                 metric="loss",
                 mode="min",
-                sampler=TPESampler(seed=0),
+                sampler=RandomSampler(seed=0),
             ),
             num_samples=-1,
             max_concurrent_trials=2,
@@ -149,13 +159,20 @@ def stock(seconds: float, reuse: bool) -> dict[str, float]:
     if len(ends) < 3:
         raise SystemExit(f"only {len(ends)} stock trials finished in {seconds:.0f} s: raise --stock-seconds")
     wall = ends[-1] - ends[0]
-    return {"trials": len(ends) - 1, "seconds": wall, "per_minute": 60 * (len(ends) - 1) / wall}
+    return {
+        "trials": len(ends) - 1,
+        "seconds": wall,
+        "per_minute": 60 * (len(ends) - 1) / wall,
+        "mean_depth": statistics.mean(depths),
+        "mean_width": statistics.mean(sizes),
+    }
 
 
 def run(arm: str, options: argparse.Namespace) -> dict[str, float]:
     """One arm in a process and a folder of its own."""
     command = [sys.executable, str(Path(__file__).resolve()), "--arm", arm]
     command += ["--trials", str(options.trials), "--stock-seconds", str(options.stock_seconds)]
+    command += ["--widths", *map(str, options.widths)]
     quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -167,7 +184,8 @@ def run(arm: str, options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=240, help="networks in our arm (at least 200)")
+    parser.add_argument("--widths", type=int, nargs="+", default=[64], help="of the networks, mixed if several")
+    parser.add_argument("--trials", type=int, default=960, help="networks in our arm (at least 200)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stock-seconds", type=float, default=60.0, help="time that a stock arm has")
     parser.add_argument("--out", type=Path)
@@ -175,9 +193,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.arm:
         result = (
-            ours(options.trials)
+            ours(options.trials, options.widths)
             if options.arm == "ours"
-            else stock(options.stock_seconds, options.arm == "stock_reuse")
+            else stock(options.stock_seconds, options.arm == "stock_reuse", options.widths)
         )
         print(json.dumps(result))
         return
@@ -198,6 +216,7 @@ def main() -> None:
             arm: {"n": sum(r[arm]["trials"] for r in rounds), "seconds": sum(r[arm]["seconds"] for r in rounds)}
             for arm in ARMS
         },
+        "widths": options.widths,
         "rounds": rounds,
         **machine(),
     }
