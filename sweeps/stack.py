@@ -28,9 +28,9 @@ from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Training
 from sweeps.stacking import LOSS_BOUND, Batches, Series, Start, compiled_update, moments, of_steps, per_member, update
 
-_WORTH_STACKING, _LARGE, _LARGEST = 4, 2**14, 2**16
-"""On a CPU `vmap` beats a loop from so many members on, from twice as many if a weight has at least `_LARGE` numbers,
-and never if one has `_LARGEST`: larger products fill a core by themselves, and batched ones are slower."""
+_WORTH_STACKING, _LARGEST = 4, 2**16
+"""On a CPU `vmap` beats a loop from so many members with convolutions on, from twice as many without, and never if a
+weight has `_LARGEST` numbers: larger products fill a core by themselves, and batched ones are slower."""
 _FEATURES, _POSITIONS = 2**14, 2**16
 """And only while a layer's output for a batch has no more numbers than this, of a linear layer or of a convolution."""
 _AT_ONCE = 2**19
@@ -203,6 +203,7 @@ class ModuleStack:
         self._training, self._rule = training, kernel.rule(training)
         self._loop: LoopStack | None = None
         self._largest = max(p.numel() for p in starts[0].model.parameters())
+        self._convolves = any(p.dim() > 2 for p in starts[0].model.parameters())
         if not self._worth_stacking(len(starts), device):
             self._loop = loop.begin(places, starts, training, device)
             return
@@ -218,7 +219,7 @@ class ModuleStack:
         self._moments = {name: moments(self._rule, value) for name, value in self._trained.items()}
 
     def _worth_stacking(self, count: int, device: torch.device) -> bool:
-        least = _WORTH_STACKING * (2 if self._largest >= _LARGE else 1)
+        least = _WORTH_STACKING * (1 if self._convolves else 2)
         return count > 1 if device.type != "cpu" else count >= least and self._largest < _LARGEST
 
     @property
@@ -237,7 +238,7 @@ class ModuleStack:
 
     def _streams(self, x: Tensor) -> bool:
         """Whether a member's features alone outgrow the cache of a CPU; x (S, B, *input_shape)."""
-        most = _POSITIONS if any(p.dim() > 3 for p in self._trained.values()) else _FEATURES
+        most = _POSITIONS if self._convolves else _FEATURES
         return x.device.type == "cpu" and self._features(x) > most
 
     def _features(self, x: Tensor) -> int:

@@ -187,16 +187,16 @@ def flops(point: Point, dataset: Dataset, training: Training) -> float:
 
 @lru_cache(maxsize=1024)
 def _sample_flops(shape: Point, input_shape: tuple[int, ...], classes: int) -> float:
-    with torch.device("meta"):
-        model = network(shape, input_shape, classes)
-        layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
-        if all(isinstance(layer, nn.Linear) for layer in layers):  # at one position each: nothing need be run, which
-            products = [layer.weight.numel() for layer in layers]  # would load torch's compiler, in seconds
-        else:
-            products = _products(model, layers, input_shape)
+    model = network(shape, input_shape, classes)  # not on the meta device, which loads torch's compiler, in seconds
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+    if all(isinstance(layer, nn.Linear) for layer in layers):  # at one position each
+        products = [layer.weight.numel() for layer in layers]
+    else:
+        products = _products(model, layers, input_shape)
     return 2.0 * (3 * sum(products) - products[0])
 
 
+@torch.no_grad()
 def _products(model: nn.Module, layers: Sequence[nn.Module], input_shape: tuple[int, ...]) -> list[int]:
     """Multiplications per sample of every layer, in the order in which they are run."""
     found: list[int] = []

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True, params=[1, 99], ids=["stacked", "one by one"])
 def worth_stacking(request, monkeypatch):
     """Module stacks as one network, and as a loop over few members."""
-    monkeypatch.setattr(stack, "_WORTH_STACKING", request.param)
+    monkeypatch.setattr(stack, "_WORTH_STACKING", request.param / 2)
 
 
 def mlp(seed=0, depth=4, width=12, activation="relu", normalization="none") -> MLP:
@@ -114,7 +114,7 @@ def test_kept_members_go_on_as_if_nothing_had_happened(kind):
 
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 def test_members_too_few_to_stack_go_on_one_by_one(training, monkeypatch):
-    monkeypatch.setattr(stack, "_WORTH_STACKING", 3)
+    monkeypatch.setattr(stack, "_WORTH_STACKING", 1.5)
     rate = 0.002 if training.optimizer == "adam" else 0.05
     compiled, vmapped = pair([Start(mlp(s), rate, s) for s in (0, 1, 0)], training)
     first, rest = ({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()} for cut in (slice(20), slice(20, 50)))
@@ -184,14 +184,14 @@ def test_members_are_grouped_into_as_few_stacks_as_possible():
 
 def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch):
     monkeypatch.setattr(stack, "_WORTH_STACKING", 2)
-    for width, count, looped in ((127, 2, False), (128, 2, True), (128, 4, False), (255, 4, False), (256, 4, True)):
+    for width, count, looped in ((12, 3, True), (12, 4, False), (255, 4, False), (256, 4, True)):
         starts = [Start(mlp(width=width, normalization="batch"), 0.1, 0)] * count
         assert (ModuleStack(range(count), starts, Training(), CPU)._loop is not None) is looped
 
 
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 def test_members_go_through_a_layer_in_parts_or_one_by_one_if_their_features_are_many(training, monkeypatch):
-    monkeypatch.setattr(stack, "_WORTH_STACKING", 2)
+    monkeypatch.setattr(stack, "_WORTH_STACKING", 1)
     starts = [Start(mlp(s, normalization="batch"), 0.01 * (1 + s), s % 2) for s in range(5)]
     results = []
     for limits in ({}, {"_AT_ONCE": 3 * 16 * 12}, {"_FEATURES": 16 * 12 - 1}):

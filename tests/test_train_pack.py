@@ -254,7 +254,7 @@ def test_denormal_numbers_are_flushed_while_it_trains_and_no_longer() -> None:
     assert (tiny * 1).item() != 0
 
 
-def test_a_pack_of_plain_networks_loads_no_compiler_of_torch() -> None:
+def test_a_pack_loads_no_compiler_of_torch() -> None:
     """It takes seconds in every worker, and runs on shapes alone load it unasked."""
     script = """
 import sys
@@ -266,6 +266,11 @@ cpu = train.torch.device("cpu")
 (members,) = memory.partition([train.Member(point, 0, 0.1), train.Member(point, 1, 0.1)], digits, training, cpu)
 assert train.flops(point, digits, training) > 0
 assert len(train.train(members, digits, training)) == 2
+cnn = point._replace(architecture="cnn", depth=3, scheme="he_normal", normalization="batch")
+assert train.flops(cnn, digits, training) > 0
+for count in (1, 4):
+    for rule in (training, training.model_copy(update={"optimizer": "adam"})):
+        assert len(train.train([train.Member(cnn, seed, 0.1) for seed in range(count)], digits, rule)) == count
 print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
