@@ -2,59 +2,37 @@
 
 The points come from a dry run of the sweep's sampler. Where an adaptive one will go is not known before, so it is
 priced as an even spread (told the theory's limits instead, it went twice too deep on the quickstart, because
-theory knows no step budget). The speed comes from a short training of a few of these points, on as many
-threads as there will be packs at once; it is cached, and every launch replaces it by what was measured.
+theory knows no step budget). The speed is measured (`sweeps.speed`). That networks which diverge end early is not
+foreseen.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from analysis.words import theory_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import data, space, train
+from sweeps import data, space, speed, train
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
-from sweeps.spec import Point, SweepSpec, Training
+from sweeps.spec import Point, SweepSpec
+from sweeps.speed import Speed
 from sweeps.tasks import Result, Task
 
-SAMPLE: Final = 6
-"""Points that the calibration trains."""
 LIMITS: Final = 16
 """Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
-STARTUP: Final = 20.0
-"""Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it."""
 ASKING: Final = 0.2
 """Share of the training's time from which on a slow sampler is worth a warning."""
-ROUNDS: Final = 3
-"""Of the calibration: a shared machine disturbs single measurements."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Of one pack process while all of them work."""
-
-    flops: float
-    """FLOP/s of training."""
-    layer_seconds: float
-    """To initialize and probe a network, per layer."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +41,8 @@ class Plan:
     trials: int
     packs: int
     networks: int
+    layers: int
+    """To be initialized and probed, in all networks together."""
     flops: float
     slots: int
     """Packs trained at once."""
@@ -101,19 +81,20 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     networks = len(tasks) * spec.training.seeds * len(spec.training.learning_rate)
     per_task = spec.training.seeds * len(spec.training.learning_rate)
     flops = per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
-    speed = _speed(spec, dataset, [t.point for t in tasks], slots)
-    prepared = spec.training.seeds * sum(t.point.depth for t in tasks)
-    busy = (flops / speed.flops + prepared * speed.layer_seconds) / min(slots, packs)
-    startup = float(_cache().get("startup", STARTUP))
+    measured = speed.of(spec, dataset, [t.point for t in tasks], slots)
+    layers = spec.training.seeds * sum(t.point.depth for t in tasks)
+    busy = measured.seconds(flops, layers) / min(slots, packs)
+    startup = speed.startup()
     found = _limits([*design.corners(), *(t.point for t in tasks)])
     return Plan(
         spec,
         len(tasks),
         packs,
         networks,
+        layers,
         flops,
         slots,
-        speed,
+        measured,
         startup,
         startup + busy,
         {scheme: max(limits, default=None) for scheme, limits in found.items()},
@@ -131,7 +112,7 @@ def remember(made: Plan, flops: float, busy: float, seconds: float) -> None:
         seconds: wall time of the whole launch.
     """
     startup = max(seconds - busy / min(made.slots, made.packs), 0.0)
-    _write(_cache() | {_key(made.spec, made.slots): [flops / busy, 0.0], "startup": startup})
+    speed.remember(made.spec, made.slots, flops, made.layers, busy, startup)
 
 
 def headline(made: Plan) -> str:
@@ -218,71 +199,6 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
     if len(spec.training.learning_rate) == 1:
         found.append("one learning rate: a bad step size will look like an untrainable network")
     return tuple(found)
-
-
-def _speed(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
-    """Measured on a few of the points at two lengths of training: the slope is speed, the rest initialization."""
-    ordered = sorted(dict.fromkeys(points), key=lambda p: train.flops(p, dataset, spec.training))
-    chosen = [ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE)]
-    key = _key(spec, slots)
-    cache = _cache()
-    if key in cache:
-        return Speed(*cache[key])
-    rate = min(spec.training.learning_rate)  # at which the fewest diverge
-    members = [train.Member(p, 0, rate) for p in dict.fromkeys(chosen)]
-    short = max(5, spec.training.steps // 20)
-
-    threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
-
-    def once(training: Training) -> None:
-        torch.set_num_threads(threads)
-        train.train(members, dataset, training)
-
-    def seconds(steps: int) -> float:
-        training = spec.training.model_copy(update={"steps": steps})
-        with ThreadPoolExecutor(slots) as pool:
-            started = time.perf_counter()
-            for done in [pool.submit(once, training) for _ in range(slots)]:
-                done.result()
-            return time.perf_counter() - started
-
-    seconds(2)  # compiles and warms
-    few, many = map(statistics.median, zip(*((seconds(short), seconds(4 * short)) for _ in range(ROUNDS)), strict=True))
-    flops = sum(train.flops(m.point, dataset, spec.training) for m in members) / spec.training.steps
-    slope = max((many - few) / (3 * short), 1e-9)
-    layers = sum(p.depth for p in dict.fromkeys(chosen))
-    speed = Speed(flops / slope, max(few - short * slope, 0.0) / layers)
-    _write(cache | {key: [speed.flops, speed.layer_seconds]})
-    return speed
-
-
-def _key(spec: SweepSpec, slots: int) -> str:
-    """What a speed depends on."""
-    shapes = spec.model_dump(include={"dataset": True, "network": True, "space": {"depth", "width"}})
-    what = [platform.node(), os.cpu_count(), torch.__version__, shapes, slots]
-    what += [spec.training.optimizer, spec.training.batch_size]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-
-
-def _file() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "isoinit" / "speed.json"
-
-
-def _cache() -> dict[str, Any]:
-    """What was measured on this machine; a file that cannot be read is as good as none."""
-    try:
-        return json.loads(_file().read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
-def _write(known: dict[str, Any]) -> None:
-    file = _file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(known))
-    partial.rename(file)
 
 
 def _si(value: float) -> str:

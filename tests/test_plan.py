@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import data, plan, train
+from sweeps import data, plan, speed, train
 from sweeps.__main__ import main
-from sweeps.spec import parse
+from sweeps.spec import Training, parse
 
 TEXT = """
 name: tiny
@@ -26,7 +26,7 @@ search: {sampler: random, trials: 20, batch: 8}
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which nothing was measured yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "isoinit" / "speed.json"
+    return tmp_path / "isoinit" / "speeds.json"
 
 
 def test_it_counts_trials_packs_networks_and_flops(cache: Path) -> None:
@@ -81,11 +81,41 @@ def test_an_adaptive_sampler_is_priced_as_an_even_spread_and_a_grid_point_by_poi
 def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
     spec = parse(TEXT)
     made = plan.plan(spec, slots=2)
-    plan.remember(made, flops=1e9, busy=10.0, seconds=12.0)
+    busy = 3 * made.speed.seconds(made.flops, made.layers)
+    plan.remember(made, made.flops, busy, seconds=busy / 2 + 7.0)
     taught = plan.plan(spec, slots=2)
-    assert taught.speed.flops == 1e8
-    assert taught.startup == 7.0
-    assert taught.seconds == pytest.approx(7.0 + made.flops / 1e8 / 2)
+    assert taught.startup == pytest.approx(7.0)
+    assert taught.seconds == pytest.approx(7.0 + busy / 2)
+    plan.remember(taught, made.flops, busy, seconds=busy / 2 + 7.0)  # as foreseen: nothing new
+    assert plan.plan(spec, slots=2).seconds == pytest.approx(taught.seconds)
+
+
+def test_one_launch_on_a_busy_machine_does_not_spoil_the_plan() -> None:
+    spec = parse(TEXT)
+    made = plan.plan(spec)
+    usual = made.speed.seconds(made.flops, made.layers)
+    for times in (1.0, 9.0, 1.1):
+        plan.remember(made, made.flops, times * usual, seconds=times * (usual + 5.0))
+    assert plan.plan(spec).speed.seconds(made.flops, made.layers) == pytest.approx(1.1 * usual)
+    for _ in range(speed.REMEMBERED):  # the machine has become slow
+        plan.remember(made, made.flops, 9 * usual, seconds=9 * usual)
+    assert plan.plan(spec).speed.seconds(made.flops, made.layers) == pytest.approx(9 * usual)
+
+
+def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where a step of the sample takes a second, the measurement takes a quarter of a minute."""
+    now, asked = [0.0], []
+
+    def slow(_members: object, _dataset: object, training: Training) -> list[object]:
+        now[0] += training.steps
+        asked.append(training.steps)
+        return []
+
+    monkeypatch.setattr(train, "train", slow)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
+    assert sum(asked) < speed.LONGEST + 10
+    assert len(asked) == 2 + 2 * speed.ROUNDS
 
 
 def test_what_it_warns_of() -> None:
