@@ -7,7 +7,7 @@ mask there is no such buffer and `masked` is False. Loading a state with or with
 dense.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -122,3 +122,20 @@ def activation_name(activation: nn.Module) -> str:
         if type(activation) is kind:
             return name
     return type(activation).__name__.lower()
+
+
+def _halves(g: Tensor) -> Tensor:
+    positive, negative = g.chunk(2, dim=-1)
+    return positive - negative
+
+
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda g, h: g.masked_fill(h <= 0, 0),
+    "tanh": lambda g, h: g * (1 - h * h),
+    "sigmoid": lambda g, h: g * (h * (1 - h)),
+    "hardtanh": lambda g, h: g.where(h.abs() < 1, 0),
+    "linear": lambda g, _: g,
+    "crelu": lambda g, h: _halves(g.masked_fill(h <= 0, 0)),
+}
+"""Per activation, the gradient by pre-activations (..., units) from that by features and the features, as torch has it:
+not a product with 0 or 1, because inf * 0 is not a number, and with what is none passed on or not."""

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoinit import chain
+from isoinit.networks import MLP
 from isoinit.schemes.base import by_shape
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Wiring
@@ -117,27 +119,37 @@ def probe(
             f"leading must be at least 1 and needs generator=torch.Generator(), got {leading}, {generator}"
         )
     wiring = read(model)
-    with torch.enable_grad(), _buffers_kept(model), _recorded(model, wiring) as (hidden, before):
-        output = model(x)
-        loss = functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
-        gradients = _gradient_norms(loss, [layer.weight for layer in wiring.layers])
-    with _frozen_normalization(model, x):
-        if not jacobian:
-            values = x.new_empty(0, 0)
-        elif leading is None or generator is None:
-            values = _spectrum(_jacobian(model, x[:jacobian_inputs]))
-        else:
-            values = _bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
+
+    def loss(output: Tensor) -> Tensor:
+        return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
+
+    inputs = jacobian_inputs if jacobian and leading is None else 0
+    rows = x.new_empty(0, 0)
+    if chain.applies(model, x, inputs):
+        assert isinstance(model, MLP)
+        hidden, before, gradients, jacobians = chain.measure(model, x, loss, inputs)
+        if inputs:
+            rows = _spectrum(jacobians)
+    else:
+        with torch.enable_grad(), _buffers_kept(model), _recorded(model, wiring) as (hidden, before):
+            gradients = _gradient_norms(loss(model(x)), [layer.weight for layer in wiring.layers])
+        if inputs:
+            with _frozen_normalization(model, x):
+                rows = _spectrum(_jacobian(model, x[:inputs]))
+    if jacobian and leading is not None and generator is not None:
+        with _frozen_normalization(model, x):
+            rows = _bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
     with torch.no_grad():
-        moments = _array(by_shape(before, _sample_moments)).reshape(-1, 2)
+        moments = _array(_each(_sample_moments, before)).reshape(-1, 2)
+        norms, squares = x.flatten(1).square().sum(1).unsqueeze(0), _each(_squared_norm, hidden)
         return Probe(
-            squared_norms=_array([x.flatten(1).square().sum(1), *by_shape(hidden, _squared_norm)]),
-            correlation=_array(by_shape(before, _correlation)),
+            squared_norms=_array(torch.cat([norms, squares]) if len(squares) else norms),
+            correlation=_array(_each(_correlation, before)),
             sample_variance=moments[:, 0],
             squared_sample_mean=moments[:, 1],
-            dead=_array(by_shape(hidden, lambda a: (_units(a) == 0).all(1).to(a.dtype).mean(1))),
+            dead=_array(_each(lambda a: (_units(a) == 0).all(1).to(a.dtype).mean(1), hidden)),
             gradient_norms=_array(gradients),
-            jacobian_singular_values=values.double().cpu().numpy(),
+            jacobian_singular_values=_array(rows),
         )
 
 
@@ -177,15 +189,22 @@ def _recorded(model: nn.Module, wiring: Wiring) -> Iterator[tuple[list[Tensor], 
             hook.remove()
 
 
-def _gradient_norms(loss: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """NaN for a frozen weight."""
+def _gradient_norms(loss: Tensor, weights: list[Tensor]) -> Tensor:
+    """(W,), NaN for a frozen weight."""
     free = [weight for weight in weights if weight.requires_grad]
     norms = iter([gradient.norm() for gradient in torch.autograd.grad(loss, free)] if free else [])
-    return [next(norms) if weight.requires_grad else loss.new_tensor(torch.nan) for weight in weights]
+    return torch.stack([next(norms) if w.requires_grad else loss.new_tensor(torch.nan) for w in weights])
 
 
-def _array(values: list[Tensor]) -> Floats:
-    return torch.stack(values).double().cpu().numpy() if values else np.empty(0)
+def _each(statistic: Callable[[Tensor], Tensor], signals: Tensor | list[Tensor]) -> Tensor:
+    """A statistic of stacked signals (k, B, ...), for every layer, (L, ...)."""
+    if isinstance(signals, Tensor):
+        return statistic(signals)
+    return torch.stack(by_shape(signals, statistic)) if signals else torch.empty(0)
+
+
+def _array(values: Tensor) -> Floats:
+    return values.double().cpu().numpy()
 
 
 def _squared_norm(signals: Tensor) -> Tensor:

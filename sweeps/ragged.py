@@ -11,33 +11,17 @@ Letters: K members, B batch, n hidden layers of the deepest member (those betwee
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoinit.layers import activation_name
+from isoinit.layers import DERIVATIVES, activation_name
 from isoinit.networks import MLP
 from sweeps import kernel
 from sweeps.spec import Training
 from sweeps.stacking import Batches, Series, Start, moments, of_steps, per_member, update
-
-_DERIVATIVES: Final[Mapping[str, Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": lambda g, h: g.where(h > 0, 0),  # not `g * (h > 0)`: inf * 0 is not a number
-    "tanh": lambda g, h: g * (1 - h * h),
-    "sigmoid": lambda g, h: g * h * (1 - h),
-    "hardtanh": lambda g, h: g.where(h.abs() < 1, 0),
-    "linear": lambda g, _: g,
-    "crelu": lambda g, h: _halves(g.where(h > 0, 0)),
-}
-"""Per activation, the gradient by pre-activations, from that by features and the features."""
-
-
-def _halves(g: Tensor) -> Tensor:
-    positive, negative = g.chunk(2, dim=2)
-    return positive - negative
 
 
 class RaggedStack:
@@ -116,7 +100,7 @@ class RaggedStack:
 
     def _backward(self, x: Tensor, features: list[Tensor], gradient: Tensor) -> list[Tensor]:
         """Gradients by weights and biases, from that by the logits."""
-        differentiate = _DERIVATIVES[self._name]
+        differentiate = DERIVATIVES[self._name]
         *features, last = features
         found = [torch.empty_like(p) for p in (*self._weights, *self._biases)]
         torch.bmm(last.mT, gradient, out=found[2])

@@ -30,7 +30,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.gp": ("analysis", "sweeps"),
     "analysis.region": ("analysis", "sweeps.closing", "sweeps.launch"),  # when to stop is read off the same map
     "analysis.words": ("analysis", "sweeps"),
-    "torch": ("isoinit.layers", "isoinit.networks", "isoinit.probe", "isoinit.schemes", "sweeps"),
+    "torch": ("isoinit.chain", "isoinit.layers", "isoinit.networks", "isoinit.probe", "isoinit.schemes", "sweeps"),
     "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
     "mlflow": ("sweeps.tracking", "sweeps.bulk", "sweeps.export"),

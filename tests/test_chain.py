@@ -1,0 +1,84 @@
+"""Explicit products say of a plain MLP what its forward and autograd say."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from isoinit import MLP, chain, initialize
+from isoinit.layers import ACTIVATIONS, DERIVATIVES, Linear, set_mask
+from isoinit.probe import Probe, probe
+
+X = torch.randn(12, 9, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(12) % 5
+
+
+class Other(MLP):
+    """The same network, in which nothing may be taken for granted."""
+
+
+def pair(activation: str = "relu", depth: int = 5, dtype: torch.dtype = torch.float32, width: int = 8) -> list[MLP]:
+    models: list[MLP] = []
+    for kind in (MLP, Other):
+        source = torch.Generator().manual_seed(3)
+        model = kind(9, width, depth, 5, activation).to(dtype)
+        models.append(initialize(model, "xavier_normal", bias_variance=0.1, bias_mode="iid", generator=source))
+    return models
+
+
+def assert_alike(models: list[MLP], x: torch.Tensor = X, y: torch.Tensor | None = Y, **options: object) -> Probe:
+    assert [chain.applies(model, x, 4) for model in models] == [True, False]
+    fast, slow = (probe(model, x, y, **options) for model in models)  # pyright: ignore[reportArgumentType]
+    for field in dataclasses.fields(Probe):
+        mine, theirs = getattr(fast, field.name), getattr(slow, field.name)
+        assert mine.shape == theirs.shape, field.name
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-7, err_msg=field.name)
+    return fast
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("depth", [2, 3, 9])
+def test_a_chain_is_measured_as_autograd_does(activation: str, depth: int) -> None:
+    assert set(DERIVATIVES) == set(ACTIVATIONS)
+    assert_alike(pair(activation, depth))
+    assert_alike(pair(activation, depth, torch.float64), X.double().view(12, 3, 3), None)
+    assert_alike(pair(activation, depth), jacobian=False)
+    assert_alike(pair(activation, depth), jacobian_inputs=40)
+
+
+def test_masks_and_frozen_weights_are_seen() -> None:
+    models = pair()
+    for model in models:
+        for i, layer in enumerate(model.layers):
+            assert isinstance(layer, Linear)
+            if i in (1, 4):
+                set_mask(layer, torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(i)) < 0.5)
+            layer.weight.requires_grad_(i != 2)
+    measured = assert_alike(models)
+    assert np.flatnonzero(np.isnan(measured.gradient_norms)).tolist() == [2]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30])
+@pytest.mark.parametrize("activation", ["relu", "hardtanh", "crelu"])
+def test_what_is_no_number_is_so_in_both(value: float, activation: str) -> None:
+    models = pair(activation)
+    with torch.no_grad():
+        for model in models:
+            layer = model.layers[1]
+            assert isinstance(layer, Linear)
+            layer.weight[2, 3] = value
+    assert_alike(models)
+
+
+def test_many_layers_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "_NUMBERS", 3 * 64)
+    assert_alike(pair(depth=9))
+
+
+def test_nothing_is_left_behind_and_hooks_are_heard() -> None:
+    model, _ = pair()
+    probe(model, X, Y)
+    assert all(parameter.grad is None and not parameter.is_inference() for parameter in model.parameters())
+    model.layers[2].register_forward_hook(lambda *_: None)
+    assert not chain.applies(model, X, 4)
