@@ -94,30 +94,6 @@ load from the cache the copy in the whole, and the two may round differently."""
 _inline: Any = numba.njit(inline="always", **_options)
 
 
-def padded(size: int) -> int:
-    """`size` rounded up to whole cache lines."""
-    return -(-size // LINE) * LINE
-
-
-def aligned(size: int) -> Floats:
-    """Zeros that start on a cache line: where a product's operands lie may change its rounding."""
-    buffer = np.zeros(size + LINE, np.float32)
-    start = -buffer.ctypes.data // buffer.itemsize % LINE
-    return buffer[start : start + size]
-
-
-def parameter_count(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64]) -> int:
-    """Length of the flat vector of parameters, padding included."""
-    return sum(padded(i * o) + padded(o) for i, o in zip(fan_in.tolist(), fan_out.tolist(), strict=True))
-
-
-def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch: int) -> int:
-    """Length of the scratch vector that `train_steps` needs: features, two gradients, one weight gradient."""
-    widest = int(max(fan_in.max(), fan_out.max()))
-    features = sum(padded(batch * size) for size in (*fan_in[1:].tolist(), int(fan_out[-1])))
-    return features + 2 * padded(batch * max(2, widest)) + padded(int((fan_in * fan_out).max())) + padded(widest)
-
-
 def _cast_to_pointer(_context, address):  # numba has no cast from an integer to a pointer
     def cast(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))

@@ -10,6 +10,7 @@ from isoinit import schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, stack
+from sweeps.compiled import aligned
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, ModuleStack, Start
 
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True, params=[1, 99], ids=["stacked", "one by one"])
 def worth_stacking(request, monkeypatch):
     """Module stacks as one network, and as a loop over few members."""
-    monkeypatch.setattr(stack, "_WORTH_STACKING", request.param / 2)
+    monkeypatch.setattr("sweeps.vmapped._WORTH_STACKING", request.param / 2)
 
 
 def mlp(seed=0, depth=4, width=12, activation="relu", normalization="none") -> MLP:
@@ -114,7 +115,7 @@ def test_kept_members_go_on_as_if_nothing_had_happened(kind):
 
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 def test_members_too_few_to_stack_go_on_one_by_one(training, monkeypatch):
-    monkeypatch.setattr(stack, "_WORTH_STACKING", 1.5)
+    monkeypatch.setattr("sweeps.vmapped._WORTH_STACKING", 1.5)
     rate = 0.002 if training.optimizer == "adam" else 0.05
     compiled, vmapped = pair([Start(mlp(s), rate, s) for s in (0, 1, 0)], training)
     first, rest = ({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()} for cut in (slice(20), slice(20, 50)))
@@ -183,7 +184,7 @@ def test_members_are_grouped_into_as_few_stacks_as_possible():
 
 
 def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch):
-    monkeypatch.setattr(stack, "_WORTH_STACKING", 2)
+    monkeypatch.setattr("sweeps.vmapped._WORTH_STACKING", 2)
     for width, count, looped in ((12, 3, True), (12, 4, False), (255, 4, False), (256, 4, True)):
         starts = [Start(mlp(width=width, normalization="batch"), 0.1, 0)] * count
         assert (ModuleStack(range(count), starts, Training(), CPU)._loop is not None) is looped
@@ -191,12 +192,12 @@ def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch
 
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 def test_members_go_through_a_layer_in_parts_or_one_by_one_if_their_features_are_many(training, monkeypatch):
-    monkeypatch.setattr(stack, "_WORTH_STACKING", 1)
+    monkeypatch.setattr("sweeps.vmapped._WORTH_STACKING", 1)
     starts = [Start(mlp(s, normalization="batch"), 0.01 * (1 + s), s % 2) for s in range(5)]
     results = []
     for limits in ({}, {"_AT_ONCE": 3 * 16 * 12}, {"_FEATURES": 16 * 12 - 1}):
         for name, value in limits.items():
-            monkeypatch.setattr(stack, name, value)
+            monkeypatch.setattr(f"sweeps.vmapped.{name}", value)
         one = ModuleStack(range(5), starts, training, CPU)
         results.append(one.advance(batches(), [1.0] * 50, 0))
         assert (one._loop is not None) is ("_FEATURES" in limits)
@@ -227,9 +228,9 @@ def test_compiled_cross_entropy_is_torchs_ties_and_all(classes):
     logits[5:9] = 1.0  # a dead network: the first class counts as the answer
     y = torch.randint(classes, (37,), generator=source)
     y[5] = 0
-    z = kernel.aligned(37 * classes)
+    z = aligned(37 * classes)
     z[:] = logits.T.flatten().numpy()
-    loss, hits = kernel._cross_entropy(z, y.numpy(), classes, kernel.aligned(74))
+    loss, hits = kernel._cross_entropy(z, y.numpy(), classes, aligned(74))
     logits.requires_grad_()
     expected = nn.functional.cross_entropy(logits.double(), y)
     (gradient,) = torch.autograd.grad(expected, logits)

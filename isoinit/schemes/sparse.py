@@ -126,8 +126,10 @@ def _core_density(density: float, shape: tuple[int, int], taps: int) -> float:
 
 def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
     """`mask` of a kernel with further positions, at random, up to `density`; they start at zero and train."""
+    if mask.dim() == 2:
+        return mask
     missing = round(density * mask.numel()) - int(mask.sum())
-    if mask.dim() == 2 or missing <= 0:
+    if missing <= 0:
         return mask
     keys = draw.uniform(mask.numel()).masked_fill(mask.flatten(), -1.0)
     return mask.flatten().index_fill(0, keys.topk(missing).indices, True).view(mask.shape)
