@@ -70,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
         "--address", metavar="ADDRESS", help="a Ray cluster: 'auto' or host:port (default: a Ray of its own)"
     )
     where.add_argument("--inline", action="store_true", help="no Ray: train in this process, for tests and debuggers")
-    where.add_argument("--data-dir", metavar="DIR", help="folder that has the data sets, for machines without internet")
+    where.add_argument(
+        "--data-dir", type=_folder, metavar="DIR", help="folder that has the data sets, for machines without internet"
+    )
 
     add("specs", "list the bundled specs and the questions they answer", commands.specs, as_json)
     add("schemes", "list the initialization schemes: source, architectures, what is exact", commands.schemes, as_json)
@@ -116,6 +118,12 @@ def parser() -> argparse.ArgumentParser:
     replayed.add_argument("trial_key", metavar="TRIAL_KEY", help="its key, or the beginning of it")
     add("doctor", "check this machine: what is missing, with the remedy", commands.doctor, runs, store, as_json)
     return top
+
+
+def _folder(text: str) -> str:
+    if not Path(text).expanduser().is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -190,7 +190,7 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
     uri = uri or tracking.DEFAULT_URI
     with contextlib.ExitStack() as stack:
         ray = None
-        if not args.inline and not RunDir(args.runs_dir, spec.name).path.exists():
+        if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
             tracking.check(uri)  # again below, but a mistake should not wait for Ray
             ray = stack.enter_context(Cluster(args.address))
         from sweeps import launch as launching

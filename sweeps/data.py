@@ -179,8 +179,8 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
             default: the environment variable `ISOINIT_DATA`. Files found there are not downloaded.
 
     Raises:
-        ValueError: the name is unknown, a file does not have its sha256, or arrays have the wrong shape.
-        FileNotFoundError: a file is in no folder and cannot be downloaded; the message names the remedy.
+        ValueError: the name is unknown, a file does not have its sha256, arrays have the wrong shape, or a file is in
+            no folder and cannot be downloaded; the message names the remedy.
     """
     if name not in DATASETS:
         match = difflib.get_close_matches(name, DATASETS, n=1)
@@ -262,7 +262,7 @@ def _file(name: str, source: Source, file: str, places: list[Path]) -> Path:
     try:
         return Path(pooch.retrieve(source.url + file, expected, file, pooch.os_cache("isoinit") / name))
     except OSError as error:  # requests' errors are OSErrors
-        raise FileNotFoundError(
+        raise ValueError(
             f"dataset {name}: {file} cannot be downloaded from {source.url} ({type(error).__name__}); "
             f"on a machine without internet put the files ({', '.join(source.sha256)}) or {source.arrays} into a "
             f"folder and set {FOLDER_VARIABLE} to it, or use 'digits', which needs no download"

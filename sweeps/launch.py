@@ -99,6 +99,8 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None, ra
     tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
     with run.driving():
         run.check(spec)
+        if ray is not None and options.address is not None:
+            ray.ready()
         if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
             with tracking.one_sentence(options.tracking_uri):
                 tracker.open()

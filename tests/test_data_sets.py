@@ -55,7 +55,7 @@ def test_no_internet_names_the_remedy(monkeypatch, tmp_path):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(pooch, "retrieve", refuse)
-    with pytest.raises(FileNotFoundError, match=r"cifar-10-python.tar.gz cannot be downloaded.*ISOINIT_DATA.*digits"):
+    with pytest.raises(ValueError, match=r"cifar-10-python.tar.gz cannot be downloaded.*ISOINIT_DATA.*digits"):
         data.load("cifar10", tmp_path)
 
 

@@ -10,6 +10,7 @@ import pytest
 import stores
 
 from analysis.outcome import Criterion, Curve, label
+from sweeps import data
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 
@@ -184,3 +185,21 @@ def test_a_sweep_stops_when_the_map_is_good_enough(folder: Path, capsys: pytest.
     assert _launch("--trials", "60", *until) == 0
     assert 16 <= Ledger(folder / "runs/tiny").read()[0].num_rows < 60
     assert "sweep resume" not in capsys.readouterr().out
+
+
+def test_a_data_set_that_cannot_be_had_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(data.pooch, "retrieve", refuse)
+    monkeypatch.chdir(tmp_path)
+    where = ["--data-dir", str(tmp_path), "--inline"]
+    assert main(["launch", "quickstart", "--set", "dataset=cifar10", *where]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sweep: dataset cifar10: ")
+    assert said.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["launch", "quickstart", "--data-dir", str(tmp_path / "nowhere")])
+    assert "there is no folder" in capsys.readouterr().err
