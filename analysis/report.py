@@ -125,8 +125,9 @@ def _method(found: summary.Summary) -> str:
 list, and is judged at the rate at which most seeds trained, so that a bad step size is not mistaken for an
 untrainable network. A network is trained at the first recorded step at which the criterion holds.{rule} Divergence is
 an outcome; only trials that the infrastructure lost are left out.</p>
-<p>The map is a logistic Gaussian-process classifier (Laplace approximation; Rasmussen and Williams 2006, algorithms 3.1
-and 5.1) of all outcomes, with a kernel that knows that there is a frontier along the depth. The frontier is the first
+<p>The map is a logistic Gaussian-process classifier of all outcomes (expectation propagation, with hyperparameters of
+the most evidence by Laplace's approximation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). Where the
+evidence is for it, its kernel knows that there is a frontier along the depth. The frontier is the first
 depth at which the latent log-odds fall below zero; its band holds 90 % of 400 joint posterior draws. Rates per cell are
 not shown: trials that were placed near the frontier crowd on one side of a cell. The map error is measured on audit
 trials, which were placed uniformly at random, by a model that has not seen them; its interval is Wilson's.</p>
