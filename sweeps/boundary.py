@@ -32,9 +32,12 @@ estimation, AISTATS 2022.
 from __future__ import annotations
 
 import logging
+import threading
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -49,7 +52,7 @@ from scipy.stats import qmc
 from analysis.gp import Counts, Kernel, LogisticGP, Points, Scale, learn, thin
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
-START = 16  # trials of the space-filling start
+START = 8  # trials of the space-filling start
 STRADDLE = 1.96
 CANDIDATES = 1024
 LEARN_ON = 200  # the first trials told, that hyperparameters are learnt from: bounds the time of an ask
@@ -109,11 +112,11 @@ class BoundarySampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._raise_error_if_multi_objective(study)
-        self._recall(study).warn(study)
-        told = sum(map(_told, study.get_trials(deepcopy=False)))
+        memory = self._recall(study)
+        memory.warn(study)
         if "fixed_params" in trial.system_attrs:
             role = "enqueued"
-        elif told < START:
+        elif len(memory.look(study).told) < START:
             role = "start"
         else:
             role = "audit" if self._rng("role", trial.number).random() < self._audit else "boundary"
@@ -146,11 +149,13 @@ class BoundarySampler(BaseSampler):
         if not search_space:
             return {}
         axes = _Axes.of(search_space, self._depth, self._floors)
-        there = [t for t in study.get_trials(deepcopy=False) if search_space.keys() <= t.params.keys()]
-        told = sorted(filter(_told, there), key=lambda t: (t.datetime_complete, t.number))
-        running = [t for t in there if t.state == TrialState.RUNNING and t.number != trial.number]
+        memory = self._recall(study)
+        seen = memory.look(study)
+        there = search_space.keys()
+        told = seen.told if seen.shared >= there else [t for t in seen.told if there <= t.params.keys()]
+        running = [t for t in seen.running if there <= t.params.keys() and t.number != trial.number]
         read = len(told) - len(told) % self._step(len(told))
-        plan = self._plan(self._recall(study), axes, told[:read])
+        plan = self._plan(memory, axes, told[:read])
         best = plan.choose(axes.points(told[read:] + running))
         return axes.params(plan.candidates.take([best]))
 
@@ -192,12 +197,16 @@ class BoundarySampler(BaseSampler):
         return known[1]
 
     def _recall(self, study: Study) -> _Memory:
-        if self._memory.storage is not study._storage or self._memory.study_id != study._study_id:
-            self._memory = _Memory(study._storage, study._study_id)
-        return self._memory
+        memory = self._memory  # another thread, with another study, may put its own in the place
+        if memory.storage is not study._storage or memory.study_id != study._study_id:
+            self._memory = memory = _Memory(study._storage, study._study_id)
+        return memory
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_memory": _Memory()}
+        return {name: value for name, value in self.__dict__.items() if name != "_memory"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _memory=_Memory())
 
 
 def _told(trial: FrozenTrial) -> bool:
@@ -253,6 +262,14 @@ def noise(mean: np.ndarray, variance: np.ndarray, replicates: float) -> np.ndarr
     return total / np.maximum(known, 1e-3) - variance
 
 
+class _Seen(NamedTuple):
+    """The trials of a study at one moment."""
+
+    told: list[FrozenTrial]
+    shared: set[str]
+    running: list[FrozenTrial]
+
+
 @dataclass
 class _Memory:
     """What an ask need not compute again. Losing it changes no ask."""
@@ -263,6 +280,29 @@ class _Memory:
     learnt: tuple[_Key, tuple[Kernel, np.ndarray]] | None = None
     plan: _Plan | None = None
     warned: bool = False
+    order: list[tuple[datetime, int]] = field(default_factory=list)  # of `told`: when it ended, and its number
+    told: list[FrozenTrial] = field(default_factory=list)
+    shared: set[str] | None = None  # parameters that all of `told` have
+    open: list[int] = field(default_factory=list)  # trials that had not ended when last looked at
+    looked: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look(self, study: Study) -> _Seen:
+        """What was told, in the order of completion, and what runs. Trials that had ended are not looked at again."""
+        with self.lock:
+            trials = study.get_trials(deepcopy=False)
+            news = [trials[i] for i in (*self.open, *range(self.looked, len(trials)))]
+            self.looked = len(trials)
+            self.open = [t.number for t in news if not t.state.is_finished()]
+            for t in filter(_told, news):
+                assert t.datetime_complete is not None
+                key = t.datetime_complete, t.number
+                at = bisect(self.order, key)
+                self.order.insert(at, key)
+                self.told.insert(at, t)
+                self.shared = t.params.keys() & (t.params.keys() if self.shared is None else self.shared)
+            running = [t for t in news if t.state == TrialState.RUNNING]
+            return _Seen(self.told.copy(), self.shared or set(), running)
 
     def warn(self, study: Study) -> None:
         if study.direction == StudyDirection.MINIMIZE and not self.warned:

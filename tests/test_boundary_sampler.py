@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,67 @@ def test_order_of_completion_survives_a_rebuild_in_ledger_order():
             )
         )
     assert study.ask(SPACE).params == rebuilt.ask(SPACE).params
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads that change places at every chance, so that a race is lost in a fraction of a second."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_with_a_study_each_share_a_sampler():
+    """Each asks what it would have asked alone: no model, nor list of trials, of the other study."""
+
+    def asks(sampler: BaseSampler, deep: float) -> list[dict]:
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for _ in range(12):
+            for trial in [study.ask(SPACE) for _ in range(2)]:
+                study.tell(trial, 1.0 if trial.params["depth"] < deep else -1.0)
+        return asked(study)
+
+    def sampler() -> BaseSampler:
+        return BoundarySampler(seed=0, batch=2, floors=FLOORS)
+
+    alone, shared = [asks(sampler(), deep) for deep in (6, 40)], sampler()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(asks, [shared, shared], (6, 40))) == alone
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_that_look_at_once_miss_no_trial():
+    """Every trial once, in the order of completion, whichever thread saw it first."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    memory = boundary._Memory()
+
+    def work(_: int) -> None:
+        for _ in range(60):
+            trials = [study.ask(SPACE) for _ in range(2)]
+            memory.look(study)
+            for trial in reversed(trials):
+                study.tell(trial, 1.0)
+                memory.look(study)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    running = study.ask(SPACE)
+    seen = memory.look(study)
+    ended = sorted(study.trials[:-1], key=lambda t: (t.datetime_complete, t.number))
+    assert [t.number for t in seen.told] == [t.number for t in ended]
+    assert [t.number for t in ended] != sorted(t.number for t in ended)
+    assert [t.number for t in seen.running] == [running.number]
+    assert seen.shared == set(SPACE)
+
+
+def test_a_pickled_sampler_asks_the_same():
+    study = run(40, seed=5)
+    first = study.ask(SPACE).params
+    copy = optuna.create_study(direction="maximize", sampler=pickle.loads(pickle.dumps(study.sampler)))
+    copy.add_trials(study.trials[:40])
+    assert copy.ask(SPACE).params == first
 
 
 def test_running_trials_spread_the_batch():
@@ -256,7 +319,7 @@ def test_conditional_spaces_and_enqueued_trials():
     study.enqueue_trial({"depth": 77})
     study.optimize(objective, n_trials=60)
     assert study.trials[0].params["depth"] == 77
-    late = [t.params["depth"] for t in study.trials[18:36]]  # 60 trials try all depths near 12
+    late = [t.params["depth"] for t in study.trials[START + 2 : START + 20]]  # 60 trials try all depths near 12
     assert np.median(np.abs(np.log(np.array(late) / 12))) < 0.4
     assert any("density" in t.params for t in study.trials[40:])
 

@@ -3,10 +3,11 @@
     python tests/bench/boundary.py --out boundary.json [--map grid.parquet ...] [--seeds 10] [--beds smooth ...]
     python tests/bench/boundary.py --table boundary.json [more.json ...]
 
-Every sampler places trials in batches of 16 through Optuna; every map is read by the same `RegionModel`, so that only
-the placement differs. The error of a map is the share of the test points on the wrong side. `n*` is the number of
-trials at which a sampler's median error has come down, for good, to what random search has after all its trials (400;
-200 on a real map), interpolated in log-log; `layers` is the same for trained layers (the sum of the depths).
+Every sampler places trials in batches of 8 through Optuna (`--batch`), all asked before one is told; every map is read
+by the same `RegionModel`, so that only the placement differs. The error of a map is the share of the test points on the
+wrong side. `n*` is the number of trials at which a sampler's median error has come down, for good, to what random
+search has after all its trials (400; 200 on a real map), interpolated in log-log; `layers` is the same for trained
+layers (the sum of the depths).
 A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`.
 Grid search lays a new full grid for every count. `tpe` gets four seeds and 200 trials, and `gp` (Optuna's GPSampler),
 which takes seconds an ask, one seed and 100.
@@ -35,34 +36,36 @@ from analysis.gp import Scale
 from analysis.region import RegionModel, state
 from sweeps.boundary import BoundarySampler
 
-BATCH = 16
-COUNTS = (40, 60, 80, 100, 130, 170, 200, 400)
-SAMPLERS: dict[str, Callable[[Bed, int], optuna.samplers.BaseSampler]] = {
-    "random": lambda _, seed: optuna.samplers.RandomSampler(seed=seed),
-    "sobol": lambda _, seed: optuna.samplers.QMCSampler(scramble=True, seed=seed),
-    "tpe": lambda _, seed: optuna.samplers.TPESampler(seed=seed),
-    "gp": lambda _, seed: optuna.samplers.GPSampler(seed=seed),
-    "boundary": lambda bed, seed: BoundarySampler(seed=seed, audit=0.1, batch=BATCH, floors=bed.floors),
+BATCH = 8  # as in the quickstart
+COUNTS = (24, 32, 40, 48, 60, 80, 100, 130, 170, 200, 400)
+SAMPLERS: dict[str, Callable[[Bed, int, int], optuna.samplers.BaseSampler]] = {
+    "random": lambda _, seed, __: optuna.samplers.RandomSampler(seed=seed),
+    "sobol": lambda _, seed, __: optuna.samplers.QMCSampler(scramble=True, seed=seed),
+    "tpe": lambda _, seed, __: optuna.samplers.TPESampler(seed=seed),
+    "gp": lambda _, seed, __: optuna.samplers.GPSampler(seed=seed),
+    "boundary": lambda bed, seed, batch: BoundarySampler(seed=seed, audit=0.1, batch=batch, floors=bed.floors),
 }
 FEW = (40, 100, 200, 400)  # for all but `boundary`, whose n* is the question
 SLOW = {"tpe": (4, 200), "gp": (1, 100)}  # seeds, trials
 
 
-def trials(sampler: str, bed: Bed, seed: int, counts: Sequence[int]) -> Iterator[tuple[list[Answer], float]]:
+def trials(
+    sampler: str, bed: Bed, seed: int, counts: Sequence[int], batch: int = BATCH
+) -> Iterator[tuple[list[Answer], float]]:
     """The first n trials for each n of `counts`, and the seconds that asking took so far."""
     rng = np.random.default_rng([seed, 1])
     if sampler == "grid":
         for n in counts:
             yield [bed.answer(params, rng) for params in grid(bed, n)], 0.0
         return
-    study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](bed, seed))
+    study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](bed, seed, batch))
     answers: list[Answer] = []
     asking = 0.0
     while len(answers) < counts[-1]:
         started = time.process_time()
-        batch = [study.ask(dict(bed.space)) for _ in range(BATCH)]
+        asked = [study.ask(dict(bed.space)) for _ in range(batch)]
         asking += time.process_time() - started
-        for trial in batch:
+        for trial in asked:
             answer = bed.answer(trial.params, rng)
             trial.set_user_attr("n_trained", answer.trained)
             trial.set_user_attr("n_replicates", answer.replicates)
@@ -117,11 +120,11 @@ def judge(bed: Bed, answers: Sequence[Answer], seed: int) -> dict[str, Any]:
     return result
 
 
-def run(sampler: str, bed: Bed, seed: int, counts: Sequence[int]) -> list[dict[str, Any]]:
-    head = {"bed": bed.name, "sampler": sampler, "seed": seed}
+def run(sampler: str, bed: Bed, seed: int, counts: Sequence[int], batch: int) -> list[dict[str, Any]]:
+    head = {"bed": bed.name, "sampler": sampler, "seed": seed, "batch": batch}
     return [
         {**head, **judge(bed, answers, seed), "asking": asking}
-        for answers, asking in trials(sampler, bed, seed, counts)
+        for answers, asking in trials(sampler, bed, seed, counts, batch)
     ]
 
 
@@ -199,6 +202,8 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="*", default=[*SAMPLERS, "grid"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=COUNTS[-1])
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--from-seed", type=int, default=0, help="to share the seeds out among runs")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", nargs="+", type=Path, help="print the tables of finished runs")
     options = parser.parse_args()
@@ -213,9 +218,9 @@ def main() -> None:
     for bed, sampler in ((bed, sampler) for bed in beds for sampler in options.samplers):
         seeds, most = SLOW.get(sampler, (options.seeds, options.trials))
         most = min(most, 200) if isinstance(bed, Real) else most
-        for seed in range(min(seeds, options.seeds)):
+        for seed in range(options.from_seed, options.from_seed + min(seeds, options.seeds)):
             counts = COUNTS if sampler == "boundary" else FEW
-            rows += run(sampler, bed, seed, [n for n in counts if n <= most])
+            rows += run(sampler, bed, seed, [n for n in counts if n <= most], options.batch)
         print(f"{bed.name:12} {sampler:10} {100 * medians(rows, bed.name, sampler)[-1, 1]:.2f} %", flush=True)
         if options.out:
             options.out.write_text(json.dumps({"hardware": hardware(), "rows": rows}))
