@@ -6,7 +6,7 @@ Nothing is stacked, so widths are neither grouped nor padded, and members of any
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def parameter_count(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64]) -> in
 
 
 def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch: int) -> int:
-    """Length of the scratch vector that `train_steps` needs: features, two gradients, one weight gradient."""
+    """Length of the scratch vector that `kernel.train_members` needs: features, two gradients, one weight gradient."""
     widest = int(max(fan_in.max(), fan_out.max()))
     features = sum(padded(batch * size) for size in (*fan_in[1:].tolist(), int(fan_out[-1])))
     return features + 2 * padded(batch * max(2, widest)) + padded(int((fan_in * fan_out).max())) + padded(widest)
@@ -68,6 +68,12 @@ class _Layout:
         return found
 
 
+def _address(values: NDArray[Any]) -> int:
+    """Where an array's numbers are, 0 of an empty one."""
+    assert values.flags.c_contiguous
+    return values.ctypes.data if values.size else 0
+
+
 class _Resident(NamedTuple):
     """A member of a kernel stack: where it is in the pack, how it started, and its vectors (see `_vectors`)."""
 
@@ -82,13 +88,25 @@ class KernelStack:
 
     def __init__(self, places: Sequence[int], starts: Sequence[Start], training: Training) -> None:
         self._rule = kernel.rule(training)
-        layouts: dict[int, _Layout] = {}
+        layouts = {id(model): _Layout(model) for model in {id(s.model): s.model for s in starts}.values()}
         self._members = []
         for place, start in zip(places, starts, strict=True):
-            at = layouts.setdefault(id(start.model), _Layout(start.model))
+            at = layouts[id(start.model)]
             self._members.append(_Resident(place, start, at, _vectors(start.model, at, self._rule)))
         sizes = [workspace_size(at.fan_in, at.fan_out, training.batch_size) for at in layouts.values()]
         self._work = aligned(max(sizes))
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """What the compiled call needs of every member, see `kernel.train_members`."""
+        columns = np.cumsum([0, *(len(m.at.fan_in) for m in self._members)])
+        self._rates = np.array([[m.start.rate] for m in self._members], np.float32).reshape(-1, 1)
+        members = list(zip(self._members, columns.tolist(), strict=False))
+        fans = [np.stack([m.at.fan_in, m.at.fan_out]) for m in self._members]
+        self._fans = np.concatenate([np.empty((2, 0), np.int64), *fans], 1)
+        sizes = [[len(m.at.fan_in), m.at.activation, column, 0] for m, column in members]
+        self._sizes = np.array(sizes, np.int64).reshape(-1, 4)
+        self._addresses = np.array([[*map(_address, m.vectors), 0] for m in self._members], np.int64).reshape(-1, 5)
 
     @property
     def places(self) -> list[int]:
@@ -96,18 +114,22 @@ class KernelStack:
 
     def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
         loss, accuracy = np.full((2, len(self._members), len(factors)), np.nan)
-        schedule = np.asarray(factors, np.float32)
-        data = {seed: (b.x.flatten(2).numpy(), b.y.numpy()) for seed, b in batches.items()}
-        for row, (_, start, at, vectors) in enumerate(self._members):
-            rates = np.float32(start.rate) * schedule
-            kernel.train_steps(
-                *vectors, at.fan_in, at.fan_out, at.activation, self._rule, rates, done,
-                *data[start.seed], LOSS_BOUND, self._work, loss[row], accuracy[row],
-            )  # fmt: skip
+        rates = self._rates * np.array(factors, np.float32)
+        inputs = {seed: b.x.contiguous() for seed, b in batches.items()}  # kept until the call is over
+        labels = torch.stack([b.y for b in batches.values()]).numpy()
+        index = {seed: i for i, seed in enumerate(inputs)}
+        for row, member in enumerate(self._members):
+            seed = member.start.seed
+            self._addresses[row, 4], self._sizes[row, 3] = inputs[seed].data_ptr(), index[seed]
+        kernel.train_members(
+            self._addresses, self._sizes, self._fans, self._rule, rates, done, labels, LOSS_BOUND, self._work,
+            loss, accuracy,
+        )  # fmt: skip
         return loss, accuracy
 
     def keep(self, rows: Sequence[int]) -> None:
         self._members = [self._members[row] for row in rows]
+        self._tabulate()
 
     def write(self, row: int, model: nn.Module) -> nn.Module:
         member = self._members[row]

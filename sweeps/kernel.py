@@ -381,22 +381,11 @@ def update_stacked(w, g, first, second, rates, rule, step):
         _update(w[k], g[k], first[k], second[k], unmasked, rates[k], rule, step)
 
 
-@_compile
-def train_steps(
-    weights, first, second, mask, fan_in, fan_out, activation, rule, rates, done, x, y, bound, work, loss, accuracy
-):
-    """Train one network on S batches; returns the number of steps made.
-
-    Stops after the first step whose loss is not finite or above `bound`, before that step's update.
-
-    Args:
-        weights, first, second, mask: flat parameters, the rule's moments, 0/1 mask (unneeded ones are empty).
-        fan_in, fan_out: (L,) sizes of the layers, L >= 2.
-        rates: (S,) learning rates. done: steps made before this call.
-        x, y: (S, B, fan_in[0]) float32 and (S, B) integers.
-        work: scratch of `workspace_size`. loss, accuracy: (S,) float64, filled.
-    """
-    steps, batch, _ = x.shape
+@_part
+def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, work, loss, accuracy):
+    """One network of `train_members`."""
+    weights, first, second, mask, x = addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
+    steps, batch = y.shape
     depth = fan_in.shape[0]
     call = np.zeros(8, np.int32)
     call[6:].view(np.float32)[0] = ONE  # alpha = 1, beta = 0
@@ -417,17 +406,17 @@ def train_steps(
     last = depth - 1
     classes = fan_out[last]
     for s in range(steps):
-        images = _address(x) + 4 * s * batch * fan_in[0]
+        images = x + 4 * s * batch * fan_in[0]
         below = images
         for layer in range(last):
             k, m = fan_in[layer], fan_out[layer]
-            weight = _address(weights) + at_weight[layer]
+            weight = weights + at_weight[layer]
             _repeat(_vector(weight + 4 * _whole_lines(k * m), m), _vector(spare, batch * m), batch)
             _multiply(call, chars, 0, 0, m, batch, k, weight, m, below, k, True, spare, m)
             below, k = at_feature[layer], fan_in[layer + 1]
             _activate(_vector(spare, batch * m), _vector(below, batch * k), activation, m)
         k = fan_in[last]
-        weight = _address(weights) + at_weight[last]
+        weight = weights + at_weight[last]
         logits = at_feature[last]
         _fill_rows(_vector(weight + 4 * _whole_lines(k * classes), classes), _vector(logits, batch * classes), batch)
         _multiply(call, chars, 1, 0, batch, classes, k, below, k, weight, k, True, logits, batch)
@@ -435,11 +424,11 @@ def train_steps(
             _vector(logits, batch * classes), y[s], classes, _vector(spare, 2 * batch)
         )
         if not loss[s] <= bound:
-            return s + 1
+            return
         above, stride = logits, classes
         for layer in range(last, -1, -1):
             k, m = fan_in[layer], fan_out[layer]
-            weight = _address(weights) + at_weight[layer]
+            weight = weights + at_weight[layer]
             bias = 4 * _whole_lines(k * m)
             below = at_feature[layer - 1] if layer > 0 else images
             following = spare + layer % 2 * room
@@ -458,12 +447,34 @@ def train_steps(
             _update(
                 _vector(weight, size),
                 _vector(gradient, size),
-                _vector(_address(first) + at_weight[layer], size if stateful else 0),
-                _vector(_address(second) + at_weight[layer], size if rule.kind == ADAM else 0),
-                _vector(_address(mask) + at_weight[layer], size if mask.shape[0] > 0 else 0),
+                _vector(first + at_weight[layer], size if stateful else 0),
+                _vector(second + at_weight[layer], size if rule.kind == ADAM else 0),
+                _vector(mask + at_weight[layer], size if mask != 0 else 0),
                 rates[s],
                 rule,
                 done + s + 1,
             )
             above, stride = following, k
-    return steps
+
+
+@_compile
+def train_members(addresses, sizes, fans, rule, rates, done, y, bound, work, loss, accuracy):
+    """Train K networks on S batches each, one after another.
+
+    Each stops after its first step whose loss is not finite or above `bound`, before that step's update.
+
+    Args:
+        addresses: (K, 5) of a member's flat parameters, the rule's two moments, the 0/1 mask (0 where there is none),
+            and its inputs (S, B, fan_in[0]) float32.
+        sizes: (K, 4) its layers L >= 2, activation, the column of `fans` where its layers begin, and its index in y.
+        fans: (2, .) fan_in and fan_out of layers.
+        rates: (K, S) learning rates. done: steps made before this call.
+        y: (., S, B) integers.
+        work: scratch of `workspace_size` of the largest. loss, accuracy: (K, S) float64, filled.
+    """
+    for k in range(addresses.shape[0]):
+        start, stop = sizes[k, 2], sizes[k, 2] + sizes[k, 0]
+        _train(
+            addresses[k], fans[0, start:stop], fans[1, start:stop], sizes[k, 1], rule, rates[k], done, y[sizes[k, 3]],
+            bound, work, loss[k], accuracy[k],
+        )  # fmt: skip
