@@ -19,7 +19,7 @@ from sweeps.stacking import Batches, Series, Start, compiled_update, moments, of
 _WORTH_STACKING, _LARGEST = 4, 2**16
 """On a CPU `vmap` beats a loop from so many members with convolutions on, from twice as many without, and never if a
 weight has `_LARGEST` numbers: larger products fill a core by themselves, and batched ones are slower."""
-_FEATURES, _POSITIONS = 2**14, 2**16
+_FEATURES, _POSITIONS = 2**14, 2**15
 """And only while a layer's output for a batch has no more numbers than this, of a linear layer or of a convolution."""
 _AT_ONCE = 2**19
 """Numbers of all members that go through a layer together. All measured with `tests/bench/modules.py`."""
