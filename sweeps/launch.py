@@ -126,7 +126,6 @@ def sync(run: RunDir, uri: str) -> int:
 
 def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finished:
     spec, run, options = sweep.spec, sweep.run, sweep.options
-    started = time.monotonic()
     known = [row for row in run.ledger.read()[0].to_pylist() if row["outcome"] != Outcome.FAILED]
     publisher = Publisher(sweep.tracker, run.ledger)
     goal = _Goal(spec.search.until, 2 * spec.search.batch)
@@ -152,6 +151,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
             errors.extend([error] if error else [])
 
         made = None if known else _plan(sweep, progress)
+        started = time.monotonic()  # a first plan measures the machine
         if search.exhausted:
             progress.phase("nothing is left to train")
         elif options.inline:

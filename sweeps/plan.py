@@ -1,17 +1,18 @@
 """Price a sweep before it is spent: trials, networks, FLOPs, expected time, and what theory says of it.
 
-The points come from a dry run of the sweep's sampler. Where an adaptive one will go is not known before, so it is
-priced as an even spread (told the theory's limits instead, it went twice too deep on the quickstart, because
-theory knows no step budget). The speed is measured (`sweeps.speed`). That networks which diverge end early is not
-foreseen.
+The points come from a dry run of the sweep's sampler. Where an adaptive one will go is not known before: `boundary` is
+told less than half of the theory's depth limits for outcomes, because theory knows no step budget, and an optimizer is
+priced as an even spread. The speed is measured (`sweeps.speed`), and so is the work that networks save which diverge at
+once; that others diverge later is not foreseen.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,10 @@ from sweeps.spec import Point, SweepSpec
 from sweeps.speed import Speed
 from sweeps.tasks import Result, Task
 
+SEEKING: Final = 96
+"""Trials of a dry run that seeks the boundary: enough to see where it goes, few enough to wait for."""
+EARLY: Final = 0.4
+"""Share of theory's depth limit taken to train within a small budget of steps; chosen by what digits showed."""
 LIMITS: Final = 16
 """Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
 ASKING: Final = 0.2
@@ -77,18 +82,20 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     design = space.build(spec)
     dataset = data.load(spec.dataset, folder=data_folder)
     slots = slots or max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
-    tasks, packs = _dry_run(spec, design)
-    networks = len(tasks) * spec.training.seeds * len(spec.training.learning_rate)
+    even, packs = _dry_run(spec, design)
+    found = _limits([*design.corners(), *(t.point for t in even)])
+    tasks = _seek(spec, design, even, found) if spec.search.sampler == "boundary" else even
+    trials, more = len(even), len(even) / len(tasks)
+    networks = trials * spec.training.seeds * len(spec.training.learning_rate)
     per_task = spec.training.seeds * len(spec.training.learning_rate)
-    flops = per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
-    measured = speed.of(spec, dataset, [t.point for t in tasks], slots)
-    layers = spec.training.seeds * sum(t.point.depth for t in tasks)
-    busy = measured.seconds(flops, layers) / min(slots, packs)
+    flops = more * per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
+    measured = speed.of(spec, dataset, [t.point for t in even], slots)
+    layers = round(more * spec.training.seeds * sum(t.point.depth for t in tasks))
+    busy = measured.seconds(measured.share * flops, layers) / min(slots, packs)
     startup = speed.startup()
-    found = _limits([*design.corners(), *(t.point for t in tasks)])
     return Plan(
         spec,
-        len(tasks),
+        trials,
         packs,
         networks,
         layers,
@@ -100,7 +107,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         {scheme: max(limits, default=None) for scheme, limits in found.items()},
         {scheme: min(limits, default=None) for scheme, limits in found.items()},
         sum(t.point.depth for t in tasks) / len(tasks),
-        _warnings(spec, len(tasks), packs, slots, busy),
+        _warnings(spec, trials, packs, slots, busy),
     )
 
 
@@ -143,6 +150,26 @@ def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
     """What the sampler would ask for, an adaptive one replaced by an even spread, and in how many packs."""
     if SAMPLERS[spec.search.sampler].adaptive:
         spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "sobol"})})
+    return _ask_all(spec, design, lambda _: False)
+
+
+def _seek(
+    spec: SweepSpec, design: space.Space, even: Sequence[Task], limits: Mapping[str, Sequence[float]]
+) -> list[Task]:
+    """What the boundary sampler would ask for first, if every scheme trained down to a share of its limit by theory.
+
+    A scheme without theory is taken to train down to the middle of the depths.
+    """
+    depths = [t.point.depth for t in even]
+    middle = math.sqrt(min(depths) * max(depths))
+    ends = {scheme: EARLY * statistics.median(found) if found else middle for scheme, found in limits.items()}
+    trials = min(spec.search.trials, SEEKING)
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
+    return _ask_all(spec, design, lambda point: point.depth <= ends[point.scheme])[0]
+
+
+def _ask_all(spec: SweepSpec, design: space.Space, trains: Callable[[Point], bool]) -> tuple[list[Task], int]:
+    """Every trial that a sampler asks for when `trains` tells the outcomes, and in how many packs."""
     tasks: list[Task] = []
     packs = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -150,8 +177,13 @@ def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
         while (pack := search.ask()) is not None:
             packs += 1
             tasks += pack.tasks
-            search.tell(Result(t.number, "slow", -0.5, len(t.seeds), 0) for t in pack.tasks)
+            search.tell(_told(task, trains(task.point)) for task in pack.tasks)
     return tasks, packs
+
+
+def _told(task: Task, trained: bool) -> Result:
+    n = len(task.seeds)
+    return Result(task.number, "trained", 0.5, n, n) if trained else Result(task.number, "slow", -0.5, n, 0)
 
 
 def _limits(points: Sequence[Point]) -> dict[str, list[float]]:

@@ -12,8 +12,9 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,21 +43,23 @@ class Speed:
     """FLOP/s of training."""
     layer_seconds: float
     """To initialize and probe a network, per layer."""
+    share: float = 1.0
+    """Of the FLOPs those that are run, for some networks diverge and end."""
 
     def seconds(self, flops: float, layers: float) -> float:
         return flops / self.flops + layers * self.layer_seconds
 
 
 def of(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
-    """What was measured here, and how much slower the launches since then were."""
+    """What was measured here, corrected by what the launches since then took."""
     cache, key = _cache(), _key(spec, slots)
     if key not in cache:
         measured = _measure(spec, dataset, points, slots)
-        cache[key] = {"speed": [measured.flops, measured.layer_seconds], "slower": []}
+        cache[key] = {"speed": list(astuple(measured)), "slower": []}
         _write(cache)
-    flops, layer_seconds = cache[key]["speed"]
+    flops, layer_seconds, share = cache[key]["speed"]
     slower = statistics.median(cache[key]["slower"] or [1.0])
-    return Speed(flops / slower, layer_seconds * slower)
+    return Speed(flops / slower, layer_seconds * slower, share)
 
 
 def startup() -> float:
@@ -81,38 +84,46 @@ def remember(spec: SweepSpec, slots: int, flops: float, layers: float, busy: flo
 def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
     """Train a few of the points for two lengths of time: the slope is speed, the rest initialization."""
     ordered = sorted(dict.fromkeys(points), key=lambda p: train.flops(p, dataset, spec.training))
-    chosen = [ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE)]
-    rate = min(spec.training.learning_rate)  # at which the fewest diverge
-    members = [train.Member(p, 0, rate) for p in dict.fromkeys(chosen)]
+    chosen = dict.fromkeys(ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE))
+    members = [train.Member(p, 0, rate) for p in chosen for rate in spec.training.learning_rate]
     threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
 
-    def once(training: Training) -> None:
+    def once(training: Training) -> list[train.Replicate]:
         torch.set_num_threads(threads)
-        train.train(members, dataset, training)
+        return train.train(members, dataset, training)
 
-    def seconds(steps: int) -> float:
+    def timed(steps: int) -> tuple[float, list[train.Replicate]]:
         training = spec.training.model_copy(update={"steps": steps})
         with ThreadPoolExecutor(slots) as pool:
             started = time.perf_counter()
-            for done in [pool.submit(once, training) for _ in range(slots)]:
-                done.result()
-            return time.perf_counter() - started
+            trained = [done.result() for done in [pool.submit(once, training) for _ in range(slots)]]
+            return time.perf_counter() - started, trained[0]
 
-    seconds(2)  # compiles and warms
-    step = seconds(2) / 2  # too long, for it initializes too
+    timed(2)  # compiles and warms
+    step = timed(2)[0] / 2  # too long, for it initializes too
     short = max(1, min(max(5, spec.training.steps // 20), int(LONGEST / (5 * ROUNDS * step))))
-    few, many = map(statistics.median, zip(*((seconds(short), seconds(4 * short)) for _ in range(ROUNDS)), strict=True))
-    flops = sum(train.flops(m.point, dataset, spec.training) for m in members) / spec.training.steps
-    slope = max((many - few) / (3 * short), 1e-9)
-    layers = sum(p.depth for p in dict.fromkeys(chosen))
-    return Speed(flops / slope, max(few - short * slope, 0.0) / layers)
+    rounds = [(timed(short), timed(4 * short)) for _ in range(ROUNDS)]
+    few, many = (statistics.median(seconds for seconds, _ in runs) for runs in zip(*rounds, strict=True))
+    less, more = (sum(r.flops for r in trained) for _, trained in rounds[0])
+    slope = max((many - few) / (more - less), 1e-18) if more > less else many / more
+    layers = sum(p.depth for p in chosen)
+    return Speed(
+        1 / slope, max(few - less * slope, 0.0) / layers, _share(rounds[0][1][1], 4 * short, spec.training.steps)
+    )
+
+
+def _share(trained: Sequence[train.Replicate], steps: int, budget: int) -> float:
+    """Of the budget's FLOPs those that are run, if of these networks no more diverge than had by `steps`."""
+    whole = [r.flops / r.steps_run * budget for r in trained]
+    run = [r.flops if r.steps_run < steps else full for r, full in zip(trained, whole, strict=True)]
+    return sum(run) / sum(whole)
 
 
 def _key(spec: SweepSpec, slots: int) -> str:
     """What a speed depends on."""
     shapes = spec.model_dump(include={"dataset": True, "network": True, "space": {"depth", "width"}})
     what = [platform.node(), os.cpu_count(), torch.__version__, shapes, slots]
-    what += [spec.training.optimizer, spec.training.batch_size]
+    what += [spec.training.optimizer, spec.training.batch_size, spec.training.learning_rate]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,17 +66,38 @@ def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.plan(spec).speed == first.speed
 
 
-def test_an_adaptive_sampler_is_priced_as_an_even_spread_and_a_grid_point_by_point() -> None:
+def test_an_optimizer_is_priced_as_an_even_spread_and_a_grid_point_by_point() -> None:
     def flops(*settings: str) -> float:
         return plan.plan(parse(TEXT, settings)).flops
 
     many = "search.trials=64"
-    assert flops("search.sampler=boundary", many) == flops("search.sampler=sobol", many)
-    assert flops("search.sampler=boundary", many) == pytest.approx(flops("search.sampler=random", many), rel=0.35)
+    assert flops("search.sampler=tpe", many) == flops("search.sampler=sobol", many)
+    assert flops("search.sampler=tpe", many) == pytest.approx(flops("search.sampler=random", many), rel=0.35)
     grid = plan.plan(parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=4"]))
     digits = data.load("digits")
     each = [train.flops(_point()._replace(depth=d), digits, grid.spec.training) for d in (2, 4, 2, 4)]
     assert grid.flops == pytest.approx(6 * sum(each))
+
+
+def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
+    def depth(scheme: str, trials: int) -> float:
+        settings = ["search.sampler=boundary", f"space.scheme=[{scheme}]", f"search.trials={trials}", "space.width=64"]
+        settings.append("space.bias_variance={low: 1.0e-4, high: 1.0, log: true}")  # or else few places are new
+        return plan.plan(parse(TEXT, settings)).mean_depth
+
+    assert plan._limit(_point()._replace(scheme="xavier_normal", width=64)) == pytest.approx(9, abs=1)
+    assert depth("xavier_normal", 64) < 14 < 40 < depth("ll_orth", 64)  # an even spread has 25
+    long = plan.plan(parse(TEXT, ["search.sampler=boundary", "search.trials=600"]))
+    short = plan.plan(parse(TEXT, ["search.sampler=boundary", f"search.trials={plan.SEEKING}"]))
+    assert long.trials == 600
+    assert long.flops == pytest.approx(600 / plan.SEEKING * short.flops)
+
+
+def test_networks_that_diverge_at_once_cost_less() -> None:
+    """On digits in this dtype a step of 1e6 ends every network at once, one of 1e-3 none."""
+    made = plan.plan(parse(TEXT, ["training.learning_rate=[1.0e6,1.0e-3]", "training.steps=400"]))
+    assert made.speed.share == pytest.approx(0.5, abs=0.02)
+    assert plan.plan(parse(TEXT, ["training.learning_rate=1.0e-3", "training.steps=400"])).speed.share == 1.0
 
 
 def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
@@ -109,7 +131,7 @@ def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatc
     def slow(_members: object, _dataset: object, training: Training) -> list[object]:
         now[0] += training.steps
         asked.append(training.steps)
-        return []
+        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps)]
 
     monkeypatch.setattr(train, "train", slow)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
