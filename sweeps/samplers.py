@@ -6,6 +6,7 @@ Every sampler is an Optuna sampler; `boundary` and `grid` are ours, the others O
 from __future__ import annotations
 
 import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,7 +34,12 @@ class GridSampler(BaseSampler):
     def __init__(self, grid: list[dict[str, Any]], seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(grid))
         self._grid = [grid[i] for i in order]
-        self._visits: dict[int, tuple[Any, ...]] = {}
+        self._names = sorted(grid[0])
+        self._left = deque(self._key(point) for point in self._grid)
+        self._visited: Counter[tuple[Any, ...]] = Counter()
+        self._running: dict[int, tuple[Any, ...]] = {}
+        self._read = 0
+        """Trials of the study that were looked at: all before are visited, running or failed."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
@@ -44,20 +50,35 @@ class GridSampler(BaseSampler):
         return {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        names = sorted(self._grid[0])
-        for t in study.get_trials(deepcopy=False):
-            if t.number != trial.number and t.state is not TrialState.FAIL and len(t.params) == len(names):
-                self._visits.setdefault(t.number, tuple(t.params[k] for k in names))
-        seen = set(self._visits.values())
-        fresh = next((p for p in self._grid if tuple(p[k] for k in names) not in seen), None)
-        if fresh is None:
-            fresh = self._grid[trial.number % len(self._grid)]
-        self._visits[trial.number] = tuple(fresh[k] for k in names)
+        trials = study.get_trials(deepcopy=False)
+        for t in trials[self._read :]:
+            if t.number != trial.number and len(t.params) == len(self._names):
+                self._visit(t.number, self._key(t.params))
+        self._read = len(trials)
+        for number in [n for n in self._running if trials[n].state.is_finished()]:
+            key = self._running.pop(number)
+            if trials[number].state is TrialState.FAIL:
+                self._visited[key] -= 1
+                self._left.appendleft(key)
+        fixed = trial.system_attrs.get("fixed_params", {})  # an enqueued trial knows where it goes
+        self._visit(trial.number, self._key(fixed) if len(fixed) == len(self._names) else self._next(trial.number))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._visits[trial.number][sorted(self._grid[0]).index(param_name)]
+        return self._running[trial.number][self._names.index(param_name)]
+
+    def _next(self, number: int) -> tuple[Any, ...]:
+        while self._left and self._visited[self._left[0]] > 0:
+            self._left.popleft()
+        return self._left.popleft() if self._left else self._key(self._grid[number % len(self._grid)])
+
+    def _visit(self, number: int, key: tuple[Any, ...]) -> None:
+        self._running[number] = key
+        self._visited[key] += 1
+
+    def _key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(params[name] for name in self._names)
 
 
 @dataclass(frozen=True)
