@@ -96,8 +96,8 @@ def _update(
         velocities: list[Tensor | None] = [m[0] if m else None for m in kept]
         fused = training.momentum > 0 or max(p.numel() for p in mine) < _LARGE
         sgd(
-            mine, gradients, velocities, fused=fused, foreach=not fused, lr=rate, momentum=training.momentum, dampening=0.0,
-            nesterov=training.nesterov, weight_decay=training.weight_decay, maximize=False,
+            mine, gradients, velocities, fused=fused, foreach=not fused, lr=rate, momentum=training.momentum,
+            dampening=0.0, nesterov=training.nesterov, weight_decay=training.weight_decay, maximize=False,
         )  # fmt: skip
     for parameter in mine:
         parameter.grad = None
