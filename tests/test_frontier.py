@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.special import expit
 
-from analysis.frontier import LINE, exit_band, first_exit
+from analysis.frontier import LINE, _exits, exit_band, first_exit
 from analysis.gp import Counts, Kernel, LogisticGP, Points
 from analysis.region import RegionModel
 
@@ -55,6 +56,39 @@ def test_band_is_the_quantiles_of_an_exactly_known_posterior():
     assert band.low[0] == 0.0
     assert band.median[0] < 0.1
     assert band.high[0] == 1.0
+
+
+def test_draws_have_the_covariance_of_the_posterior():
+    """In a column of three depths and a narrow posterior, exits are linear in the draws: their variance is known.
+
+    With the eigenvalues in place of their roots it is another.
+    """
+    at = Points(np.linspace(0, 1, 9)[:, None], np.zeros((9, 0), int))
+    gp = LogisticGP.condition(
+        Kernel(1, 0), np.log([0.8, 60.0]), at, Counts(800 * expit(8 * (0.45 - at.x[:, 0])), np.full(9, 800.0))
+    )
+    line = np.array([0.0, 0.4, 1.0])
+    exits = _exits(gp, at.take([0]), line, np.random.default_rng(0).standard_normal((3, 20_000)))[0]
+    there = Points(line[:, None], np.zeros((3, 0), int))
+    mean, _, V = gp.moments(there)
+    covariance = gp.covariance(there, V, there, V)[1:, 1:]
+    above, below = mean[1:]
+    slope = 0.6 / (above - below) ** 2 * np.array([-below, above])  # of 0.4 + 0.6 above / (above - below)
+    assert exits.std() == pytest.approx(np.sqrt(slope @ covariance @ slope), rel=0.03)
+    assert exits.mean() == pytest.approx(0.4 + 0.6 * above / (above - below), abs=2e-3)
+
+
+def test_draws_are_a_stable_function_of_the_normal_numbers():
+    """The root is the symmetric one: with all depths all but independent, each depth has its own normal number.
+
+    Another root turns with the eigenvectors, which are as good as arbitrary here, and bands jump by a hair of the data.
+    """
+    kernel = Kernel(1, 0)
+    nothing = Points(np.zeros((0, 1)), np.zeros((0, 0), int)), Counts(np.zeros(0), np.zeros(0))
+    gp = LogisticGP.condition(kernel, np.log([1e-4, 1e6]), *nothing)
+    line, normal = np.linspace(0, 1, 9), np.random.default_rng(0).standard_normal((9, 200))
+    exits = _exits(gp, Points(np.zeros((1, 1)), np.zeros((1, 0), int)), line, normal)[0]
+    assert np.mean(np.abs(exits - first_exit(line, normal)) < 0.01) > 0.9
 
 
 def test_more_trials_narrow_the_band():
