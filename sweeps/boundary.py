@@ -18,10 +18,10 @@ Tried on the beds of `tests/bench` and not kept: the expected loss of misclassif
 times the time), outcomes of pending points drawn from the posterior (the same), four times the candidates (the same), a
 prior mean that falls with depth (no fewer trials), a part of the limits that is one number per category (the same), and
 a cost-aware straddle, over depth**0.2 (12 seeds each): a seventh and a fifth fewer layers on the kinked and the islands
-bed, an eighth more on a real map, and a quarter more trials on the noisy bed. What counts is to hear results early: a
-start of eight trials instead of sixteen, and batches of eight, saved a third of the trials of one real map, an eighth of
-those of another, and few on the synthetic beds. What it loses: a small island far beyond the frontier is found by
-chance alone, by the start and the audit trials.
+bed, an eighth more on a real map, and a quarter more trials on the noisy bed. A start of eight trials instead of
+sixteen, with batches of eight, saved a third of the trials of one real map, an eighth of those of another, few on the
+synthetic beds and none to speak of on two maps kept aside. What it loses: a small island far beyond the frontier is
+found by chance alone, by the start and the audit trials.
 
 References: Bryan et al., Active learning for identifying function threshold boundaries, NeurIPS 2005 (straddle);
 Gotovos et al., Active learning for level set estimation, IJCAI 2013; Desautels et al., Parallelizing
@@ -74,8 +74,7 @@ class BoundarySampler(BaseSampler):
             (how deep can it be?). The classifier then knows such limits; without that parameter it is plain Matern.
         audit: Share of trials placed uniformly at random instead. Tagged `audit` in the system attribute
             `boundary:role`; only they give an error of the map that trusts no model.
-        batch: Trials asked before their results are told, roughly. More results than this never wait to be read. A map
-            of some fifty trials gains from batches of 8 or fewer.
+        batch: Trials asked before their results are told, roughly. More results than this never wait to be read.
         floors: `{name: low}` for a parameter that means exactly zero below `low`. Its distribution is
             `FloatDistribution(low / 10, high, log=True)`; whatever falls below `low` is asked, and seen, as `low / 10`.
 

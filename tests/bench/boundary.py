@@ -36,7 +36,7 @@ from analysis.gp import Scale
 from analysis.region import RegionModel, state
 from sweeps.boundary import BoundarySampler
 
-BATCH = 8  # as in the quickstart
+BATCH = 8
 COUNTS = (24, 32, 40, 48, 60, 80, 100, 130, 170, 200, 400)
 SAMPLERS: dict[str, Callable[[Bed, int, int], optuna.samplers.BaseSampler]] = {
     "random": lambda _, seed, __: optuna.samplers.RandomSampler(seed=seed),
