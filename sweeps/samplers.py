@@ -111,7 +111,7 @@ def _boundary(space: Space, search: Search) -> BaseSampler:
 
 SAMPLERS: Final[Mapping[str, Sampler]] = {
     "boundary": Sampler(
-        "seeks the edge of the trainable region: the fewest trials a map; 60 ms an ask at 5,000 trials",
+        "seeks the edge of the trainable region: the fewest trials a map; 50 ms an ask at 5,000 trials",
         _boundary,
         adaptive=True,
         ask_seconds=0.025,
@@ -121,7 +121,7 @@ SAMPLERS: Final[Mapping[str, Sampler]] = {
         "independent uniform points; 1 ms an ask at 5,000 trials", lambda _, s: RandomSampler(seed=s.seed)
     ),
     "grid": Sampler(
-        "full factorial design over lists and the `levels` of ranges; 13 ms an ask at 5,000 trials",
+        "full factorial design over lists and the `levels` of ranges; 2 ms an ask at 5,000 trials",
         lambda p, s: GridSampler(p.grid(), s.seed),
     ),
     "tpe": Sampler(
