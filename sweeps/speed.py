@@ -29,8 +29,8 @@ STARTUP: Final = 20.0
 """Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it."""
 ROUNDS: Final = 3
 """Of the calibration: a shared machine disturbs single measurements."""
-LONGEST: Final = 12.0
-"""Seconds that the rounds may take; large networks get fewer steps."""
+CLEAR: Final = 1.0
+"""Seconds of training that stand out from the noise; small networks train for more steps until they take as long."""
 REMEMBERED: Final = 5
 """Launches whose times count."""
 
@@ -100,16 +100,16 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
             return time.perf_counter() - started, trained[0]
 
     timed(2)  # compiles and warms
-    step = timed(2)[0] / 2  # too long, for it initializes too
-    short = max(1, min(max(5, spec.training.steps // 20), int(LONGEST / (5 * ROUNDS * step))))
-    rounds = [(timed(short), timed(4 * short)) for _ in range(ROUNDS)]
+    rounds = [(timed(2), timed(steps := 8))]
+    while rounds[0][1][0] - rounds[0][0][0] < CLEAR and steps < spec.training.steps:
+        steps = min(4 * steps, spec.training.steps)
+        rounds = [(timed(2), timed(steps))]
+    rounds += [(timed(2), timed(steps)) for _ in range(ROUNDS - 1)]
     few, many = (statistics.median(seconds for seconds, _ in runs) for runs in zip(*rounds, strict=True))
     less, more = (sum(r.flops for r in trained) for _, trained in rounds[0])
-    slope = max((many - few) / (more - less), 1e-18) if more > less else many / more
+    slope = (many - few) / (more - less) if many > few and more > less else many / more
     layers = sum(p.depth for p in chosen)
-    return Speed(
-        1 / slope, max(few - less * slope, 0.0) / layers, _share(rounds[0][1][1], 4 * short, spec.training.steps)
-    )
+    return Speed(1 / slope, max(few - less * slope, 0.0) / layers, _share(rounds[0][1][1], steps, spec.training.steps))
 
 
 def _share(trained: Sequence[train.Replicate], steps: int, budget: int) -> float:

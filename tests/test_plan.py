@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,7 +126,7 @@ def test_one_launch_on_a_busy_machine_does_not_spoil_the_plan() -> None:
 
 
 def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine where a step of the sample takes a second, the measurement takes a quarter of a minute."""
+    """On a machine where a step of the sample takes a second, eight steps are enough."""
     now, asked = [0.0], []
 
     def slow(_members: object, _dataset: object, training: Training) -> list[object]:
@@ -136,8 +137,21 @@ def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(train, "train", slow)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
-    assert sum(asked) < speed.LONGEST + 10
-    assert len(asked) == 2 + 2 * speed.ROUNDS
+    assert asked == [2, *[2, 8] * speed.ROUNDS]
+
+
+def test_small_networks_are_measured_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start of half a second that varies by a tenth hides steps of a millisecond, but not a thousand of them."""
+    now, rng = [0.0], random.Random(0)
+
+    def quick(_members: object, _dataset: object, training: Training) -> list[object]:
+        now[0] += 0.5 + 0.1 * rng.random() + 0.001 * training.steps
+        return [SimpleNamespace(flops=1e6 * training.steps, steps_run=training.steps)]
+
+    monkeypatch.setattr(train, "train", quick)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    made = plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
+    assert made.speed.flops == pytest.approx(1e9, rel=0.1)
 
 
 def test_what_it_warns_of() -> None:
