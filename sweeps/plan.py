@@ -89,7 +89,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     networks = trials * spec.training.seeds * len(spec.training.learning_rate)
     per_task = spec.training.seeds * len(spec.training.learning_rate)
     flops = more * per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
-    measured = speed.of(spec, dataset, [t.point for t in even], slots)
+    measured = speed.of(spec, dataset, [t.point for t in tasks], slots)
     layers = round(more * spec.training.seeds * sum(t.point.depth for t in tasks))
     busy = measured.seconds(measured.share * flops, layers) / min(slots, packs)
     startup = speed.startup()

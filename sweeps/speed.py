@@ -25,7 +25,7 @@ from sweeps.spec import Point, SweepSpec, Training
 
 SAMPLE: Final = 6
 """Points that the calibration trains."""
-STARTUP: Final = 20.0
+STARTUP: Final = 12.0
 """Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it."""
 ROUNDS: Final = 3
 """Of the calibration: a shared machine disturbs single measurements."""
