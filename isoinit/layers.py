@@ -22,8 +22,10 @@ class _Masked(nn.Module):
     masked = False
 
     def reset_parameters(self) -> None:
-        for parameter in self.parameters(recurse=False):
-            nn.init.zeros_(parameter)
+        with torch.no_grad():
+            for parameter in self._parameters.values():
+                if parameter is not None:
+                    parameter.zero_()
 
     def _load_from_state_dict(
         self,

@@ -18,12 +18,12 @@ from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
 from isoinit.schemes.wiring import Wiring
 
-Rescale = Callable[[Tensor], tuple[Tensor, Tensor]]
+Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor]]
 
 
-def total_deviation(units: Tensor) -> tuple[Tensor, Tensor]:
+def total_deviation(units: Tensor) -> tuple[None, Tensor]:
     """No shift, and the standard deviation over samples and units."""
-    return units.new_zeros(()), units.std(correction=0)
+    return None, units.std(correction=0)
 
 
 def per_unit(units: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,30 +31,35 @@ def per_unit(units: Tensor) -> tuple[Tensor, Tensor]:
     return units.mean(0), units.std(0, correction=0)
 
 
-def mean_sample_deviation(units: Tensor) -> tuple[Tensor, Tensor]:
+def mean_sample_deviation(units: Tensor) -> tuple[None, Tensor]:
     """No shift, and the root of the sample variance averaged over units."""
-    return units.new_zeros(()), units.var(0, correction=0).mean().sqrt()
+    return None, units.var(0, correction=0).mean().sqrt()
 
 
 def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Rescale) -> None:
     """Divide every layer's output by `statistic`'s deviation after taking its shift away, in the order of the signal.
 
-    `statistic` maps outputs (samples, units) to (shift, deviation), each of shape () or (units,). A hook changes
-    weights and bias as the layer runs and hands on the corrected output. What does not vary, as behind a dead layer, is
-    not divided, and a warning says so.
+    `statistic` maps outputs (samples, units) to (shift or None, deviation), each of shape () or (units,). A hook
+    changes weights and bias as the layer runs and hands on the corrected output. What does not vary, as behind a dead
+    layer, is not divided, and a warning says so.
     """
 
     def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        shift, deviation = statistic(output.movedim(1, -1).flatten(0, -2))
+        weight, bias = layer.weight, layer.bias
+        shift, deviation = statistic(output.movedim(1, -1).flatten(0, -2) if output.dim() > 2 else output)
         if not (deviation > 0).all():
             warnings.warn(f"the data do not vary at the output of {layer}, which is left as it is there", stacklevel=2)
             deviation = torch.where(deviation > 0, deviation, 1.0)
-        layer.weight.div_(deviation.view(-1, *[1] * (layer.weight.dim() - 1)))
-        if layer.bias is not None:
-            layer.bias.sub_(shift).div_(deviation)
+        weight.div_(deviation.view(-1, *[1] * (weight.dim() - 1)) if deviation.dim() else deviation)
         along = (-1, *[1] * (output.dim() - 2))
-        return (output - shift.view(along)) / deviation.view(along)
+        if shift is not None:
+            output = output - shift.view(along)
+            if bias is not None:
+                bias.sub_(shift)
+        if bias is not None:
+            bias.div_(deviation)
+        return output / (deviation.view(along) if deviation.dim() else deviation)
 
     noisy = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
     hooks = [layer.register_forward_hook(correct) for layer in wiring.layers]
