@@ -8,6 +8,7 @@ that never leaves has the deep end: such limits are censored by the range that w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ LINE = 61  # depths per column
 CHUNK = 32  # columns handled at once: bounds the memory
 
 
+Mixture = Sequence[tuple[float, LogisticGP]]  # shares that sum to one, and the posteriors that have them
+
+
 class Band(NamedTuple):
     """Posterior median and central `LEVEL` band, each [columns]."""
 
@@ -28,15 +32,18 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
-def exit_band(gp: LogisticGP, columns: Points, seed: int = 0) -> Band:
+def exit_band(mixture: Mixture, columns: Points, seed: int = 0) -> Band:
     """Band of the first exit along the first axis, in unit-cube coordinates; that axis of `columns` is ignored."""
     normal = np.random.default_rng(seed).standard_normal((LINE, DRAWS))
     line = np.linspace(0.0, 1.0, LINE)
-    parts = [
-        np.quantile(_exits(gp, columns.take(slice(i, i + CHUNK)), line, normal), _QUANTILES, axis=1)
-        for i in range(0, len(columns.x), CHUNK)
-    ]
-    return Band(*np.concatenate(parts, axis=1)) if parts else Band(*np.empty((3, 0)))
+    ends = np.round(DRAWS * np.cumsum([share for share, _ in mixture])).astype(int)
+    normals = np.split(normal, ends[:-1], axis=1)
+    bands = []
+    for i in range(0, len(columns.x), CHUNK):
+        part = columns.take(slice(i, i + CHUNK))
+        exits = [_exits(gp, part, line, own) for (_, gp), own in zip(mixture, normals, strict=True)]
+        bands.append(np.quantile(np.concatenate(exits, axis=1), _QUANTILES, axis=1))
+    return Band(*np.concatenate(bands, axis=1)) if bands else Band(*np.empty((3, 0)))
 
 
 _QUANTILES = (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)

@@ -19,13 +19,15 @@ import pyarrow.compute as pc
 from scipy.special import ndtr
 from scipy.stats import qmc
 
-from analysis.frontier import Band, exit_band
+from analysis.averaging import plausible
+from analysis.frontier import Band, Mixture, exit_band
 from analysis.gp import Counts, Kernel, LogisticGP, Points, Scale, learn, thin
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
 CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
 SURE = 0.95  # a cell is decided when the region holds it, or does not, with this probability
 LEARN_ON = 500  # trials that hyperparameters are learnt from
+FEW_TRIALS = 130  # up to so many, hyperparameters are averaged over: they are too little known
 ACTIVE = 1000  # trials the posterior is conditioned on
 CELLS = 1024  # reference cells of `progress`
 FEW = 8  # an axis with at most this many levels has no cells between them
@@ -109,7 +111,7 @@ class RegionModel:
     """The posterior of the trainable region, given trials."""
 
     axes: tuple[Axis, ...]
-    gp: LogisticGP
+    mixture: Mixture  # the posterior; of one part, unless trials are few
 
     @classmethod
     def fit(cls, trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> RegionModel:
@@ -126,14 +128,21 @@ class RegionModel:
         rng = np.random.default_rng(seed)
         kernel = Kernel(points.x.shape[1], points.c.shape[1], frontier=_has_depth(chosen))
         first = _first(trials, rng)
+        if len(counts.k) <= FEW_TRIALS:
+            drawn = plausible(kernel, points, counts)
+            return cls(chosen, [(share, LogisticGP.condition(k, theta, points, counts)) for share, k, theta in drawn])
         kernel, theta = learn(kernel, points.take(first), counts.take(first), iterations=40)
         active = thin(kernel, theta, points, counts, ACTIVE, rng)
-        return cls(chosen, LogisticGP.condition(kernel, theta, points.take(active), counts.take(active)))
+        return cls(chosen, [(1.0, LogisticGP.condition(kernel, theta, points.take(active), counts.take(active)))])
 
     def p_in_region(self, points: pa.Table) -> np.ndarray:
         """Posterior probability [n] that P(trained) >= 1/2 at each row of a table with the columns of the axes."""
-        mean, variance, _ = self.gp.moments(_encode(self.axes, points))
-        return ndtr(mean / np.sqrt(variance))
+        at = _encode(self.axes, points)
+        p = np.zeros(len(points))
+        for share, gp in self.mixture:
+            mean, variance, _ = gp.moments(at)
+            p += share * ndtr(mean / np.sqrt(variance))
+        return p
 
     def depth_limit(self, points: pa.Table, seed: int = 0) -> Band:
         """Median depth limit and 90 % band, in weight layers, for each row of `points`; its depth is not read."""
@@ -142,7 +151,7 @@ class RegionModel:
         depth, *others = self.axes
         assert isinstance(depth, Numeric)
         x, c = _encode(others, points)
-        band = exit_band(self.gp, Points(np.column_stack([np.zeros(len(x)), x]), c), seed)
+        band = exit_band(self.mixture, Points(np.column_stack([np.zeros(len(x)), x]), c), seed)
         return Band(*(depth.decode(unit) for unit in band))
 
     def cells(self, count: int = CELLS) -> pa.Table:
@@ -170,7 +179,7 @@ def progress(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0
     undecided = float(np.mean(state(model.p_in_region(cells)) == "undecided"))
     if not _has_depth(model.axes):
         return Progress(undecided, float("nan"))
-    band = exit_band(model.gp, _encode(model.axes, cells.slice(0, 128)), seed)
+    band = exit_band(model.mixture, _encode(model.axes, cells.slice(0, 128)), seed)
     return Progress(undecided, float(np.mean(band.high - band.low)))
 
 

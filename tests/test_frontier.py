@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy.special import expit
 
+from analysis import region
 from analysis.frontier import LINE, _exits, exit_band, first_exit
 from analysis.gp import Counts, Kernel, LogisticGP, Points
 from analysis.region import RegionModel
@@ -46,13 +47,38 @@ def test_limits_beyond_the_range_are_its_ends():
     assert RegionModel.fit(every).depth_limit(points).median == pytest.approx([100.0], rel=0.02)
 
 
+def test_bands_of_few_trials_know_that_hyperparameters_are_open(monkeypatch: pytest.MonkeyPatch):
+    """Two dozen noisy networks: with one theta taken for true the bands are narrower, by a tenth at the mean."""
+    points = pa.table({"width": [32, 64, 128]})
+
+    def width() -> np.ndarray:
+        bands = [RegionModel.fit(linear(12.0, 0.5, seed).slice(0, 24)).depth_limit(points) for seed in range(6)]
+        return np.array([np.log(band.high / band.low).mean() for band in bands])
+
+    averaged = width()
+    monkeypatch.setattr(region, "FEW_TRIALS", 0)
+    assert np.mean(averaged / width()) > 1.05
+
+
+def test_draws_of_a_mixture_come_from_its_parts_by_their_shares():
+    """A part that never leaves the region and one that is outside at once, one to three."""
+    at = Points(np.zeros((3, 1)), np.zeros((3, 0), int))
+    line = Points(np.linspace(0, 1, 9)[:, None], np.zeros((9, 0), int))
+    kernel, n = Kernel(1, 0), np.full(9, 400.0)
+    inside, outside = (LogisticGP.condition(kernel, kernel.prior[0], line, Counts(k * n, n)) for k in (1.0, 0.0))
+    assert exit_band([(0.25, inside), (0.75, outside)], at).median == pytest.approx(np.zeros(3))
+    assert exit_band([(0.75, inside), (0.25, outside)], at).median == pytest.approx(np.ones(3))
+    assert exit_band([(0.94, inside), (0.06, outside)], at).low == pytest.approx(np.zeros(3))
+    assert exit_band([(0.96, inside), (0.04, outside)], at).low == pytest.approx(np.ones(3))
+
+
 def test_band_is_the_quantiles_of_an_exactly_known_posterior():
     """With no trials the posterior is the prior, symmetric in f: half of all draws are outside at once."""
     kernel = Kernel(1, 0)
     gp = LogisticGP.condition(
         kernel, kernel.prior[0], Points(np.zeros((0, 1)), np.zeros((0, 0), int)), Counts(np.zeros(0), np.zeros(0))
     )
-    band = exit_band(gp, Points(np.zeros((1, 1)), np.zeros((1, 0), int)))
+    band = exit_band([(1.0, gp)], Points(np.zeros((1, 1)), np.zeros((1, 0), int)))
     assert band.low[0] == 0.0
     assert band.median[0] < 0.1
     assert band.high[0] == 1.0

@@ -79,12 +79,13 @@ def test_failed_trials_are_dropped(model: RegionModel):
 def test_hyperparameters_come_from_the_first_to_finish(monkeypatch: pytest.MonkeyPatch):
     """In whatever order the rows are; by chance, or by row, the shuffled table would give others."""
     monkeypatch.setattr(region, "LEARN_ON", 60)
+    monkeypatch.setattr(region, "FEW_TRIALS", 0)
     dated = table(200).append_column("finished_at", pa.array(range(200), pa.timestamp("us")))
     shuffled = dated.take(pa.array(np.random.default_rng(0).permutation(200)))
-    first, second = (RegionModel.fit(t).gp.theta for t in (dated, shuffled))
+    first, second = (RegionModel.fit(t).mixture[0][1].theta for t in (dated, shuffled))
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
     axes = infer_axes(dated)
-    few = RegionModel.fit(dated.slice(0, 60), axes).gp.theta
+    few = RegionModel.fit(dated.slice(0, 60), axes).mixture[0][1].theta
     np.testing.assert_allclose(first, few, rtol=1e-3, atol=1e-3)
 
 
