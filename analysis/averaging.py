@@ -7,7 +7,7 @@ importance sampling: draws from a Student t around the most probable theta with 
 the same every time, corrected by the evidence (MacKay, Information theory, inference, and learning algorithms, 2003,
 chapter 29). Of 256 draws about a hundred were effective at 24 to 100 trials.
 
-It widens what is uncertain and does not mend the map: the error of maps of the same trials was a few per cent higher,
+It widens what is uncertain and does not mend the map: the error of maps of the same trials was up to a tenth higher,
 with 8 members as with 48 (6 beds, 24 to 100 trials), although with hyperparameters from 200 trials it would have been a
 tenth lower. That is for the prior to do (see `Kernel.prior`). The sampler therefore goes without.
 """

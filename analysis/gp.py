@@ -1,7 +1,7 @@
 """Logistic Gaussian-process classification of Bernoulli counts.
 
-Used twice, so that map and sampler cannot disagree: `analysis.region` reads an export with it and
-`sweeps.boundary` places trials with it.
+Used twice, so that map and sampler cannot disagree: `analysis.region` reads an export with it (averaged over
+hyperparameters while trials are few, see `analysis.averaging`) and `sweeps.boundary` places trials with it.
 
 Letters, shapes in brackets: x [n, d] numeric axes in the unit cube, depth first if there is a frontier;
 c [n, m] integer codes of the categorical axes; k of n networks trained; f the latent log-odds,
