@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -18,6 +19,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from sweeps import data, train
@@ -82,7 +84,7 @@ def remember(spec: SweepSpec, slots: int, flops: float, layers: float, busy: flo
 
 
 def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
-    """Train a few of the points for two lengths of time: the slope is speed, the rest initialization."""
+    """Train a few of the points for two lengths of time: the slope is speed, what one of them takes is the rest."""
     ordered = sorted(dict.fromkeys(points), key=lambda p: train.flops(p, dataset, spec.training))
     chosen = dict.fromkeys(ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE))
     members = [train.Member(p, 0, rate) for p in chosen for rate in spec.training.learning_rate]
@@ -92,11 +94,11 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
         torch.set_num_threads(threads)
         return train.train(members, dataset, training)
 
-    def timed(steps: int) -> tuple[float, list[train.Replicate]]:
+    def timed(steps: int, at_once: int = slots) -> tuple[float, list[train.Replicate]]:
         training = spec.training.model_copy(update={"steps": steps})
-        with ThreadPoolExecutor(slots) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             started = time.perf_counter()
-            trained = [done.result() for done in [pool.submit(once, training) for _ in range(slots)]]
+            trained = [done.result() for done in [pool.submit(once, training) for _ in range(at_once)]]
             return time.perf_counter() - started, trained[0]
 
     timed(2)  # compiles and warms
@@ -108,15 +110,26 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
     few, many = (statistics.median(seconds for seconds, _ in runs) for runs in zip(*rounds, strict=True))
     less, more = (sum(r.flops for r in trained) for _, trained in rounds[0])
     slope = (many - few) / (more - less) if many > few and more > less else many / more
+    # initialization is Python, for which threads wait for each other as the workers, processes, do not
+    alone = statistics.median(timed(2, at_once=1)[0] for _ in range(ROUNDS)) if slots > 1 else few
     layers = sum(p.depth for p in chosen)
-    return Speed(1 / slope, max(few - less * slope, 0.0) / layers, _share(rounds[0][1][1], steps, spec.training.steps))
+    share = _share(rounds[0][1][1], len(spec.training.learning_rate), steps, spec.training.steps)
+    return Speed(1 / slope, max(alone - less * slope, 0.0) / layers, share)
 
 
-def _share(trained: Sequence[train.Replicate], steps: int, budget: int) -> float:
-    """Of the budget's FLOPs those that are run, if of these networks no more diverge than had by `steps`."""
-    whole = [r.flops / r.steps_run * budget for r in trained]
-    run = [r.flops if r.steps_run < steps else full for r, full in zip(trained, whole, strict=True)]
-    return sum(run) / sum(whole)
+def _share(trained: Sequence[train.Replicate], rates: int, steps: int, budget: int) -> float:
+    """Of the budget's FLOPs those that are run, if of these networks no more diverge than had by `steps`.
+
+    The points are few and unlike, and a sampler moves on from where all diverge: one standard error above what they
+    showed (of a ratio: Cochran, Sampling techniques, 1977, chapter 6). Networks are point by point, `rates` of each.
+    """
+    whole = np.array([r.flops / r.steps_run * budget for r in trained])
+    run = np.array([r.flops if r.steps_run < steps else full for r, full in zip(trained, whole, strict=True)])
+    share = run.sum() / whole.sum()
+    residuals = (run - share * whole).reshape(-1, rates).sum(1)
+    points = len(residuals)
+    error = math.sqrt(points / max(1, points - 1) * (residuals @ residuals)) / whole.sum()
+    return min(1.0, float(share + error))
 
 
 def _key(spec: SweepSpec, slots: int) -> str:

@@ -101,6 +101,16 @@ def test_networks_that_diverge_at_once_cost_less() -> None:
     assert plan.plan(parse(TEXT, ["training.learning_rate=1.0e-3", "training.steps=400"])).speed.share == 1.0
 
 
+def test_points_that_differ_are_not_taken_at_their_word() -> None:
+    """The same share of two points that agree, and of two of which one diverged at once: there is room for doubt."""
+    whole, half, none = (SimpleNamespace(flops=float(steps), steps_run=steps) for steps in (100, 50, 1))
+    agree = speed._share([whole, none, whole, none], 2, 100, 100)  # pyright: ignore[reportArgumentType]
+    differ = speed._share([whole, whole, none, none], 2, 100, 100)  # pyright: ignore[reportArgumentType]
+    assert agree == pytest.approx(0.5, abs=0.01)
+    assert differ == pytest.approx(1.0, abs=0.01)  # .5, and the standard error of the mean of 0 and 1 is .5
+    assert speed._share([half] * 4, 2, 100, 100) == 0.5  # pyright: ignore[reportArgumentType]
+
+
 def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
     spec = parse(TEXT)
     made = plan.plan(spec, slots=2)
@@ -129,10 +139,10 @@ def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatc
     """On a machine where a step of the sample takes a second, eight steps are enough."""
     now, asked = [0.0], []
 
-    def slow(_members: object, _dataset: object, training: Training) -> list[object]:
+    def slow(members: list[object], _dataset: object, training: Training) -> list[object]:
         now[0] += training.steps
         asked.append(training.steps)
-        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps)]
+        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps) for _ in members]
 
     monkeypatch.setattr(train, "train", slow)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
@@ -144,9 +154,10 @@ def test_small_networks_are_measured_for_long_enough(monkeypatch: pytest.MonkeyP
     """A start of half a second that varies by a tenth hides steps of a millisecond, but not a thousand of them."""
     now, rng = [0.0], random.Random(0)
 
-    def quick(_members: object, _dataset: object, training: Training) -> list[object]:
+    def quick(members: list[object], _dataset: object, training: Training) -> list[object]:
         now[0] += 0.5 + 0.1 * rng.random() + 0.001 * training.steps
-        return [SimpleNamespace(flops=1e6 * training.steps, steps_run=training.steps)]
+        flops = 1e6 * training.steps / len(members)
+        return [SimpleNamespace(flops=flops, steps_run=training.steps) for _ in members]
 
     monkeypatch.setattr(train, "train", quick)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
