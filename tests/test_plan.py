@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,6 +149,21 @@ def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
     assert asked == [2, *[2, 8] * speed.ROUNDS]
+
+
+def test_initialization_is_timed_as_processes_would_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of Python a run, for which two threads wait for each other: a worker has it for itself."""
+    now, lock = [0.0], threading.Lock()
+
+    def python(members: list[object], _dataset: object, training: Training) -> list[object]:
+        with lock:
+            now[0] += 0.5
+        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps) for _ in members]
+
+    monkeypatch.setattr(train, "train", python)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    made = [plan.plan(parse(TEXT, ["training.steps=400"]), slots=slots).speed.layer_seconds for slots in (1, 2)]
+    assert made[1] == pytest.approx(made[0], rel=0.05)
 
 
 def test_small_networks_are_measured_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
