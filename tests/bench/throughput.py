@@ -2,9 +2,10 @@
 
     python tests/bench/throughput.py [--widths 64] [--trials 960] [--rounds 3] [--stock-seconds 60] [--out x.json]
 
-Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, the same networks, drawn by Optuna's
-random sampler, so that no arm searches its way to cheaper ones (He, `--widths`, depth 4, 16 or 64, batch 64 of digits,
-300 SGD steps at learning rate 0.003), 10 points of loss and accuracy a trial, no early stopping:
+Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, the same networks, drawn at random, so
+that no arm searches its way to cheaper ones (He, `--widths`, depth 4, 16 or 64, batch 64 of digits, 300 SGD steps at
+learning rate 0.003), 10 points of loss and accuracy a trial, no early stopping. The stock arms, which finish few, draw
+every shape once before any comes again: else their mix would be another one each time.
 
     ours         sweep launch, one seed and one learning rate, so that a trial is one network
     stock_reuse  Tuner + OptunaSearch + MLflowLoggerCallback, nn.Sequential loop, reuse_actors=True
@@ -22,6 +23,7 @@ import argparse
 import itertools
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -120,6 +122,17 @@ def stock(seconds: float, reuse: bool, widths: list[int]) -> dict[str, float]:
                 tune.report({"loss": loss_sum / n, "accuracy": hits / n})
                 loss_sum = hits = 0.0
 
+    class Balanced(RandomSampler):
+        """Shapes in blocks of all, shuffled."""
+
+        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+            if param_name not in ("depth", "width"):
+                return super().sample_independent(study, trial, param_name, param_distribution)
+            block, place = divmod(trial.number, len(DEPTHS) * len(widths))
+            shapes = list(itertools.product(DEPTHS, widths))
+            random.Random(block).shuffle(shapes)
+            return shapes[place][param_name == "width"]
+
     ends: list[float] = []
     depths: list[int] = []
     sizes: list[int] = []
@@ -142,7 +155,7 @@ def stock(seconds: float, reuse: bool, widths: list[int]) -> dict[str, float]:
                 },
                 metric="loss",
                 mode="min",
-                sampler=RandomSampler(seed=0),
+                sampler=Balanced(seed=0),
             ),
             num_samples=-1,
             max_concurrent_trials=2,
