@@ -16,6 +16,7 @@ from isoinit.networks import MLP
 
 _NUMBERS = 2**20  # of the weight gradients held at once
 _ROWS = 1024  # of Jacobians in one pass
+_SMALL = 1e-15  # the norm from which on float32 squares lose no more than rounding
 
 
 class Chain(NamedTuple):
@@ -36,7 +37,9 @@ def applies(model: nn.Module, x: Tensor, inputs: int) -> bool:
         all(type(layer) is Linear and layer.weight.dtype == x.dtype for layer in layers)
         and activation_name(model.activation) in DERIVATIVES
         and inputs * layers[-1].get_parameter("weight").shape[0] <= _ROWS
-        and not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+        and not any(
+            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (model, model.activation, *layers)
+        )
     )
 
 
@@ -45,50 +48,50 @@ def measure(model: MLP, x: Tensor, loss: Callable[[Tensor], Tensor], inputs: int
     """Measure on x (B, ...), the Jacobians at the first `inputs` of them; `loss` is a function of the outputs."""
     layers = [layer for layer in model.layers if isinstance(layer, Linear)]
     weights = [layer.weight * layer.mask if layer.masked else layer.weight for layer in layers]
-    count, batch, width = len(layers) - 1, len(x), weights[0].shape[0]
-    into = x.flatten(1)
-    before = into.new_empty(count, batch, width)
-    hidden = into.new_empty(count, batch, weights[-1].shape[1])
-    h = into
-    for z, stored, layer, weight in zip(before, hidden, layers, weights, strict=False):
-        torch.addmm(layer.bias, h, weight.T, out=z)
-        h = stored.copy_(model.activation(z))
+    into = h = x.flatten(1)
+    activate = model.activation.forward
+    befores, features = [], []
+    for layer, weight in zip(layers[:-1], weights, strict=False):
+        befores.append(torch.addmm(layer.bias, h, weight.T))
+        features.append(h := activate(befores[-1]))
     outputs = torch.addmm(layers[-1].bias, h, weights[-1].T).requires_grad_()
     with torch.enable_grad():
         (by_loss,) = torch.autograd.grad(loss(outputs), outputs)
 
+    batch, out = outputs.shape
     places = min(inputs, batch)
-    out = outputs.shape[1]
+    hidden = torch.stack(features)
     rows = torch.arange(places, device=x.device).repeat_interleave(out)
-    features = torch.cat([hidden, hidden[:, rows]], 1)
     derivative = DERIVATIVES[activation_name(model.activation)]
     above = torch.cat([by_loss, torch.eye(out, dtype=x.dtype, device=x.device).repeat(places, 1)])
-    gradients = torch.empty_like(before)  # by the pre-activations
-    for i in range(count - 1, -1, -1):
-        above = derivative(above @ weights[i + 1], features[i])
-        gradients[i] = above[:batch]
+    gradients = []  # by the pre-activations, from the last on
+    for weight, feature in zip(weights[:0:-1], torch.cat([hidden, hidden[:, rows]], 1).unbind()[::-1], strict=True):
+        gradients.append(above := derivative(above @ weight, feature))
     jacobians = (above[batch:] @ weights[0]).view(places, out, into.shape[1])
-    return Chain(hidden, before, _norms(layers, into, hidden, gradients, by_loss), jacobians)
+    by_before = torch.stack(gradients[::-1])[:, :batch]
+    return Chain(hidden, torch.stack(befores), _norms(layers, into, hidden, by_before, by_loss), jacobians)
 
 
 def _norms(layers: list[Linear], into: Tensor, hidden: Tensor, gradients: Tensor, by_loss: Tensor) -> Tensor:
     """Norms of the gradients by the weights, NaN of a frozen one."""
-    norms = [_norm(gradients[0].T @ into, layers[:1])]
+    norms = [_norm(gradients[:1].mT @ into, layers[:1])]
     at_once = max(1, _NUMBERS // math.prod(layers[1].weight.shape))
     for start in range(0, len(hidden) - 1, at_once):
         stop = min(start + at_once, len(hidden) - 1)
         norms.append(_norm(gradients[start + 1 : stop + 1].mT @ hidden[start:stop], layers[start + 1 : stop + 1]))
-    norms.append(_norm(by_loss.T @ hidden[-1], layers[-1:]))
+    norms.append(_norm(by_loss.mT @ hidden[-1:], layers[-1:]))
     found = torch.cat(norms)
     frozen = torch.tensor([not layer.weight.requires_grad for layer in layers], device=found.device)
     return found.masked_fill(frozen, torch.nan)
 
 
 def _norm(gradient: Tensor, layers: list[Linear]) -> Tensor:
-    gradient = gradient.view(len(layers), *layers[0].weight.shape)
     if any(layer.masked for layer in layers):
         gradient = gradient * torch.stack([_mask(layer) for layer in layers])
-    return torch.linalg.vector_norm(gradient, dim=(1, 2))
+    norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1).double()
+    if ((norms > _SMALL) & (norms < 1 / _SMALL)).all():
+        return norms
+    return torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
 
 
 def _mask(layer: Linear) -> Tensor:

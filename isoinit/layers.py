@@ -54,6 +54,22 @@ class Linear(_Masked, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         return functional.linear(input, self.weight * self.mask if self.masked else self.weight, self.bias)
 
+    def twins(self, count: int) -> "list[Linear]":
+        """`count` fresh layers of the same sizes, in a third of the time that it takes to make them: a module's many
+        tables (of hooks, buffers, ...) are then empty but for the parameters, and known in advance."""
+        tables = {name: type(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
+        return [self._twin(tables) for _ in range(count)]
+
+    def _twin(self, tables: Mapping[str, type]) -> "Linear":
+        twin = Linear.__new__(Linear)
+        state = vars(twin)
+        state.update(vars(self))
+        for name, table in tables.items():
+            state[name] = table()
+        for name, parameter in self._parameters.items():
+            twin._parameters[name] = None if parameter is None else nn.Parameter(torch.zeros_like(parameter))
+        return twin
+
 
 class _MaskedConv(_Masked, nn.modules.conv._ConvNd):
     """Every convolution of torch runs `_conv_forward` with the weight it is to use."""
@@ -131,13 +147,16 @@ def _halves(g: Tensor) -> Tensor:
     return positive - negative
 
 
+_ATEN = torch.ops.aten
+
 DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "relu": lambda g, h: g.masked_fill(h <= 0, 0),
-    "tanh": lambda g, h: g * (1 - h * h),
-    "sigmoid": lambda g, h: g * (h * (1 - h)),
-    "hardtanh": lambda g, h: g.where(h.abs() < 1, 0),
+    "relu": lambda g, h: _ATEN.threshold_backward(g, h, 0),
+    "tanh": lambda g, h: _ATEN.tanh_backward(g, h),
+    "sigmoid": lambda g, h: _ATEN.sigmoid_backward(g, h),
+    "hardtanh": lambda g, h: _ATEN.hardtanh_backward(g, h, -1, 1),
     "linear": lambda g, _: g,
-    "crelu": lambda g, h: _halves(g.masked_fill(h <= 0, 0)),
+    "crelu": lambda g, h: _halves(_ATEN.threshold_backward(g, h, 0)),
 }
-"""Per activation, the gradient by pre-activations (..., units) from that by features and the features, as torch has it:
-not a product with 0 or 1, because inf * 0 is not a number, and with what is none passed on or not."""
+"""Per activation, the gradient by pre-activations (..., units) from that by features and the features: what torch's own
+backward passes call. A mask would be a branch for every number, several times as slow, and a product with 0 or 1 wrong,
+because inf * 0 is not a number."""

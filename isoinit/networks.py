@@ -65,9 +65,9 @@ class MLP(nn.Module):
         _validate(
             activation, normalization, in_features=in_features, width=width, depth=depth, out_features=out_features
         )
-        into = [in_features] + [_expansion(activation) * width] * (depth - 1)
-        out = [width] * (depth - 1) + [out_features]
-        self.layers = nn.ModuleList([Linear(i, o) for i, o in zip(into, out, strict=True)])
+        wide = _expansion(activation) * width
+        hidden = Linear(wide, width).twins(depth - 2)
+        self.layers = nn.ModuleList([Linear(in_features, width), *hidden, Linear(wide, out_features)])
         norms = [nn.BatchNorm1d(width) for _ in range(depth - 1)] if normalization == "batch" else []
         self.norms = nn.ModuleList(norms)
         self.activation = ACTIVATIONS[activation]()

@@ -140,14 +140,14 @@ def probe(
         with _frozen_normalization(model, x):
             rows = _bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
     with torch.no_grad():
-        moments = _array(_each(_sample_moments, before)).reshape(-1, 2)
-        norms, squares = x.flatten(1).square().sum(1).unsqueeze(0), _each(_squared_norm, hidden)
+        spread = _array(_each(_spread, before)).reshape(-1, 3)
+        norms, squares = _squared_norm(x[None]), _each(_squared_norm, hidden)
         return Probe(
             squared_norms=_array(torch.cat([norms, squares]) if len(squares) else norms),
-            correlation=_array(_each(_correlation, before)),
-            sample_variance=moments[:, 0],
-            squared_sample_mean=moments[:, 1],
-            dead=_array(_each(lambda a: (_units(a) == 0).all(1).to(a.dtype).mean(1), hidden)),
+            correlation=spread[:, 0],
+            sample_variance=spread[:, 1],
+            squared_sample_mean=spread[:, 2],
+            dead=_array(_each(_dead, hidden)),
             gradient_norms=_array(gradients),
             jacobian_singular_values=_array(rows),
         )
@@ -192,8 +192,8 @@ def _recorded(model: nn.Module, wiring: Wiring) -> Iterator[tuple[list[Tensor], 
 def _gradient_norms(loss: Tensor, weights: list[Tensor]) -> Tensor:
     """(W,), NaN for a frozen weight."""
     free = [weight for weight in weights if weight.requires_grad]
-    norms = iter([gradient.norm() for gradient in torch.autograd.grad(loss, free)] if free else [])
-    return torch.stack([next(norms) if w.requires_grad else loss.new_tensor(torch.nan) for w in weights])
+    norms = iter([g.double().norm() for g in torch.autograd.grad(loss, free)] if free else [])
+    return torch.stack([next(norms) if w.requires_grad else loss.new_tensor(torch.nan).double() for w in weights])
 
 
 def _each(statistic: Callable[[Tensor], Tensor], signals: Tensor | list[Tensor]) -> Tensor:
@@ -207,9 +207,26 @@ def _array(values: Tensor) -> Floats:
     return values.double().cpu().numpy()
 
 
+# Squares of what float32 can hold vanish and overflow, so they are taken in double precision.
+
+
 def _squared_norm(signals: Tensor) -> Tensor:
     """(k, B) of the signals (k, B, ...)."""
-    return signals.flatten(2).square().sum(2)
+    return signals.double().flatten(2).square().sum(2)
+
+
+def _spread(signals: Tensor) -> Tensor:
+    """Correlation, sample variance and squared sample mean of the signals (k, B, ...), (k, 3): the mean cosine over the
+    pairs of inputs whose signal is not zero, and means over units."""
+    signals = signals.double()
+    units = _units(signals)
+    mean = units.mean(1, keepdim=True)
+    moments = (units - mean).square().mean((1, 2)), mean.square().mean((1, 2))
+    vectors = signals.flatten(2)
+    norms = torch.linalg.vector_norm(vectors, dim=2, keepdim=True)
+    alive = (norms != 0).sum((1, 2))
+    total = (norms.reciprocal().masked_fill(norms == 0, 0).mT @ vectors).square().sum((1, 2))
+    return torch.stack([(total - alive) / (alive * (alive - 1)), *moments], dim=1)
 
 
 def _units(signals: Tensor) -> Tensor:
@@ -217,18 +234,9 @@ def _units(signals: Tensor) -> Tensor:
     return signals.movedim(2, -1).flatten(1, -2)
 
 
-def _sample_moments(signals: Tensor) -> Tensor:
-    """Sample variance and squared sample mean, each the mean over units, (k, 2)."""
-    units = _units(signals)
-    mean = units.mean(1, keepdim=True)
-    return torch.stack([(units - mean).square().mean((1, 2)), mean.square().mean((1, 2))], dim=1)
-
-
-def _correlation(signals: Tensor) -> Tensor:
-    """Mean cosine over the pairs of inputs whose signal is not zero, (k,) of the signals (k, B, ...)."""
-    unit = functional.normalize(signals.flatten(2), dim=2, eps=torch.finfo(signals.dtype).tiny)
-    alive = unit.any(2).sum(1)
-    return (unit.sum(1).square().sum(1) - unit.square().sum((1, 2))) / (alive * (alive - 1))
+def _dead(signals: Tensor) -> Tensor:
+    """Share of units of the signals (k, B, ...) that are zero for every input, (k,)."""
+    return (_units(signals).abs().sum(1) == 0).double().mean(1)
 
 
 def _spectrum(rows: Tensor) -> Tensor:

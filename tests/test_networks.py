@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
+from isoinit.layers import Linear
 from isoinit.networks import ARCHITECTURES, BLOCKS
 from isoinit.schemes.reading import read
 
@@ -56,6 +57,21 @@ def test_parameters_are_zero_until_initialized_and_building_draws_nothing() -> N
         model = build(architecture, (2, 5, 5), width=6, depth=4, out_features=3)
         assert not any(p.any() for layer in read(model).layers for p in layer.parameters())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_twins_are_layers_of_their_own_as_torch_makes_them() -> None:
+    """A table that two layers share would make a hook, a mask or a weight of one that of both."""
+    made = Linear(4, 6, bias=False)
+    twins = [*made.twins(2), *Linear(4, 6).twins(1)]
+    for twin in twins:
+        fresh = Linear(4, 6, bias=twin.bias is not None)
+        assert repr(twin) == repr(fresh)
+        assert {k: type(v) for k, v in vars(twin).items()} == {k: type(v) for k, v in vars(fresh).items()}
+        assert twin.state_dict().keys() == fresh.state_dict().keys()
+        assert all(isinstance(p, nn.Parameter) and p.requires_grad and not p.any() for p in twin.parameters())
+    tables = [id(v) for layer in (made, *twins) for v in vars(layer).values() if isinstance(v, dict | set)]
+    assert len(set(tables)) == len(tables)
+    assert len({p.data_ptr() for layer in (made, *twins) for p in layer.parameters()}) == 5
 
 
 @pytest.mark.parametrize("name", [n for n, s in SCHEMES.items() if s.blocks])

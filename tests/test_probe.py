@@ -187,6 +187,22 @@ def test_a_network_that_overflows_is_measured_not_an_error() -> None:
     assert math.isnan(measured.jacobian_sv_max)
 
 
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_signals_whose_squares_leave_float32_are_measured(size: float, plain: bool) -> None:
+    """Of norms that had vanished there came a correlation of 1e24, and no ratio of gradients."""
+    layers = [nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)]
+    model = initialize(MLP(8, 16, 3, 4) if plain else nn.Sequential(*layers), "he_normal", generator=generator())
+    weights = [p for p in model.parameters() if p.dim() == 2]
+    with torch.no_grad():
+        weights[0].mul_(size)
+        weights[-1].div_(size)
+    x, y = noise(12, 8).float(), torch.arange(12) % 4
+    single, double = probe(model, x, y), probe(model.double(), x.double(), y)
+    for field in ("squared_norms", "correlation", "sample_variance", "squared_sample_mean", "gradient_norms"):
+        np.testing.assert_allclose(getattr(single, field), getattr(double, field), rtol=1e-5, err_msg=field)
+
+
 def test_layers_of_different_widths_are_measured_each() -> None:
     model = nn.Sequential(
         nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 2)
