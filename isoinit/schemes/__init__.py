@@ -75,8 +75,8 @@ def initialize(
 def _reset(wiring: Wiring, multiplier: float) -> None:
     for layer in wiring.layers:
         drop_mask(layer)
-        if layer.bias is not None:
-            layer.bias.zero_()
+        if (bias := layer.bias) is not None:
+            bias.zero_()
     _reset_norms(wiring)
     for block in wiring.blocks:
         if block.multiplier is not None:

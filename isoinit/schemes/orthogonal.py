@@ -5,6 +5,8 @@ for each group, and fewer outputs than inputs, are added here).
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +30,22 @@ def relu_gain(wiring: Wiring) -> float:
 
 def flat_shapes(layer: WeightLayer) -> list[tuple[int, int]]:
     """(rows, inputs * taps) of each group of the layer."""
-    return [(layer.weight.shape[0] // groups(layer), layer.weight[0].numel())] * groups(layer)
+    rows, *into = layer.weight.shape
+    return [(rows // groups(layer), math.prod(into))] * groups(layer)
 
 
 def core_shapes(layer: WeightLayer) -> list[tuple[int, int]]:
     """(rows, inputs) of each group of the layer."""
-    return [(layer.weight.shape[0] // groups(layer), layer.weight.shape[1])] * groups(layer)
+    rows, into, *_ = layer.weight.shape
+    return [(rows // groups(layer), into)] * groups(layer)
+
+
+def by_layer(shapes: Sequence[Sequence[tuple[int, int]]], matrices: Sequence[Tensor]) -> Iterator[Tensor]:
+    """For each layer the matrices of its groups, in all layers one after the other, below each other."""
+    remaining = iter(matrices)
+    for per_group in shapes:
+        rows = [next(remaining) for _ in per_group]
+        yield rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
@@ -42,19 +54,20 @@ def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
     Of a convolution the rows of that matrix are orthonormal, but the operator is no isometry: see `delta_orthogonal`.
     """
     scale = relu_gain(wiring) if gain is None else gain
-    matrices = iter(draw.haar([shape for layer in wiring.layers for shape in flat_shapes(layer)]))
-    for layer in wiring.layers:
-        rows = torch.cat([next(matrices) for _ in flat_shapes(layer)])
-        layer.weight.copy_((rows * scale).view(layer.weight.shape))
+    shapes = [flat_shapes(layer) for layer in wiring.layers]
+    for layer, rows in zip(wiring.layers, by_layer(shapes, draw.haar(list(chain.from_iterable(shapes)))), strict=True):
+        weight = layer.weight
+        weight.copy_((rows * scale).view(weight.shape))
 
 
 def delta_orthogonal(wiring: Wiring, draw: Draw) -> None:
     """Haar times `relu_gain` on the centre tap, zero elsewhere; the operator has the matrix's singular values even with
     zero padding. A co-isometry where channels are lost, and a stride drops pixels."""
-    matrices = iter(draw.haar([shape for layer in wiring.layers for shape in core_shapes(layer)]))
-    for layer in wiring.layers:
-        rows = torch.cat([next(matrices) for _ in core_shapes(layer)])
-        layer.weight.copy_(kernel_of(rows * relu_gain(wiring), layer.weight.shape[2:]))
+    scale = relu_gain(wiring)
+    shapes = [core_shapes(layer) for layer in wiring.layers]
+    for layer, rows in zip(wiring.layers, by_layer(shapes, draw.haar(list(chain.from_iterable(shapes)))), strict=True):
+        weight = layer.weight
+        weight.copy_(kernel_of(rows * scale, weight.shape[2:]))
 
 
 def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:

@@ -8,6 +8,7 @@ density, random signs for a side of 1, shuffling, and `ll_eoi`.
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from isoinit.layers import WeightLayer, set_mask
 from isoinit.schemes.base import PLAIN, Draw, Scheme, haar_from_normal, kernel_of, refuse_even_kernels
 from isoinit.schemes.mirrored import MONOTONE, assemble, core_shapes, places, require_mirror
+from isoinit.schemes.orthogonal import by_layer
 from isoinit.schemes.orthogonal import core_shapes as group_shapes
 from isoinit.schemes.wiring import Wiring
 
@@ -143,16 +145,16 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
     shapes = [group_shapes(layer) for layer in wiring.layers]
     targets = layer_densities(wiring.layers, density, distribution)
     cores = [
-        _core_density(target, shape, layer.weight[0, 0].numel())
+        _core_density(target, shape, math.prod(layer.weight.shape[2:]))
         for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True)
         for shape in per_group
     ]
-    matrices = iter(sparse_orthogonal([shape for per_group in shapes for shape in per_group], cores, draw, shuffle))
-    for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True):
-        rows = torch.cat([next(matrices) for _ in per_group])
-        kernel = kernel_of(rows, layer.weight.shape[2:])
-        layer.weight.copy_(kernel)
-        set_mask(layer, _unfreeze(kernel != 0, target, draw))
+    matrices = sparse_orthogonal(list(chain.from_iterable(shapes)), cores, draw, shuffle)
+    for layer, target, rows in zip(wiring.layers, targets, by_layer(shapes, matrices), strict=True):
+        weight = layer.weight
+        kernel = kernel_of(rows, weight.shape[2:])
+        weight.copy_(kernel)
+        set_mask(layer, _unfreeze((kernel != 0).contiguous(), target, draw))
 
 
 def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:

@@ -67,6 +67,6 @@ def groups(layer: WeightLayer) -> int:
 
 def fans(layer: WeightLayer) -> tuple[int, int]:
     """(fan_in, fan_out) of one output and of one input; both per group, unlike torch's fan_out."""
-    out, into = layer.weight.shape[:2]
-    receptive = math.prod(layer.weight.shape[2:])
+    out, into, *kernel = layer.weight.shape
+    receptive = math.prod(kernel)
     return into * receptive, out // groups(layer) * receptive
