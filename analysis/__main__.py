@@ -27,7 +27,7 @@ words:
   region       where P(trained) is at least 1/2, and frontier, its edge: the depth limit of a scheme
   band         holds the frontier with 90 % probability, given the trials and the smoothness of the frontier
   undecided    a cell that lies in the region with a probability between 5 and 95 %
-  audit trial  a uniformly random trial: the only ones that give an error of the map which trusts no model
+  audit trial  a uniformly random trial (role audit or start): only they give an error of the map that trusts no model
 
 In JSON, "inf" is a depth limit that theory does not see, and null is no theory.
 """

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.outcome import Outcome
-from analysis.region import usable, wilson
+from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES
 from isoinit.theory.predict import Prediction, predict
 
@@ -100,7 +100,7 @@ def _agreement(scheme: str, pairs: Sequence[tuple[dict[str, Any], Prediction | s
     reason = next((p for _, p in pairs if isinstance(p, str)), "")
     told = [(row, p.outcome) for row, p in pairs if isinstance(p, Prediction)]
     right = [(outcome == Outcome.TRAINED) == (row["outcome"] == Outcome.TRAINED) for row, outcome in told]
-    audit = [ok for (row, _), ok in zip(told, right, strict=True) if row["role"] == "audit"]
+    audit = [ok for (row, _), ok in zip(told, right, strict=True) if row["role"] in AUDIT_ROLES]
     n, agree = len(told), sum(right)
     low, high = wilson(agree, n) if n else (0.0, 1.0)
     counts = Counter((str(outcome), str(row["outcome"])) for row, outcome in told)

@@ -31,6 +31,7 @@ LEARN_ON = 500  # trials that hyperparameters are learnt from
 # up (on one noisy sweep from 78 to 81 %), so a goal of `progress` may be met by crossing it.
 FEW_TRIALS = 130
 ACTIVE = 1000  # trials the posterior is conditioned on
+AUDIT_ROLES = ("audit", "start")  # of trials placed uniformly, whatever the others showed
 CELLS = 1024  # reference cells of `progress`
 FEW = 8  # an axis with at most this many levels has no cells between them
 
@@ -197,17 +198,17 @@ class AuditError(NamedTuple):
 
 
 def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> AuditError:
-    """Error of the map on audit trials, by a model that has not seen them.
+    """Error of the map on trials that chance placed (`AUDIT_ROLES`), by a model that has not seen them.
 
     It is the one statement that trusts no model. It counts disagreement with what an audit trial did, so where
     seeds disagree it contains their noise as well as the error of the map.
     """
     trials = usable(trials)
-    audit = _strings(trials["role"]) == "audit"
+    audit = np.isin(_strings(trials["role"]), AUDIT_ROLES)
     held = trials.filter(pa.array(audit))
     trained, n = _floats(held["n_trained"]), _floats(held["n_replicates"])
     clear = 2 * trained != n
-    if not clear.any():
+    if not clear.any() or audit.all():
         return AuditError(float("nan"), 0.0, 1.0, 0, 0, len(held))
     model = RegionModel.fit(trials.filter(pa.array(~audit)), axes or infer_axes(trials), seed)
     wrong = int(np.sum(((model.p_in_region(held) >= 0.5) != (2 * trained > n))[clear]))

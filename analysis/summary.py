@@ -93,7 +93,7 @@ def _tallies(export: Export) -> tuple[Tally, ...]:
 def audit_text(audit: AuditError | None) -> str:
     """The error of the map in one sentence."""
     if audit is None or not audit.n:
-        return "The error of the map is unknown: no audit trial (a uniformly random one) has finished."
+        return "The error of the map is unknown: it takes audit trials (uniformly random ones), and others for a map."
     return (
         f"Map error on {audit.n} audit trials that the model had not seen: {audit.wrong} wrong, "
         f"{100 * audit.error:.1f} % (95 % interval {100 * audit.low:.1f} to {100 * audit.high:.1f} %)"

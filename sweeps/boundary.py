@@ -78,8 +78,9 @@ class BoundarySampler(BaseSampler):
         seed: Of everything random. None draws one.
         depth: Name of the parameter along which success is expected to end at a limit that depends on the others
             (how deep can it be?). The classifier then knows such limits; without that parameter it is plain Matern.
-        audit: Share of trials placed uniformly at random instead. Tagged `audit` in the system attribute
-            `boundary:role`; only they give an error of the map that trusts no model.
+        audit: Share of trials placed uniformly at random, whatever was seen before: only they give an error of the map
+            that trusts no model. They are tagged `start` (the first, counted in the share) and `audit` in the system
+            attribute `boundary:role`.
         batch: Trials asked before their results are told, roughly. More results than this never wait to be read.
         floors: `{name: low}` for a parameter that means exactly zero below `low`. Its distribution is
             `FloatDistribution(low / 10, high, log=True)`; whatever falls below `low` is asked, and seen, as `low / 10`.
@@ -122,14 +123,18 @@ class BoundarySampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
         memory.warn(study)
-        if "fixed_params" in trial.system_attrs:
-            role = "enqueued"
-        elif len(memory.look(study).told) < START:
-            role = "start"
-        else:
-            role = "audit" if self._rng("role", trial.number).random() < self._audit else "boundary"
+        fixed = "fixed_params" in trial.system_attrs
+        role = "enqueued" if fixed else self._role(memory.look(study), trial.number)
         study._storage.set_trial_system_attr(trial._trial_id, ROLE, role)
         trial.system_attrs[ROLE] = role  # Optuna does not read the storage again before it infers the space
+
+    def _role(self, seen: _Seen, number: int) -> str:
+        """The start is as random as an audit: what it has of their share is not asked again."""
+        if len(seen.told) < START:
+            return "start"
+        starts = sum(t.system_attrs.get(ROLE) == "start" for t in (*seen.told, *seen.running))
+        due = number * self._audit >= starts
+        return "audit" if due and self._rng("role", number).random() < self._audit else "boundary"
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if trial.system_attrs.get(ROLE) in ("start", "audit"):

@@ -182,7 +182,7 @@ class Search(_Model):
     sampler: str = "boundary"
     trials: int = Field(default=100, ge=1)
     batch: int = Field(default=16, ge=1, description="trials that a pack asks for at once")
-    audit: float = Field(default=0.1, ge=0, le=1, description="share of uniformly random trials")
+    audit: float = Field(default=0.1, ge=0, le=1, description="share of random trials, those of the start included")
     seed: int = Field(default=0, ge=0)
     until: Until = Until()
 

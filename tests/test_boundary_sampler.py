@@ -203,7 +203,8 @@ def test_roles_are_tagged_and_audits_are_uniform():
         role: [np.log(t.params["depth"] / 2) / np.log(50) for t in study.trials if t.system_attrs[ROLE] == role]
         for role in ("audit", "boundary")
     }
-    assert len(depths["audit"]) == pytest.approx(0.3 * (240 - START), rel=0.3)
+    assert START + len(depths["audit"]) == pytest.approx(0.3 * 240, rel=0.3)
+    assert "audit" not in roles[: int(START / 0.3)]  # the start was their share
     assert kstest(depths["audit"], "uniform").pvalue > 0.01
     assert kstest(depths["boundary"], "uniform").pvalue < 1e-4
     study.enqueue_trial({"scheme": "long", "depth": 99, "bias_variance": 1.0})

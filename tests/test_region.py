@@ -144,10 +144,11 @@ def test_cells_lie_in_the_space_and_on_few_levels():
     assert max(cells["depth"].to_pylist()) <= 100
 
 
-def test_audit_error_does_not_see_the_audit():
+@pytest.mark.parametrize("role", ["audit", "start"])
+def test_audit_error_does_not_see_the_audit(role: str):
     """Audit trials that all contradict the others are all wrong: a model that had read them would agree with some."""
     others = table(200, role="boundary")
-    audit = table(40, seed=5, role="audit")
+    audit = table(40, seed=5, role=role)
     flipped = audit.set_column(6, "n_trained", pa.array(2 - audit["n_trained"].to_numpy(), pa.int16()))
     honest = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (others, audit)]))
     lying = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (others, flipped)]))
@@ -155,6 +156,12 @@ def test_audit_error_does_not_see_the_audit():
     assert honest.wrong + lying.wrong == 40
     assert honest.error < 0.15
     assert (lying.low, lying.high) == wilson(lying.wrong, 40)
+
+
+def test_audit_error_is_unknown_where_nothing_else_was_placed():
+    result = audit_error(table(16, role="start"))
+    assert np.isnan(result.error)
+    assert (result.low, result.high, result.n) == (0.0, 1.0, 0)
 
 
 def test_audit_error_sets_ties_aside():

@@ -38,14 +38,17 @@ from sweeps.boundary import BoundarySampler
 
 BATCH = 8
 COUNTS = (24, 32, 40, 48, 60, 80, 100, 130, 170, 200, 400)
+AUDIT = 0.1
 SAMPLERS: dict[str, Callable[[Bed, int, int], optuna.samplers.BaseSampler]] = {
     "random": lambda _, seed, __: optuna.samplers.RandomSampler(seed=seed),
     "sobol": lambda _, seed, __: optuna.samplers.QMCSampler(scramble=True, seed=seed),
     "tpe": lambda _, seed, __: optuna.samplers.TPESampler(seed=seed),
     "gp": lambda _, seed, __: optuna.samplers.GPSampler(seed=seed),
-    "boundary": lambda bed, seed, batch: BoundarySampler(seed=seed, audit=0.1, batch=batch, floors=bed.floors),
+    "boundary": lambda bed, seed, batch: BoundarySampler(seed=seed, audit=AUDIT, batch=batch, floors=bed.floors),
+    "unaudited": lambda bed, seed, batch: BoundarySampler(seed=seed, audit=0.0, batch=batch, floors=bed.floors),
 }
-FEW = (40, 100, 200, 400)  # for all but `boundary`, whose n* is the question
+FEW = (40, 100, 200, 400)  # for all but those whose n* is the question
+DENSE = ("boundary", "unaudited")
 SLOW = {"tpe": (4, 200), "gp": (1, 100)}  # seeds, trials
 
 
@@ -166,7 +169,7 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
             lines.append(f"| {' | '.join([bed, sampler, str(seeds), *shown, *saved])} |".replace("nan", "-"))
     lines += ["", "| bed | sampler | n | cover of 90 % bands | band width | decided | wrong among them |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for bed, sampler in dict.fromkeys((r["bed"], r["sampler"]) for r in rows if r["sampler"] in ("random", "boundary")):
+    for bed, sampler in dict.fromkeys((r["bed"], r["sampler"]) for r in rows if r["sampler"] in ("random", *DENSE)):
         for n in (100, 200, 400):
             mine = [r for r in rows if (r["bed"], r["sampler"], r["n"]) == (bed, sampler, n)]
             if mine:
@@ -219,7 +222,7 @@ def main() -> None:
         seeds, most = SLOW.get(sampler, (options.seeds, options.trials))
         most = min(most, 200) if isinstance(bed, Real) else most
         for seed in range(options.from_seed, options.from_seed + min(seeds, options.seeds)):
-            counts = COUNTS if sampler == "boundary" else FEW
+            counts = COUNTS if sampler in DENSE else FEW
             rows += run(sampler, bed, seed, [n for n in counts if n <= most], options.batch)
         print(f"{bed.name:12} {sampler:10} {100 * medians(rows, bed.name, sampler)[-1, 1]:.2f} %", flush=True)
         if options.out:
