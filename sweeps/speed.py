@@ -90,21 +90,17 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
     chosen = dict.fromkeys(ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE))
     members = [train.Member(p, 0, rate) for p in chosen for rate in spec.training.learning_rate]
     threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
-    # Threads wait for each other to run Python, which workers, as processes, do not: with a core for each, what they
-    # wait is not counted.
-    clock = time.thread_time if spec.resources.cpus == 1 else time.perf_counter
 
-    def once(training: Training) -> tuple[float, list[train.Replicate]]:
+    def once(training: Training) -> list[train.Replicate]:
         torch.set_num_threads(threads)
-        started = clock()
-        trained = train.train(members, dataset, training)
-        return clock() - started, trained
+        return train.train(members, dataset, training)
 
-    def timed(steps: int) -> tuple[float, list[train.Replicate]]:
+    def timed(steps: int, at_once: int = slots) -> tuple[float, list[train.Replicate]]:
         training = spec.training.model_copy(update={"steps": steps})
-        with ThreadPoolExecutor(slots) as pool:
-            runs = [done.result() for done in [pool.submit(once, training) for _ in range(slots)]]
-        return statistics.mean(seconds for seconds, _ in runs), runs[0][1]
+        with ThreadPoolExecutor(at_once) as pool:
+            started = time.perf_counter()
+            trained = [done.result() for done in [pool.submit(once, training) for _ in range(at_once)]]
+            return time.perf_counter() - started, trained[0]
 
     timed(2)  # compiles and warms
     rounds = [(timed(2), timed(steps := 8))]
@@ -115,9 +111,11 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
     few, many = (statistics.median(seconds for seconds, _ in runs) for runs in zip(*rounds, strict=True))
     less, more = (sum(r.flops for r in trained) for _, trained in rounds[0])
     slope = (many - few) / (more - less) if many > few and more > less else many / more
+    # initialization is Python, for which threads wait for each other as the workers, processes, do not
+    alone = statistics.median(timed(2, at_once=1)[0] for _ in range(ROUNDS)) if slots > 1 else few
     layers = sum(p.depth for p in chosen)
     share = _share(rounds[0][1][1], len(spec.training.learning_rate), steps, spec.training.steps)
-    return Speed(1 / slope, max(few - less * slope, 0.0) / layers, share)
+    return Speed(1 / slope, max(alone - less * slope, 0.0) / layers, share)
 
 
 def _share(trained: Sequence[train.Replicate], rates: int, steps: int, budget: int) -> float:
