@@ -36,6 +36,7 @@ def applies(model: nn.Module, x: Tensor, inputs: int) -> bool:
     return (
         all(type(layer) is Linear and layer.weight.dtype == x.dtype for layer in layers)
         and activation_name(model.activation) in DERIVATIVES
+        and not getattr(model.activation, "inplace", False)
         and inputs * layers[-1].get_parameter("weight").shape[0] <= _ROWS
         and not any(
             m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (model, model.activation, *layers)

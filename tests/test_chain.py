@@ -82,3 +82,13 @@ def test_nothing_is_left_behind_and_hooks_are_heard() -> None:
     assert all(parameter.grad is None and not parameter.is_inference() for parameter in model.parameters())
     model.layers[2].register_forward_hook(lambda *_: None)
     assert not chain.applies(model, X, 4)
+
+
+def test_an_activation_that_overwrites_what_it_reads_is_not_taken_for_granted() -> None:
+    model, _ = pair()
+    expected = probe(model, X, Y)
+    model.activation = torch.nn.ReLU(inplace=True)
+    measured = probe(model, X, Y)
+    for field in dataclasses.fields(Probe):
+        mine, theirs = getattr(measured, field.name), getattr(expected, field.name)
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-7, err_msg=field.name)
