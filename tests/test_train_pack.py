@@ -31,8 +31,11 @@ def run(members, training=TRAINING, **options):
     return train.train(members, DIGITS, training, **options)
 
 
-def plain_loop(m: Member, training: Training) -> tuple[list[float], list[float], float]:
-    """What a user would write: losses, accuracies and the test accuracy of one network."""
+TIE = 1e-3  # logits that differ by less may come in the other order where sums are made in another one
+
+
+def plain_loop(m: Member, training: Training) -> tuple[list[float], list[float], tuple[float, float]]:
+    """What a user would write: losses, accuracies and test accuracy, from all ties lost to all won, of one network."""
     p = m.point
     model = networks.build(
         p.architecture, DIGITS.input_shape, width=p.width, depth=p.depth, out_features=10, activation=p.activation,
@@ -62,8 +65,11 @@ def plain_loop(m: Member, training: Training) -> tuple[list[float], list[float],
         losses.append(loss.item())
         accuracies.append((logits.argmax(1) == DIGITS.y_train[samples]).float().mean().item())
     with torch.no_grad():
-        hits = model.eval()(DIGITS.x_test).argmax(1) == DIGITS.y_test
-    return losses, accuracies, hits.float().mean().item()
+        logits = model.eval()(DIGITS.x_test).double()
+    right = logits.gather(1, DIGITS.y_test[:, None])
+    others = logits.scatter(1, DIGITS.y_test[:, None], -torch.inf).max(1, keepdim=True).values
+    lost, won = ((right > others + margin).double().mean().item() for margin in (TIE, -TIE))
+    return losses, accuracies, (lost, won)
 
 
 RULES = {
@@ -92,10 +98,12 @@ def test_training_follows_the_plain_loop(rule, m):
     if training.optimizer == "adam":
         m = replace(m, learning_rate=0.003)
     (r,) = run([m], training)
-    losses, accuracies, test_accuracy = plain_loop(m, training)
+    losses, accuracies, (lost, won) = plain_loop(m, training)
     np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=2e-5)
     np.testing.assert_allclose(r.curve_accuracy, accuracies, rtol=0, atol=1e-6)
-    assert r.test_accuracy == pytest.approx(test_accuracy, abs=1e-6)
+    assert r.test_accuracy is not None
+    assert lost - 1e-6 <= r.test_accuracy <= won + 1e-6
+    assert won - lost < 0.01
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "hardtanh", "linear", "crelu"])
@@ -119,10 +127,12 @@ def test_every_activation_follows_the_plain_loop(activation):
 def test_convolutional_networks_follow_the_plain_loop(m, count):
     training = TRAINING.model_copy(update={"steps": 8, "momentum": 0.5})
     r, *_ = run([m] + [replace(m, seed=m.seed + 1 + i) for i in range(count - 1)], training)
-    losses, accuracies, test_accuracy = plain_loop(m, training)
+    losses, accuracies, (lost, won) = plain_loop(m, training)
     np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=2e-5)
     np.testing.assert_allclose(r.curve_accuracy, accuracies, rtol=0, atol=1e-6)
-    assert r.test_accuracy == pytest.approx(test_accuracy, abs=1e-6)
+    assert r.test_accuracy is not None
+    assert lost - 1e-6 <= r.test_accuracy <= won + 1e-6
+    assert won - lost < 0.01
 
 
 def test_a_replicate_is_bitwise_the_same_alone_and_among_diverging_neighbours():
