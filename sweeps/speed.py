@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,7 +137,7 @@ def _share(trained: Sequence[train.Replicate], rates: int, steps: int, budget: i
 def _key(spec: SweepSpec, slots: int) -> str:
     """What a speed depends on."""
     shapes = spec.model_dump(include={"dataset": True, "network": True, "space": {"depth", "width"}})
-    what = [platform.node(), os.cpu_count(), torch.__version__, shapes, slots]
+    what = [platform.node(), os.cpu_count(), version("isoinit"), torch.__version__, shapes, slots]
     what += [spec.training.optimizer, spec.training.batch_size, spec.training.learning_rate]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
