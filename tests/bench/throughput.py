@@ -34,6 +34,10 @@ from pathlib import Path
 from typing import Any
 
 from machines import machine
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial
 
 ARMS = ("ours", "stock_reuse", "stock_fresh")
 DEPTHS = (4, 16, 64)
@@ -53,6 +57,23 @@ training:
   seeds: 1
 search: {{sampler: random, trials: 240, batch: 24}}
 """
+
+
+class Balanced(RandomSampler):
+    """Shapes in blocks of all of them, shuffled. Tune pickles it, hence up here."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__(seed=0)
+        self._shapes = list(itertools.product(DEPTHS, widths))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if param_name not in ("depth", "width"):
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        block, place = divmod(trial.number, len(self._shapes))
+        shapes = random.Random(block).sample(self._shapes, len(self._shapes))
+        return shapes[place][param_name == "width"]
 
 
 def ours(trials: int, widths: list[int]) -> dict[str, float]:
@@ -83,8 +104,6 @@ def ours(trials: int, widths: list[int]) -> dict[str, float]:
 def stock(seconds: float, reuse: bool, widths: list[int]) -> dict[str, float]:
     import ray
     import torch
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-    from optuna.samplers import RandomSampler
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
@@ -122,17 +141,6 @@ def stock(seconds: float, reuse: bool, widths: list[int]) -> dict[str, float]:
                 tune.report({"loss": loss_sum / n, "accuracy": hits / n})
                 loss_sum = hits = 0.0
 
-    class Balanced(RandomSampler):
-        """Shapes in blocks of all, shuffled."""
-
-        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-            if param_name not in ("depth", "width"):
-                return super().sample_independent(study, trial, param_name, param_distribution)
-            block, place = divmod(trial.number, len(DEPTHS) * len(widths))
-            shapes = list(itertools.product(DEPTHS, widths))
-            random.Random(block).shuffle(shapes)
-            return shapes[place][param_name == "width"]
-
     ends: list[float] = []
     depths: list[int] = []
     sizes: list[int] = []
@@ -155,7 +163,7 @@ def stock(seconds: float, reuse: bool, widths: list[int]) -> dict[str, float]:
                 },
                 metric="loss",
                 mode="min",
-                sampler=Balanced(seed=0),
+                sampler=Balanced(widths),
             ),
             num_samples=-1,
             max_concurrent_trials=2,
