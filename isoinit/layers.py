@@ -55,7 +55,7 @@ class Linear(_Masked, nn.Linear):
         return functional.linear(input, self.weight * self.mask if self.masked else self.weight, self.bias)
 
     def twins(self, count: int) -> "list[Linear]":
-        """`count` fresh layers of the same sizes, in a third of the time that it takes to make them: a module's many
+        """`count` fresh layers of the same sizes, in less than half of the time that it takes to make them: a module's
         tables (of hooks, buffers, ...) are then empty but for the parameters, and known in advance."""
         tables = {name: type(value) for name, value in vars(self).items() if isinstance(value, dict | set)}
         return [self._twin(tables) for _ in range(count)]
@@ -158,5 +158,5 @@ DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "crelu": lambda g, h: _halves(_ATEN.threshold_backward(g, h, 0)),
 }
 """Per activation, the gradient by pre-activations (..., units) from that by features and the features: what torch's own
-backward passes call. A mask would be a branch for every number, several times as slow, and a product with 0 or 1 wrong,
-because inf * 0 is not a number."""
+backward passes call. A mask would be a branch for every number, which is slower, and a product with 0 or 1 wrong, as
+inf * 0 is not a number."""

@@ -164,7 +164,7 @@ def _blas(call, chars, shape, a, b, alpha, beta, c):
 # Products of narrow networks, where a BLAS spends much of its time on the call and on laying out its operands: tiles of
 # ROWS x COLUMNS numbers that stay in registers while the terms of their sums stream by. LLVM chooses the registers. On
 # an AMD EPYC (Zen 3) a step took 1 / 1.2 of the time it takes by MKL at width 64, 1 / 1.6 to 1 / 2 at 16, 1 / 1.1 at 96
-# and as long at 128 (medians of 15, interleaved).
+# and as long at 128 (medians of 15, interleaved, by a script that was not kept). No other processor was tried.
 
 ROWS, COLUMNS, BLOCK = 4, 16, 8
 NARROW: Final = 112  # columns, beyond which a BLAS is as fast: a wider operand's lines crowd the same sets of a cache

@@ -10,7 +10,7 @@ search has after all its trials (400; 200 on a real map), interpolated in log-lo
 layers (the sum of the depths).
 A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`.
 Grid search lays a new full grid for every count. `tpe` gets four seeds and 200 trials, and `gp` (Optuna's GPSampler),
-which takes seconds an ask, one seed and 100.
+which takes seconds an ask, one seed and 100. `unaudited` is the boundary sampler without audit trials.
 """
 
 from __future__ import annotations
