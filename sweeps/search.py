@@ -124,6 +124,7 @@ class PackSearch(OptunaSearch):
                     params=self._design.params(point),
                     distributions=self._design.distributions,
                     user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
+                    system_attrs={ROLE: row["role"]},  # the sampler counts them
                 )
             )
         open_tasks: dict[str, tuple[str, Task]] = {}
@@ -208,6 +209,7 @@ class PackSearch(OptunaSearch):
         """The same task as a new, running trial of this study."""
         self.study.enqueue_trial(self._design.params(task.point))
         trial = self.study.ask(self._design.distributions)
+        self.study._storage.set_trial_system_attr(trial._trial_id, ROLE, task.role)  # not `enqueued`
         again = replace(task, number=trial.number)
         self._running[trial.number] = trial, again
         return again

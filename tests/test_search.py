@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from analysis.outcome import Outcome
 from sweeps import space
+from sweeps.boundary import ROLE
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import parse
@@ -123,6 +124,8 @@ def test_a_rebuilt_search_first_asks_for_what_was_running_and_loses_and_repeats_
     assert [(t.trial_key, t.point, t.seeds, t.role) for t in again.tasks] == [
         (t.trial_key, t.point, t.seeds, t.role) for t in running.tasks
     ]
+    roles = [row["role"] for row in rows] + [t.role for t in again.tasks]
+    assert [t.system_attrs[ROLE] for t in resumed.study.trials] == roles
     keys = [row["trial_key"] for row in rows] + [t.trial_key for t in again.tasks]
     resumed.tell(_judge(again))
     while (pack := resumed.ask()) is not None:
@@ -147,6 +150,7 @@ def test_failed_trials_are_asked_for_again_after_a_resume(tmp_path: Path) -> Non
     assert again is not None
     assert [t.trial_key for t in again.tasks] == [t.trial_key for t in pack.tasks]
     assert again.pack_id != pack.pack_id or len(resumed.study.trials) == 8
+    assert {t.system_attrs[ROLE] for t in resumed.study.trials} == {"start"}
 
 
 def test_a_search_ends_when_enough_is_known(tmp_path: Path) -> None:
