@@ -81,7 +81,8 @@ class BoundarySampler(BaseSampler):
             (how deep can it be?). The classifier then knows such limits; without that parameter it is plain Matern.
         audit: Share of trials placed uniformly at random, whatever was seen before: only they give an error of the map
             that trusts no model. They are tagged `start` (the first, counted in the share) and `audit` in the system
-            attribute `boundary:role`.
+            attribute `boundary:role`. What is asked before 8 trials are told is the start: of a short sweep by several
+            workers, whose first batches are all of it, the share may be larger.
         batch: Trials asked before their results are told, roughly. More results than this never wait to be read.
         floors: `{name: low}` for a parameter that means exactly zero below `low`. Its distribution is
             `FloatDistribution(low / 10, high, log=True)`; whatever falls below `low` is asked, and seen, as `low / 10`.
