@@ -13,7 +13,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from isoinit.layers import ACTIVATIONS, Conv2d, Linear, WeightLayer
+from isoinit.layers import ACTIVATIONS, Conv2d, Linear, WeightLayer, listed
 from isoinit.schemes import Residual, Wiring, get
 
 NORMALIZATIONS = ("none", "batch")
@@ -67,7 +67,7 @@ class MLP(nn.Module):
         )
         wide = _expansion(activation) * width
         hidden = Linear(wide, width).twins(depth - 2)
-        self.layers = nn.ModuleList([Linear(in_features, width), *hidden, Linear(wide, out_features)])
+        self.layers = listed([Linear(in_features, width), *hidden, Linear(wide, out_features)])
         norms = [nn.BatchNorm1d(width) for _ in range(depth - 1)] if normalization == "batch" else []
         self.norms = nn.ModuleList(norms)
         self.activation = ACTIVATIONS[activation]()
@@ -91,6 +91,7 @@ class MLP(nn.Module):
             norms=tuple(self.norms),
             signals=(self.activation,),
             preactivations=tuple(hidden),
+            chain=type(self) is MLP and not self.norms and all(type(layer) is Linear for layer in self.layers),
         )
 
 

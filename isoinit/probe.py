@@ -7,7 +7,7 @@ The module is callable: `isoinit.probe(model, x)` is `isoinit.probe.probe(model,
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -21,7 +21,6 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoinit import chain
-from isoinit.networks import MLP
 from isoinit.schemes.base import by_shape
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Wiring
@@ -29,6 +28,7 @@ from isoinit.schemes.wiring import Wiring
 Floats = NDArray[np.float64]
 
 _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
+_NUMBERS = 2**15  # of signals in double precision at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,39 +118,71 @@ def probe(
         raise ValueError(
             f"leading must be at least 1 and needs generator=torch.Generator(), got {leading}, {generator}"
         )
-    wiring = read(model)
-
-    def loss(output: Tensor) -> Tensor:
-        return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
-
     inputs = jacobian_inputs if jacobian and leading is None else 0
-    rows = x.new_empty(0, 0)
-    if chain.applies(model, x, inputs):
-        assert isinstance(model, MLP)
-        hidden, before, gradients, jacobians = chain.measure(model, x, loss, inputs)
-        if inputs:
-            rows = _spectrum(jacobians)
+    network = chain.plain(model, x, inputs)
+    if network is not None:
+        (measured,) = chain.measure([network], x, y, inputs)
     else:
-        with torch.enable_grad(), _buffers_kept(model), _recorded(model, wiring) as (hidden, before):
-            gradients = _gradient_norms(loss(model(x)), [layer.weight for layer in wiring.layers])
-        if inputs:
-            with _frozen_normalization(model, x):
-                rows = _spectrum(_jacobian(model, x[:inputs]))
+        measured = _by_autograd(model, x, y, inputs)
     if jacobian and leading is not None and generator is not None:
         with _frozen_normalization(model, x):
             rows = _bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
-    with torch.no_grad():
-        spread = _array(_each(_spread, before)).reshape(-1, 3)
-        norms, squares = _squared_norm(x[None]), _each(_squared_norm, hidden)
-        return Probe(
-            squared_norms=_array(torch.cat([norms, squares]) if len(squares) else norms),
-            correlation=spread[:, 0],
-            sample_variance=spread[:, 1],
-            squared_sample_mean=spread[:, 2],
-            dead=_array(_each(_dead, hidden)),
-            gradient_norms=_array(gradients),
-            jacobian_singular_values=_array(rows),
-        )
+    else:
+        rows = _spectrum(measured.jacobians)
+    return _summarized(x, measured, rows)
+
+
+def probes(models: Sequence[nn.Module], x: Tensor, y: Tensor | None = None, *, jacobian_inputs: int = 4) -> list[Probe]:
+    """`probe` of every model on the same inputs, bit by bit; small MLPs of one shape take less time at once.
+
+    ValueError as `probe`.
+    """
+    networks = [chain.plain(model, x, jacobian_inputs) if len(x) else None for model in models]
+    found: dict[int, Probe] = {}
+    groups: dict[tuple[object, ...], list[tuple[int, chain.Plain]]] = {}
+    for place, (model, network) in enumerate(zip(models, networks, strict=True)):
+        if network is None:
+            found[place] = probe(model, x, y, jacobian_inputs=jacobian_inputs)
+        else:
+            groups.setdefault(network.shape, []).append((place, network))
+    for group in groups.values():
+        most = chain.at_once(group[0][1], x, jacobian_inputs)
+        for start in range(0, len(group), most):
+            places, part = zip(*group[start : start + most], strict=True)
+            measured = chain.measure(part, x, y, jacobian_inputs)
+            found |= {p: _summarized(x, one, _spectrum(one.jacobians)) for p, one in zip(places, measured, strict=True)}
+    return [found[place] for place in range(len(models))]
+
+
+def _loss(output: Tensor, y: Tensor | None) -> Tensor:
+    return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
+
+
+def _by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> chain.Chain:
+    """What `chain.measure` finds of a plain MLP, of any model."""
+    wiring = read(model)
+    with torch.enable_grad(), _buffers_kept(model), _recorded(model, wiring) as (hidden, before):
+        gradients = _gradient_norms(_loss(model(x), y), [layer.weight for layer in wiring.layers])
+    jacobians = x.new_empty(0, 0, 0)
+    if inputs:
+        with _frozen_normalization(model, x):
+            jacobians = _jacobian(model, x[:inputs])
+    return chain.Chain(hidden, before, gradients, jacobians)
+
+
+@torch.no_grad()
+def _summarized(x: Tensor, measured: chain.Chain, singular_values: Tensor) -> Probe:
+    spread = _array(_spread(_each(_sums, measured.before)))
+    norms, squares = _squared_norm(x[None]), _each(_squared_norm, measured.hidden)
+    return Probe(
+        squared_norms=_array(torch.cat([norms, squares]) if len(squares) else norms),
+        correlation=spread[:, 0],
+        sample_variance=spread[:, 1],
+        squared_sample_mean=spread[:, 2],
+        dead=_array(_each(_dead, measured.hidden)),
+        gradient_norms=_array(measured.gradient_norms),
+        jacobian_singular_values=_array(singular_values),
+    )
 
 
 @contextmanager
@@ -199,7 +231,7 @@ def _gradient_norms(loss: Tensor, weights: list[Tensor]) -> Tensor:
 def _each(statistic: Callable[[Tensor], Tensor], signals: Tensor | list[Tensor]) -> Tensor:
     """A statistic of stacked signals (k, B, ...), for every layer, (L, ...)."""
     if isinstance(signals, Tensor):
-        return statistic(signals)
+        return torch.cat([statistic(part) for part in signals.split(max(1, _NUMBERS // signals[0].numel()))])
     return torch.stack(by_shape(signals, statistic)) if signals else torch.empty(0)
 
 
@@ -215,17 +247,31 @@ def _squared_norm(signals: Tensor) -> Tensor:
     return signals.double().flatten(2).square().sum(2)
 
 
-def _spread(signals: Tensor) -> Tensor:
-    """Correlation, sample variance and squared sample mean of the signals (k, B, ...), (k, 3): the mean cosine over the
-    pairs of inputs whose signal is not zero, and means over units."""
+def _sums(signals: Tensor) -> Tensor:
+    """What `_spread` needs of the signals (k, B, ...), (k, 4): how many inputs have a signal, |sum of the directions of
+    their signals|^2, the sample variance and the squared sample mean, means over units."""
     signals = signals.double()
     units = _units(signals)
     mean = units.mean(1, keepdim=True)
-    moments = (units - mean).square().mean((1, 2)), mean.square().mean((1, 2))
     vectors = signals.flatten(2)
-    norms = torch.linalg.vector_norm(vectors, dim=2, keepdim=True)
-    alive = (norms != 0).sum((1, 2))
-    total = (norms.reciprocal().masked_fill(norms == 0, 0).mT @ vectors).square().sum((1, 2))
+    norms = vectors.square().sum(2).sqrt_()
+    scales = norms.reciprocal().masked_fill_(norms == 0, 0)
+    total = torch.bmm(scales.unsqueeze(1), vectors)
+    return torch.stack(
+        [
+            norms.count_nonzero(1),
+            total.square_().sum((1, 2)),
+            (units - mean).square_().mean((1, 2)),
+            mean.square_().mean((1, 2)),
+        ],
+        dim=1,
+    )
+
+
+def _spread(sums: Tensor) -> Tensor:
+    """Correlation, sample variance and squared sample mean, (k, 3), from `_sums`: the mean cosine over the pairs of
+    inputs whose signal is not zero."""
+    alive, total, *moments = sums.reshape(-1, 4).unbind(1)
     return torch.stack([(total - alive) / (alive * (alive - 1)), *moments], dim=1)
 
 
@@ -241,9 +287,13 @@ def _dead(signals: Tensor) -> Tensor:
 
 def _spectrum(rows: Tensor) -> Tensor:
     """Singular values of a stack of matrices, NaN of those that are not finite."""
+    if not len(rows):
+        return rows.new_empty(0, 0)
     rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-    values = rows.new_full((len(rows), min(rows.shape[1:])), torch.nan)
     finite = rows.isfinite().all(2).all(1)
+    if finite.all():
+        return torch.linalg.svdvals(rows)
+    values = rows.new_full((len(rows), min(rows.shape[1:])), torch.nan)
     values[finite] = torch.linalg.svdvals(rows[finite])
     return values
 

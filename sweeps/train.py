@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from analysis.outcome import Criterion, Curve, Outcome, label
 from analysis.schema import PROBES
 from isoinit import networks, schemes
-from isoinit.probe import probe
+from isoinit.probe import probes
 from sweeps import stack
 from sweeps.data import Dataset
 from sweeps.spec import Point, Training
@@ -119,7 +119,7 @@ def _train(
 ) -> list[Replicate]:
     goal = criterion if training.stop_on_success else None
     orders = {seed: order(seed, dataset, training) for seed in dict.fromkeys(m.seed for m in members)}
-    prepared = {key: _prepare(*key, dataset, device) for key in dict.fromkeys((m.point, m.seed) for m in members)}
+    prepared = _prepare([(m.point, m.seed) for m in members], dataset, device)
     starts = [Start(prepared[m.point, m.seed].model, m.learning_rate, m.seed) for m in members]
     stacks = stack.build(starts, training, device)
     histories = [_History(training) for _ in members]
@@ -230,12 +230,26 @@ def network(point: Point, input_shape: tuple[int, ...], classes: int) -> nn.Modu
     )
 
 
-def _prepare(point: Point, seed: int, dataset: Dataset, device: torch.device) -> _Prepared:
-    """Build, initialize and probe one network, on the CPU so that the draws are the same for every device."""
-    model = network(point, dataset.input_shape, dataset.classes)
+def _prepare(
+    wanted: Sequence[tuple[Point, int]], dataset: Dataset, device: torch.device
+) -> dict[tuple[Point, int], _Prepared]:
+    """Build, initialize and probe the networks, one of each point and seed. On the CPU, so that the draws are the same
+    for every device."""
     x, y = dataset.x_train[:PROBE_INPUTS], dataset.y_train[:PROBE_INPUTS]
-    schemes.initialize(
-        model,
+    models = {key: _initialized(*key, dataset, x) for key in dict.fromkeys(wanted)}
+    measured = probes(list(models.values()), x, y)
+    if device.type != "cpu":
+        for model in models.values():
+            model.to(device)
+    return {
+        key: _Prepared(model, {name: float(getattr(found, name)) for name in PROBES})
+        for (key, model), found in zip(models.items(), measured, strict=True)
+    }
+
+
+def _initialized(point: Point, seed: int, dataset: Dataset, x: Tensor) -> nn.Module:
+    return schemes.initialize(
+        network(point, dataset.input_shape, dataset.classes),
         point.scheme,
         bias_variance=point.bias_variance,
         bias_mode=point.bias_mode,
@@ -244,10 +258,6 @@ def _prepare(point: Point, seed: int, dataset: Dataset, device: torch.device) ->
         generator=generator(seed, "init"),
         data=x,
     )
-    measured = probe(model, x, y)
-    if device.type != "cpu":
-        model.to(device)
-    return _Prepared(model, {name: float(getattr(measured, name)) for name in PROBES})
 
 
 def _factors(training: Training) -> list[float]:

@@ -4,6 +4,7 @@ initialize(model, "ll_orth", bias_variance=0.01, bias_mode="mirrored", generator
 """
 
 import math
+from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
@@ -52,7 +53,7 @@ def initialize(
     validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), got {generator!r}")
-    if all(layer.weight.is_meta for layer in wiring.layers):
+    if all(weight.is_meta for run in wiring.runs for weight in run.weights):
         return model
     if record.sparse:
         options["density"] = density
@@ -65,8 +66,8 @@ def initialize(
             record.calibrate(model, wiring, data)
             _reset_norms(wiring)
         if weight_scale != 1.0:
-            for layer in wiring.layers:
-                layer.weight.mul_(math.sqrt(weight_scale))
+            for weight in (weight for run in wiring.runs for weight in run.weights):
+                weight.mul_(math.sqrt(weight_scale))
         if bias_variance > 0:
             _draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
     return model
@@ -75,7 +76,7 @@ def initialize(
 def _reset(wiring: Wiring, multiplier: float) -> None:
     for layer in wiring.layers:
         drop_mask(layer)
-        if (bias := layer.bias) is not None:
+        if (bias := layer._parameters.get("bias")) is not None:
             bias.zero_()
     _reset_norms(wiring)
     for block in wiring.blocks:
@@ -95,13 +96,16 @@ def _reset_norms(wiring: Wiring) -> None:
 def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:
     layers = scheme.biased(wiring)
     successors = [groups(layer) for layer in layers[1:]] + [1]
-    biased = [(x, x.bias, after) for x, after in zip(layers, successors, strict=True) if x.bias is not None]
-    normals = draw.normals([(len(bias),) for _, bias, _ in biased])
-    for (layer, bias, after), values in zip(biased, normals, strict=True):
+    biased = [(bias, (len(bias), mode == "mirrored" and x is not wiring.head, math.lcm(groups(x), after)))
+              for x, after in zip(layers, successors, strict=True) if (bias := x.bias) is not None]  # fmt: skip
+    alike = [(form, [bias for bias, _ in part]) for form, part in groupby(biased, key=lambda pair: pair[1])]
+    normals = draw.normals([(len(biases), size) for (size, _, _), biases in alike])
+    for ((size, mirrored, blocks), biases), values in zip(alike, normals, strict=True):
         values.mul_(deviation)
-        if mode == "mirrored" and layer is not wiring.head:
-            half = len(values) // 2
-            values[half : 2 * half] = -values[:half]
-            if (blocks := math.lcm(groups(layer), after)) > 1:
-                values = values[interleave(len(values), blocks)]
-        bias.copy_(values)
+        if mirrored:
+            half = size // 2
+            values[:, half : 2 * half] = -values[:, :half]
+            if blocks > 1:
+                values = values[:, interleave(size, blocks)]
+        for bias, value in zip(biases, values.unbind(), strict=True):
+            bias.copy_(value)

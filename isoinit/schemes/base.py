@@ -64,8 +64,9 @@ class Draw:
             return []
         return [part.view(shape) for part, shape in zip(draw(sum(sizes)).split(sizes), shapes, strict=True)]
 
-    def haar(self, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """One Haar semi-orthogonal (r, c) matrix per shape: orthonormal columns if r >= c, else orthonormal rows."""
+    def haar(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """A stack of Haar semi-orthogonal matrices (..., r, c) per shape, by one QR for all stacks of that shape:
+        orthonormal columns if r >= c, else orthonormal rows."""
         return by_shape(self.normals(shapes), haar_from_normal)
 
 
@@ -84,13 +85,15 @@ def by_shape(tensors: Sequence[Tensor], f: Callable[[Tensor], Tensor]) -> list[T
         places.setdefault(tensor.shape, []).append(i)
     results: list[Tensor] = list(tensors)
     for indices in places.values():
-        for i, result in zip(indices, f(torch.stack([tensors[i] for i in indices])).unbind(), strict=True):
+        first, *others = (tensors[i] for i in indices)
+        stack = torch.stack([first, *others]) if others else first[None]
+        for i, result in zip(indices, f(stack).unbind(), strict=True):
             results[i] = result
     return results
 
 
 def kernel_of(matrix: Tensor, kernel: Sequence[int]) -> Tensor:
-    """The delta kernel (r, c, *kernel) with `matrix` (r, c) at its centre tap; the matrix itself for a linear layer."""
+    """The delta kernel (..., r, c, *kernel) with `matrix` (..., r, c) at its centre tap; itself for a linear layer."""
     if not kernel:
         return matrix
     delta = matrix.new_zeros(*matrix.shape, *kernel)
@@ -99,9 +102,9 @@ def kernel_of(matrix: Tensor, kernel: Sequence[int]) -> Tensor:
 
 
 def refuse_even_kernels(wiring: Wiring, **_options: object) -> None:
-    for layer in wiring.layers:
-        if any(k % 2 == 0 for k in layer.weight.shape[2:]):
-            sizes = tuple(layer.weight.shape[2:])
+    for run in wiring.runs:
+        sizes = tuple(run.shape[2:])
+        if any(k % 2 == 0 for k in sizes):
             raise ValueError(f"a delta kernel needs a centre tap, so odd kernel sizes; got {sizes}")
 
 

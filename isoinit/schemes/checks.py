@@ -109,8 +109,8 @@ def validate(
     options: dict[str, Any],
 ) -> None:
     _refuse_unusual_weights(wiring)
-    shapes = [layer.weight.shape for layer in wiring.stem]
-    hidden = [(shape[0], math.prod(shape[2:])) for shape in shapes]
+    stem = set(wiring.stem)
+    hidden = [(run.shape[0], math.prod(run.shape[2:])) for run in wiring.runs if run.layers[0] in stem]
     hidden = hidden or [(max(wiring.head.weight.shape[:2]), 1)]
     depth, activation, width = max(2, len(wiring.layers)), activation_name(wiring.activation), min(hidden)[0]
     _check_network(scheme, wiring.architecture, activation, wiring.normalization, depth, width, bias_mode)
@@ -140,12 +140,13 @@ def validate(
 
 
 def _refuse_unusual_weights(wiring: Wiring) -> None:
-    weights = [layer.weight for layer in wiring.layers]
-    for weight in weights:
-        if not weight.is_floating_point():
-            raise ValueError(f"weights must be real floating-point numbers, got {weight.dtype}")
-        if not weight.numel():
-            raise ValueError(f"a layer of shape {tuple(weight.shape)} has no weights to initialize")
+    weights = [weight for run in wiring.runs for weight in run.weights]
+    for dtype in {weight.dtype for weight in weights}:
+        if not dtype.is_floating_point:
+            raise ValueError(f"weights must be real floating-point numbers, got {dtype}")
+    for run in wiring.runs:
+        if not run.shape.numel():
+            raise ValueError(f"a layer of shape {tuple(run.shape)} has no weights to initialize")
     most = max(Counter(map(id, weights)).values())
     if most > 1:
         raise ValueError(f"{most} layers of the network share one weight, and a scheme needs one for each; tie them "

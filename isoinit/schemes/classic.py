@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isoinit.layers import activation_name
 from isoinit.schemes.base import Draw, Scheme
-from isoinit.schemes.wiring import Wiring, fans
+from isoinit.schemes.wiring import Wiring, fans, runs
 
 Variance = Callable[[int, int], float]
 Standard = Callable[[Draw, Sequence[tuple[int, ...]]], list[Tensor]]
@@ -52,9 +52,9 @@ def independent(variance: Variance, standard: Standard = Draw.normals) -> Callab
     """The scheme whose weights are `standard` draws (variance 1) scaled to `variance(fan_in, fan_out)`."""
 
     def apply(wiring: Wiring, draw: Draw) -> None:
-        values = standard(draw, [tuple(layer.weight.shape) for layer in wiring.layers])
-        for layer, value in zip(wiring.layers, values, strict=True):
-            layer.weight.copy_(value.mul_(math.sqrt(variance(*fans(layer)))))
+        values = standard(draw, [run.stack for run in wiring.runs])
+        for run, value in zip(wiring.runs, values, strict=True):
+            run.fill(value.mul_(math.sqrt(variance(*fans(run.layers[0])))))
 
     return apply
 
@@ -77,10 +77,12 @@ def leak(activation: nn.Module) -> float:
 def torch_default(wiring: Wiring, draw: Draw) -> None:
     """What `nn.Linear` and `nn.Conv2d` do: weights and biases uniform on +-1/sqrt(fan_in)."""
     independent(third, uniforms)(wiring, draw)
-    biased = [layer for layer in wiring.layers if layer.bias is not None]
-    for layer, value in zip(biased, uniforms(draw, [layer.weight.shape[:1] for layer in biased]), strict=True):
-        assert layer.bias is not None
-        layer.bias.copy_(value.mul_(math.sqrt(third(*fans(layer)))))
+    biased = runs([layer for layer in wiring.layers if layer.bias is not None])
+    for run, values in zip(biased, uniforms(draw, [run.stack[:2] for run in biased]), strict=True):
+        values.mul_(math.sqrt(third(*fans(run.layers[0]))))
+        for layer, value in zip(run.layers, values.unbind(), strict=True):
+            assert layer.bias is not None
+            layer.bias.copy_(value)
 
 
 def kumar_variance(activation: nn.Module) -> float:

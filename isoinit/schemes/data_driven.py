@@ -6,6 +6,7 @@ only scales is derived here.
 A layer's output is linear in its weights, so one division is exact where LSUV iterates.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,47 +19,46 @@ from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
 from isoinit.schemes.wiring import Wiring
 
-Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor]]
+Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
 
-def total_deviation(units: Tensor) -> tuple[None, Tensor]:
-    """No shift, and the standard deviation over samples and units."""
-    return None, units.std(correction=0)
+def total_deviation(units: Tensor) -> tuple[None, Tensor, int]:
+    """No shift; over samples and units, the norm of the deviations from the mean and their number."""
+    return None, torch.linalg.vector_norm(units - units.mean()), units.numel()
 
 
-def per_unit(units: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every unit over the samples."""
-    return units.mean(0), units.std(0, correction=0)
+def per_unit(units: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The mean of every unit over the samples, the norm of the deviations from it and their number."""
+    mean = units.mean(0)
+    return mean, torch.linalg.vector_norm(units - mean, dim=0), len(units)
 
 
-def mean_sample_deviation(units: Tensor) -> tuple[None, Tensor]:
-    """No shift, and the root of the sample variance averaged over units."""
-    return None, units.var(0, correction=0).mean().sqrt()
+def mean_sample_deviation(units: Tensor) -> tuple[None, Tensor, int]:
+    """No shift; the norm of the deviations from the means over samples, of all units, and their number."""
+    return None, torch.linalg.vector_norm(units - units.mean(0)), units.numel()
 
 
 def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Rescale) -> None:
     """Divide every layer's output by `statistic`'s deviation after taking its shift away, in the order of the signal.
 
-    `statistic` maps outputs (samples, units) to (shift or None, deviation), each of shape () or (units,). A hook
-    changes weights and bias as the layer runs and hands on the corrected output. What does not vary, as behind a dead
-    layer, is not divided, and a warning says so.
+    `statistic` maps outputs (samples, units) to a shift or None, and the norm and number of the deviations, of which
+    their root mean square is made; shift and norm are of shape () or (units,). A layer's weight and bias change as it
+    runs, and the corrected output is handed on. What does not vary, as behind a dead layer, is not divided, and a
+    warning says so.
     """
+    data = data.to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype)
+    if wiring.chain and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+        _run_chain(wiring, data, statistic)
+        return
 
     def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        weight, bias = layer.weight, layer.bias
-        shift, deviation = statistic(output.movedim(1, -1).flatten(0, -2) if output.dim() > 2 else output)
-        if not (deviation > 0).all():
-            warnings.warn(f"the data do not vary at the output of {layer}, which is left as it is there", stacklevel=2)
-            deviation = torch.where(deviation > 0, deviation, 1.0)
-        weight.div_(deviation.view(-1, *[1] * (weight.dim() - 1)) if deviation.dim() else deviation)
+        units = output.movedim(1, -1).flatten(0, -2) if output.dim() > 2 else output
+        shift, norm, count = statistic(units)
+        deviation = _varying(norm / math.sqrt(count), layer)
+        _correct(layer.weight, layer.bias, shift, deviation)
         along = (-1, *[1] * (output.dim() - 2))
-        if shift is not None:
-            output = output - shift.view(along)
-            if bias is not None:
-                bias.sub_(shift)
-        if bias is not None:
-            bias.div_(deviation)
+        output = output if shift is None else output - shift.view(along)
         return output / (deviation.view(along) if deviation.dim() else deviation)
 
     noisy = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
@@ -66,12 +66,45 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Resc
     try:
         for module in noisy:  # it would draw from the global generator, and the statistics are of the data
             module.eval()
-        model(data.to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype))
+        model(data)
     finally:
         for hook in hooks:
             hook.remove()
         for module in noisy:
             module.train()
+
+
+def _run_chain(wiring: Wiring, data: Tensor, statistic: Rescale) -> None:
+    """What the hooks of `calibrate` do, in a third of the time: to run a small layer takes less than to call it. The
+    biases are zero before, as of every network that is being initialized."""
+    signal, activate = data.flatten(1), wiring.activation.forward
+    roots: dict[int, Tensor] = {}  # to make a tensor of a number takes longer than to divide by one
+    for layer in wiring.layers:
+        weight = layer.weight.detach()
+        output = torch.mm(signal, weight.t())
+        shift, norm, count = statistic(output)
+        if count not in roots:
+            roots[count] = norm.new_tensor(count).sqrt_()
+        deviation = _varying(norm / roots[count], layer)
+        _correct(weight, None if shift is None else layer.bias, shift, deviation)
+        output = output if shift is None else output.sub_(shift)
+        signal = activate(output.div_(deviation))
+
+
+def _varying(deviation: Tensor, layer: nn.Module) -> Tensor:
+    """The deviation, 1 where it is not above 0."""
+    if (deviation.amin() if deviation.dim() else deviation).item() > 0:
+        return deviation
+    warnings.warn(f"the data do not vary at the output of {layer}, which is left as it is there", stacklevel=2)
+    return torch.where(deviation > 0, deviation, 1.0)
+
+
+def _correct(weight: Tensor, bias: Tensor | None, shift: Tensor | None, deviation: Tensor) -> None:
+    weight.div_(deviation.view(-1, *[1] * (weight.dim() - 1)) if deviation.dim() else deviation)
+    if bias is not None:
+        if shift is not None:
+            bias.sub_(shift)
+        bias.div_(deviation)
 
 
 def _require_biases(wiring: Wiring) -> None:

@@ -9,13 +9,13 @@ branch is recalled, not read.
 import math
 import warnings
 from collections.abc import Callable
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
-from isoinit.schemes.wiring import Wiring, groups
+from isoinit.schemes.wiring import Run, Wiring, runs
 
 Matrix = Callable[[int, int], Tensor]
 
@@ -41,15 +41,15 @@ def idiz(rows: int, columns: int, eps: float) -> Tensor:
     return matrix
 
 
-def place_taps(matrix: Matrix, layer: WeightLayer, order: str) -> Tensor:
-    """The weight whose reshaped form is `matrix(rows, taps * inputs)`, for each group.
+def place_taps(matrix: Matrix, run: Run, order: str) -> Tensor:
+    """The weight of a layer of the run whose reshaped form is `matrix(rows, taps * inputs)`, for each group.
 
     order: "khwc", the paper's layout, the input channel running fastest, which reads the first tap first; "torch", the
     tap running fastest; "centre_first", ours, khwc with the centre tap before the others; "channel", the matrix on the
     centre tap only. Without taps they agree.
     """
-    out, into, *kernel = layer.weight.shape
-    rows, taps = out // groups(layer), math.prod(kernel)
+    out, into, *kernel = run.shape
+    rows, taps = out // run.groups, math.prod(kernel)
     if order == "channel":
         group = kernel_of(matrix(rows, into), kernel)
     elif order == "torch":
@@ -60,7 +60,14 @@ def place_taps(matrix: Matrix, layer: WeightLayer, order: str) -> Tensor:
             centre = taps // 2
             by_tap = by_tap[:, [*range(1, centre + 1), 0, *range(centre + 1, taps)]]
         group = by_tap.transpose(1, 2).reshape(rows, into, *kernel)
-    return group.repeat(groups(layer), *[1] * (group.dim() - 1))
+    return group.repeat(run.groups, *[1] * (group.dim() - 1))
+
+
+def _ends(wiring: Wiring) -> list[tuple[Run, bool]]:
+    """The layers in their order, and which are the last of residual branches."""
+    last = {block.branch[-1] for block in wiring.blocks}
+    parts = [(end, list(part)) for end, part in groupby(wiring.layers, key=last.__contains__)]
+    return [(run, end) for end, part in parts for run in runs(part)]
 
 
 def idinit(
@@ -80,16 +87,16 @@ def idinit(
     if wiring.head.weight.dtype in (torch.bfloat16, torch.float16) and loosen != "none" and eps_tau < 1e-2:
         warnings.warn(f"eps_tau {eps_tau:g} is rounded away in half precision; 1e-2 is not", stacklevel=2)
     _warn_of_shift(wiring, order)
-    last = {block.branch[-1] for block in wiring.blocks}
-    for layer in wiring.layers:
-        if layer in last:
-            weight = place_taps(lambda rows, columns: idiz(rows, columns, eps), layer, order)
+    for run, end in _ends(wiring):
+        if end:
+            weight = place_taps(lambda rows, columns: idiz(rows, columns, eps), run, order)
         else:
-            weight = place_taps(lambda rows, columns: idi(rows, columns, tau), layer, order)
-            if loosen != "none":
-                noise = eps_tau * draw.normal(*weight.shape).to(weight)
-                weight = weight + (noise if loosen == "dense" else noise * (weight != 0))
-        layer.weight.copy_(weight)
+            weight = place_taps(lambda rows, columns: idi(rows, columns, tau), run, order)
+        weights = weight.expand(run.stack)
+        if not end and loosen != "none":
+            noise = eps_tau * draw.normal(*run.stack).to(weight)
+            weights = weight + (noise if loosen == "dense" else noise * (weight != 0))
+        run.fill(weights)
 
 
 def _require_centre(wiring: Wiring, order: str = "khwc", **_options: object) -> None:
@@ -125,11 +132,9 @@ def partial_hadamard(rows: int, columns: int) -> Tensor:
 
 def zero(wiring: Wiring, draw: Draw) -> None:  # noqa: ARG001 - nothing is drawn
     """Partial identity or Hadamard on the centre tap; zero in the last layer of each residual branch."""
-    last = {block.branch[-1] for block in wiring.blocks}
-    for layer in wiring.layers:
-        layer.weight.copy_(place_taps(partial_hadamard, layer, "channel"))
-        if layer in last:
-            layer.weight.zero_()
+    for run, end in _ends(wiring):
+        weight = place_taps(partial_hadamard, run, "channel")
+        run.fill((torch.zeros_like(weight) if end else weight).expand(run.stack))
 
 
 SCHEMES = (

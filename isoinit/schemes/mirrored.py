@@ -12,15 +12,14 @@ biases, what a bias does to the CReLU form, convolutions, groups, odd widths and
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
 from isoinit.layers import WeightLayer
-from isoinit.schemes.base import PLAIN, Draw, Scheme, by_shape, kernel_of, refuse_even_kernels
-from isoinit.schemes.wiring import Wiring, groups
+from isoinit.schemes.base import PLAIN, Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.wiring import Run, Wiring, groups, runs
 
 
 @dataclass(frozen=True)
@@ -39,49 +38,48 @@ class Side:
 
     def spread(self, size: int) -> "Side":
         """The same side after a flatten that left `size` units, several positions a channel."""
-        return Side(size, self.blocks, self.spare * (size // self.size))
+        return self if size == self.size else Side(size, self.blocks, self.spare * (size // self.size))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
-    """Where the cores of a layer, one per group, sit in its weight."""
+    """Where the cores of layers alike, one per group, sit in their weights."""
 
-    layer: WeightLayer
+    run: Run
     out: Side
     into: Side
 
     @property
-    def groups(self) -> int:
-        return groups(self.layer)
-
-    @property
-    def rows(self) -> int:
-        return self.out.core(self.groups)
-
-    @property
-    def columns(self) -> int:
-        return self.into.core(self.groups)
+    def cores(self) -> tuple[int, ...]:
+        """(layers, groups, rows, columns) of the cores."""
+        groups = self.run.groups
+        return len(self.run.layers), groups, self.out.core(groups), self.into.core(groups)
 
     @property
     def kernel(self) -> torch.Size:
-        return self.layer.weight.shape[2:]
+        return self.run.shape[2:]
 
 
 def places(chain: Sequence[WeightLayer]) -> list[Place]:
     """The places of a plain chain: raw at the input and at the output, mirrored between."""
-    inputs = [layer.weight.shape[1] * groups(layer) for layer in chain]
-    for layer, size in zip(chain, inputs[1:], strict=False):
-        if size % layer.weight.shape[0]:
-            raise ValueError(f"{layer.weight.shape[0]} mirrored units cannot be told apart in the {size} inputs that "
-                             "the next layer reads; a flatten or a pool between them keeps their order")  # fmt: skip
-    hidden = [_hidden_side(layer, successor) for layer, successor in pairwise(chain)]
+    forms = [(layer.weight.shape, groups(layer)) for layer in chain]
+    inputs = [shape[1] * count for shape, count in forms]
+    for (shape, _), size in zip(forms, inputs[1:], strict=False):
+        if size % shape[0]:
+            raise ValueError(f"{shape[0]} mirrored units cannot be told apart in the {size} inputs that the next layer "
+                             "reads; a flatten or a pool between them keeps their order")  # fmt: skip
+    sides = {pair: _hidden_side(*pair) for pair in dict.fromkeys(pairwise(forms))}
+    hidden = [sides[pair] for pair in pairwise(forms)]
     into = [Side(inputs[0]), *[side.spread(size) for side, size in zip(hidden, inputs[1:], strict=True)]]
-    out = [*hidden, Side(chain[-1].weight.shape[0])]
-    return [Place(*place) for place in zip(chain, out, into, strict=True)]
+    out = [*hidden, Side(forms[-1][0][0])]
+    described = zip(chain, forms, out, into, strict=True)
+    alike = [(key[1:], [layer for layer, *_ in part]) for key, part in groupby(described, key=lambda four: four[1:])]
+    return [Place(run, *sides) for sides, part in alike for run in runs(part)]
 
 
-def _hidden_side(layer: WeightLayer, successor: WeightLayer) -> Side:
-    size, blocks = layer.weight.shape[0], math.lcm(groups(layer), groups(successor))
+def _hidden_side(form: tuple[torch.Size, int], following: tuple[torch.Size, int]) -> Side:
+    """Between two layers, given by the shapes of their weights and their groups."""
+    size, blocks = form[0][0], math.lcm(form[1], following[1])
     if size < 2:
         raise ValueError(f"a mirrored hidden layer needs a width of at least 2, got {size}")
     if blocks > 1 and size % (2 * blocks):
@@ -100,58 +98,47 @@ def mirror(core: Tensor, rows: bool = True, columns: bool = True) -> Tensor:
     return torch.cat([wide, -wide], dim=1) if rows else wide
 
 
-def assemble(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> list[Tensor]:
-    """The weight of every place from its mirrored cores, (rows, columns, *kernel), one per group.
+def assemble(place: Place, cores: Tensor, draw: Draw) -> Tensor:
+    """The weights (layers, out, in, *kernel) of a place from its mirrored cores, (layers, groups, rows, columns,
+    *kernel).
 
     An odd width leaves a spare unit: its incoming weights are He-normal over the mirrored inputs, its outgoing ones
     zero, so the function does not change but the unit has a gradient (a zero row would be dead forever).
     """
-    sides = [(bool(p.out.blocks), bool(p.into.blocks)) for p in where for _ in range(p.groups)]
-    blocks: dict[int, Tensor] = {}
-    for mirrored in dict.fromkeys(sides):
-        chosen = [i for i, s in enumerate(sides) if s == mirrored]
-        blocks.update(zip(chosen, by_shape([cores[i] for i in chosen], partial(_mirror, mirrored)), strict=True))
-    remaining = (blocks[i] for i in range(len(sides)))
-    return [_weight(place, [next(remaining) for _ in range(place.groups)], draw) for place in where]
-
-
-def _mirror(sides: tuple[bool, bool], cores: Tensor) -> Tensor:
-    return mirror(cores, *sides)
-
-
-def _weight(place: Place, blocks: list[Tensor], draw: Draw) -> Tensor:
-    if place.out.blocks > place.groups:
-        blocks = [b[interleave(b.shape[0], place.out.blocks // place.groups)] for b in blocks]
-    if place.into.blocks > place.groups:
-        blocks = [b[:, interleave(b.shape[1], place.into.blocks // place.groups)] for b in blocks]
-    paired = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+    layers, count = cores.shape[:2]
+    blocks = mirror(cores.flatten(0, 1), bool(place.out.blocks), bool(place.into.blocks))
+    if place.out.blocks > count:
+        blocks = blocks[:, interleave(blocks.shape[1], place.out.blocks // count)]
+    if place.into.blocks > count:
+        blocks = blocks[:, :, interleave(blocks.shape[2], place.into.blocks // count)]
+    paired = blocks.unflatten(0, (layers, count)).flatten(1, 2)
     if not (place.out.spare or place.into.spare):
         return paired
-    weight = paired.new_zeros(place.layer.weight.shape)
-    weight[: paired.shape[0], : paired.shape[1]] = paired
+    rows, columns = paired.shape[1:3]
+    weights = paired.new_zeros(place.run.stack)
+    weights[:, :rows, :columns] = paired
     if place.out.spare:
-        incoming = draw.normal(place.out.spare, *paired.shape[1:])
-        weight[paired.shape[0] :, : paired.shape[1]] = incoming / math.sqrt(place.columns * math.prod(place.kernel))
-    return weight
+        incoming = draw.normal(layers, place.out.spare, *paired.shape[2:])
+        weights[:, rows:, :columns] = incoming / math.sqrt(place.cores[3] * math.prod(place.kernel))
+    return weights
 
 
 def fill(where: Sequence[Place], cores: Sequence[Tensor], draw: Draw) -> None:
-    """Write the mirrored cores, (rows, columns) or (rows, columns, *kernel), on the centre tap if without a kernel."""
-    kernels = [place.kernel for place in where for _ in range(place.groups)]
-    whole = [kernel_of(u, kernel) if u.dim() == 2 else u for u, kernel in zip(cores, kernels, strict=True)]
-    for place, weight in zip(where, assemble(where, whole, draw), strict=True):
-        place.layer.weight.copy_(weight)
+    """Write the mirrored cores, (layers, groups, rows, columns), on the centre tap, or with a kernel behind."""
+    for place, stack in zip(where, cores, strict=True):
+        whole = kernel_of(stack, place.kernel) if stack.dim() == 4 else stack
+        place.run.fill(assemble(place, whole, draw))
 
 
-def core_shapes(where: Sequence[Place]) -> list[tuple[int, int]]:
-    return [(p.rows, p.columns) for p in where for _ in range(p.groups)]
+def core_shapes(where: Sequence[Place]) -> list[tuple[int, ...]]:
+    return [place.cores for place in where]
 
 
 def ll_gauss(wiring: Wiring, draw: Draw) -> None:
     """Cores iid N(0, 1/(columns * taps)): in hidden layers He's variance per weight, at the input half of it."""
     where = places(wiring.layers)
-    shapes = [(p.rows, p.columns, *p.kernel) for p in where for _ in range(p.groups)]
-    fill(where, [u.div_(math.sqrt(u[0].numel())) for u in draw.normals(shapes)], draw)
+    shapes = [(*place.cores, *place.kernel) for place in where]
+    fill(where, [u.div_(math.sqrt(math.prod(u.shape[3:]))) for u in draw.normals(shapes)], draw)
 
 
 def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> None:
@@ -170,30 +157,31 @@ def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
     With F = [P, P_perp] an orthonormal basis whose first r columns span the image,
     U' = A P^T + A_perp[:, :k] R P_perp[:, :k]^T, A and R Haar (derived here).
     """
-    rank, ranks = where[0].columns, []
-    for place in where:
+    shapes = [place.cores[2:] for place in where for _ in place.run.layers]
+    rank, ranks = shapes[0][1], []
+    for rows, _ in shapes:
         ranks.append(rank)
-        rank = min(rank, place.rows)
-    bases = draw.haar([(p.rows, max(p.rows, r)) for p, r in zip(where, ranks, strict=True)])
-    spare = [min(p.columns, p.rows) - r if p.rows > r else 0 for p, r in zip(where, ranks, strict=True)]
+        rank = min(rank, rows)
+    bases = draw.haar([(rows, max(rows, r)) for (rows, _), r in zip(shapes, ranks, strict=True)])
+    spare = [min(columns, rows) - r if rows > r else 0 for (rows, columns), r in zip(shapes, ranks, strict=True)]
     turns = iter(draw.haar([(k, k) for k in spare if k > 0]))
-    cores, image = [], torch.eye(where[0].columns, out=bases[0].new_empty(0))
-    for place, r, basis, k in zip(where, ranks, bases, spare, strict=True):
+    cores, image = [], torch.eye(shapes[0][1], out=bases[0].new_empty(0))
+    for (rows, _), r, basis, k in zip(shapes, ranks, bases, spare, strict=True):
         core = basis[:, :r] @ image[:, :r].mT
         if k > 0:
             core = core + basis[:, r : r + k] @ next(turns) @ image[:, r : r + k].mT
         cores.append(core)
-        image = basis if place.rows > r else torch.eye(place.rows, out=basis.new_empty(0))
-    return cores
+        image = basis if rows > r else torch.eye(rows, out=basis.new_empty(0))
+    found = iter(cores)
+    return [torch.stack([next(found) for _ in place.run.layers]).unsqueeze(1) for place in where]
 
 
 def ll_crelu(wiring: Wiring, draw: Draw) -> None:
     """[U, -U] after CReLU, U at the input, U Haar: W crelu(z) = U z. The activation mirrors, so any bias and any width
     is exact; the sequence of full widths is the one that has to be monotone."""
-    where = [
-        Place(layer, Side(layer.weight.shape[0]), Side(layer.weight.shape[1], blocks=1)) for layer in wiring.layers
-    ]
-    where[0] = Place(where[0].layer, where[0].out, Side(where[0].into.size))
+    first, *others = wiring.layers
+    where = [Place(run, Side(run.shape[0]), Side(run.shape[1], blocks=1)) for run in runs(others)]
+    where = [Place(run, Side(run.shape[0]), Side(run.shape[1])) for run in runs([first])] + where
     fill(where, draw.haar(core_shapes(where)), draw)
 
 
@@ -218,7 +206,8 @@ def _refuse_breakers(wiring: Wiring) -> None:
 
 
 def _require_tracked(where: Sequence[Place]) -> None:
-    if any(p.groups > 1 for p in where) or any(b.columns != a.rows for a, b in pairwise(where)):
+    shapes = [place.cores[2:] for place in where for _ in place.run.layers]
+    if any(p.run.groups > 1 for p in where) or any(after[1] != before[0] for before, after in pairwise(shapes)):
         raise ValueError(
             "narrowing='tracked' needs layers without groups, and pooling instead of a flatten before the head"
         )
@@ -227,7 +216,7 @@ def _require_tracked(where: Sequence[Place]) -> None:
 def _require_crelu(wiring: Wiring) -> None:
     refuse_even_kernels(wiring)
     _refuse_breakers(wiring)
-    if any(groups(layer) > 1 for layer in wiring.layers):
+    if any(run.groups > 1 for run in wiring.runs):
         raise ValueError(
             "ll_crelu needs layers without groups: CReLU puts the two signs of a unit into different groups"
         )

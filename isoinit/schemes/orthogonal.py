@@ -5,16 +5,15 @@ for each group, and fewer outputs than inputs, are added here).
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from isoinit.layers import WeightLayer, activation_name
-from isoinit.schemes.base import Draw, Scheme, by_shape, kernel_of, refuse_even_kernels
+from isoinit.layers import activation_name
+from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import leak
-from isoinit.schemes.wiring import Wiring, groups
+from isoinit.schemes.wiring import Run, Wiring
 
 
 def relu_gain(wiring: Wiring) -> float:
@@ -28,24 +27,15 @@ def relu_gain(wiring: Wiring) -> float:
     return math.sqrt(2) if activation_name(wiring.activation) in ("relu", "crelu") else 1.0
 
 
-def flat_shapes(layer: WeightLayer) -> list[tuple[int, int]]:
-    """(rows, inputs * taps) of each group of the layer."""
-    rows, *into = layer.weight.shape
-    return [(rows // groups(layer), math.prod(into))] * groups(layer)
+def flat_shape(run: Run) -> tuple[int, ...]:
+    """(layers, groups, rows, inputs * taps) of the matrices of a run."""
+    rows, *into = run.shape
+    return len(run.layers), run.groups, rows // run.groups, math.prod(into)
 
 
-def core_shapes(layer: WeightLayer) -> list[tuple[int, int]]:
-    """(rows, inputs) of each group of the layer."""
-    rows, into, *_ = layer.weight.shape
-    return [(rows // groups(layer), into)] * groups(layer)
-
-
-def by_layer(shapes: Sequence[Sequence[tuple[int, int]]], matrices: Sequence[Tensor]) -> Iterator[Tensor]:
-    """For each layer the matrices of its groups, in all layers one after the other, below each other."""
-    remaining = iter(matrices)
-    for per_group in shapes:
-        rows = [next(remaining) for _ in per_group]
-        yield rows[0] if len(rows) == 1 else torch.cat(rows)
+def core_shape(run: Run) -> tuple[int, ...]:
+    """(layers, groups, rows, inputs) of the matrices at the centre tap of a run."""
+    return flat_shape(run)[:3] + tuple(run.shape[1:2])
 
 
 def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
@@ -54,20 +44,18 @@ def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
     Of a convolution the rows of that matrix are orthonormal, but the operator is no isometry: see `delta_orthogonal`.
     """
     scale = relu_gain(wiring) if gain is None else gain
-    shapes = [flat_shapes(layer) for layer in wiring.layers]
-    for layer, rows in zip(wiring.layers, by_layer(shapes, draw.haar(list(chain.from_iterable(shapes)))), strict=True):
-        weight = layer.weight
-        weight.copy_((rows * scale).view(weight.shape))
+    matrices = draw.haar([flat_shape(run) for run in wiring.runs])
+    for run, stack in zip(wiring.runs, matrices, strict=True):
+        run.fill((stack * scale).reshape(run.stack))
 
 
 def delta_orthogonal(wiring: Wiring, draw: Draw) -> None:
     """Haar times `relu_gain` on the centre tap, zero elsewhere; the operator has the matrix's singular values even with
     zero padding. A co-isometry where channels are lost, and a stride drops pixels."""
     scale = relu_gain(wiring)
-    shapes = [core_shapes(layer) for layer in wiring.layers]
-    for layer, rows in zip(wiring.layers, by_layer(shapes, draw.haar(list(chain.from_iterable(shapes)))), strict=True):
-        weight = layer.weight
-        weight.copy_(kernel_of(rows * scale, weight.shape[2:]))
+    matrices = draw.haar([core_shape(run) for run in wiring.runs])
+    for run, stack in zip(wiring.runs, matrices, strict=True):
+        run.fill(kernel_of((stack * scale).flatten(1, 2), run.shape[2:]))
 
 
 def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
@@ -75,10 +63,11 @@ def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
 
     Derived here from the abstract of Lee, Kim & Choi 2025 (arXiv 2509.00362), whose closed form was not readable.
     """
-    rests = iter(draw.haar([(m - 1, n - 1) for m, n in (layer.weight.shape for layer in wiring.layers)]))
-    full = [torch.block_diag(rest.new_ones(1, 1), rest) for rest in rests]
-    for layer, weight in zip(wiring.layers, by_shape(full, _turn_to_ones), strict=True):
-        layer.weight.copy_(weight)
+    rests = draw.haar([(len(run.layers), run.shape[0] - 1, run.shape[1] - 1) for run in wiring.runs])
+    for run, rest in zip(wiring.runs, rests, strict=True):
+        full = functional.pad(rest, (1, 0, 1, 0))
+        full[:, 0, 0] = 1
+        run.fill(_turn_to_ones(full))
 
 
 def _turn_to_ones(block: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ density, random signs for a side of 1, shuffling, and `ll_eoi`.
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from torch import Tensor
 from isoinit.layers import WeightLayer, set_mask
 from isoinit.schemes.base import PLAIN, Draw, Scheme, haar_from_normal, kernel_of, refuse_even_kernels
 from isoinit.schemes.mirrored import MONOTONE, assemble, core_shapes, places, require_mirror
-from isoinit.schemes.orthogonal import by_layer
-from isoinit.schemes.orthogonal import core_shapes as group_shapes
-from isoinit.schemes.wiring import Wiring
+from isoinit.schemes.orthogonal import core_shape
+from isoinit.schemes.wiring import Run, Wiring
+
+_FEW = 4  # matrices, up to which it is faster to walk with one after the other
 
 
 def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -> Tensor:
@@ -37,28 +38,63 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
         return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
     if density == 1:  # where the walk leads
         return haar_from_normal(draw.normal(count, rows, columns))
+    eye = torch.eye(columns, rows, dtype=draw.dtype, device="cpu").numpy()
+    a = np.tile(eye, (count, 1, 1))  # columns of the result
+    walk = _walk_each if count <= _FEW else _walk_together
+    walk(a, density * rows * columns, draw)
+    return torch.from_numpy(a).to(draw.generator.device).mT
+
+
+def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
+    """Walk with all matrices at once, (count, columns, rows) in place."""
+    count, columns, rows = a.shape
     every = np.arange(count)
-    a = np.tile(
-        torch.eye(columns, rows, dtype=draw.dtype, device="cpu").numpy(), (count, 1, 1)
-    )  # columns of the result
     support = a != 0
-    nonzeros, target = np.full(count, rows), density * rows * columns
+    sizes = np.tile(support[0].sum(1), (count, 1))  # of every column
+    nonzeros = np.full(count, rows)
     walking = nonzeros < target
     while walking.any():
         for i, j, cos, sin in _planes(count, columns, draw):
-            left, right = support[every, i], support[every, j]
-            union = left | right
-            after = nonzeros + 2 * union.sum(1) - left.sum(1) - right.sum(1)
-            nearer = walking & (after - target <= target - nonzeros)
-            k, i, j = every[nearer], i[nearer], j[nearer]
-            x, y, c, s = a[k, i], a[k, j], cos[nearer, None], sin[nearer, None]
+            k = every[walking]
+            i, j = i[k], j[k]
+            union = support[k, i] | support[k, j]
+            size = union.sum(1)
+            before = nonzeros[k]
+            after = before + 2 * size - sizes[k, i] - sizes[k, j]
+            walking[k] = after < target
+            nearer = after - target <= target - before
+            if not nearer.all():
+                k, i, j, union, size, after = (values[nearer] for values in (k, i, j, union, size, after))
+            x, y, c, s = a[k, i], a[k, j], cos[k, None], sin[k, None]
             a[k, i], a[k, j] = c * x + s * y, c * y - s * x
-            support[k, i] = support[k, j] = union[nearer]
-            nonzeros = np.where(nearer, after, nonzeros)
-            walking &= after < target
+            support[k, i] = support[k, j] = union
+            sizes[k, i] = sizes[k, j] = size
+            nonzeros[k] = after
             if not walking.any():
                 break
-    return torch.from_numpy(a).to(draw.generator.device).mT
+
+
+def _walk_each(a: NDArray[Any], target: float, draw: Draw) -> None:
+    """The same walk of a few matrices, without tables of what is a handful of numbers: supports are bits."""
+    count, columns, rows = a.shape
+    supports = [[1 << c if c < rows else 0 for c in range(columns)] for _ in range(count)]
+    nonzeros, walking = [rows] * count, [rows < target] * count
+    while any(walking):
+        for plane in _planes(count, columns, draw):
+            for k, (i, j, cos, sin) in enumerate(zip(*(part.tolist() for part in plane), strict=True)):
+                if walking[k]:
+                    support = supports[k]
+                    left, right = support[i], support[j]
+                    union = left | right
+                    after = nonzeros[k] + 2 * union.bit_count() - left.bit_count() - right.bit_count()
+                    if union and after - target <= target - nonzeros[k]:
+                        x, y = a[k, i], a[k, j]
+                        a[k, i], a[k, j] = cos * x + sin * y, cos * y - sin * x
+                        support[i] = support[j] = union
+                        nonzeros[k] = after
+                    walking[k] = after < target
+            if not any(walking):
+                break
 
 
 def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> Iterator[tuple[NDArray[Any], ...]]:
@@ -70,27 +106,32 @@ def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> Iterator[t
 
 
 def sparse_orthogonal(
-    shapes: Sequence[tuple[int, int]], densities: Sequence[float], draw: Draw, shuffle: bool = False
+    shapes: Sequence[tuple[int, ...]], densities: Sequence[float], draw: Draw, shuffle: bool = False
 ) -> list[Tensor]:
-    """One EOI matrix per shape and density, walking together where both agree.
+    """A stack (layers, groups, rows, columns) of EOI matrices per shape and density, walking together where matrices
+    agree in both.
 
     shuffle: then permute rows and columns and flip the signs of rows at random, which changes neither density nor
     orthogonality (ours). Few rotations stay near [I 0], which of many inputs reads the first ones only.
     """
     together: dict[tuple[int, int, float], list[int]] = {}
-    for index, (shape, density) in enumerate(zip(shapes, densities, strict=True)):
-        together.setdefault((*shape, density), []).append(index)
+    for index, ((_, _, rows, columns), density) in enumerate(zip(shapes, densities, strict=True)):
+        together.setdefault((rows, columns, density), []).append(index)
     found: dict[int, Tensor] = {}
     for (rows, columns, density), indices in together.items():
-        found.update(zip(indices, rotations(len(indices), rows, columns, density, draw).unbind(), strict=True))
-    matrices = [found[index] for index in range(len(shapes))]
-    return [_shuffled(matrix, draw) for matrix in matrices] if shuffle else matrices
+        counts = [shapes[index][0] * shapes[index][1] for index in indices]
+        parts = rotations(sum(counts), rows, columns, density, draw).split(counts)
+        found.update(zip(indices, parts, strict=True))
+    stacks = [_shuffled(found[index], draw) if shuffle else found[index] for index in range(len(shapes))]
+    return [stack.unflatten(0, shape[:2]) for stack, shape in zip(stacks, shapes, strict=True)]
 
 
-def _shuffled(matrix: Tensor, draw: Draw) -> Tensor:
-    rows, columns = (draw.uniform(size).argsort() for size in matrix.shape)
-    signs = torch.where(draw.uniform(len(matrix), 1) < 0.5, -1.0, 1.0).to(matrix)
-    return signs * matrix[rows][:, columns]
+def _shuffled(matrices: Tensor, draw: Draw) -> Tensor:
+    *count, rows, columns = matrices.shape
+    upright = draw.uniform(*count, rows, 1).argsort(-2).expand_as(matrices)
+    across = draw.uniform(*count, 1, columns).argsort(-1).expand_as(matrices)
+    signs = torch.where(draw.uniform(*count, rows, 1) < 0.5, -1.0, 1.0).to(matrices)
+    return signs * matrices.gather(-2, upright).gather(-1, across)
 
 
 def layer_densities(layers: Sequence[WeightLayer], density: float, distribution: str) -> list[float]:
@@ -112,24 +153,30 @@ def layer_densities(layers: Sequence[WeightLayer], density: float, distribution:
         dense.add(worst)
 
 
+def _run_densities(runs: Sequence[Run], density: float, distribution: str) -> list[float]:
+    """`layer_densities`, equal in layers of one shape."""
+    of_layers = layer_densities([layer for run in runs for layer in run.layers], density, distribution)
+    firsts = accumulate((len(run.layers) for run in runs[:-1]), initial=0)
+    return [of_layers[first] for first in firsts]
+
+
 def finest(side: int, taps: int) -> int:
     """n, of the least density 1/n at which the core (see `_core_density`) has a weight in each of `side` rows."""
     return side if taps == 1 else min(side**2, taps * side)
 
 
-def _core_density(density: float, shape: tuple[int, int], taps: int) -> float:
+def _core_density(density: float, run: Run, shape: tuple[int, ...]) -> float:
     """Density of the centre tap of a kernel that is to have `density` (the authors' rule "more non-zeros")."""
+    taps, sides = math.prod(run.shape[2:]), tuple(shape[2:])
     wanted = min(1.0, density * taps, math.sqrt(density)) if taps > 1 else density
-    least = 1 / max(shape)
+    least = 1 / max(sides)
     if wanted < least:
-        warnings.warn(f"density {wanted:.3g} of a {shape} matrix raised to its least, {least:.3g}", stacklevel=2)
+        warnings.warn(f"density {wanted:.3g} of a {sides} matrix raised to its least, {least:.3g}", stacklevel=2)
     return max(wanted, least)
 
 
 def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
     """`mask` of a kernel with further positions, at random, up to `density`; they start at zero and train."""
-    if mask.dim() == 2:
-        return mask
     missing = round(density * mask.numel()) - int(mask.sum())
     if missing <= 0:
         return mask
@@ -137,40 +184,39 @@ def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
     return mask.flatten().index_fill(0, keys.topk(missing).indices, True).view(mask.shape)
 
 
+def _fill(run: Run, weights: Tensor, masks: Tensor, density: float, draw: Draw) -> None:
+    run.fill(weights)
+    for layer, mask in zip(run.layers, masks.unbind(), strict=True):
+        set_mask(layer, mask.clone() if mask.dim() == 2 else _unfreeze(mask, density, draw))
+
+
 def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
     """Sparse orthogonal matrices of gain 1, on the centre tap of a convolution; the mask stays as a buffer.
 
     distribution: density of each layer, see `layer_densities`. shuffle: see `sparse_orthogonal`.
     """
-    shapes = [group_shapes(layer) for layer in wiring.layers]
-    targets = layer_densities(wiring.layers, density, distribution)
-    cores = [
-        _core_density(target, shape, math.prod(layer.weight.shape[2:]))
-        for layer, target, per_group in zip(wiring.layers, targets, shapes, strict=True)
-        for shape in per_group
-    ]
-    matrices = sparse_orthogonal(list(chain.from_iterable(shapes)), cores, draw, shuffle)
-    for layer, target, rows in zip(wiring.layers, targets, by_layer(shapes, matrices), strict=True):
-        weight = layer.weight
-        kernel = kernel_of(rows, weight.shape[2:])
-        weight.copy_(kernel)
-        set_mask(layer, _unfreeze((kernel != 0).contiguous(), target, draw))
+    shapes = [core_shape(run) for run in wiring.runs]
+    targets = _run_densities(wiring.runs, density, distribution)
+    cores = [_core_density(target, run, shape) for run, target, shape in zip(wiring.runs, targets, shapes, strict=True)]
+    matrices = sparse_orthogonal(shapes, cores, draw, shuffle)
+    for run, target, stack in zip(wiring.runs, targets, matrices, strict=True):
+        weights = kernel_of(stack.flatten(1, 2), run.shape[2:])
+        _fill(run, weights, weights != 0, target, draw)
 
 
 def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
     """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A. Options as `eoi`."""
     where = places(wiring.layers)
-    targets = layer_densities(wiring.layers, density, distribution)
-    cores = [(p, target) for p, target in zip(where, targets, strict=True) for _ in range(p.groups)]
-    densities = [_core_density(target, (p.rows, p.columns), math.prod(p.kernel)) for p, target in cores]
-    matrices = sparse_orthogonal(core_shapes(where), densities, draw, shuffle)
-    weights = assemble(where, [kernel_of(u, p.kernel) for u, (p, _) in zip(matrices, cores, strict=True)], draw)
-    for place, target, weight in zip(where, targets, weights, strict=True):
-        mask = weight != 0
+    shapes = core_shapes(where)
+    targets = _run_densities([place.run for place in where], density, distribution)
+    cores = [_core_density(target, p.run, shape) for p, target, shape in zip(where, targets, shapes, strict=True)]
+    matrices = sparse_orthogonal(shapes, cores, draw, shuffle)
+    for place, target, stack in zip(where, targets, matrices, strict=True):
+        weights = assemble(place, kernel_of(stack, place.kernel), draw)
+        masks = weights != 0
         if place.into.spare:
-            mask[:, -place.into.spare :] = True  # the spare unit's outgoing weights start at zero and train
-        place.layer.weight.copy_(weight)
-        set_mask(place.layer, _unfreeze(mask, target, draw))
+            masks[:, :, -place.into.spare :] = True  # the spare unit's outgoing weights start at zero and train
+        _fill(place.run, weights, masks, target, draw)
 
 
 SCHEMES = (

@@ -4,9 +4,13 @@ The networks of `isoinit.networks` say it themselves (a method `wiring`); others
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from isoinit.layers import WeightLayer
 
@@ -26,6 +30,29 @@ class Residual:
 
 
 @dataclass(frozen=True, eq=False)
+class Run:
+    """Layers one after another whose weights have one shape: their numbers are drawn and computed at once."""
+
+    layers: tuple[WeightLayer, ...]
+    weights: tuple[Tensor, ...]
+    groups: int
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.weights[0].shape
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """Shape of the weights of all layers of the run."""
+        return len(self.layers), *self.shape
+
+    def fill(self, weights: Tensor) -> None:
+        """Set the weights to those of the stack (layers, *shape)."""
+        for weight, value in zip(self.weights, weights.unbind(), strict=True):
+            weight.copy_(value)
+
+
+@dataclass(frozen=True, eq=False)
 class Wiring:
     """The weight layers of a network in the order of the signal, and what stands between them.
 
@@ -33,7 +60,8 @@ class Wiring:
     `preactivations` are the modules whose outputs are the hidden post- and pre-activations (equal in a ResNet:
     the stream after each block); if not `activated`, the outputs of `signals` have the activation, a function in
     `forward`, still before them; `breakers` names modules that a mirrored signal does not survive; `resolution` is the
-    least side of the images, where it is known.
+    least side of the images, where it is known; in a `chain` there is nothing but the layers and the activation between
+    them, on flattened inputs.
     """
 
     architecture: str
@@ -47,18 +75,33 @@ class Wiring:
     preactivations: tuple[nn.Module, ...] = ()
     breakers: tuple[str, ...] = ()
     resolution: int | None = None
+    chain: bool = False
 
-    @property
+    @cached_property
     def layers(self) -> tuple[WeightLayer, ...]:
         """Every weight layer: stem, then per block its branch and its skip, then head."""
         inner = [layer for b in self.blocks for layer in (*b.branch, *([b.skip] if b.skip is not None else []))]
         return (*self.stem, *inner, self.head)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The layers in their order, those alike that follow each other together."""
+        return runs(self.layers)
 
     @property
     def normalization(self) -> str:
         """ "none", or the kind: "batch", "layer", "group", "rms", "instance", several joined by "and"."""
         kinds = {type(norm).__name__.split("Norm")[0].lower() for norm in self.norms}
         return " and ".join(sorted(kinds)) or "none"
+
+
+def runs(layers: Sequence[WeightLayer]) -> tuple[Run, ...]:
+    """The layers in their order, those alike that follow each other together."""
+    weights = [layer.weight for layer in layers]
+    forms = [(weight.shape, groups(layer)) for layer, weight in zip(layers, weights, strict=True)]
+    starts = [i for i, form in enumerate(forms) if i == 0 or form != forms[i - 1]]
+    parts = [slice(*ends) for ends in pairwise([*starts, len(forms)])]
+    return tuple(Run(tuple(layers[part]), tuple(weights[part]), forms[part.start][1]) for part in parts)
 
 
 def groups(layer: WeightLayer) -> int:

@@ -65,7 +65,7 @@ def share(name: str, depth: int, width: int, rates: int) -> float | None:
     members = [train.Member(point, seed, 1e-5) for seed in range(2) for _ in range(rates)]
     found = []
     for _ in range(3):
-        ready = cpu_seconds(lambda: [train._prepare(point, seed, DIGITS, torch.device("cpu")) for seed in range(2)])
+        ready = cpu_seconds(lambda: train._prepare([(point, s) for s in range(2)], DIGITS, torch.device("cpu")))
         replicates: list[train.Replicate] = []
         whole = cpu_seconds(lambda into=replicates: into.extend(train.train(members, DIGITS, Training(steps=200))))
         if any(r.steps_run < 200 for r in replicates):
