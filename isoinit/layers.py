@@ -114,18 +114,15 @@ def set_mask(layer: WeightLayer, mask: Tensor) -> None:
         layer.__class__ = _MASKED[type(layer)]
     assert isinstance(layer, Linear | _MaskedConv)
     mask = mask.to(layer.weight.device)
-    if "mask" in layer._buffers:
-        layer._buffers["mask"] = mask
-    else:
-        layer.register_buffer("mask", mask)
-    vars(layer)["masked"] = True  # as an attribute it is set in a time in which a small layer is run
+    layer._buffers["mask"] = mask  # as `register_buffer` would, in a time in which a small layer is run
+    vars(layer)["masked"] = True
 
 
 def drop_mask(layer: WeightLayer) -> None:
     """Make `layer` dense again, if it is not."""
     if isinstance(layer, Linear | _MaskedConv) and layer.masked:
-        del layer.mask
-        layer.masked = False
+        del layer._buffers["mask"]
+        vars(layer)["masked"] = False
 
 
 class CReLU(nn.Module):

@@ -30,7 +30,16 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.gp": ("analysis", "sweeps"),
     "analysis.region": ("analysis", "sweeps.closing", "sweeps.launch"),  # when to stop is read off the same map
     "analysis.words": ("analysis", "sweeps"),
-    "torch": ("isoinit.chain", "isoinit.layers", "isoinit.networks", "isoinit.probe", "isoinit.schemes", "sweeps"),
+    "torch": (
+        "isoinit.chain",
+        "isoinit.layers",
+        "isoinit.narrow",
+        "isoinit.networks",
+        "isoinit.probe",
+        "isoinit.schemes",
+        "sweeps",
+    ),
+    "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
     "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
     "mlflow": ("sweeps.tracking", "sweeps.bulk", "sweeps.export"),

@@ -152,6 +152,26 @@ def test_a_replicate_is_bitwise_the_same_alone_and_among_diverging_neighbours():
     assert run(mixed[::-1], training)[-1] == packed[0]
 
 
+def test_a_replicate_of_any_scheme_is_bitwise_the_same_alone_and_among_others():
+    """Networks of one shape are drawn, computed and probed in one place; nothing of one may reach another."""
+    schemes_of_mlps = ("he_normal", "orthogonal", "ll_orth", "eoi", "ll_eoi", "lsuv", "sample_variance", "idinit")
+    mixed = [
+        member(seed=seed, scheme=scheme, depth=depth, bias_mode="zero", density=0.25 if "eoi" in scheme else 1.0)
+        for depth in (3, 8)
+        for scheme in schemes_of_mlps
+        for seed in (0, 1)
+    ]
+    mixed.insert(5, member(depth=8, weight_scale=1e4, learning_rate=1e6))
+    mixed.insert(9, member(depth=3, normalization="batch"))
+    training = TRAINING.model_copy(update={"steps": 3})
+    packed = run(mixed, training)
+    assert len({r.probes["log_gradient_ratio"] for r in packed}) == len(mixed)
+    for m, r in zip(mixed, packed, strict=True):
+        (alone,) = run([m], training)
+        assert alone.probes == r.probes
+        assert alone == r or not math.isfinite(r.final_train_loss)
+
+
 def test_vmapped_members_agree_with_themselves_alone():
     kinds = [{"architecture": "cnn", "width": 3, "depth": 3}, {"normalization": "batch", "depth": 3}]
     mixed = [member(seed=s, learning_rate=lr, **kind) for kind in kinds for s in (0, 1, 2) for lr in (0.05, 1e9)]

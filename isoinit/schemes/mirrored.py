@@ -17,9 +17,8 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
-from isoinit.layers import WeightLayer
 from isoinit.schemes.base import PLAIN, Draw, Scheme, kernel_of, refuse_even_kernels
-from isoinit.schemes.wiring import Run, Wiring, groups, runs
+from isoinit.schemes.wiring import Run, Wiring, runs
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,21 @@ class Place:
         return self.run.shape[2:]
 
 
-def places(chain: Sequence[WeightLayer]) -> list[Place]:
-    """The places of a plain chain: raw at the input and at the output, mirrored between."""
-    forms = [(layer.weight.shape, groups(layer)) for layer in chain]
+def places(chain: Sequence[Run]) -> list[Place]:
+    """The places of the layers of a plain chain: raw at the input and at the output, mirrored between."""
+    pieces = [piece for run in chain for piece in run.ends()]
+    forms = [(piece.shape, piece.groups) for piece in pieces]
     inputs = [shape[1] * count for shape, count in forms]
     for (shape, _), size in zip(forms, inputs[1:], strict=False):
         if size % shape[0]:
             raise ValueError(f"{shape[0]} mirrored units cannot be told apart in the {size} inputs that the next layer "
                              "reads; a flatten or a pool between them keeps their order")  # fmt: skip
-    sides = {pair: _hidden_side(*pair) for pair in dict.fromkeys(pairwise(forms))}
-    hidden = [sides[pair] for pair in pairwise(forms)]
+    hidden = [_hidden_side(*pair) for pair in pairwise(forms)]
     into = [Side(inputs[0]), *[side.spread(size) for side, size in zip(hidden, inputs[1:], strict=True)]]
     out = [*hidden, Side(forms[-1][0][0])]
-    described = zip(chain, forms, out, into, strict=True)
-    alike = [(key[1:], [layer for layer, *_ in part]) for key, part in groupby(described, key=lambda four: four[1:])]
-    return [Place(run, *sides) for sides, part in alike for run in runs(part)]
+    described = zip(pieces, zip(forms, out, into, strict=True), strict=True)
+    alike = [([piece for piece, _ in part], key) for key, part in groupby(described, key=lambda pair: pair[1])]
+    return [Place(Run.joined(part), *sides) for part, (_, *sides) in alike]
 
 
 def _hidden_side(form: tuple[torch.Size, int], following: tuple[torch.Size, int]) -> Side:
@@ -136,7 +135,7 @@ def core_shapes(where: Sequence[Place]) -> list[tuple[int, ...]]:
 
 def ll_gauss(wiring: Wiring, draw: Draw) -> None:
     """Cores iid N(0, 1/(columns * taps)): in hidden layers He's variance per weight, at the input half of it."""
-    where = places(wiring.layers)
+    where = places(wiring.runs)
     shapes = [(*place.cores, *place.kernel) for place in where]
     fill(where, [u.div_(math.sqrt(math.prod(u.shape[3:]))) for u in draw.normals(shapes)], draw)
 
@@ -147,7 +146,7 @@ def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> None:
     All singular values of the Jacobian are 1 if input, half widths and output are a monotone sequence; with
     `narrowing="tracked"` they are for every sequence whose half widths are at least min(input, output).
     """
-    where = places(wiring.layers)
+    where = places(wiring.runs)
     fill(where, draw.haar(core_shapes(where)) if narrowing == "free" else tracked(where, draw), draw)
 
 
@@ -190,13 +189,13 @@ def require_mirror(wiring: Wiring, narrowing: str = "free", **_options: object) 
     refuse_even_kernels(wiring)
     require_pairs(wiring)
     if narrowing == "tracked":
-        _require_tracked(places(wiring.layers))
+        _require_tracked(places(wiring.runs))
 
 
 def require_pairs(wiring: Wiring) -> None:
     """ValueError unless the signal between the layers can be mirrored."""
     _refuse_breakers(wiring)
-    places(wiring.layers)
+    places(wiring.runs)
 
 
 def _refuse_breakers(wiring: Wiring) -> None:

@@ -16,12 +16,12 @@ from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.mirrored import core_shapes, fill, mirror, places
-from isoinit.schemes.wiring import Residual, Wiring, fans, groups
+from isoinit.schemes.wiring import Residual, Wiring, fans, groups, runs
 
 
 def _ends(wiring: Wiring, draw: Draw) -> None:
     """Mirrored delta-orthogonal stem and head."""
-    where = places([*wiring.stem, wiring.head])
+    where = places(runs([*wiring.stem, wiring.head]))
     fill(where, draw.haar(core_shapes(where)), draw)
 
 

@@ -7,7 +7,7 @@ density, random signs for a side of 1, shuffling, and `ll_eoi`.
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -54,7 +54,7 @@ def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
     nonzeros = np.full(count, rows)
     walking = nonzeros < target
     while walking.any():
-        for i, j, cos, sin in _planes(count, columns, draw):
+        for i, j, cos, sin in zip(*_planes(count, columns, draw), strict=True):
             k = every[walking]
             i, j = i[k], j[k]
             union = support[k, i] | support[k, j]
@@ -75,34 +75,40 @@ def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
 
 
 def _walk_each(a: NDArray[Any], target: float, draw: Draw) -> None:
-    """The same walk of a few matrices, without tables of what is a handful of numbers: supports are bits."""
+    """The same walks one after another, of a few matrices: then numpy has little to do in a call, and bits are as good
+    as tables."""
     count, columns, rows = a.shape
     supports = [[1 << c if c < rows else 0 for c in range(columns)] for _ in range(count)]
-    nonzeros, walking = [rows] * count, [rows < target] * count
-    while any(walking):
-        for plane in _planes(count, columns, draw):
-            for k, (i, j, cos, sin) in enumerate(zip(*(part.tolist() for part in plane), strict=True)):
-                if walking[k]:
-                    support = supports[k]
-                    left, right = support[i], support[j]
-                    union = left | right
-                    after = nonzeros[k] + 2 * union.bit_count() - left.bit_count() - right.bit_count()
-                    if union and after - target <= target - nonzeros[k]:
-                        x, y = a[k, i], a[k, j]
-                        a[k, i], a[k, j] = cos * x + sin * y, cos * y - sin * x
-                        support[i] = support[j] = union
-                        nonzeros[k] = after
-                    walking[k] = after < target
-            if not any(walking):
-                break
+    nonzeros = [rows] * count
+    walking = list(range(count)) if rows < target else []
+    while walking:
+        planes = [part.T.tolist() for part in _planes(count, columns, draw)]
+        for k in list(walking):
+            matrix, support, now = a[k], supports[k], nonzeros[k]
+            for i, j, cos, sin in zip(*(part[k] for part in planes), strict=True):
+                left, right = support[i], support[j]
+                union = left | right
+                if not union:
+                    continue
+                after = now + 2 * union.bit_count() - left.bit_count() - right.bit_count()
+                if after - target <= target - now:
+                    x, y = matrix[i], matrix[j]
+                    matrix[i], matrix[j] = cos * x + sin * y, cos * y - sin * x
+                    support[i] = support[j] = union
+                    now = after
+                if after >= target:
+                    walking.remove(k)
+                    break
+            nonzeros[k] = now
 
 
-def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle."""
+def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArray[Any]]:
+    """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle, each
+    (steps, count)."""
     i = draw.integers(columns, steps, count)
     j = (i + 1 + draw.integers(columns - 1, steps, count)) % columns
     angle = draw.uniform(steps, count) * (2 * math.pi)
-    return zip(*(part.cpu().numpy() for part in (i, j, angle.cos(), angle.sin())), strict=True)
+    return [part.cpu().numpy() for part in (i, j, angle.cos(), angle.sin())]
 
 
 def sparse_orthogonal(
@@ -186,8 +192,8 @@ def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
 
 def _fill(run: Run, weights: Tensor, masks: Tensor, density: float, draw: Draw) -> None:
     run.fill(weights)
-    for layer, mask in zip(run.layers, masks.unbind(), strict=True):
-        set_mask(layer, mask.clone() if mask.dim() == 2 else _unfreeze(mask, density, draw))
+    for layer, mask in zip(run.layers, masks.contiguous().unbind(), strict=True):
+        set_mask(layer, mask if mask.dim() == 2 else _unfreeze(mask, density, draw))
 
 
 def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
@@ -206,7 +212,7 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
 
 def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
     """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A. Options as `eoi`."""
-    where = places(wiring.layers)
+    where = places(wiring.runs)
     shapes = core_shapes(where)
     targets = _run_densities([place.run for place in where], density, distribution)
     cores = [_core_density(target, p.run, shape) for p, target, shape in zip(where, targets, shapes, strict=True)]

@@ -1,0 +1,261 @@
+"""Narrow plain MLPs measured in one compiled call each: what `chain` measures, without its hundreds of small calls.
+
+The products are so small that the BLAS (scipy's) takes one thread, and a network is measured by itself, so that what is
+found does not depend on company. Compiling takes some seconds, once per machine; `isoinit.probe.probe` does without.
+
+Letters: L hidden layers of `width` units and `wide` features (twice as many with crelu), B inputs, `out` outputs; R =
+B + rows of Jacobians, which are the gradients of one output at one of the first inputs each.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isoinit.chain import Plain
+
+_ONE_THREAD = 2**18  # multiplications from which on OpenBLAS may share a product between threads
+_KINDS = {"relu": 0, "tanh": 1, "sigmoid": 2, "hardtanh": 3, "linear": 4, "crelu": 5}
+_RELU, _TANH, _SIGMOID, _HARDTANH, _LINEAR, _CRELU = range(6)
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+
+_options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+_compile: Any = numba.njit(cache=True, **_options)
+_part: Any = numba.njit(inline="always", **_options)
+
+
+class Found(NamedTuple):
+    """Of one network, in double precision but for the Jacobians."""
+
+    sums: NDArray[np.float64]  # (L, 4), see `isoinit.probe`
+    squared_norms: NDArray[np.float64]  # (L, B)
+    dead: NDArray[np.float64]  # (L,)
+    gradient_norms: NDArray[np.float64]  # (L + 1,)
+    jacobians: Tensor  # (inputs, out, features of the input)
+
+
+def applies(network: Plain, x: Tensor, inputs: int) -> bool:
+    """Whether the network is one for `measure`: narrow, in float32 and on the CPU."""
+    (out, wide), width = network.weights[-1].shape, len(network.weights[0])
+    largest = (len(x) + inputs * out) * wide * max(out, width)
+    on_cpu = x.device.type == network.weights[0].device.type == "cpu"
+    return largest <= _ONE_THREAD and x.dtype == torch.float32 and on_cpu
+
+
+@torch.no_grad()
+def measure(network: Plain, x: Tensor, y: Tensor | None, inputs: int) -> Found:
+    """Measure on x (B, ...), with the gradients of the loss of `probe` for the classes y (B,) and the Jacobians at the
+    first `inputs`.
+
+    ValueError if a class is none of the outputs.
+    """
+    x = x.flatten(1)
+    out, wide = network.weights[-1].shape
+    stacks = [network.weights[:1], network.weights[1:-1], network.weights[-1:]]
+    first, hidden, head = [torch.stack(list(s)) if s else x.new_empty(0, len(network.weights[0]), wide) for s in stacks]
+    masks: list[Tensor] = []
+    if network.masks is not None:
+        parts = [network.masks[:1], network.masks[1:-1], network.masks[-1:]]
+        masks = [torch.stack(list(p)) if p else hidden.bool() for p in parts]
+        for weights, mask in zip((first, hidden, head), masks, strict=True):
+            weights.mul_(mask)
+    *biases, last = [bias.detach().contiguous() for bias in network.biases]
+    before = torch.addmm(biases[0], x, first[0].t())
+    classes = np.empty(0, np.int64) if y is None else np.ascontiguousarray(y.numpy())
+    if not ((classes >= 0) & (classes < out)).all():
+        raise ValueError(f"y must hold classes from 0 to {out - 1}, got {classes.min()} to {classes.max()}")
+    kept = [mask.numpy() for mask in masks[1:]] or [np.empty((0, 0, 0), np.bool_)] * 2
+    sums, squares, dead, norms, by_before = _measure(
+        before.numpy(), hidden.numpy(), head[0].numpy(), torch.stack(biases).numpy(), last.numpy(), classes,
+        *kept, min(inputs, len(x)), _KINDS[network.activation],
+    )  # fmt: skip
+    gradient = torch.from_numpy(by_before)
+    by_first = gradient[: len(x)].t() @ x
+    by_first = by_first.mul_(masks[0][0]) if masks else by_first
+    norms[0] = torch.linalg.vector_norm(by_first, dtype=torch.float64).item()
+    norms[network.frozen] = np.nan
+    jacobians = (gradient[len(x) :] @ first[0]).view(-1, out, x.shape[1])
+    return Found(sums, squares, dead, norms, jacobians)
+
+
+@_part
+def _activate(z, h, kind):
+    """Features h (B, wide) of the pre-activations z (B, width)."""
+    rows, width = z.shape
+    for b in range(rows):
+        if kind == _RELU:
+            for j in range(width):
+                h[b, j] = _ZERO if z[b, j] <= _ZERO else z[b, j]  # this way round, not a number stays what it is
+        elif kind == _TANH:
+            for j in range(width):
+                h[b, j] = np.tanh(z[b, j])
+        elif kind == _SIGMOID:
+            for j in range(width):
+                h[b, j] = _HALF + _HALF * np.tanh(_HALF * z[b, j])
+        elif kind == _HARDTANH:
+            for j in range(width):
+                h[b, j] = _ONE if z[b, j] > _ONE else (-_ONE if z[b, j] < -_ONE else z[b, j])
+        elif kind == _LINEAR:
+            for j in range(width):
+                h[b, j] = z[b, j]
+        else:
+            for j in range(width):
+                h[b, j] = _ZERO if z[b, j] <= _ZERO else z[b, j]
+                h[b, j + width] = _ZERO if z[b, j] >= _ZERO else -z[b, j]
+
+
+@_part
+def _differentiate(g, h, into, kind):
+    """Gradient by pre-activations, a row (width,), from that by features g and the features h, (wide,)."""
+    width = into.shape[0]
+    if kind == _RELU:
+        for j in range(width):
+            into[j] = _ZERO if h[j] <= _ZERO else g[j]
+    elif kind == _TANH:
+        for j in range(width):
+            into[j] = g[j] * (_ONE - h[j] * h[j])
+    elif kind == _SIGMOID:
+        for j in range(width):
+            into[j] = g[j] * (_ONE - h[j]) * h[j]
+    elif kind == _HARDTANH:
+        for j in range(width):
+            into[j] = g[j] if h[j] > -_ONE and h[j] < _ONE else _ZERO
+    elif kind == _LINEAR:
+        for j in range(width):
+            into[j] = g[j]
+    else:
+        for j in range(width):
+            positive = _ZERO if h[j] <= _ZERO else g[j]
+            into[j] = positive - (_ZERO if h[j + width] <= _ZERO else g[j + width])
+
+
+@_part
+def _statistics(z, h, mean, total, sums, squares):
+    """Sums of the pre-activations z and squared norms of the features h; the share of features that are dead.
+
+    `mean` and `total` (width,) are scratch.
+    """
+    batch, width = z.shape
+    mean[:] = 0.0
+    total[:] = 0.0
+    alive = 0
+    for b in range(batch):
+        square = 0.0
+        for j in range(width):
+            value = np.float64(z[b, j])
+            square += value * value
+            mean[j] += value
+        if square != 0.0:
+            alive += 1
+            scale = 1.0 / np.sqrt(square)
+            for j in range(width):
+                total[j] += scale * np.float64(z[b, j])
+    direction, squared_mean, variance = 0.0, 0.0, 0.0
+    for j in range(width):
+        direction += total[j] * total[j]
+        mean[j] /= batch
+        squared_mean += mean[j] * mean[j]
+    for b in range(batch):
+        for j in range(width):
+            deviation = np.float64(z[b, j]) - mean[j]
+            variance += deviation * deviation
+    sums[0], sums[1], sums[2], sums[3] = alive, direction, variance / (batch * width), squared_mean / width
+    for b in range(batch):
+        square = 0.0
+        for j in range(h.shape[1]):
+            square += np.float64(h[b, j]) * np.float64(h[b, j])
+        squares[b] = square
+    zeros = 0
+    for j in range(h.shape[1]):
+        lives = False
+        for b in range(batch):
+            lives |= h[b, j] != _ZERO
+        zeros += not lives
+    return zeros / h.shape[1]
+
+
+@_part
+def _by_outputs(outputs, y, into):
+    """Gradient of the loss by the outputs, (B, out)."""
+    batch, out = outputs.shape
+    share = _ONE / np.float32(batch)
+    for b in range(batch):
+        if y.shape[0] == 0:
+            for c in range(out):
+                into[b, c] = outputs[b, c] * share
+            continue
+        top = outputs[b, 0]
+        for c in range(1, out):
+            top = outputs[b, c] if outputs[b, c] > top else top
+        norm = _ZERO
+        for c in range(out):
+            into[b, c] = np.exp(outputs[b, c] - top)
+            norm += into[b, c]
+        for c in range(out):
+            into[b, c] /= norm
+        into[b, y[b]] -= _ONE
+        for c in range(out):
+            into[b, c] *= share
+
+
+@_part
+def _norm(gradient, mask):
+    """Norm of a gradient where the mask, if it has an entry, is True."""
+    total = 0.0
+    for r in range(gradient.shape[0]):
+        for c in range(gradient.shape[1]):
+            value = np.float64(gradient[r, c])
+            if mask.shape[0] > 0:
+                value *= np.float64(mask[r, c])
+            total += value * value
+    return np.sqrt(total)
+
+
+@_compile
+def _measure(z, hidden, head, biases, last, y, masks, head_mask, places, kind):
+    """One pass up and one down, from the first pre-activations z (B, width), which are used up, to the gradients by
+    them, (R, width)."""
+    batch, width = z.shape
+    out, wide = head.shape
+    layers = hidden.shape[0] + 1
+    sums, squares, dead = np.empty((layers, 4)), np.empty((layers, batch)), np.empty(layers)
+    mean, total, norms = np.empty(width), np.empty(width), np.empty(layers + 1)
+    features = np.empty((layers, batch, wide), np.float32)
+    for layer in range(layers):
+        if layer > 0:
+            np.dot(features[layer - 1], hidden[layer - 1].T, z)
+            for b in range(batch):
+                for j in range(width):
+                    z[b, j] += biases[layer, j]
+        _activate(z, features[layer], kind)
+        dead[layer] = _statistics(z, features[layer], mean, total, sums[layer], squares[layer])
+    outputs = np.empty((batch, out), np.float32)
+    np.dot(features[layers - 1], head.T, outputs)
+    for b in range(batch):
+        for c in range(out):
+            outputs[b, c] += last[c]
+
+    rows = batch + places * out
+    by_outputs = np.zeros((rows, out), np.float32)
+    _by_outputs(outputs, y, by_outputs[:batch])
+    for r in range(batch, rows):
+        by_outputs[r, (r - batch) % out] = _ONE
+    by_features, by_before = np.empty((rows, wide), np.float32), np.empty((rows, width), np.float32)
+    by_head, by_weight = np.empty((out, wide), np.float32), np.empty((width, wide), np.float32)
+    np.dot(by_outputs[:batch].T, features[layers - 1], by_head)
+    norms[layers] = _norm(by_head, head_mask[0] if head_mask.shape[0] > 0 else head_mask.reshape((0, 0)))
+    for layer in range(layers - 1, -1, -1):
+        if layer == layers - 1:
+            np.dot(by_outputs, head, by_features)
+        else:
+            np.dot(by_before, hidden[layer], by_features)
+        for r in range(rows):
+            at = r if r < batch else (r - batch) // out
+            _differentiate(by_features[r], features[layer, at], by_before[r], kind)
+        if layer > 0:
+            np.dot(by_before[:batch].T, features[layer - 1], by_weight)
+            norms[layer] = _norm(by_weight, masks[layer - 1] if masks.shape[0] > 0 else masks.reshape((0, 0)))
+    return sums, squares, dead, norms, by_before
