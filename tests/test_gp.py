@@ -51,6 +51,20 @@ def test_gradient_agrees_with_finite_differences(kernel: Kernel, seed: int):
     np.testing.assert_allclose(gradient, numeric, rtol=2e-3, atol=2e-3)
 
 
+def test_limits_go_from_a_sum_over_axes_to_one_product_with_the_share_of_interaction():
+    """Far apart along one axis alone, the sum keeps half its correlation and the product none."""
+    kernel = Kernel(3, 0, frontier=True)
+    theta = kernel.prior[0].copy()
+    theta[:4] = np.log([0.3, 0.02, 0.02, 1e-9])  # short scales; no bend
+    *_, g, _, _ = kernel.split(theta)
+    a, b = (Points(np.array([[0.5, v, 0.5]]), np.zeros((1, 0), int)) for v in (0.1, 0.9))
+    for logit_share, kept in ((-40.0, 0.5), (0.0, 0.25), (40.0, 0.0)):
+        theta[-1] = logit_share
+        assert kernel.matrix(theta, a, b)[0, 0] - OFFSET == pytest.approx(kept * g, rel=1e-6, abs=1e-6)
+        assert kernel.matrix(theta, a, a)[0, 0] == pytest.approx(kernel.diagonal(theta, a)[0])
+    assert len(Kernel(2, 0, frontier=True).prior[0]) == 5  # one axis beside the first has nothing to interact with
+
+
 def test_mode_agrees_with_a_general_optimiser():
     """Newton on f against BFGS on the same log joint, which knows nothing of Laplace."""
     kernel = KERNELS[-1]
