@@ -1,4 +1,5 @@
-"""Narrow plain MLPs measured in one compiled call each: what `chain` measures, without its hundreds of small calls.
+"""Narrow plain MLPs measured in one compiled call each: what `chain` measures, without its hundreds of small calls. And
+calibrated, for the schemes that adapt to data.
 
 The products are so small that the BLAS (scipy's) takes one thread, and a network is measured by itself, so that what is
 found does not depend on company. Compiling takes some seconds, once per machine; `isoinit.probe.probe` does without.
@@ -7,19 +8,23 @@ Letters: L hidden layers of `width` units and `wide` features (twice as many wit
 B + rows of Jacobians, which are the gradients of one output at one of the first inputs each.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from isoinit.chain import Plain
+from isoinit.layers import activation_name
 
 _ONE_THREAD = 2**18  # multiplications from which on OpenBLAS may share a product between threads
 _KINDS = {"relu": 0, "tanh": 1, "sigmoid": 2, "hardtanh": 3, "linear": 4, "crelu": 5}
 _RELU, _TANH, _SIGMOID, _HARDTANH, _LINEAR, _CRELU = range(6)
+_STATISTICS = ("total", "unit", "sample")
+_TOTAL, _UNIT, _SAMPLE = range(3)
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 _options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
@@ -79,6 +84,81 @@ def measure(network: Plain, x: Tensor, y: Tensor | None, inputs: int) -> Found:
     norms[network.frozen] = np.nan
     jacobians = (gradient[len(x) :] @ first[0]).view(-1, out, x.shape[1])
     return Found(sums, squares, dead, norms, jacobians)
+
+
+def narrow_chain(weights: Sequence[Tensor], activation: nn.Module, data: Tensor) -> bool:
+    """Whether layers with these weights and an activation between are for `calibrate`."""
+    (out, wide), width = weights[-1].shape, len(weights[0])
+    cpu = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (data, *weights))
+    return cpu and activation_name(activation) in _KINDS and len(data) * wide * max(out, width) <= _ONE_THREAD
+
+
+@torch.no_grad()
+def calibrate(
+    weights: Sequence[Tensor], activation: nn.Module, data: Tensor, statistic: str
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Shifts and deviations, both (L + 1, units), by which the outputs of the layers, without biases, have to be
+    diminished and then divided; and the layers whose outputs do not vary, there the deviation is 1.
+
+    statistic: "total", the deviation over inputs and units; "unit", mean and deviation of every unit over inputs;
+    "sample", the root of the variance over inputs, mean over units. Without a shift but for "unit".
+    """
+    first, *hidden, head = weights
+    stack = torch.stack(hidden) if hidden else data.new_empty(0, len(first), head.shape[1])
+    outputs = torch.mm(data.flatten(1), first.t()).numpy()
+    shifts, deviations, still = _calibrate(
+        outputs, stack.numpy(), head.detach().contiguous().numpy(), _KINDS[activation_name(activation)],
+        _STATISTICS.index(statistic),
+    )  # fmt: skip
+    return torch.from_numpy(shifts), torch.from_numpy(deviations), np.flatnonzero(still).tolist()
+
+
+@_part
+def _standardize(z, statistic, shifts, deviations):
+    """Take shift and deviation out of z (B, units), in place. Returns whether a deviation is not above 0."""
+    batch, units = z.shape
+    means, squares = np.zeros(units), np.zeros(units)
+    for b in range(batch):
+        for j in range(units):
+            means[j] += np.float64(z[b, j])
+    for j in range(units):
+        means[j] /= batch
+    if statistic == _TOTAL:
+        means[:] = means.mean()
+    for b in range(batch):
+        for j in range(units):
+            deviation = np.float64(z[b, j]) - means[j]
+            squares[j] += deviation * deviation
+    if statistic != _UNIT:
+        squares[:] = squares.mean()
+    still = False
+    for j in range(units):
+        deviation = np.sqrt(squares[j] / batch)
+        still |= not deviation > 0.0
+        deviations[j] = deviation if deviation > 0.0 else 1.0
+        shifts[j] = means[j] if statistic == _UNIT else 0.0
+    for b in range(batch):
+        for j in range(units):
+            z[b, j] = (z[b, j] - shifts[j]) / deviations[j]
+    return still
+
+
+@_compile
+def _calibrate(z, hidden, head, kind, statistic):
+    """See `calibrate`; z (B, width) are the outputs of the first layer, and used up."""
+    (batch, width), (out, wide) = z.shape, head.shape
+    layers = hidden.shape[0] + 1
+    shifts, deviations = np.zeros((2, layers + 1, max(width, out)), np.float32)
+    still = np.zeros(layers + 1, np.bool_)
+    features, outputs = np.empty((batch, wide), np.float32), np.empty((batch, out), np.float32)
+    for layer in range(layers):
+        if layer > 0:
+            np.dot(features, hidden[layer - 1].T, z)
+        still[layer] = _standardize(z, statistic, shifts[layer, :width], deviations[layer, :width])
+        _activate(z, features, kind)
+    np.dot(features, head.T, outputs)
+    still[layers] = _standardize(outputs, statistic, shifts[layers, :out], deviations[layers, :out])
+    return shifts, deviations, still
 
 
 @_part

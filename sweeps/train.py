@@ -257,6 +257,7 @@ def _initialized(point: Point, seed: int, dataset: Dataset, x: Tensor) -> nn.Mod
         density=point.density,
         generator=generator(seed, "init"),
         data=x,
+        compiled=True,
     )
 
 

@@ -80,25 +80,39 @@ class Hooked(MLP):
 
 
 @pytest.mark.parametrize("name", ["lsuv", "sample_variance", "sample_variance_scale"])
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "crelu"])
-def test_a_chain_is_calibrated_as_by_hooks(name: str, activation: str) -> None:
+@pytest.mark.parametrize("depth", [2, 6])
+def test_a_chain_is_calibrated_as_by_hooks(name: str, activation: str, depth: int, compiled: bool) -> None:
     data = torch.randn(32, 2, 3, generator=generator(1))
     plain, hooked = (
-        initialize(kind(6, 10, 6, 3, activation), name, data=data, generator=generator()) for kind in (MLP, Hooked)
+        initialize(kind(6, 10, depth, 3, activation), name, data=data, compiled=compiled, generator=generator())
+        for kind in (MLP, Hooked)
     )
     assert (read(plain).chain, read(hooked).chain) == (True, False)
     for mine, theirs in zip(plain.parameters(), hooked.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
-    watched, seen = MLP(6, 10, 6, 3, activation), []
+
+
+def test_hooks_hear_of_a_calibration() -> None:
+    watched, seen = MLP(6, 10, 6, 3), []
     watched.layers[1].register_forward_hook(lambda *_: seen.append(1))
-    initialize(watched, name, data=data, generator=generator())
+    data = torch.randn(32, 6, generator=generator(1))
+    initialize(watched, "lsuv", data=data, compiled=True, generator=generator())
     assert seen == [1]
 
 
-def test_a_dead_chain_is_left_as_it_is_with_a_warning() -> None:
-    data = torch.ones(8, 6)
-    with pytest.warns(UserWarning, match="the data do not vary at the output of Linear"):
-        model = initialize(MLP(6, 10, 4, 3), "lsuv", data=data * 0, generator=generator())
+def test_wide_layers_are_calibrated_by_torch() -> None:
+    data = torch.randn(64, 6, generator=generator(1))
+    made = [initialize(MLP(6, 200, 3, 3), "lsuv", data=data, compiled=c, generator=generator()) for c in (False, True)]
+    assert all(torch.equal(a, b) for a, b in zip(made[0].parameters(), made[1].parameters(), strict=True))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_dead_chain_is_left_as_it_is_with_a_warning(compiled: bool) -> None:
+    with pytest.warns(UserWarning, match="the data do not vary at the output of Linear") as caught:
+        model = initialize(MLP(6, 10, 4, 3), "lsuv", data=torch.zeros(8, 6), compiled=compiled, generator=generator())
+    assert len(caught) == 4
     for layer in read(model).layers:
         singular = torch.linalg.svdvals(layer.weight.detach())
         torch.testing.assert_close(singular, torch.ones_like(singular))

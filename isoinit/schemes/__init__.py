@@ -32,6 +32,7 @@ def initialize(
     density: float = 1.0,
     generator: torch.Generator,
     data: Tensor | None = None,
+    compiled: bool = False,
     **options: Any,
 ) -> Network:
     """Set every parameter of `model` in place, and return it.
@@ -41,7 +42,10 @@ def initialize(
     bias_mode: "zero"; "iid", b ~ N(0, bias_variance); "mirrored", b = [c; -c] in the hidden layers (iid in the head).
     weight_scale: the variance of every weight is multiplied by it, after the scheme.
     density: share of non-zero weights, for the sparse schemes; the mask stays on the layer as the buffer `mask`.
-    data: (batch, ...) inputs, for the schemes that need them. options: the scheme's own, see `Scheme.options`.
+    data: (batch, ...) inputs, for the schemes that need them.
+    compiled: adapt a narrow MLP to them by compiled code, the same up to rounding, which pays where there are many; to
+    compile it takes some seconds, once per machine.
+    options: the scheme's own, see `Scheme.options`.
 
     The draws depend on the scheme, the shapes and the generator only; those of the biases come after those of the
     weights, and are scaled by sqrt(bias_variance), so that the bias variance changes no weight. Parameters on the
@@ -63,7 +67,7 @@ def initialize(
         _reset(wiring, record.multiplier)
         record.apply(wiring, draw, **options)
         if record.calibrate is not None and data is not None:
-            record.calibrate(model, wiring, data)
+            record.calibrate(model, wiring, data, compiled)
             _reset_norms(wiring)
         if weight_scale != 1.0:
             for weight in (weight for run in wiring.runs for weight in run.weights):

@@ -115,9 +115,9 @@ class Scheme:
     `apply(wiring, draw, **options)` fills the weights in place; biases, normalizations, multipliers and offsets have
     their defaults (0, identity, `multiplier`, 0) before it runs. `requires(wiring, **options)` raises ValueError on
     what the record's fields cannot say. `options` maps each option to its choices, none for a number.
-    `calibrate(model, wiring, data)` then adapts the parameters to a batch. `variance(fan_in, fan_out)` is the declared
-    variance of one weight and `gain` the declared singular value, both for a ReLU network. `given` says under which
-    conditions the invariants hold. `biased` are the layers that a bias variance reaches.
+    `calibrate(model, wiring, data, compiled)` then adapts the parameters to a batch. `variance(fan_in, fan_out)` is the
+    declared variance of one weight and `gain` the declared singular value, both for a ReLU network. `given` says under
+    which conditions the invariants hold. `biased` are the layers that a bias variance reaches.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Scheme:
     variance: Callable[[int, int], float] | None = None
     gain: float | None = None
     biased: Callable[[Wiring], Sequence[WeightLayer]] = lambda wiring: wiring.layers
-    calibrate: Callable[[nn.Module, Wiring, Tensor], None] | None = None
+    calibrate: Callable[[nn.Module, Wiring, Tensor, bool], None] | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.invariants) - set(INVARIANTS)

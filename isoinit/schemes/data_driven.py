@@ -38,23 +38,28 @@ def mean_sample_deviation(units: Tensor) -> tuple[None, Tensor, int]:
     return None, torch.linalg.vector_norm(units - units.mean(0)), units.numel()
 
 
-def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, *, statistic: Rescale) -> None:
+STATISTICS: dict[str, Rescale] = {"total": total_deviation, "unit": per_unit, "sample": mean_sample_deviation}
+
+
+def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *, statistic: str) -> None:
     """Divide every layer's output by `statistic`'s deviation after taking its shift away, in the order of the signal.
 
-    `statistic` maps outputs (samples, units) to a shift or None, and the norm and number of the deviations, of which
-    their root mean square is made; shift and norm are of shape () or (units,). A layer's weight and bias change as it
-    runs, and the corrected output is handed on. What does not vary, as behind a dead layer, is not divided, and a
-    warning says so.
+    One of `STATISTICS` maps outputs (samples, units) to a shift or None, and the norm and number of the deviations, of
+    which their root mean square is made; shift and norm are of shape () or (units,). A layer's weight and bias change
+    as it runs, and the corrected output is handed on. What does not vary, as behind a dead layer, is not divided, and a
+    warning says so. `compiled`: see `isoinit.initialize`.
     """
+    rescale = STATISTICS[statistic]
     data = data.to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype)
     if wiring.chain and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
-        _run_chain(wiring, data, statistic)
+        if not (compiled and _run_compiled(wiring, data, statistic)):
+            _run_chain(wiring, data, rescale)
         return
 
     def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
         units = output.movedim(1, -1).flatten(0, -2) if output.dim() > 2 else output
-        shift, norm, count = statistic(units)
+        shift, norm, count = rescale(units)
         deviation = _varying(norm / math.sqrt(count), layer)
         _correct(layer.weight, layer.bias, shift, deviation)
         along = (-1, *[1] * (output.dim() - 2))
@@ -91,12 +96,39 @@ def _run_chain(wiring: Wiring, data: Tensor, statistic: Rescale) -> None:
         signal = activate(output.div_(deviation))
 
 
+def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
+    """What `_run_chain` does, up to rounding, by compiled code; False if the network is not for it."""
+    from isoinit import narrow  # loads a compiler, which who has one network does not need
+
+    if not narrow.narrow_chain([layer.weight for layer in wiring.layers], wiring.activation, data):
+        return False
+    weights = [layer.weight for layer in wiring.layers]
+    shifts, deviations, still = narrow.calibrate(weights, wiring.activation, data, statistic)
+    for place in still:
+        _warn_of_still(wiring.layers[place])
+    start = 0
+    for run in wiring.runs:
+        stop, units = start + len(run.layers), run.shape[0]
+        run.fill(torch.stack(run.weights).div_(deviations[start:stop, :units, None]))
+        if statistic == "unit":
+            biases = (-shifts[start:stop, :units] / deviations[start:stop, :units]).unbind()
+            for layer, bias in zip(run.layers, biases, strict=True):
+                assert layer.bias is not None
+                layer.bias.copy_(bias)
+        start = stop
+    return True
+
+
 def _varying(deviation: Tensor, layer: nn.Module) -> Tensor:
     """The deviation, 1 where it is not above 0."""
     if (deviation.amin() if deviation.dim() else deviation).item() > 0:
         return deviation
-    warnings.warn(f"the data do not vary at the output of {layer}, which is left as it is there", stacklevel=2)
+    _warn_of_still(layer)
     return torch.where(deviation > 0, deviation, 1.0)
+
+
+def _warn_of_still(layer: nn.Module) -> None:
+    warnings.warn(f"the data do not vary at the output of {layer}, which is left as it is there", stacklevel=2)
 
 
 def _correct(weight: Tensor, bias: Tensor | None, shift: Tensor | None, deviation: Tensor) -> None:
@@ -119,7 +151,7 @@ SCHEMES = (
         source="Mishkin & Matas 2015, arXiv 1511.06422",
         summary="orthogonal, then every layer's output scaled to unit variance on a batch; samples still align",
         apply=partial(orthogonal, gain=1.0),
-        calibrate=partial(calibrate, statistic=total_deviation),
+        calibrate=partial(calibrate, statistic="total"),
         bias_modes=("zero",),
         invariants=("unit_variance",),
         needs_data=True,
@@ -129,7 +161,7 @@ SCHEMES = (
         source="Luther & Seung 2019, arXiv 1902.04942",
         summary="every unit has sample mean 0 and sample variance 1 on a batch, by its weights and its bias",
         apply=independent(he),
-        calibrate=partial(calibrate, statistic=per_unit),
+        calibrate=partial(calibrate, statistic="unit"),
         requires=_require_biases,
         normalizations=("none",),
         bias_modes=("zero",),
@@ -141,7 +173,7 @@ SCHEMES = (
         source="derived here after Luther & Seung 2019, arXiv 1902.04942",
         summary="every layer scaled to mean sample variance 1 on a batch; the total variance grows with depth",
         apply=independent(he),
-        calibrate=partial(calibrate, statistic=mean_sample_deviation),
+        calibrate=partial(calibrate, statistic="sample"),
         normalizations=("none",),
         bias_modes=("zero",),
         invariants=("sample_variance",),
