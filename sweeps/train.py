@@ -12,6 +12,7 @@ network would otherwise run at a fraction of the speed.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +110,19 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(before)
 
 
+@contextmanager
+def _collected_later() -> Iterator[None]:
+    """No search for unreachable objects as long as it lasts: a deep network is made of thousands, none of which is, and
+    of the searches that they set off some go through all modules loaded, which took a millisecond a network."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _train(
     members: Sequence[Member],
     dataset: Dataset,
@@ -119,7 +133,8 @@ def _train(
 ) -> list[Replicate]:
     goal = criterion if training.stop_on_success else None
     orders = {seed: order(seed, dataset, training) for seed in dict.fromkeys(m.seed for m in members)}
-    prepared = _prepare([(m.point, m.seed) for m in members], dataset, device)
+    with _collected_later():
+        prepared = _prepare([(m.point, m.seed) for m in members], dataset, device)
     starts = [Start(prepared[m.point, m.seed].model, m.learning_rate, m.seed) for m in members]
     stacks = stack.build(starts, training, device)
     histories = [_History(training) for _ in members]

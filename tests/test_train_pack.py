@@ -1,5 +1,6 @@
 """A pack trains every replicate as it would be trained alone, by a plain loop, and keeps an honest record of it."""
 
+import gc
 import math
 import subprocess
 import sys
@@ -282,6 +283,18 @@ def test_denormal_numbers_are_flushed_while_it_trains_and_no_longer() -> None:
     train.train([member()], data.load("digits"), TRAINING, progress=lambda _: seen.append((tiny * 1).item()))
     assert set(seen) == {0.0}
     assert (tiny * 1).item() != 0
+
+
+def test_unreachable_objects_are_collected_again_once_a_pack_is_prepared() -> None:
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        seen: list[bool] = []
+        run([member()], progress=lambda _, into=seen: into.append(gc.isenabled()))
+        with pytest.raises(ValueError, match="scheme must be one of"):
+            run([member(scheme="none")])
+        seen.append(gc.isenabled())
+        gc.enable()
+        assert set(seen) == {enabled}
 
 
 def test_a_pack_loads_no_compiler_of_torch() -> None:

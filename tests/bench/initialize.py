@@ -1,11 +1,12 @@
 """What it costs to initialize and to probe a network: in training steps, and as a share of a pack's time.
 
-    python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--out initialize.json]
+    python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--share-rounds 3] [--out initialize.json]
 
 Every scheme for MLPs at one depth and width, batch 64, one thread, CPU times. `initialize_steps`, `probe_steps`: in
-units of forward and backward of the same network in eager mode, timed in the same round. `share`: of a pack of 2 seeds
-at 4 learning rates over 200 steps, what building, initializing and probing its networks takes; `share_alone`: of a pack
-of the same seeds at one learning rate. Medians over rounds (of the shares: 3); a share is null if a network
+units of forward and backward of the same network in eager mode, timed in the same round, as who has one network pays.
+`shares`: of packs of 2 seeds at 4 learning rates, and at 1, over 200 steps, what it takes until their networks can be
+trained: `build` (building and initializing), `probe`, and both together, `prepare`, in the same round; with
+`prepare_ms` for each network. Medians over rounds (of the shares: --share-rounds); shares are null if a network
 diverged, because the training then ends early. Then EOI at depth 1000, width 128.
 """
 
@@ -21,16 +22,18 @@ from typing import Any
 
 import torch
 from machines import machine
+from torch import nn
 from torch.nn import functional
 
 from isoinit import MLP, SCHEMES, initialize, probe
+from isoinit.probe import probes
 from sweeps import data, train
 from sweeps.spec import Point, Training
 
 DIGITS = data.load("digits")
 
 
-def measure(name: str, depth: int, width: int, rounds: int) -> dict[str, float | None]:
+def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int) -> dict[str, Any]:
     scheme = SCHEMES[name]
     x, y = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
     model = MLP(64, width, depth, 10, (scheme.activations or ("relu",))[0])
@@ -51,27 +54,38 @@ def measure(name: str, depth: int, width: int, rounds: int) -> dict[str, float |
         "step_ms": 1e3 * min(t[2] for t in times),
         "initialize_steps": statistics.median(t[0] / t[2] for t in times),
         "probe_steps": statistics.median(t[1] / t[2] for t in times),
-        "share": share(name, depth, width, 4),
-        "share_alone": share(name, depth, width, 1),
+        "shares": {f"rates_{rates}": shares(name, depth, width, rates, share_rounds) for rates in (4, 1)},
     }
 
 
-def share(name: str, depth: int, width: int, rates: int) -> float | None:
-    """Of a pack's CPU time, what it takes until its networks are ready to be trained."""
+def shares(name: str, depth: int, width: int, rates: int, rounds: int) -> dict[str, float] | None:
+    """Of a pack's CPU time, what its networks take until they can be trained: to be built and to be probed."""
     scheme = SCHEMES[name]
     activation = (scheme.activations or ("relu",))[0]
     density = 0.125 if scheme.sparse else 1.0
     point = Point(name, "mlp", activation, "none", depth, width, 1.0, "zero", 0.0, density)
-    members = [train.Member(point, seed, 1e-5) for seed in range(2) for _ in range(rates)]
-    found = []
-    for _ in range(3):
-        ready = cpu_seconds(lambda: train._prepare([(point, s) for s in range(2)], DIGITS, torch.device("cpu")))
+    wanted = [(point, seed) for seed in range(2)]
+    members = [train.Member(*key, 1e-5) for key in wanted for _ in range(rates)]
+    x, y = DIGITS.x_train[: train.PROBE_INPUTS], DIGITS.y_train[: train.PROBE_INPUTS]
+    found: list[dict[str, float]] = []
+    for _ in range(rounds):
+        models: list[nn.Module] = []
+        build = cpu_seconds(lambda into=models: into.extend(train._initialized(*key, DIGITS, x) for key in wanted))
+        probing = cpu_seconds(lambda of=models: probes(of, x, y))
+        prepare = cpu_seconds(lambda: train._prepare(wanted, DIGITS, torch.device("cpu")))
         replicates: list[train.Replicate] = []
         whole = cpu_seconds(lambda into=replicates: into.extend(train.train(members, DIGITS, Training(steps=200))))
         if any(r.steps_run < 200 for r in replicates):
             return None
-        found.append(ready / whole)
-    return statistics.median(found)
+        found.append(
+            {
+                "build": build / whole,
+                "probe": probing / whole,
+                "prepare": prepare / whole,
+                "prepare_ms": 1e3 * prepare / len(wanted),
+            }
+        )
+    return {key: statistics.median(one[key] for one in found) for key in found[0]}
 
 
 def cpu_seconds(call: Callable[[], Any]) -> float:
@@ -95,16 +109,19 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=100)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--share-rounds", type=int, default=3)
+    parser.add_argument("--schemes", nargs="*", help="all for MLPs if not given")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names = [name for name, scheme in SCHEMES.items() if "mlp" in scheme.architectures]
+    names = arguments.schemes or [name for name, scheme in SCHEMES.items() if "mlp" in scheme.architectures]
+    sizes = arguments.depth, arguments.width, arguments.rounds, arguments.share_rounds
     result = {
         **machine(),
         "depth": arguments.depth,
         "width": arguments.width,
         "rounds": arguments.rounds,
-        "schemes": {n: measure(n, arguments.depth, arguments.width, arguments.rounds) for n in names},
+        "schemes": {n: measure(n, *sizes) for n in names},
         "eoi": deep_eoi(),
     }
     text = json.dumps(result, indent=2)
