@@ -133,8 +133,7 @@ def _train(
 ) -> list[Replicate]:
     goal = criterion if training.stop_on_success else None
     orders = {seed: order(seed, dataset, training) for seed in dict.fromkeys(m.seed for m in members)}
-    with _collected_later():
-        prepared = _prepare([(m.point, m.seed) for m in members], dataset, device)
+    prepared = _prepare([(m.point, m.seed) for m in members], dataset, device)
     starts = [Start(prepared[m.point, m.seed].model, m.learning_rate, m.seed) for m in members]
     stacks = stack.build(starts, training, device)
     histories = [_History(training) for _ in members]
@@ -245,6 +244,7 @@ def network(point: Point, input_shape: tuple[int, ...], classes: int) -> nn.Modu
     )
 
 
+@_collected_later()
 def _prepare(
     wanted: Sequence[tuple[Point, int]], dataset: Dataset, device: torch.device
 ) -> dict[tuple[Point, int], _Prepared]:

@@ -51,7 +51,8 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *,
     """
     rescale = STATISTICS[statistic]
     data = data.to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype)
-    if wiring.chain and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+    called = (model, wiring.activation, *wiring.layers)
+    if wiring.chain and not any(m._forward_hooks or m._forward_pre_hooks for m in called):
         if not (compiled and _run_compiled(wiring, data, statistic)):
             _run_chain(wiring, data, rescale)
         return
