@@ -28,7 +28,14 @@ def test_runs_are_the_layers_in_their_order_by_shape_and_groups() -> None:
     ]  # fmt: skip
     assert [(len(run.layers), run.groups) for run in runs(grouped)] == [(1, 1), (1, 2), (1, 1)]
     assert [layer for run in runs(layers) for layer in run.layers] == layers
-    assert [layer for run in runs(layers) for end in run.ends() for layer in end.layers] == layers
+    for cut in (
+        lambda run: run.ends(),
+        lambda run: run.parts(1),
+        lambda run: run.parts(72),
+        lambda run: run.parts(999),
+    ):
+        assert [layer for run in runs(layers) for part in cut(run) for layer in part.layers] == layers
+    assert [len(part.layers) for part in runs([nn.Linear(6, 6)] * 5)[0].parts(75)] == [2, 2, 1]
 
 
 def test_a_network_is_drawn_as_its_layers_one_after_another() -> None:

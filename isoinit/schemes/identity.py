@@ -19,6 +19,8 @@ from isoinit.schemes.wiring import Run, Wiring, runs
 
 Matrix = Callable[[int, int], Tensor]
 
+_NUMBERS = 2**20  # drawn and held in double precision at once
+
 
 def idi(rows: int, columns: int, tau: float) -> Tensor:
     """IDI_tau: the identity times tau, repeated downwards if rows > columns, its first rows if rows < columns."""
@@ -92,11 +94,12 @@ def idinit(
             weight = place_taps(lambda rows, columns: idiz(rows, columns, eps), run, order)
         else:
             weight = place_taps(lambda rows, columns: idi(rows, columns, tau), run, order)
-        weights = weight.expand(run.stack)
-        if not end and loosen != "none":
-            noise = eps_tau * draw.normal(*run.stack).to(weight)
-            weights = weight + (noise if loosen == "dense" else noise * (weight != 0))
-        run.fill(weights)
+        if end or loosen == "none":
+            run.fill(weight.expand(run.stack))
+            continue
+        for part in run.parts(_NUMBERS):
+            noise = draw.normal(*part.stack).to(weight).mul_(eps_tau)
+            part.fill(weight + (noise if loosen == "dense" else noise.mul_(weight != 0)))
 
 
 def _require_centre(wiring: Wiring, order: str = "khwc", **_options: object) -> None:

@@ -46,7 +46,7 @@ def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
     scale = relu_gain(wiring) if gain is None else gain
     matrices = draw.haar([flat_shape(run) for run in wiring.runs])
     for run, stack in zip(wiring.runs, matrices, strict=True):
-        run.fill((stack * scale).reshape(run.stack))
+        run.fill(stack.mul_(scale).reshape(run.stack))
 
 
 def delta_orthogonal(wiring: Wiring, draw: Draw) -> None:
@@ -55,7 +55,7 @@ def delta_orthogonal(wiring: Wiring, draw: Draw) -> None:
     scale = relu_gain(wiring)
     matrices = draw.haar([core_shape(run) for run in wiring.runs])
     for run, stack in zip(wiring.runs, matrices, strict=True):
-        run.fill(kernel_of((stack * scale).flatten(1, 2), run.shape[2:]))
+        run.fill(kernel_of(stack.mul_(scale).flatten(1, 2), run.shape[2:]))
 
 
 def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:

@@ -58,6 +58,12 @@ class Run:
         parts = [slice(*cut) for cut in pairwise(sorted({0, 1, last, last + 1}))]
         return [Run(self.layers[part], self.weights[part], self.groups) for part in parts]
 
+    def parts(self, numbers: int) -> "list[Run]":
+        """The run cut into pieces of so many numbers, or of one layer."""
+        many = max(1, numbers // self.shape.numel())
+        cuts = [slice(start, start + many) for start in range(0, len(self.layers), many)]
+        return [Run(self.layers[cut], self.weights[cut], self.groups) for cut in cuts]
+
     def fill(self, weights: Tensor) -> None:
         """Set the weights to those of the stack (layers, *shape)."""
         for weight, value in zip(self.weights, weights.unbind(), strict=True):
