@@ -119,7 +119,7 @@ def probe(
             f"leading must be at least 1 and needs generator=torch.Generator(), got {leading}, {generator}"
         )
     inputs = jacobian_inputs if jacobian and leading is None else 0
-    network = chain.plain(model, x, inputs) if _are_classes(y) else None
+    network = chain.plain(model, x, inputs) if _are_classes(y, x) else None
     measured = _by_autograd(model, x, y, inputs) if network is None else chain.measure(network, x, y, inputs)
     if jacobian and leading is not None and generator is not None:
         with _frozen_normalization(model, x):
@@ -139,7 +139,7 @@ def probes(models: Sequence[nn.Module], x: Tensor, y: Tensor | None = None, *, j
 
     found: list[Probe] = []
     for model in models:
-        network = chain.plain(model, x, jacobian_inputs) if len(x) and _are_classes(y) else None
+        network = chain.plain(model, x, jacobian_inputs) if len(x) and _are_classes(y, x) else None
         if network is None or not narrow.applies(network, x, jacobian_inputs):
             found.append(probe(model, x, y, jacobian_inputs=jacobian_inputs))
             continue
@@ -155,9 +155,9 @@ def _loss(output: Tensor, y: Tensor | None) -> Tensor:
     return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
 
 
-def _are_classes(y: Tensor | None) -> bool:
-    """Whether the loss is one that `chain` and `narrow` know; cross-entropy has targets of other kinds too."""
-    return y is None or (y.dim() == 1 and y.dtype == torch.int64 and bool((y >= 0).all()))
+def _are_classes(y: Tensor | None, x: Tensor) -> bool:
+    """Whether the loss is one that `chain` and `narrow` know; cross-entropy has others, and refuses some."""
+    return y is None or (y.shape == x.shape[:1] and y.dtype == torch.int64 and bool((y >= 0).all()))
 
 
 def _by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> chain.Chain:

@@ -144,6 +144,9 @@ def test_targets_that_are_no_classes_are_left_to_torch_and_wrong_classes_refused
     assert np.isfinite(measured.gradient_norms).all()
     with pytest.raises(ValueError, match="y must hold classes from 0 to 4, got 0 to 5"):
         probes([network()], X, torch.arange(12) % 6)
+    for measured_by in (lambda y: probes([network()], X, y), lambda y: probe(network(), X, y)):
+        with pytest.raises(ValueError, match="batch_size"):  # as torch says it
+            measured_by(Y[:3])
     with pytest.raises(ValueError, match="at least one input"):
         probes([network()], X[:0], Y[:0])
 
