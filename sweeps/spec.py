@@ -20,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from analysis.outcome import Criterion
 
-NUMERICS: Final = "1"
+NUMERICS: Final = "2"
 """Raised whenever a change makes the same replicate train differently; part of every trial key."""
 
 
