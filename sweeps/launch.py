@@ -169,8 +169,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     if made is not None and done == made.trials:
-        flops, busy = (sum(filter(None, trials[name].to_pylist())) for name in ("flops", "seconds"))
-        plan.remember(made, flops, busy, seconds)
+        plan.remember(made, sum(filter(None, trials["seconds"].to_pylist())), seconds)
     return Finished(
         run,
         trials,

@@ -91,7 +91,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     flops = more * per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
     measured = speed.of(spec, dataset, [t.point for t in tasks], slots)
     layers = round(more * spec.training.seeds * sum(t.point.depth for t in tasks))
-    busy = measured.seconds(measured.share * flops, layers) / min(slots, packs)
+    busy = _wall(measured.seconds(measured.share * flops, layers), slots, packs)
     startup = speed.startup()
     return Plan(
         spec,
@@ -111,15 +111,23 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     )
 
 
-def remember(made: Plan, flops: float, busy: float, seconds: float) -> None:
+def remember(made: Plan, busy: float, seconds: float) -> None:
     """Note what a launch really took, for the next plan.
 
     Args:
-        flops, busy: of all packs together, `busy` in seconds.
+        busy: seconds of all packs together.
         seconds: wall time of the whole launch.
     """
-    startup = max(seconds - busy / min(made.slots, made.packs), 0.0)
-    speed.remember(made.spec, made.slots, flops, made.layers, busy, startup)
+    startup = max(seconds - _wall(busy, made.slots, made.packs), 0.0)
+    speed.remember(made.spec, made.slots, made.flops, made.layers, busy, startup)
+
+
+def _wall(busy: float, slots: int, packs: int) -> float:
+    """Expected wall time of packs that take `busy` seconds together. The last ones do not end at once: every slot but
+    the last to end is idle for half a pack, on average."""
+    if packs <= slots:
+        return busy / packs
+    return busy / slots + (slots - 1) / (2 * slots) * busy / packs
 
 
 def headline(made: Plan) -> str:

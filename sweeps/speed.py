@@ -1,7 +1,7 @@
 """How fast this machine trains and starts: measured once on a few of a sweep's points, corrected by every launch.
 
-A launch notes how much slower or faster it was than measured, and how long it took to start; the median of the last few
-counts, which one launch on a busy machine does not move.
+A launch notes how much more or less than planned its packs took, be it for the machine or for where the sampler went,
+and how long it took to start; the median of the last few counts, which one launch on a busy machine does not move.
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ def remember(spec: SweepSpec, slots: int, flops: float, layers: float, busy: flo
     """Note what a launch really took.
 
     Args:
-        flops, layers, busy: trained, initialized, and seconds that it took, of all packs together.
+        flops, layers: planned, if no network diverges.
+        busy: seconds that it took, of all packs together.
         startup: seconds of the launch in which no pack was trained.
     """
     cache, key = _cache(), _key(spec, slots)
     if key in cache:  # or else it was measured by nobody, or somebody has removed the file
-        slower = busy / Speed(*cache[key]["speed"]).seconds(flops, layers)
+        measured = Speed(*cache[key]["speed"])
+        slower = busy / measured.seconds(measured.share * flops, layers)
         cache[key]["slower"] = [*cache[key]["slower"], slower][-REMEMBERED:]
     _write(cache | {"startup": [*cache.get("startup", []), startup][-REMEMBERED:]})
 
