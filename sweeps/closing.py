@@ -69,7 +69,10 @@ def close(finished: Finished) -> End:
     )
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
-            finished.tracker.finish(_markdown(limits), paths, "KILLED" if finished.interrupted else "FINISHED")
+            # only a sweep that ran at one go took the time that it was said to take
+            took = f"{_took(end)}." if end.predicted_seconds is not None and not end.interrupted else ""
+            summary = "\n\n".join(filter(None, [took, _markdown(limits)]))
+            finished.tracker.finish(summary, paths, "KILLED" if finished.interrupted else "FINISHED")
         except ValueError as error:
             end.errors.append(f"the map is not in MLflow: {error}")
     return end
@@ -89,9 +92,7 @@ def _map(finished: Finished) -> tuple[list[dict[str, Any]], list[Path], str]:
 
 def render(end: End, flag: str) -> RenderableType:
     """The closing words; `flag` is the --runs-dir option of the commands that follow."""
-    head = Text(f"{end.name}: {end.trials} trials, {end.networks} networks in {_time(end.seconds)}")
-    if end.predicted_seconds is not None:
-        head.append(f" (predicted {_time(end.predicted_seconds)})")
+    head = Text(f"{end.name}: {_took(end)}")
     head.append(":" if end.outcomes else "")
     for outcome in Outcome:
         if end.outcomes.get(outcome):
@@ -106,6 +107,11 @@ def render(end: End, flag: str) -> RenderableType:
     parts += [Text(f"warning: {error}", style="bold red") for error in end.errors]
     parts.append(Text(_next(end, flag)))
     return Group(*parts)
+
+
+def _took(end: End) -> str:
+    predicted = "" if end.predicted_seconds is None else f" (predicted {_time(end.predicted_seconds)})"
+    return f"{end.trials} trials, {end.networks} networks in {_time(end.seconds)}{predicted}"
 
 
 def _next(end: End, flag: str) -> str:

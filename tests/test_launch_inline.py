@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import stores
 
 from analysis.outcome import Criterion, Curve, label
-from sweeps import data
+from sweeps import data, launch
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
+from sweeps.tracking import EXPERIMENT, connect, parents
 
 SPEC = """
 name: tiny
@@ -76,6 +79,21 @@ def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
     exported = store.read(folder / "exports/tiny")
     assert exported.trials.sort_by("trial_key").to_pylist() == trials.sort_by("trial_key").to_pylist()
     assert exported.replicates.num_rows == 80
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_sweep_took_and_was_said_to_take_is_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a launch that ran at one go: what the rest of a sweep took is no measure of the plan."""
+    monkeypatch.setattr(launch, "_plan", lambda *_: SimpleNamespace(trials=99, seconds=41.4))
+    assert _launch("--trials", "4") == 0
+    assert re.search(r"4 trials, 16 networks in \d+ s \(predicted 41 s\)\.", _note())
+    assert _launch("--trials", "6") == 0
+    assert "predicted 41 s" not in _note()
+
+
+def _note() -> str:
+    (parent,) = parents(connect("sqlite:///mlflow.db"), EXPERIMENT).values()
+    return parent.data.tags["mlflow.note.content"]
 
 
 def test_labels_in_the_ledger_are_those_of_the_curves_under_the_criterion(folder: Path) -> None:
