@@ -8,7 +8,15 @@ by the same `RegionModel`, so that only the placement differs. The error of a ma
 wrong side. `n*` is the number of trials at which a sampler's median error has come down, for good, to what random
 search has after all its trials (400; 200 on a real map), interpolated in log-log; `layers` is the same for trained
 layers (the sum of the depths).
-A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`.
+A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`. The README's fresh ones,
+with S for `--set space.scheme=[xavier_normal,he_normal,orthogonal,ll_orth]`:
+
+    sweep launch digits-grid S --set space.depth.levels=14 --set space.width=40 --set training.learning_rate=0.05
+        --trials 560
+    the same with --set dataset=mnist --set space.width=48 --set training.learning_rate=0.04 --set training.steps=150
+    sweep launch digits-grid S --set space.width='{low: 8, high: 64, log: true, levels: 5}' --trials 1440
+        --set space.bias_variance='{low: 1.0e-3, high: 1.0, log: true, levels: 6}' --set training.learning_rate=0.05
+
 Grid search lays a new full grid for every count. `tpe` gets four seeds and 200 trials, and `gp` (Optuna's GPSampler),
 which takes seconds an ask, one seed and 100. `unaudited` is the boundary sampler without audit trials.
 """
