@@ -87,9 +87,10 @@ class Kernel:
     (or rise) along u around a limit that depends on the other axes; M over all axes bends that where the data ask.
     The limits L are mostly a sum of what each axis does alone (Duvenaud et al., Additive Gaussian processes, NeurIPS
     2011), as where width and bias variance each have their own law; i is the share of their interaction, and there
-    only with two axes or more. Sums are learnt from fewer trials: on the beds of `tests/bench` (20 seeds) a tenth fewer
-    for the kinked and the islands bed, a twentieth for the noisy one, as many for the window and a tenth more for the
-    smooth bed; as many on a map of digits over depth, width and bias variance. Without `frontier` l is 1.
+    only with two axes or more. Placed and read with sums, as few errors took, on the beds of `tests/bench` (seeds 20 to
+    39, a script that was not kept), a tenth fewer trials for the kinked and the islands bed, a twentieth for the noisy
+    one, as many for the window and a tenth more for the smooth bed, all little more than the scatter of the seeds; as
+    many on a map of digits over depth, width and bias variance. Without `frontier` l is 1.
 
     l is the squared steepness of the log-odds along u. It is a scale of its own, because labels may be as good as
     certain or be a coin's near the limit, while sqrt(g), the spread of the limits as a share of the range of u, does

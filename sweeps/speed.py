@@ -30,7 +30,7 @@ SAMPLE: Final = 6
 """Points that the calibration trains."""
 STARTUP: Final = 10.0
 """Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it: the median of six first
-launches on two cores, which took 7 to 14."""
+launches on two cores, which took 7 to 14, then counted with the wait for the last pack."""
 ROUNDS: Final = 3
 """Of the calibration: a shared machine disturbs single measurements."""
 CLEAR: Final = 1.0
