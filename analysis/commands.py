@@ -47,7 +47,7 @@ def summarize(args: argparse.Namespace) -> int:
         tallies = [tally._asdict() for tally in found.tallies]
         return _json({**found._asdict(), "tallies": tallies, "limits": limits, "audit": audit})
     console = _console()
-    console.print(f"[bold]{found.sweep}[/bold]  {found.trials} trials, {found.networks} networks", highlight=False)
+    console.print(f"[bold]{found.sweep}[/bold]  {summary.size_text(found)}", highlight=False)
     if found.question:
         console.print(found.question, highlight=False)
     console.print(

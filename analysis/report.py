@@ -30,6 +30,7 @@ p, li { max-width: 46rem; }
 .facts div { display: flex; flex-direction: column-reverse; }
 .facts dt { font-size: .8rem; color: var(--soft); }
 .facts dd { margin: 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.took { margin: .9rem 0 0; font-size: .92rem; color: var(--soft); font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; margin: .8rem 0 1.2rem; font-size: .92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th { font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--ink); }
@@ -64,7 +65,7 @@ def _header(found: summary.Summary) -> str:
     facts = {
         "trials": f"{found.trials:,}",
         "networks trained": f"{found.networks:,}",
-        "training time": _duration(found.seconds),
+        "training time, all packs": _duration(found.seconds),
         "floating-point operations": f"{found.flops:.2g}",
         "trained means": found.criterion or "see the spec",
     }
@@ -72,7 +73,8 @@ def _header(found: summary.Summary) -> str:
         facts["map error on audit trials"] = f"{100 * found.audit.error:.1f} %"
     listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
     question = f'<p class="question">{escape(found.question)}</p>' if found.question else ""
-    return f'<header><h1>{escape(found.sweep)}</h1>{question}<dl class="facts">{listed}</dl></header>\n'
+    took = f'<p class="took">{escape(summary.size_text(found))}</p>' if found.wall_seconds is not None else ""
+    return f'<header><h1>{escape(found.sweep)}</h1>{question}<dl class="facts">{listed}</dl>{took}</header>\n'
 
 
 def _results(export: Export, found: summary.Summary, abscissa: str | None) -> Iterable[str]:

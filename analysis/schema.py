@@ -2,12 +2,14 @@
 
 `TRIALS` has one row per trial (a point of the search space), `REPLICATES` one per trained network
 (a seed at a learning rate), with its whole training curve. Missing knowledge is null; non-finite
-numbers are kept as they are, because a loss of infinity is a result.
+numbers are kept as they are, because a loss of infinity is a result. What is true of a whole sweep stands
+in the schema metadata.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
@@ -108,6 +110,47 @@ AXES: Final = (
     "weight_scale", "bias_mode", "bias_variance", "density",
 )  # fmt: skip
 """Columns of `TRIALS` that are coordinates of the search space."""
+
+
+class Took(NamedTuple):
+    """What a sweep that ran at one go took. Kept in the schema metadata of `TRIALS`, for it is true of all trials only.
+
+    `seconds` of wall time, beside those that its plan had said.
+    """
+
+    trials: int
+    seconds: float
+    predicted_seconds: float
+
+
+def stamp(trials: pa.Table, took: Took | None) -> pa.Table:
+    """`trials` with `took` in the metadata, if it is about just these."""
+    if took is None or took.trials != _settled(trials):
+        return trials
+    said = {f"isoinit.took.{name}": repr(value) for name, value in took._asdict().items()}
+    return trials.replace_schema_metadata({**(trials.schema.metadata or {}), **said})
+
+
+def took(trials: pa.Table) -> Took | None:
+    """What all of `trials` together took; None if their metadata do not say, or say it of others.
+
+    Raises:
+        ValueError: the metadata say what is no time.
+    """
+    texts = [(trials.schema.metadata or {}).get(f"isoinit.took.{name}".encode(), b"").decode() for name in Took._fields]
+    if not any(texts):
+        return None
+    try:
+        found = Took(int(texts[0]), float(texts[1]), float(texts[2]))
+    except ValueError:
+        found = Took(0, math.nan, math.nan)
+    if not all(0 < value < math.inf for value in found):
+        raise ValueError(f"isoinit.took: the metadata must be a number of trials and two of seconds, but got {texts}")
+    return found if found.trials == _settled(trials) else None
+
+
+def _settled(trials: pa.Table) -> int:
+    return len(trials) - trials["outcome"].to_pylist().count("failed")
 
 
 _NEVER_NULL: Final = {*AXES, "trial_key", "outcome", "steps", "seed", "learning_rate"}

@@ -17,19 +17,24 @@ import pyarrow.dataset as ds
 import yaml
 
 from analysis.outcome import Criterion, Curve, Outcome, Replicate, label, summarize
-from analysis.schema import REPLICATES, TRIALS, validate
+from analysis.schema import REPLICATES, TRIALS, Took, took, validate
 
 _REMEDY = "run 'sweep export' again into an empty folder"
 
 
 class Export(NamedTuple):
-    """A sweep as exported. `criterion` is the one that its outcomes follow, None if the folder does not say."""
+    """A sweep as exported.
+
+    `criterion` is the one that its outcomes follow, `took` the time of a sweep that ran at one go; each None if the
+    folder does not say.
+    """
 
     folder: Path
     trials: pa.Table
     replicates: pa.Table
     spec: Mapping[str, Any]
     criterion: Criterion | None
+    took: Took | None
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
@@ -46,7 +51,7 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     spec = _spec(folder / "spec.yaml")
     if criterion is not None:
         trials, replicates = relabel(trials, replicates, criterion)
-    return Export(folder, trials, replicates, spec, criterion or _criterion(spec))
+    return Export(folder, trials, replicates, spec, criterion or _criterion(spec), took(trials))
 
 
 def _table(folder: Path, schema: pa.Schema) -> pa.Table:

@@ -15,7 +15,7 @@ from analysis.outcome import Outcome
 from analysis.region import AuditError, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
-from analysis.words import limit_text, theory_text
+from analysis.words import limit_text, run_text, theory_text
 
 
 class Tally(NamedTuple):
@@ -37,6 +37,8 @@ class Summary(NamedTuple):
     failed: int
     networks: int
     seconds: float  # of training, summed over packs
+    wall_seconds: float | None  # of the whole sweep, if it ran at one go
+    predicted_seconds: float | None  # of them, by its plan
     flops: float
     tallies: tuple[Tally, ...]
     limits: pa.Table | None
@@ -48,6 +50,7 @@ def summarize(export: Export) -> Summary:
     """The summary of an export. Sweeps without a map (one depth, all failed) have one too, and it says why."""
     trials = export.trials
     tallies = _tallies(export)
+    took = export.took
     limits, audit, note = None, None, ""
     try:
         limits = scheme_limits(trials)
@@ -62,6 +65,8 @@ def summarize(export: Export) -> Summary:
         failed=len(trials) - len(settled(trials)),
         networks=len(export.replicates),
         seconds=sum(v or 0.0 for v in trials["seconds"].to_pylist()),
+        wall_seconds=took and took.seconds,
+        predicted_seconds=took and took.predicted_seconds,
         flops=sum(v or 0.0 for v in trials["flops"].to_pylist()),
         tallies=tallies,
         limits=limits,
@@ -88,6 +93,11 @@ def _tallies(export: Export) -> tuple[Tally, ...]:
         Tally(scheme, counts.total(), networks[scheme], {str(o): counts[o] for o in Outcome})
         for scheme, counts in sorted(outcomes.items())
     )
+
+
+def size_text(found: Summary) -> str:
+    """How much was trained, and where it is known in what time against the predicted one."""
+    return run_text(found.trials, found.networks, found.wall_seconds, found.predicted_seconds)
 
 
 def audit_text(audit: AuditError | None) -> str:

@@ -20,6 +20,35 @@ def theory_text(value: float | None) -> str:
     return "no limit" if math.isinf(value) else f"{value:.0f}"
 
 
+def time_text(seconds: float) -> str:
+    """`41 s`, `2 min 05 s` or `1 h 20 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def run_text(trials: int, networks: int, seconds: float | None = None, predicted: float | None = None) -> str:
+    """`24 trials, 192 networks in 41 s, predicted 49 s (16 % less)`, with as much of it as is known.
+
+    Args:
+        seconds: wall time of all of it.
+        predicted: what it was expected to be; more or less is in per cent of this.
+    """
+    text = f"{_counted(trials, 'trial')}, {_counted(networks, 'network')}"
+    if seconds is None:
+        return text
+    text += f" in {time_text(seconds)}"
+    if predicted is None:
+        return text
+    off = round(100 * (seconds / predicted - 1))
+    difference = f" ({abs(off):,} % {'more' if off > 0 else 'less'})" if off else ""
+    return f"{text}, predicted {time_text(predicted)}{difference}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def strict_json(value: Any) -> str:
     """`value` as one line of JSON, which has no inf and no nan: they become "inf" and "-inf", and null."""
     return json.dumps(_plain(value), allow_nan=False)

@@ -15,7 +15,8 @@ from rich.text import Text
 from analysis import draw, maps
 from analysis.outcome import Outcome
 from analysis.region import RegionModel, usable
-from analysis.words import limit_text, theory_text
+from analysis.schema import Took
+from analysis.words import limit_text, run_text, theory_text
 from sweeps import tracking
 from sweeps.launch import Finished
 from sweeps.progress import COLORS
@@ -69,10 +70,9 @@ def close(finished: Finished) -> End:
     )
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
-            # only a sweep that ran at one go took the time that it was said to take
-            took = f"{_took(end)}." if end.predicted_seconds is not None and not end.interrupted else ""
-            summary = "\n\n".join(filter(None, [took, _markdown(limits)]))
-            finished.tracker.finish(summary, paths, "KILLED" if finished.interrupted else "FINISHED")
+            took = None if end.predicted_seconds is None else Took(end.trials, end.seconds, end.predicted_seconds)
+            summary = "\n\n".join(filter(None, [f"{_size(end)}." if took else "", _markdown(limits)]))
+            finished.tracker.finish(summary, paths, "KILLED" if finished.interrupted else "FINISHED", took)
         except ValueError as error:
             end.errors.append(f"the map is not in MLflow: {error}")
     return end
@@ -92,7 +92,7 @@ def _map(finished: Finished) -> tuple[list[dict[str, Any]], list[Path], str]:
 
 def render(end: End, flag: str) -> RenderableType:
     """The closing words; `flag` is the --runs-dir option of the commands that follow."""
-    head = Text(f"{end.name}: {_took(end)}")
+    head = Text(f"{end.name}: {_size(end)}")
     head.append(":" if end.outcomes else "")
     for outcome in Outcome:
         if end.outcomes.get(outcome):
@@ -109,9 +109,8 @@ def render(end: End, flag: str) -> RenderableType:
     return Group(*parts)
 
 
-def _took(end: End) -> str:
-    predicted = "" if end.predicted_seconds is None else f" (predicted {_time(end.predicted_seconds)})"
-    return f"{end.trials} trials, {end.networks} networks in {_time(end.seconds)}{predicted}"
+def _size(end: End) -> str:
+    return run_text(end.trials, end.networks, end.seconds, end.predicted_seconds)
 
 
 def _next(end: End, flag: str) -> str:
@@ -153,8 +152,3 @@ def _markdown(limits: list[dict[str, Any]]) -> str:
 
 def _band(row: dict[str, Any]) -> str:
     return f"{row['low']:.0f} to {row['high']:.0f}"
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

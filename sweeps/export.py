@@ -17,9 +17,19 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.schema import Took, stamp
 from sweeps import ledger
 from sweeps.spec import near
-from sweeps.tracking import COMPLETE, EXPERIMENT, children, connect, one_sentence, parents
+from sweeps.tracking import (
+    COMPLETE,
+    EXPERIMENT,
+    PREDICTED_SECONDS,
+    WALL_SECONDS,
+    children,
+    connect,
+    one_sentence,
+    parents,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,6 +70,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
             raise ValueError(_nothing(parent, name))
         trials, replicates = ledger.merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
+        trials = stamp(trials, _took(client, parent))
         missing = _short(parent, len(parts), len(trials))
     return Exported(trials, replicates, _write(out, name, trials, replicates, text), missing)
 
@@ -146,6 +157,15 @@ def _nothing(parent: Run, name: str) -> str:
             f"from here; export where that place is, or run 'sweep sync {name}' where the ledger is"
         )
     return f"sweep {name!r}: nothing is published yet; is it running, or does 'sweep sync {name}' help?"
+
+
+def _took(client: MlflowClient, parent: Run) -> Took | None:
+    """What the sweep took when it last ran at one go, as `Tracker.finish` has put it; None if it never did."""
+    histories = (client.get_metric_history(parent.info.run_id, key) for key in (WALL_SECONDS, PREDICTED_SECONDS))
+    last = [max(history, key=lambda m: (m.step, m.timestamp)) for history in histories if history]
+    if len(last) < 2 or last[0].step != last[1].step:
+        return None
+    return Took(last[0].step, last[0].value, last[1].value)
 
 
 def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:

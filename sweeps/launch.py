@@ -59,7 +59,7 @@ class Finished:
     criterion: Criterion
     seconds: float
     predicted_seconds: float | None
-    """What `sweep plan` would have said; None where it cannot know the workers."""
+    """What `sweep plan` would have said of just this; None unless the whole sweep ran at one go, on known workers."""
     errors: list[str]
     """What the infrastructure said when packs failed for good."""
 
@@ -168,8 +168,9 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     trials, replicates = run.ledger.read()
     seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
-    if made is not None and done == made.trials:
-        plan.remember(made, sum(filter(None, trials["seconds"].to_pylist())), seconds)
+    kept = made if made is not None and done == made.trials else None  # or else other work was planned than was done
+    if kept is not None:
+        plan.remember(kept, sum(filter(None, trials["seconds"].to_pylist())), seconds)
     return Finished(
         run,
         trials,
@@ -179,7 +180,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
         tracker=sweep.tracker,
         criterion=spec.criterion.build(),
         seconds=seconds,
-        predicted_seconds=None if made is None else made.seconds,
+        predicted_seconds=None if kept is None else kept.seconds,
         errors=errors,
     )
 

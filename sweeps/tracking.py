@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import yaml
 
 from analysis.outcome import Outcome
+from analysis.schema import Took
 from sweeps import bulk, ledger, runcard
 from sweeps.bulk import FinishedRun
 from sweeps.runcard import Identity
@@ -39,6 +40,8 @@ DEFAULT_URI: Final = "sqlite:///mlflow.db"
 """In the working directory, where a bare `mlflow ui` looks."""
 EXPERIMENT: Final = "isoinit"
 DIGEST_LENGTH: Final = 36  # MLflow's limit for the digest of a data set
+WALL_SECONDS: Final = "wall_seconds"
+PREDICTED_SECONDS: Final = "predicted_seconds"
 COMPLETE: Final = ("FINISHED", "FAILED")
 """Statuses of a child run that has all its numbers."""
 
@@ -236,14 +239,23 @@ class Tracker:
             return True
         return known.outcome == Outcome.FAILED and row["outcome"] != Outcome.FAILED
 
-    def finish(self, summary: str = "", artifacts: Sequence[Path] = (), status: str = "FINISHED") -> None:
-        """End the parent run: a Markdown summary into its note, `artifacts` into `maps/`. May be called again."""
+    def finish(
+        self, summary: str = "", artifacts: Sequence[Path] = (), status: str = "FINISHED", took: Took | None = None
+    ) -> None:
+        """End the parent run: a Markdown summary into its note, `artifacts` into `maps/`. May be called again.
+
+        What its trials `took` become metrics, at a step that is their number: so whoever finds more trials knows
+        that the time is not theirs.
+        """
         run_id = self._opened()
         with one_sentence(self.uri):
             for path in artifacts:
                 self._client.log_artifact(run_id, str(path), "maps")
             note = runcard.sweep_note(self.identity, self._outcomes(), summary)
             self._client.set_tag(run_id, "mlflow.note.content", note)
+            if took is not None:
+                times = {WALL_SECONDS: took.seconds, PREDICTED_SECONDS: took.predicted_seconds}
+                self._send(run_id, times, took.trials)
             self._client.set_terminated(run_id, status)
 
     def page(self) -> str:
@@ -334,12 +346,15 @@ class Tracker:
 
     def _count(self, run_id: str) -> None:
         """How far the sweep is, as metrics of the parent run; the export checks itself against them."""
-        from mlflow.entities import Metric
-
         counts = self._outcomes()
         values = {"parts": len(self._parts), "trials/all": counts.total()}
         values |= {f"trials/{outcome}": counts[outcome] for outcome in Outcome}
-        now, step = int(time.time() * 1000), counts.total()
+        self._send(run_id, values, counts.total())
+
+    def _send(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
         self._client.log_batch(run_id, [Metric(key, float(value), now, step) for key, value in values.items()])
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.__main__ import main
+from analysis.schema import Took, stamp
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,25 @@ def test_report_is_one_page_that_loads_nothing(
         assert said in page, said
     tags = re.findall(r"<(/?)(table|figure|p|ul|li|h2|tr|td|th|dl|header|pre|div)\b", page)
     assert sum(1 if not slash else -1 for slash, _ in tags) == 0
+
+
+def test_what_a_sweep_took_stands_beside_its_prediction(
+    one_depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an export that says it; of another, such as a resumed sweep's, no time is told."""
+    trials, replicates = _flat()
+    timed = exports.write(tmp_path / "timed", stamp(trials, Took(16, 41.4, 49.0)), replicates)
+    sentence = "16 trials, 64 networks in 41 s, predicted 49 s (16 % less)"
+    for folder, told in ((timed, True), (one_depth, False)):
+        found = _json(capsys, "summary", str(folder))
+        assert (found["wall_seconds"], found["predicted_seconds"]) == ((41.4, 49.0) if told else (None, None))
+        main(["summary", str(folder)])
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first == f"made-up  {sentence if told else '16 trials, 64 networks'}"
+        main(["report", str(folder), "--out", str(tmp_path)])
+        capsys.readouterr()
+        page = (tmp_path / "report.html").read_text()
+        assert (f">{sentence}</p>" in page, "predicted 49" in page, 'class="took"' in page) == (told, told, told)
 
 
 def test_report_escapes_what_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

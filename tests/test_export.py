@@ -12,6 +12,7 @@ import pytest
 from stores import SPEC, sqlite, tracker
 from tables import pack
 
+from analysis.schema import Took, took
 from sweeps import ledger, spec
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
@@ -54,6 +55,32 @@ def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
         assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
         assert pq.read_schema(path).field("trial_key").metadata[b"meaning"]
     assert spec.read(str(done.paths[2])) == SPEC
+
+
+def test_an_export_says_what_just_its_trials_took(tmp_path: Path) -> None:
+    """Not once there are more, and again when all of them were trained at one go."""
+    uri, book = _published(tmp_path, 2, trials=4, failed=[1])
+
+    def said() -> Took | None:
+        done = export(uri, "toy", tmp_path / "out")
+        assert took(done.trials) == took(pq.read_table(done.paths[0]))
+        return took(done.trials)
+
+    def end(seconds: Took) -> None:
+        mine = tracker(uri)
+        mine.open()
+        mine.finish(took=seconds)
+
+    assert said() is None
+    end(Took(6, 1 / 3, 49.5))
+    assert said() == Took(6, 1 / 3, 49.5)
+    end(Took(6, 0.25, 40.0))
+    assert said() == Took(6, 0.25, 40.0)
+    book.append(ledger.part(*pack(2)))
+    sync(book, tracker(uri))
+    assert said() is None
+    end(Took(10, 7.0, 8.0))
+    assert said() == Took(10, 7.0, 8.0)
 
 
 def test_an_export_agrees_with_asking_mlflow_run_by_run(tmp_path: Path) -> None:

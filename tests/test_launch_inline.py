@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import stores
 
+from analysis import store
 from analysis.outcome import Criterion, Curve, label
 from sweeps import data, launch
 from sweeps.__main__ import main
@@ -74,21 +75,44 @@ def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
 
     assert main(["export", "tiny"]) == 0
     assert main(["verify", "tiny"]) == 0
-    from analysis import store
-
     exported = store.read(folder / "exports/tiny")
     assert exported.trials.sort_by("trial_key").to_pylist() == trials.sort_by("trial_key").to_pylist()
     assert exported.replicates.num_rows == 80
 
 
-@pytest.mark.usefixtures("folder")
-def test_what_a_sweep_took_and_was_said_to_take_is_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_sweep_took_and_was_said_to_take_goes_to_its_page_and_into_its_export(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of a launch that ran at one go: what the rest of a sweep took is no measure of the plan."""
+
+    def told(*more: str) -> tuple[float | None, float | None]:
+        capsys.readouterr()
+        assert _launch("--json", *more) == 0
+        ended = json.loads(capsys.readouterr().out)
+        assert main(["export", "tiny"]) == 0
+        found = store.read(folder / "exports/tiny").took
+        assert (found is not None) == ("predicted 41 s" in _note())
+        assert found is None or found == (ended["trials"], ended["seconds"], ended["predicted_seconds"])
+        return found and found.predicted_seconds, ended["predicted_seconds"]
+
+    remembered = []
+    monkeypatch.setattr(launch.plan, "remember", lambda made, *_: remembered.append(made.trials))
+    monkeypatch.setattr(launch, "_plan", lambda *_: SimpleNamespace(trials=4, seconds=41.4))
+    assert told("--trials", "4") == (41.4, 41.4)
+    assert re.search(r"4 trials, 16 networks in \d+ s, predicted 41 s \(\d+ % less\)\.", _note())
+    assert told("--trials", "6") == (None, None)
+    assert remembered == [4]
+
+
+def test_a_plan_of_more_than_was_trained_is_not_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep may end before its last trial: by a signal, or because the map is as good as was asked for."""
     monkeypatch.setattr(launch, "_plan", lambda *_: SimpleNamespace(trials=99, seconds=41.4))
     assert _launch("--trials", "4") == 0
-    assert re.search(r"4 trials, 16 networks in \d+ s \(predicted 41 s\)\.", _note())
-    assert _launch("--trials", "6") == 0
-    assert "predicted 41 s" not in _note()
+    assert "predicted" not in capsys.readouterr().out + _note()
+    assert main(["export", "tiny"]) == 0
+    assert store.read(folder / "exports/tiny").took is None
 
 
 def _note() -> str:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from tables import pack
 
-from analysis.schema import AXES, PROBES, REPLICATES, TRIALS, VERSION, validate
+from analysis.schema import AXES, PROBES, REPLICATES, TRIALS, VERSION, Took, stamp, took, validate
 
 BOTH = pytest.mark.parametrize(("place", "schema"), [(0, TRIALS), (1, REPLICATES)], ids=["trials", "replicates"])
 
@@ -64,3 +64,31 @@ def test_refusals_name_the_table_and_the_column() -> None:
     newer = replicates.replace_schema_metadata({"isoinit.schema_version": "99"})
     with pytest.raises(ValueError, match=f"version 99 cannot be read, this program reads version {VERSION}"):
         validate(newer, REPLICATES)
+
+
+def test_what_a_sweep_took_survives_parquet_to_the_last_bit(tmp_path) -> None:
+    said = Took(4, 41.2000000000001, 1 / 3)
+    pq.write_table(stamp(pack()[0], said), tmp_path / "trials.parquet")
+    read = validate(pq.read_table(tmp_path / "trials.parquet"), TRIALS)
+    assert took(read) == said
+    assert (read.schema.metadata or {})[b"isoinit.table"] == b"trials"
+
+
+def test_a_time_is_of_just_the_trials_that_took_it() -> None:
+    """Failed trials are none; more trials, or fewer, took another time."""
+    trials, lost = pack(trials=4)[0], pack(trials=4, failed=[1])[0]
+    assert took(trials) is took(stamp(trials, None)) is None
+    assert took(stamp(lost, Took(3, 1.0, 2.0))) == Took(3, 1.0, 2.0)
+    for table, number in ((trials, 3), (trials, 5), (lost, 4)):
+        assert stamp(table, Took(number, 1.0, 2.0)).equals(table, check_metadata=True)
+    stamped = stamp(trials, Took(4, 1.0, 2.0))
+    assert took(stamped.slice(0, 2)) is None
+    assert took(pa.concat_tables([stamped, stamp(pack(1)[0], Took(4, 3.0, 2.0))])) is None
+
+
+@pytest.mark.parametrize("seconds", [b"soon", b"nan", b"-1.0", b"inf", b""])
+def test_a_time_that_is_none_is_refused(seconds: bytes) -> None:
+    table = stamp(pack()[0], Took(4, 1.0, 2.0))
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"isoinit.took.seconds": seconds})
+    with pytest.raises(ValueError, match=r"isoinit\.took: the metadata must be a number of trials and two of seconds"):
+        took(table)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.outcome import Criterion
+from analysis.schema import Took, stamp
 from analysis.store import read, relabel, settled
 
 JUDGED = ("n_replicates", "n_trained", "best_learning_rate", "outcome", "score")
@@ -34,6 +35,19 @@ def test_reads_all_parts_and_the_criterion(folder: Path, made: tuple[pa.Table, p
     assert len(export.replicates) == len(made[1])
     assert export.criterion == Criterion("train_accuracy", 0.8)
     assert export.spec["name"] == "made-up"
+
+
+def test_the_time_of_the_sweep_stays_when_it_is_judged_anew(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
+    took = Took(78, 41.25, 49.5)  # 2 of the 80 failed
+    folder = exports.write(tmp_path / "timed", stamp(made[0], took), made[1])
+    assert read(folder).took == read(folder, Criterion("train_accuracy", 0.9)).took == took
+
+
+def test_two_sweeps_in_one_folder_took_no_time_together(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
+    folder = exports.write(tmp_path / "two", stamp(made[0], Took(78, 41.25, 49.5)), made[1])
+    other = stamp(exports.tables(20, seed=1)[0], Took(20, 9.0, 8.0))
+    pq.write_table(other, folder / "trials" / "a-second.parquet")
+    assert read(folder).took is None
 
 
 def test_a_missing_spec_is_no_obstacle(folder: Path) -> None:

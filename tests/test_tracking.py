@@ -21,6 +21,7 @@ import pytest
 from stores import SPEC, sqlite, tracker
 from tables import pack
 
+from analysis.schema import Took
 from sweeps import bulk, ledger, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
@@ -308,9 +309,11 @@ def test_finish_may_come_again_with_a_map(tmp_path: Path) -> None:
     sync(book, mine)
     picture = tmp_path / "map.svg"
     picture.write_text("<svg/>")
-    mine.finish("ll_orth trains to 90 layers.", [picture])
     client = connect(uri)
+    assert "wall_seconds" not in parents(client, "isoinit")["toy"].data.metrics
+    mine.finish("ll_orth trains to 90 layers.", [picture], took=Took(4, 41.25, 49.5))
     run = parents(client, "isoinit")["toy"]
+    assert (run.data.metrics["wall_seconds"], run.data.metrics["predicted_seconds"]) == (41.25, 49.5)
     assert "ll_orth trains to 90 layers." in run.data.tags["mlflow.note.content"]
     assert [f.path for f in client.list_artifacts(run.info.run_id, "maps")] == ["maps/map.svg"]
 

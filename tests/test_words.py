@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from analysis.words import limit_text, strict_json, theory_text
+from analysis.words import limit_text, run_text, strict_json, theory_text, time_text
 
 
 def _refuse(constant: str) -> None:
@@ -30,3 +30,38 @@ def test_no_limit_is_not_no_theory(value: float | None, text: str) -> None:
 @pytest.mark.parametrize(("censored", "text"), [("no", "12"), ("above", "> 12"), ("below", "< 12")])
 def test_a_limit_at_the_end_of_what_was_tried_says_so(censored: str, text: str) -> None:
     assert limit_text({"censored": censored, "depth_limit": 12.3}) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3599.7, "1 h 00 min"),
+        (8100, "2 h 15 min"),
+    ],
+)
+def test_a_time_has_two_units_at_most(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((100, 800, 41.0, 49.0), "100 trials, 800 networks in 41 s, predicted 49 s (16 % less)"),
+        ((100, 800, 49.0, 41.0), "100 trials, 800 networks in 49 s, predicted 41 s (20 % more)"),
+        ((1, 1, 90.2, 90.0), "1 trial, 1 network in 1 min 30 s, predicted 1 min 30 s"),
+        (
+            (2000, 16000, 5000.0, 100.0),
+            "2,000 trials, 16,000 networks in 1 h 23 min, predicted 1 min 40 s (4,900 % more)",
+        ),
+        ((0, 2, 3.0), "0 trials, 2 networks in 3 s"),
+        ((24, 192), "24 trials, 192 networks"),
+        ((24, 192, None, 7.0), "24 trials, 192 networks"),
+    ],
+)
+def test_a_run_is_told_with_as_much_as_is_known(numbers: tuple, text: str) -> None:
+    """More or less than predicted is in per cent of what was predicted."""
+    assert run_text(*numbers) == text
