@@ -34,7 +34,7 @@ def run_text(trials: int, networks: int, seconds: float | None = None, predicted
         seconds: wall time of all of it.
         predicted: what it was expected to be; more or less is in per cent of this.
     """
-    text = f"{_counted(trials, 'trial')}, {_counted(networks, 'network')}"
+    text = f"{counted(trials, 'trial')}, {counted(networks, 'network')}"
     if seconds is None:
         return text
     text += f" in {time_text(seconds)}"
@@ -45,7 +45,8 @@ def run_text(trials: int, networks: int, seconds: float | None = None, predicted
     return f"{text}, predicted {time_text(predicted)}{difference}"
 
 
-def _counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
+    """`1 trial`, `2,000 trials`."""
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 

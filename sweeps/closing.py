@@ -16,7 +16,7 @@ from analysis import draw, maps
 from analysis.outcome import Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
-from analysis.words import limit_text, run_text, theory_text
+from analysis.words import counted, limit_text, run_text, theory_text, time_text
 from sweeps import tracking
 from sweeps.launch import Finished
 from sweeps.progress import COLORS
@@ -28,6 +28,8 @@ class End:
 
     name: str
     trials: int
+    new_trials: int
+    """Those of this launch: a resumed sweep had others before."""
     networks: int
     outcomes: dict[str, int]
     limits: list[dict[str, Any]]
@@ -52,11 +54,13 @@ class End:
 def close(finished: Finished) -> End:
     """Draw the map of what is there so far, and put it and a summary on the sweep's MLflow page."""
     limits, paths, reason = _map(finished)
+    outcomes = Counter(finished.trials["outcome"].to_pylist())
     end = End(
         finished.run.path.name,
-        len(usable(finished.trials)),
+        outcomes.total() - outcomes[Outcome.FAILED],
+        finished.new_trials,
         finished.replicates.num_rows,
-        dict(Counter(finished.trials["outcome"].to_pylist())),
+        dict(outcomes),
         limits,
         [str(path) for path in paths],
         reason,
@@ -79,12 +83,12 @@ def close(finished: Finished) -> End:
 
 
 def _map(finished: Finished) -> tuple[list[dict[str, Any]], list[Path], str]:
-    trials: pa.Table = usable(finished.trials)
     try:
+        trials: pa.Table = usable(finished.trials)
         model = RegionModel.fit(trials)
         info = maps.region_map(trials, sweep=finished.run.path.name, criterion=str(finished.criterion), model=model)
         limits = maps.scheme_limits(trials, model).to_pylist()
-    except ValueError as error:  # too few trials, or no axis to draw: a fact about the sweep
+    except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], str(error)
     finished.run.maps.mkdir(exist_ok=True)
     return limits, draw.draw_map(info, finished.run.maps / "map"), ""
@@ -110,7 +114,10 @@ def render(end: End, flag: str) -> RenderableType:
 
 
 def _size(end: End) -> str:
-    return run_text(end.trials, end.networks, end.seconds, end.predicted_seconds)
+    if end.new_trials == end.trials:
+        return run_text(end.trials, end.networks, end.seconds, end.predicted_seconds)
+    now = f"{counted(end.new_trials, 'new trial')} in {time_text(end.seconds)}"
+    return f"{run_text(end.trials, end.networks)}; {now}"
 
 
 def _next(end: End, flag: str) -> str:

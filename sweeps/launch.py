@@ -51,6 +51,8 @@ class Finished:
     run: RunDir
     trials: pa.Table
     replicates: pa.Table
+    new_trials: int
+    """How many of `trials` this launch has trained; failed ones are none."""
     interrupted: bool
     """Ended before its last trial, by a signal or by 'sweep stop'."""
     unpublished: int
@@ -175,6 +177,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
         run,
         trials,
         replicates,
+        new_trials=done - len(known),
         interrupted=done < spec.search.trials and not goal.reached(search.rows),
         unpublished=publisher.remaining(),
         tracker=sweep.tracker,

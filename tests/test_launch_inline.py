@@ -139,12 +139,28 @@ def test_the_same_spec_continues_a_sweep_and_repeats_nothing(folder: Path, capsy
     assert _launch("--trials", "8") == 0
     first = Ledger(folder / "runs/tiny").read()[0]
     assert _launch("--trials", "16") == 0
+    assert re.search(r"16 trials, 64 networks; 8 new trials in \d+ s:", capsys.readouterr().out)
     both = Ledger(folder / "runs/tiny").read()[0]
     assert both.num_rows == len(set(both["trial_key"].to_pylist())) == 16
     assert set(first["trial_key"].to_pylist()) < set(both["trial_key"].to_pylist())
     capsys.readouterr()
     assert main(["status", "tiny", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == 16
+
+
+def test_a_sweep_that_ends_before_its_first_pack_says_how_to_go_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(launch.PackSearch, "ask", lambda _: None)
+        assert _launch("--trials", "4") == 1
+    said = capsys.readouterr()
+    assert said.err == ""
+    for words in ("tiny: 0 trials, 0 networks in ", "no map: ", "at least one trial", "sweep resume tiny"):
+        assert words in said.out.replace("\n", " "), words
+    assert _launch("--trials", "4") == 0
+    assert "4 trials, 16 networks in " in capsys.readouterr().out
+    assert Ledger(folder / "runs/tiny").read()[0].num_rows == 4
 
 
 def test_an_interrupted_sweep_is_resumed_as_if_it_had_not_been(folder: Path) -> None:
