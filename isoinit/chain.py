@@ -45,21 +45,28 @@ def plain(model: nn.Module, x: Tensor, inputs: int) -> Plain | None:
     if type(model) is not MLP or model.norms or x.dtype not in (torch.float32, torch.float64):
         return None
     name = activation_name(model.activation)
-    layers = [layer for layer in model.layers if type(layer) is Linear]
-    if len(layers) < len(model.layers) or name not in DERIVATIVES or getattr(model.activation, "inplace", False):
+    if name not in DERIVATIVES or getattr(model.activation, "inplace", False):
         return None
-    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (model, model.activation, *layers)):
+    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (model, model.activation)):
         return None
-    parameters = [layer._parameters for layer in layers]  # several times faster than the attributes
-    weights, biases = ([p[kind] for p in parameters] for kind in ("weight", "bias"))
-    known = [(w, b) for w, b in zip(weights, biases, strict=True) if w is not None and b is not None]
-    if len(known) < len(layers) or any(w.dtype != x.dtype for w, _ in known) or inputs * len(known[-1][0]) > _ROWS:
+    layers, weights, biases = [], [], []
+    for layer in model.layers:
+        if type(layer) is not Linear or layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+            return None
+        parameters = layer._parameters  # several times faster than the attributes
+        weight, bias = parameters["weight"], parameters["bias"]
+        if weight is None or bias is None or weight.dtype != x.dtype:
+            return None
+        layers.append(layer)
+        weights.append(weight)
+        biases.append(bias)
+    if inputs * len(weights[-1]) > _ROWS:
         return None
     masks = None
     if any(layer.masked for layer in layers):
-        masks = [layer.mask if layer.masked else torch.ones_like(w, dtype=torch.bool)
-                 for layer, (w, _) in zip(layers, known, strict=True)]  # fmt: skip
-    return Plain(name, [w for w, _ in known], [b for _, b in known], masks, [not w.requires_grad for w, _ in known])
+        masks = [layer._buffers["mask"] if layer.masked else torch.ones_like(weight, dtype=torch.bool)
+                 for layer, weight in zip(layers, weights, strict=True)]  # fmt: skip
+    return Plain(name, weights, biases, masks, [not weight.requires_grad for weight in weights])
 
 
 @torch.no_grad()

@@ -1,5 +1,5 @@
 """Narrow plain MLPs measured in one compiled call each: what `chain` measures, without its hundreds of small calls. And
-calibrated, for the schemes that adapt to data.
+calibrated, for the schemes that adapt to data, and walked with, for the sparse ones.
 
 The products are so small that the BLAS (scipy's) takes one thread, and a network is measured by itself, so that what is
 found does not depend on company. Compiling takes some seconds, once per machine; `isoinit.probe.probe` does without.
@@ -30,6 +30,7 @@ _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 _options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 _compile: Any = numba.njit(cache=True, **_options)
 _part: Any = numba.njit(inline="always", **_options)
+_exactly: Any = numba.njit(cache=True, nogil=True, error_model="numpy")  # rounds as numpy does
 
 
 class Found(NamedTuple):
@@ -67,21 +68,22 @@ def measure(network: Plain, x: Tensor, y: Tensor | None, inputs: int) -> Found:
         masks = [torch.stack(list(p)) if p else hidden.bool() for p in parts]
         for weights, mask in zip((first, hidden, head), masks, strict=True):
             weights.mul_(mask)
-    *biases, last = [bias.detach().contiguous() for bias in network.biases]
+    biases, last = list(network.biases[:-1]), network.biases[-1].detach()
     before = torch.addmm(biases[0], x, first[0].t())
     classes = np.empty(0, np.int64) if y is None else np.ascontiguousarray(y.numpy())
     if not ((classes >= 0) & (classes < out)).all():
         raise ValueError(f"y must hold classes from 0 to {out - 1}, got {classes.min()} to {classes.max()}")
     kept = [mask.numpy() for mask in masks[1:]] or [np.empty((0, 0, 0), np.bool_)] * 2
     sums, squares, dead, norms, by_before = _measure(
-        before.numpy(), hidden.numpy(), head[0].numpy(), torch.stack(biases).numpy(), last.numpy(), classes,
-        *kept, min(inputs, len(x)), _KINDS[network.activation],
+        before.numpy(), hidden.numpy(), head[0].numpy(), torch.stack(biases).numpy(), last.contiguous().numpy(),
+        classes, *kept, min(inputs, len(x)), _KINDS[network.activation],
     )  # fmt: skip
     gradient = torch.from_numpy(by_before)
     by_first = gradient[: len(x)].t() @ x
     by_first = by_first.mul_(masks[0][0]) if masks else by_first
     norms[0] = torch.linalg.vector_norm(by_first, dtype=torch.float64).item()
-    norms[network.frozen] = np.nan
+    if any(network.frozen):
+        norms[network.frozen] = np.nan
     jacobians = (gradient[len(x) :] @ first[0]).view(-1, out, x.shape[1])
     return Found(sums, squares, dead, norms, jacobians)
 
@@ -111,6 +113,45 @@ def calibrate(
         _STATISTICS.index(statistic),
     )  # fmt: skip
     return torch.from_numpy(shifts), torch.from_numpy(deviations), np.flatnonzero(still).tolist()
+
+
+@_exactly
+def walk(a, support, walking, target, skip, i, j, cos, sin):
+    """Steps of the walks of `isoinit.schemes.sparse` with matrices a (count, columns, rows) and where they may be other
+    than zero, both in place, for those that are `walking` (count,), which then says who still are.
+
+    i, j, cos, sin: the planes, (steps, count) each. skip: leave columns that are both zero as they are, whose zeros
+    would change their signs.
+    """
+    count, columns, rows = a.shape
+    for k in range(count):
+        if not walking[k]:
+            continue
+        sizes = np.zeros(columns, np.int64)
+        for column in range(columns):
+            for row in range(rows):
+                sizes[column] += support[k, column, row]
+        now = sizes.sum()
+        for step in range(len(i)):
+            one, other = i[step, k], j[step, k]
+            union = 0
+            for row in range(rows):
+                union += support[k, one, row] | support[k, other, row]
+            if skip and union == 0:
+                continue
+            after = now + 2 * union - sizes[one] - sizes[other]
+            if after - target <= target - now:
+                c, s = cos[step, k], sin[step, k]
+                for row in range(rows):
+                    x, y = a[k, one, row], a[k, other, row]
+                    a[k, one, row], a[k, other, row] = c * x + s * y, c * y - s * x
+                    either = support[k, one, row] | support[k, other, row]
+                    support[k, one, row] = support[k, other, row] = either
+                sizes[one] = sizes[other] = union
+                now = after
+            if after >= target:
+                walking[k] = False
+                break
 
 
 @_part
@@ -188,28 +229,32 @@ def _activate(z, h, kind):
 
 
 @_part
-def _differentiate(g, h, into, kind):
-    """Gradient by pre-activations, a row (width,), from that by features g and the features h, (wide,)."""
-    width = into.shape[0]
-    if kind == _RELU:
-        for j in range(width):
-            into[j] = _ZERO if h[j] <= _ZERO else g[j]
-    elif kind == _TANH:
-        for j in range(width):
-            into[j] = g[j] * (_ONE - h[j] * h[j])
-    elif kind == _SIGMOID:
-        for j in range(width):
-            into[j] = g[j] * (_ONE - h[j]) * h[j]
-    elif kind == _HARDTANH:
-        for j in range(width):
-            into[j] = g[j] if h[j] > -_ONE and h[j] < _ONE else _ZERO
-    elif kind == _LINEAR:
-        for j in range(width):
-            into[j] = g[j]
-    else:
-        for j in range(width):
-            positive = _ZERO if h[j] <= _ZERO else g[j]
-            into[j] = positive - (_ZERO if h[j + width] <= _ZERO else g[j + width])
+def _differentiate(g, h, at, into, kind):
+    """Gradients by pre-activations (R, width) from those by features g (R, wide) and the features h (B, wide), of which
+    row r has the input at[r]. Rows are not cut out: to count who refers to a slice takes longer than to go through it.
+    """
+    rows, width = into.shape
+    for r in range(rows):
+        b = at[r]
+        if kind == _RELU:
+            for j in range(width):
+                into[r, j] = _ZERO if h[b, j] <= _ZERO else g[r, j]
+        elif kind == _TANH:
+            for j in range(width):
+                into[r, j] = g[r, j] * (_ONE - h[b, j] * h[b, j])
+        elif kind == _SIGMOID:
+            for j in range(width):
+                into[r, j] = g[r, j] * (_ONE - h[b, j]) * h[b, j]
+        elif kind == _HARDTANH:
+            for j in range(width):
+                into[r, j] = g[r, j] if h[b, j] > -_ONE and h[b, j] < _ONE else _ZERO
+        elif kind == _LINEAR:
+            for j in range(width):
+                into[r, j] = g[r, j]
+        else:
+            for j in range(width):
+                positive = _ZERO if h[b, j] <= _ZERO else g[r, j]
+                into[r, j] = positive - (_ZERO if h[b, j + width] <= _ZERO else g[r, j + width])
 
 
 @_part
@@ -250,10 +295,10 @@ def _statistics(z, h, mean, total, sums, squares):
         squares[b] = square
     zeros = 0
     for j in range(h.shape[1]):
-        lives = False
-        for b in range(batch):
-            lives |= h[b, j] != _ZERO
-        zeros += not lives
+        b = 0
+        while b < batch and h[b, j] == _ZERO:
+            b += 1
+        zeros += b == batch
     return zeros / h.shape[1]
 
 
@@ -321,8 +366,10 @@ def _measure(z, hidden, head, biases, last, y, masks, head_mask, places, kind):
     rows = batch + places * out
     by_outputs = np.zeros((rows, out), np.float32)
     _by_outputs(outputs, y, by_outputs[:batch])
+    at = np.arange(rows)
     for r in range(batch, rows):
         by_outputs[r, (r - batch) % out] = _ONE
+        at[r] = (r - batch) // out
     by_features, by_before = np.empty((rows, wide), np.float32), np.empty((rows, width), np.float32)
     by_head, by_weight = np.empty((out, wide), np.float32), np.empty((width, wide), np.float32)
     np.dot(by_outputs[:batch].T, features[layers - 1], by_head)
@@ -332,9 +379,7 @@ def _measure(z, hidden, head, biases, last, y, masks, head_mask, places, kind):
             np.dot(by_outputs, head, by_features)
         else:
             np.dot(by_before, hidden[layer], by_features)
-        for r in range(rows):
-            at = r if r < batch else (r - batch) // out
-            _differentiate(by_features[r], features[layer, at], by_before[r], kind)
+        _differentiate(by_features, features[layer], at, by_before, kind)
         if layer > 0:
             np.dot(by_before[:batch].T, features[layer - 1], by_weight)
             norms[layer] = _norm(by_weight, masks[layer - 1] if masks.shape[0] > 0 else masks.reshape((0, 0)))

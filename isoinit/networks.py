@@ -36,7 +36,7 @@ def _validate_pooling(pooling: str) -> None:
 
 
 def _weights(layers: nn.ModuleList) -> tuple[WeightLayer, ...]:
-    return tuple(cast(WeightLayer, layer) for layer in layers)
+    return cast(tuple[WeightLayer, ...], tuple(layers))
 
 
 def _expansion(activation: str) -> int:

@@ -82,6 +82,32 @@ def test_a_few_matrices_take_the_walk_that_many_take(
     assert torch.equal(after, later)
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (10, 16), (64, 16), (16, 64), (8, 70)])
+@pytest.mark.parametrize("density", [0.15, 0.3, 0.9])
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_code_takes_the_same_walk_bit_by_bit(
+    shape: tuple[int, int], density: float, count: int, dtype: torch.dtype
+) -> None:
+    found = []
+    for compiled in (False, True):
+        source = generator()
+        walked = rotations(count, *shape, density, Draw(source, dtype, compiled))
+        found.append((walked.contiguous().numpy().tobytes(), torch.rand(3, generator=source).tolist()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["eoi", "ll_eoi"])
+def test_a_sparse_network_is_the_same_by_compiled_code(name: str) -> None:
+    made = [
+        initialize(MLP(6, 10, 9, 3), name, density=0.4, compiled=compiled, generator=generator())
+        for compiled in (False, True)
+    ]
+    states = [model.state_dict() for model in made]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
 class Hooked(MLP):
     """The same network, of which it cannot be known what its forward does."""
 

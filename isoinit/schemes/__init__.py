@@ -43,8 +43,8 @@ def initialize(
     weight_scale: the variance of every weight is multiplied by it, after the scheme.
     density: share of non-zero weights, for the sparse schemes; the mask stays on the layer as the buffer `mask`.
     data: (batch, ...) inputs, for the schemes that need them.
-    compiled: adapt a narrow MLP to them by compiled code, the same up to rounding, which pays where there are many; to
-    compile it takes some seconds, once per machine.
+    compiled: adapt a narrow MLP to them by compiled code, the same up to rounding, and make sparse weights by such,
+    the same bits, which pays where there are many networks; to compile it takes some seconds, once per machine.
     options: the scheme's own, see `Scheme.options`.
 
     The draws depend on the scheme, the shapes and the generator only; those of the biases come after those of the
@@ -62,7 +62,7 @@ def initialize(
     if record.sparse:
         options["density"] = density
     precise = wiring.head.weight.dtype == torch.float64
-    draw = Draw(generator, torch.float64 if precise else torch.float32)
+    draw = Draw(generator, torch.float64 if precise else torch.float32, compiled)
     with torch.inference_mode(False), torch.no_grad():  # a mask made in inference mode could not train
         _reset(wiring, record.multiplier)
         record.apply(wiring, draw, **options)
@@ -80,8 +80,9 @@ def initialize(
 def _reset(wiring: Wiring, multiplier: float) -> None:
     for layer in wiring.layers:
         drop_mask(layer)
-        if (bias := layer._parameters.get("bias")) is not None:
-            bias.zero_()
+    biases: list[Tensor] = [bias for layer in wiring.layers if (bias := layer._parameters.get("bias")) is not None]
+    if biases:
+        torch._foreach_zero_(biases)  # pyright: ignore[reportPrivateImportUsage]
     _reset_norms(wiring)
     for block in wiring.blocks:
         if block.multiplier is not None:

@@ -33,10 +33,11 @@ INVARIANTS: dict[str, str] = {
 @dataclass(frozen=True)
 class Draw:
     """The random numbers of one network: always drawn in float32 on the generator's device, so that a float64
-    network has the float32 one's weights; computed on in `dtype`."""
+    network has the float32 one's weights; computed on in `dtype`, by `compiled` code where there is any."""
 
     generator: torch.Generator
     dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE).to(self.dtype)
@@ -74,7 +75,7 @@ def haar_from_normal(gaussian: Tensor) -> Tensor:
     """Haar semi-orthogonal matrices from Gaussian ones, (..., r, c): QR with the signs of diag R (Mezzadri 2007)."""
     tall = gaussian if gaussian.shape[-2] >= gaussian.shape[-1] else gaussian.mT
     q, r = torch.linalg.qr(tall)
-    q = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2)
+    q.mul_(torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2))
     return q if tall is gaussian else q.mT
 
 

@@ -35,7 +35,7 @@ def read(model: nn.Module) -> Wiring:
         if weight is None:  # every forward computes it anew, so what is written to it is lost
             raise ValueError(f"the weight of a {type(layer).__name__} is computed, not a parameter: initialize before "
                              "weight_norm, pruning or another parametrization is applied")  # fmt: skip
-        if isinstance(weight, nn.UninitializedParameter):
+        if type(weight) is not nn.Parameter and isinstance(weight, nn.UninitializedParameter):  # asked in Python
             raise ValueError(f"a {type(layer).__name__} does not know its shape yet: run the model on an input first")
     return wiring
 

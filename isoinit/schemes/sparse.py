@@ -40,9 +40,19 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
         return haar_from_normal(draw.normal(count, rows, columns))
     eye = torch.eye(columns, rows, dtype=draw.dtype, device="cpu").numpy()
     a = np.tile(eye, (count, 1, 1))  # columns of the result
-    walk = _walk_each if count <= _FEW else _walk_together
+    walk = _walk_compiled if draw.compiled else _walk_each if count <= _FEW else _walk_together
     walk(a, density * rows * columns, draw)
     return torch.from_numpy(a).to(draw.generator.device).mT
+
+
+def _walk_compiled(a: NDArray[Any], target: float, draw: Draw) -> None:
+    """The walks of the other two by compiled code, (count, columns, rows) in place."""
+    from isoinit import narrow  # loads a compiler, which who has one network does not need
+
+    count, columns, rows = a.shape
+    support, walking = a != 0, np.full(count, rows < target)
+    while walking.any():
+        narrow.walk(a, support, walking, target, count <= _FEW, *_planes(count, columns, draw))
 
 
 def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
@@ -192,7 +202,7 @@ def _unfreeze(mask: Tensor, density: float, draw: Draw) -> Tensor:
 
 def _fill(run: Run, weights: Tensor, masks: Tensor, density: float, draw: Draw) -> None:
     run.fill(weights)
-    for layer, mask in zip(run.layers, masks.contiguous().unbind(), strict=True):
+    for layer, mask in zip(run.layers, masks.unbind(), strict=True):
         set_mask(layer, mask if mask.dim() == 2 else _unfreeze(mask, density, draw))
 
 
@@ -206,7 +216,7 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
     cores = [_core_density(target, run, shape) for run, target, shape in zip(wiring.runs, targets, shapes, strict=True)]
     matrices = sparse_orthogonal(shapes, cores, draw, shuffle)
     for run, target, stack in zip(wiring.runs, targets, matrices, strict=True):
-        weights = kernel_of(stack.flatten(1, 2), run.shape[2:])
+        weights = kernel_of(stack.flatten(1, 2), run.shape[2:]).contiguous()
         _fill(run, weights, weights != 0, target, draw)
 
 
@@ -218,7 +228,7 @@ def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "unif
     cores = [_core_density(target, p.run, shape) for p, target, shape in zip(where, targets, shapes, strict=True)]
     matrices = sparse_orthogonal(shapes, cores, draw, shuffle)
     for place, target, stack in zip(where, targets, matrices, strict=True):
-        weights = assemble(place, kernel_of(stack, place.kernel), draw)
+        weights = assemble(place, kernel_of(stack, place.kernel), draw).contiguous()
         masks = weights != 0
         if place.into.spare:
             masks[:, :, -place.into.spare :] = True  # the spare unit's outgoing weights start at zero and train
