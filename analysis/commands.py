@@ -64,13 +64,13 @@ def summarize(args: argparse.Namespace) -> int:
 
 
 def draw_map(args: argparse.Namespace) -> int:
-    from analysis import draw
+    from analysis.draw import region
 
     info = _map(_export(args), args)
     out = _out(args)
     cells = maps.cells(info)
     pq.write_table(cells, out / "map.parquet", compression="zstd")
-    files = [*draw.draw_map(info, out / "map"), out / "map.parquet"]
+    files = [*region.draw_map(info, out / "map"), out / "map.parquet"]
     states = cells["state"].to_pylist()
     shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
     if args.json:
@@ -80,13 +80,14 @@ def draw_map(args: argparse.Namespace) -> int:
 
 
 def frontier(args: argparse.Namespace) -> int:
-    from analysis import draw
+    from analysis.draw.canvas import save
+    from analysis.draw.limits import frontier_figure
 
     info = _map(_export(args), args)
     limits, out = maps.limits(info), _out(args)
     pq.write_table(limits, out / "frontier.parquet", compression="zstd")
     pa_csv.write_csv(limits, out / "frontier.csv")
-    drawn = draw.save(draw.frontier_figure(info), out / "frontier")
+    drawn = save(frontier_figure(info), out / "frontier")
     files = [*drawn, out / "frontier.parquet", out / "frontier.csv"]
     if args.json:
         return _json({"files": files, "limits": limits.to_pylist()})
@@ -97,7 +98,8 @@ def frontier(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
-    from analysis import draw
+    from analysis.draw.canvas import save
+    from analysis.draw.limits import agreement_figure
 
     export = _export(args)
     info = _map(export, args)
@@ -107,7 +109,7 @@ def compare(args: argparse.Namespace) -> int:
     ratios = comparing.ratios(first)
     paired = comparing.paired(export.trials, export.replicates)
     out = _out(args)
-    files = [*draw.save(draw.agreement_figure(info), out / "compare"), out / "compare.parquet"]
+    files = [*save(agreement_figure(info), out / "compare"), out / "compare.parquet"]
     pq.write_table(limits, out / "compare.parquet", compression="zstd")
     if args.json:
         made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
@@ -155,9 +157,10 @@ def theory(args: argparse.Namespace) -> int:
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []
     if args.out is not None:
-        from analysis import draw
+        from analysis.draw.canvas import save
+        from analysis.draw.profile import profile_figure
 
-        files = draw.save(draw.profile_figure(info), _out(args) / f"theory-{point.scheme}")
+        files = save(profile_figure(info), _out(args) / f"theory-{point.scheme}")
     if args.json:
         return _json({"files": files, **profiles.as_dict(info)})
     told = info.theory.prediction

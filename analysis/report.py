@@ -11,7 +11,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from analysis import compare, draw, maps, summary
+from analysis import compare, maps, summary
+from analysis.draw.canvas import svg
+from analysis.draw.limits import agreement_figure, frontier_figure
+from analysis.draw.region import map_figure
 from analysis.outcome import MEANING, Outcome
 from analysis.schema import VERSION
 from analysis.store import Export
@@ -84,13 +87,13 @@ def _results(export: Export, found: summary.Summary, abscissa: str | None) -> It
     info = maps.region_map(export.trials, sweep=found.sweep, criterion=found.criterion, abscissa=abscissa)
     x = info.x.name.replace("_", " ")
     yield "<h2>The trainable region</h2>"
-    yield _figure(draw.map_figure(info), "Map of the trainable region of each scheme",
+    yield _figure(map_figure(info), "Map of the trainable region of each scheme",
         "Colour: probability that a point lies in the trainable region, where at least half of the seeds train at the "
         "best learning rate. Solid: the frontier and its 90 % band. Dashed: the depth limit that theory predicts for "
         "the start of training. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
     yield _table(f"Depth limits at the smallest {x}", *summary.limit_rows(found.limits))
     yield f"<p>{escape(summary.audit_text(found.audit))}</p>\n<h2>Depth limits</h2>"
-    yield _figure(draw.frontier_figure(info), "Depth limit of each scheme", f"Depth limits over the {x}.")
+    yield _figure(frontier_figure(info), "Depth limit of each scheme", f"Depth limits over the {x}.")
     yield from _comparison(export, found, info)
 
 
@@ -98,7 +101,7 @@ def _comparison(export: Export, found: summary.Summary, info: maps.MapInfo) -> I
     agreement = compare.agreement(export.trials)
     assert found.limits is not None
     yield "<h2>Theory and measurement</h2>"
-    yield _figure(draw.agreement_figure(info), "Measured against predicted depth limits",
+    yield _figure(agreement_figure(info), "Measured against predicted depth limits",
         "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted to "
         "these data; at the far right are the points where it sees no limit.", narrow=True)  # fmt: skip
     yield _table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement))
@@ -182,7 +185,7 @@ def _paragraphs(texts: Iterable[str]) -> str:
 
 
 def _figure(figure: Any, alt: str, caption: str, *, narrow: bool = False) -> str:
-    data = base64.b64encode(draw.svg(figure)).decode()
+    data = base64.b64encode(svg(figure)).decode()
     shape = ' class="narrow"' if narrow else ""
     return (
         f'<figure{shape}><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}">'

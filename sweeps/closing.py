@@ -12,7 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis import draw, maps
+from analysis import maps
+from analysis.draw.region import draw_map
 from analysis.outcome import Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
@@ -91,7 +92,7 @@ def _map(finished: Finished) -> tuple[list[dict[str, Any]], list[Path], str]:
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], str(error)
     finished.run.maps.mkdir(exist_ok=True)
-    return limits, draw.draw_map(info, finished.run.maps / "map"), ""
+    return limits, draw_map(info, finished.run.maps / "map"), ""
 
 
 def render(end: End, flag: str) -> RenderableType:

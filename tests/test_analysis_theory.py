@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from analysis.draw import profile_figure
+from analysis.draw.profile import profile_figure
 from analysis.profiles import Point, as_dict, profile_info, text
 
 

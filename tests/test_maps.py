@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from analysis import draw
+from analysis.draw.region import draw_map
 from analysis.maps import MapInfo, cells, censoring, limits, region_map, scheme_limits
 
 
@@ -151,12 +151,12 @@ def test_scheme_limits_are_the_first_column_of_the_map(trials: pa.Table, info: M
 def test_figures_are_written_the_same_twice(tmp_path: Path) -> None:
     trials = exports.tables(24)[0]
     info = region_map(trials.filter(pc.field("scheme") == "he_normal"))
-    first, second = (draw.draw_map(info, tmp_path / name / "map") for name in ("a", "b"))
+    first, second = (draw_map(info, tmp_path / name / "map") for name in ("a", "b"))
     assert [p.name for p in first] == ["map.png", "map.svg"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
 def test_every_scheme_also_has_a_figure_of_its_own(tmp_path: Path) -> None:
     info = region_map(exports.tables(24)[0].filter(pc.field("scheme").isin(["he_normal", "ll_orth"])))
-    names = {p.name for p in draw.draw_map(info, tmp_path / "map")}
+    names = {p.name for p in draw_map(info, tmp_path / "map")}
     assert names == {f"map{s}.{kind}" for s in ("", "-he_normal", "-ll_orth") for kind in ("png", "svg")}

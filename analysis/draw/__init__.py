@@ -1,0 +1,1 @@
+"""Draw what `maps` and `profiles` computed: the only modules that know matplotlib."""

@@ -1,0 +1,105 @@
+"""Where things lie in a figure of a map: positions along the abscissa, cells, ticks and labels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from analysis.maps import SYMBOL, Abscissa, MapInfo
+
+
+class Along:
+    """Positions on the abscissa: the logarithm, columns side by side, or a zero column a gap away from the rest."""
+
+    def __init__(self, x: Abscissa) -> None:
+        self.x = x
+        rest = x.values[1:] if x.zero and not x.levels else x.values
+        self.rest = rest
+        if x.levels:
+            self.edges = np.arange(len(rest) + 1) - 0.5
+            self.zero = None
+            return
+        at = np.log10(rest)
+        half = (at[1] - at[0]) / 2
+        self.edges = np.concatenate([at - half, [at[-1] + half]])
+        self.unit = (self.edges[-1] - self.edges[0]) / 12  # of the zero column
+        self.zero = self.edges[0] - self.unit if x.zero else None
+
+    def limits(self) -> tuple[float, float]:
+        """Both ends of the axis."""
+        left = self.edges[0] if self.zero is None else self.zero - self.unit / 2
+        return float(left), float(self.edges[-1])
+
+    def marks(self, values: np.ndarray) -> np.ndarray:
+        """Of trials at `values`. Those on a column are spread over its width as they come, or they would hide each
+        other."""
+        spread = (np.arange(len(values)) * 0.618034) % 1 - 0.5
+        if self.x.levels:
+            column = np.abs(values[:, None] - self.rest).argmin(axis=1)
+            return column + 0.6 * spread
+        at = np.log10(np.where(values > 0, values, 1.0))
+        return at if self.zero is None else np.where(values > 0, at, self.zero + 0.7 * self.unit * spread)
+
+    def blocks(self, columns: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`(edges, values)` of what is drawn in one piece; `columns` has the columns as its last axis."""
+        if self.zero is None:
+            return [(self.edges, columns)]
+        own = self.zero + self.unit * np.array([-0.5, 0.5])
+        return [(own, columns[..., :1]), (self.edges, columns[..., 1:])]
+
+    def ticks(self) -> tuple[list[float], list[str]]:
+        """`(positions, labels)`."""
+        if self.x.levels:
+            return list(range(len(self.rest))), [f"{v:g}" for v in self.rest]
+        low, high = np.log10(self.rest[[0, -1]])
+        decades = [d for d in range(math.floor(low), math.ceil(high) + 1) if low - 1e-6 <= d <= high + 1e-6]
+        if len(decades) > 1:
+            at, text = [float(d) for d in decades], [f"$10^{{{d}}}$" for d in decades]
+        else:
+            values = np.geomspace(self.rest[0], self.rest[-1], 7)[1::2]
+            at, text = np.log10(values).tolist(), [f"{v:.3g}" for v in values]
+        return (at, text) if self.zero is None else ([self.zero, *at], ["0", *text])
+
+
+def edges_around(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around ascending positive centres, halfway on the log scale."""
+    inner = np.sqrt(centres[1:] * centres[:-1])
+    return np.concatenate([[centres[0] ** 2 / inner[0]], inner, [centres[-1] ** 2 / inner[-1]]])
+
+
+def bent(edges: np.ndarray, stepped: bool, values: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`(at, values)` of a line over columns: a flat piece over each if stepped or if there is but one."""
+    values = np.zeros(len(edges) - 1) if values is None else values
+    if stepped or len(edges) == 2:
+        at = np.column_stack([edges[:-1], edges[1:], edges[1:]]).ravel()
+        return at, np.column_stack([values, values, np.full(len(values), np.nan)]).ravel()
+    at = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+    return at, np.concatenate([values[:1], values, values[-1:]])
+
+
+def label_axes(axis: Axes, info: MapInfo, left: str | None, *, bottom: bool) -> None:
+    """Ticks everywhere; labels of the abscissa at the bottom, of the depth if `left`, a text before it, is given."""
+    at, text = Along(info.x).ticks()
+    axis.xaxis.set_major_locator(FixedLocator(at))
+    axis.set_xticklabels(text)
+    axis.xaxis.set_minor_locator(NullLocator())
+    depths = depth_ticks(info.depths)
+    axis.yaxis.set_major_locator(FixedLocator(depths))
+    axis.set_yticklabels([f"{d:g}" for d in depths])
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.tick_params(length=3, width=0.6, labelleft=left is not None, labelbottom=bottom)
+    if left is not None:
+        axis.set_ylabel(f"{left}\n{SYMBOL['depth']}" if left else SYMBOL["depth"])
+    if bottom:
+        axis.set_xlabel(SYMBOL[info.x.name])
+
+
+def depth_ticks(depths: np.ndarray) -> list[float]:
+    """All of a few ascending depths, of many the round ones."""
+    if len(depths) <= 6:
+        return [float(d) for d in depths]
+    nice = [m * 10**e for e in range(5) for m in (1, 2, 5)]
+    return [float(d) for d in nice if depths[0] <= d <= depths[-1]] or [float(depths[0]), float(depths[-1])]

@@ -1,0 +1,76 @@
+"""What all figures share: colours and type, the page with its title, and how it becomes a file.
+
+Figures are objects; there is no global state. Colours are told apart by readers with any colour vision, and everything
+a colour says a shape says too.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
+STYLE: Final[dict[Any, Any]] = {
+    "font.size": 9.0, "font.family": "DejaVu Sans", "axes.titlesize": 10.0, "axes.labelsize": 9.0,
+    "axes.linewidth": 0.7, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK,
+    "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "legend.fontsize": 8.0, "legend.frameon": False,
+    "svg.fonttype": "path", "svg.hashsalt": "isoinit", "savefig.facecolor": "white",
+}  # fmt: skip
+
+
+def canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure, np.ndarray]:
+    """An empty figure and its axes `[rows, columns]`, which share their scales; `wide` and `high` are inches of one."""
+    figure = Figure(figsize=(max(columns * wide + 1.4, 4.6), rows * high + 1.35), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    return figure, axes
+
+
+def head(figure: Figure, title: str, subtitle: str) -> None:
+    """Title and subtitle at the top left, 0.6 inches that the layout leaves alone."""
+    height, left = figure.get_figheight(), 0.1 / figure.get_figwidth()
+    figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
+    figure.text(left, 1 - 0.34 / height, subtitle, va="top", fontsize=8.5, color=SOFT)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - 0.56 / height))
+
+
+def meaning(criterion: str) -> str:
+    """`; trained means train accuracy ≥ 0.8`, the end of a subtitle; empty if the criterion is."""
+    return (
+        f"; trained means {criterion.replace('_', ' ').replace('>=', ' ≥ ').replace('<=', ' ≤ ')}" if criterion else ""
+    )
+
+
+def legend_columns(figure: Figure) -> int:
+    """How many entries fit side by side below the figure."""
+    return max(2, min(9, int(figure.get_figwidth() / 1.35)))
+
+
+def save(figure: Figure, path_stem: str | Path) -> list[Path]:
+    """The figure as PNG (200 dpi) and as SVG, without a date, so that the same map gives the same bytes."""
+    stem = Path(path_stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    with mpl.rc_context(STYLE):
+        figure.savefig(paths[0], dpi=200)
+        figure.set_layout_engine("none")  # laid out once is enough
+    paths[1].write_bytes(svg(figure))
+    return paths
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG document, without a date."""
+    buffer = BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
+    return buffer.getvalue()

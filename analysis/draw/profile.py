@@ -1,0 +1,121 @@
+"""Theory of one network at initialization: its profile over the depth, beside random networks."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, head
+from analysis.profiles import ProfileInfo
+from isoinit.theory.simulate import DEAD
+
+LEAST_SPAN: Final = 0.2  # of an axis of logs
+
+
+def profile_figure(info: ProfileInfo) -> Figure:
+    """Norm, gradient, correlation over depth, and the singular values: theory as lines, random networks as dots."""
+    theory, measured = info.theory, info.simulation
+    point = theory.prediction
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 6.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        norm, gradient, angle, spectrum = figure.subplots(2, 2).ravel()
+        _fan(norm, theory.layers, theory.log_norm, measured and measured.log_norm)
+        _fan(gradient, theory.layers, theory.gradient_bands, measured and measured.log_gradient)
+        norm.set(title="squared norm, $\\log\\,|x_l|^2 / |x_0|^2$")
+        gradient.set(title="squared gradient, $\\log\\,|J_l v|^2 / |v|^2$")
+        angle.plot(theory.layers, theory.correlation, color=THEORY, lw=1.8)
+        angle.set(title="correlation of two inputs")
+        if measured is not None:
+            living = np.isfinite(measured.correlation).any(axis=0)
+            found = np.nanquantile(measured.correlation[:, living], [0.05, 0.5, 0.95], axis=0)
+            _dots(angle, theory.layers[living], found)
+        angle.set_ylim(min(-0.05, angle.get_ylim()[0]), 1.05)
+        for axis in (norm, gradient, angle):
+            axis.set_xlabel("layer $l$")
+        _draw_spectrum(spectrum, info)
+        for axis in (norm, gradient, angle, spectrum):
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.title.set_position((0.0, 1.0))
+            axis.title.set_horizontalalignment("left")
+        kind = f"{point.architecture}, {point.activation}" + ", batch normalization" * (point.normalization == "batch")
+        where = f"{kind}, depth {point.depth}, width {point.width}, $\\sigma_w^2$ = {point.sigma_w2:.3g}"
+        bias = f", $\\sigma_b^2$ = {point.sigma_b2:.3g} ({point.bias_mode})" if point.sigma_b2 else ", no bias"
+        head(figure, f"Theory at initialization: {point.scheme}", where + bias)
+        handles: list[Any] = [
+            Line2D([], [], color=THEORY, lw=1.8, label="theory: median"),
+            Patch(fc=to_rgba(THEORY, 0.2), label="theory: 50 and 90 % of seeds"),
+        ]
+        if measured is not None:
+            label = f"{info.nets} random networks: 5, 50, 95 %"
+            handles.append(Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=label))
+        else:
+            handles.append(Line2D([], [], ls="", label="random networks: not simulated"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.ndarray | None) -> None:
+    """Quantiles [layers, 5] as bands around the median; measurements [nets, layers] as dots at theirs.
+
+    Dead nets lie at the lower edge, a little below all others.
+    """
+    found = np.empty((3, 0)) if measured is None else np.quantile(measured, [0.05, 0.5, 0.95], axis=0, method="nearest")
+    every = np.concatenate([quantiles.ravel(), found.ravel()])
+    alive = every[every > DEAD] if (every > DEAD).any() else np.zeros(1)
+    floor = alive.min() - 0.12 * max(np.ptp(alive), 1.0)
+    quantiles = np.maximum(quantiles, floor)
+    for low, high in ((0, 4), (1, 3)):
+        axis.fill_between(layers, quantiles[:, low], quantiles[:, high], color=THEORY, alpha=0.14, lw=0)
+    axis.plot(layers, quantiles[:, 2], color=THEORY, lw=1.8)
+    if measured is not None:
+        _dots(axis, layers, np.maximum(found, floor))
+    low, high = axis.get_ylim()
+    if high - low < LEAST_SPAN:  # rounding is not drawn as a law
+        axis.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
+    if (every <= DEAD).any():
+        axis.axhline(floor, color=SOFT, lw=0.6, ls=":")
+        axis.annotate("dead", (1, floor), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha="right", fontsize=7.5, color=SOFT)  # fmt: skip
+
+
+def _dots(axis: Axes, layers: np.ndarray, quantiles: np.ndarray) -> None:
+    """Three quantiles [3, layers] at some fifteen layers: the median as a dot, the others as a bar."""
+    some = np.unique(np.linspace(0, len(layers) - 1, 15).round().astype(int))
+    low, median, high = quantiles[:, some]
+    bars = np.stack([median - low, high - median])
+    axis.errorbar(layers[some], median, bars, fmt="o", color=INK, ms=3.2, lw=0.7, elinewidth=0.7, zorder=3)
+
+
+def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
+    """Singular values in rising order against their rank; zeros lie at the lower edge."""
+    theory, measured = info.theory, info.simulation
+    shown = [v[v > 0] for v in (theory.singular_values, *([measured.singular_values] if measured else []))]
+    logs = np.log10(np.concatenate([v.ravel() for v in shown if v.size] or [np.ones(1)]))
+    floor = max(float(logs.min()), float(logs.max()) - 8) - 0.3
+
+    def height(values: np.ndarray) -> np.ndarray:
+        return np.maximum(np.log10(np.maximum(values, 1e-300)), floor)
+
+    if len(theory.singular_values):
+        axis.plot(theory.singular_levels, height(theory.singular_values), color=THEORY, lw=1.8)
+    else:
+        why = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
+        if measured is None:
+            axis.set_yticks([])
+        axis.text(0.03, 0.95, why, transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
+    if measured is not None:
+        ranked = np.sort(measured.singular_values, axis=1)
+        levels = (np.arange(ranked.shape[1]) + 0.5) / ranked.shape[1]
+        _dots(axis, levels, np.quantile(height(ranked), [0.05, 0.5, 0.95], axis=0))
+    axis.set(title="singular values of the Jacobian, $\\log_{10} s$", xlabel="rank (share below)")
+    axis.set_ylim(floor - 0.1, float(logs.max()) + 0.3)

@@ -1,0 +1,172 @@
+"""The map of the trainable region: a panel per scheme and slice, with frontier, theory and trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LinearSegmentedColormap, to_rgb, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from analysis.draw.axes import Along, bent, edges_around, label_axes
+from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
+from analysis.maps import MapInfo, Panel
+from analysis.outcome import Outcome
+
+REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
+MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
+    Outcome.TRAINED: ("o", "#0a5390", 20),
+    Outcome.SLOW: ("D", "#9a6b00", 15),
+    Outcome.STALLED: ("s", "#4c535c", 16),
+    Outcome.VANISHED: ("v", "#7a3fa0", 21),
+    Outcome.DIVERGED: ("^", "#c0321a", 21),
+}
+PANEL: Final = 2.65  # inches
+BAND: Final = 0.08  # opacity: the colour beneath must be seen
+_SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "weight scale", "width": "$N$", "density": "density"}
+_HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
+
+
+def draw_map(info: MapInfo, path_stem: str | Path) -> list[Path]:
+    """Write `STEM.png` and `STEM.svg` with all schemes side by side, and `STEM-<scheme>.*` with each alone."""
+    written = save(map_figure(info), path_stem)
+    if len(info.schemes) > 1:
+        for scheme in info.schemes:
+            alone = info._replace(panels=tuple(p for p in info.panels if p.scheme == scheme))
+            written += save(map_figure(alone), f"{path_stem}-{scheme}")
+    return written
+
+
+def map_figure(info: MapInfo) -> Figure:
+    """Small multiples on shared axes: a row of schemes per slice, or wrapped rows if there is one slice."""
+    rows = _grid(info)
+    with mpl.rc_context(STYLE):
+        figure, axes = canvas(len(rows), max(map(len, rows)), wide=PANEL, high=PANEL)
+        mesh = None
+        for y, row in enumerate(rows):
+            for x, axis in enumerate(axes[y]):
+                if x >= len(row):
+                    axis.set_visible(False)
+                    continue
+                mesh = _draw_panel(axis, row[x], info)
+                text = row[x].slice if len(info.schemes) > 1 else ""
+                label_axes(axis, info, text if x == 0 else None, bottom=y == len(rows) - 1 or x >= len(rows[y + 1]))
+        assert mesh is not None
+        bar = figure.colorbar(mesh, ax=axes.ravel().tolist(), shrink=0.7 / len(rows) ** 0.5, aspect=24, pad=0.015)
+        bar.set_label("P(in the trainable region)", labelpad=6)
+        bar.set_ticks([0, 0.05, 0.5, 0.95, 1], labels=["0", "", "0.5", "", "1"])
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        alone = f", {info.schemes[0]}" if len(info.schemes) == 1 else ""
+        head(figure, f"Trainable region: {info.sweep}{alone}", f"{info.n_trials} trials" + meaning(info.criterion))
+        figure.legend(
+            handles=_legend(info), loc="outside lower center", ncols=legend_columns(figure), handletextpad=0.5
+        )
+    return figure
+
+
+def _grid(info: MapInfo) -> list[list[Panel]]:
+    """Rows of panels: every slice begins a row, and rows of more than four are wrapped into even ones."""
+    by_slice = len(info.slices) > 1 and len(info.schemes) > 1
+    groups = [[p for p in info.panels if p.slice == text] for text in info.slices] if by_slice else [[*info.panels]]
+    most = max(map(len, groups))
+    wide = math.ceil(most / math.ceil(most / 4))
+    return [group[i : i + wide] for group in groups for i in range(0, len(group), wide)]
+
+
+def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
+    along = Along(info.x)
+    rows = edges_around(info.depths)
+    meshes = [
+        axis.pcolormesh(edges, rows, block, cmap=REGION, vmin=0, vmax=1, rasterized=True)
+        for edges, block in along.blocks(panel.p_in_region)
+    ]
+    limits = np.stack([*panel.frontier, panel.predicted])
+    for edges, (median, low, high, predicted) in along.blocks(limits):
+        _draw_lines(axis, edges, median, low, high, predicted, stepped=info.x.levels)
+    _draw_marks(axis, panel, along)
+    axis.set_yscale("log")
+    axis.set_xlim(*along.limits())
+    axis.set_ylim(rows[0], rows[-1])
+    if along.zero is not None:
+        gap = (along.zero + along.unit / 2, along.edges[0])
+        axis.add_patch(Rectangle((gap[0], rows[0]), gap[1] - gap[0], rows[-1] - rows[0], color="white", zorder=1.5))
+    name = (len(info.schemes) == 1 and panel.slice) or panel.scheme
+    axis.set_title(name, loc="left", fontweight="bold", pad=16)
+    axis.text(0, 1.03, _limit_text(panel, info), transform=axis.transAxes, fontsize=7.5, color=SOFT)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    return meshes[-1]
+
+
+def _limit_text(panel: Panel, info: MapInfo) -> str:
+    median, low, high = (float(v[0]) for v in panel.frontier)
+    sign = ">" if median >= 0.99 * info.depths[-1] else "<" if median <= 1.01 * info.depths[0] else ""
+    return f"depth limit {sign}{median:.0f} ({low:.0f}–{high:.0f}) at {_SHORT[info.x.name]} = {info.x.values[0]:.2g}"
+
+
+def _draw_lines(
+    axis: Axes,
+    edges: np.ndarray,
+    median: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    stepped: bool,
+) -> None:
+    """Median and band, and the prediction; over each column flat if there are few, else as curves."""
+    at = bent(edges, stepped)[0]
+
+    def bend(values: np.ndarray) -> np.ndarray:
+        return bent(edges, stepped, values)[1]
+
+    axis.fill_between(at, bend(low), bend(high), color=INK, alpha=BAND, lw=0, zorder=2)
+    for edge in (low, high):
+        axis.plot(at, bend(edge), color=INK, lw=0.7, alpha=0.7, zorder=2)
+    axis.plot(at, bend(median), color=INK, lw=2.0, zorder=3, solid_capstyle="butt")
+    shown = np.where(np.isfinite(predicted), predicted, np.nan)
+    axis.plot(at, bend(shown), color=THEORY, lw=1.7, ls=(0, (4, 2)), zorder=5, path_effects=_HALO)
+
+
+def _draw_marks(axis: Axes, panel: Panel, along: Along) -> None:
+    at = along.marks(panel.marks.x)
+    for outcome, (marker, colour, size) in MARK.items():
+        mine = panel.marks.outcome == outcome
+        share = panel.marks.trained[mine][:, None]
+        faces = share * np.array(to_rgb(colour)) + (1 - share) * np.ones(3)
+        axis.scatter(
+            at[mine],
+            panel.marks.depth[mine],
+            s=size,
+            marker=marker,
+            c=faces,
+            edgecolors=colour,
+            linewidths=0.9,
+            zorder=4,
+            clip_on=False,
+        )
+
+
+def _legend(info: MapInfo) -> list[Any]:
+    present = {outcome for panel in info.panels for outcome in panel.marks.outcome}
+    marks = [
+        Line2D([], [], ls="", marker=marker, color=colour, mfc=colour if outcome == Outcome.TRAINED else "white",
+               ms=math.sqrt(size), mew=0.9, label=str(outcome))
+        for outcome, (marker, colour, size) in MARK.items() if outcome in present
+    ]  # fmt: skip
+    lines: list[Any] = [
+        Line2D([], [], color=INK, lw=2.0, label="frontier (median)"),
+        Patch(fc=to_rgba(INK, 2 * BAND), ec=to_rgba(INK, 0.7), lw=0.7, label="its 90 % band"),
+    ]
+    if any(np.isfinite(panel.predicted).any() for panel in info.panels):
+        lines.append(Line2D([], [], color=THEORY, lw=1.7, ls=(0, (4, 2)), label="depth limit by theory"))
+    return [*marks, *lines, Line2D([], [], ls="", label="fill: share of seeds that trained")]
