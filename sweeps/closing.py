@@ -18,7 +18,7 @@ from analysis.outcome import Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
 from analysis.words import counted, limit_text, run_text, theory_text, time_text
-from sweeps import tracking
+from sweeps import mlflow_store, tracking
 from sweeps.launch import Finished
 from sweeps.progress import COLORS
 
@@ -128,7 +128,7 @@ def _next(end: End, flag: str) -> str:
     if end.unpublished:
         lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {end.unpublished} packs that it lacks")
     if not end.tracking_uri.startswith("http"):
-        store = "" if end.tracking_uri == tracking.DEFAULT_URI else f" --backend-store-uri {end.tracking_uri}"
+        store = "" if end.tracking_uri == mlflow_store.DEFAULT_URI else f" --backend-store-uri {end.tracking_uri}"
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
     lines += [
         f"  {end.page}",

@@ -181,17 +181,17 @@ def doctor(args: argparse.Namespace) -> int:
 def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
     """Launch, then say what came out, where it is, and what to do next."""
     console = Console(stderr=args.json)
-    from sweeps import tracking
+    from sweeps import mlflow_store
     from sweeps.cluster import Cluster
     from sweeps.rundir import RunDir
 
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
-    uri = uri or tracking.DEFAULT_URI
+    uri = uri or mlflow_store.DEFAULT_URI
     with contextlib.ExitStack() as stack:
         ray = None
         if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
-            tracking.check(uri)  # again below, but a mistake should not wait for Ray
+            mlflow_store.check(uri)  # again below, but a mistake should not wait for Ray
             ray = stack.enter_context(Cluster(args.address))
         from sweeps import launch as launching
 
@@ -224,13 +224,13 @@ def _existing(args: argparse.Namespace) -> RunDir:
 
 
 def _uri(args: argparse.Namespace, run: RunDir) -> str:
-    from sweeps import tracking
+    from sweeps import mlflow_store
 
     return (
         args.tracking_uri
         or run.state().get("tracking_uri")
         or os.environ.get("MLFLOW_TRACKING_URI")
-        or tracking.DEFAULT_URI
+        or mlflow_store.DEFAULT_URI
     )
 
 

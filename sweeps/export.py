@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from analysis.schema import Took, stamp
 from sweeps import ledger
-from sweeps.spec import near
-from sweeps.tracking import (
+from sweeps.mlflow_store import (
     COMPLETE,
     EXPERIMENT,
     PREDICTED_SECONDS,
@@ -30,6 +29,7 @@ from sweeps.tracking import (
     one_sentence,
     parents,
 )
+from sweeps.spec import near
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

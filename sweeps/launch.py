@@ -21,7 +21,7 @@ from rich.console import Console
 
 from analysis import region
 from analysis.outcome import Criterion, Outcome
-from sweeps import data, plan, provenance, space, tracking, train, work
+from sweeps import data, mlflow_store, plan, provenance, space, tracking, train, work
 from sweeps.cluster import Cluster
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
@@ -37,7 +37,7 @@ class Options:
     """Where a sweep runs; nothing of it changes a result."""
 
     runs: Path = Path("runs")
-    tracking_uri: str = tracking.DEFAULT_URI
+    tracking_uri: str = mlflow_store.DEFAULT_URI
     address: str | None = None
     """Address of a Ray cluster, or `auto`; None embeds one."""
     inline: bool = False
@@ -93,7 +93,7 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None, ra
     if spec.search.sampler == "grid":
         search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
         spec = spec.model_copy(update={"search": search})
-    tracking.check(options.tracking_uri)
+    mlflow_store.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
     train.train_samples(dataset, spec.training)  # before a worker finds out
     origin = Origin(spec.name, spec.sha256, provenance.git_commit())
@@ -104,7 +104,7 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None, ra
         if ray is not None and options.address is not None:
             ray.ready()
         if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
-            with tracking.one_sentence(options.tracking_uri):
+            with mlflow_store.one_sentence(options.tracking_uri):
                 tracker.open()
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
@@ -117,7 +117,7 @@ def sync(run: RunDir, uri: str) -> int:
     Raises:
         ValueError: the store cannot be reached, or the sweep is running and publishes by itself.
     """
-    tracking.check(uri)
+    mlflow_store.check(uri)
     spec = run.spec()
     dataset = data.load(spec.dataset, folder=run.state().get("data_folder"))
     commits = run.ledger.read()[0]["git_commit"].unique().to_pylist()

@@ -16,7 +16,8 @@ from analysis.schema import Took, took
 from sweeps import ledger, spec
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.tracking import children, connect, parents, sync
+from sweeps.mlflow_store import children, connect, parents
+from sweeps.tracking import sync
 
 
 def _published(folder: Path, packs: int = 2, **options: Any) -> tuple[str, Ledger]:

@@ -16,7 +16,7 @@ from analysis.outcome import Criterion, Curve, label
 from sweeps import data, launch
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
-from sweeps.tracking import EXPERIMENT, connect, parents
+from sweeps.mlflow_store import EXPERIMENT, connect, parents
 
 SPEC = """
 name: tiny

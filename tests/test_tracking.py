@@ -25,8 +25,9 @@ from analysis.schema import Took
 from sweeps import bulk, ledger, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
+from sweeps.mlflow_store import check, children, connect, parents
 from sweeps.publisher import Publisher
-from sweeps.tracking import Tracker, check, children, connect, parents, sync
+from sweeps.tracking import Tracker, sync
 
 
 def _book(folder: Path, packs: int = 2, **options: Any) -> Ledger:

@@ -31,7 +31,8 @@ from tables import pack
 from sweeps import ledger
 from sweeps.export import export
 from sweeps.ledger import Ledger
-from sweeps.tracking import children, connect, parents, sync
+from sweeps.mlflow_store import children, connect, parents
+from sweeps.tracking import sync
 
 CURVES = ("train/loss", "train/accuracy")
 
