@@ -70,13 +70,13 @@ def measure(network: Plain, x: Tensor, y: Tensor | None, inputs: int) -> Found:
             weights.mul_(mask)
     biases, last = list(network.biases[:-1]), network.biases[-1].detach()
     before = torch.addmm(biases[0], x, first[0].t())
-    classes = np.empty(0, np.int64) if y is None else np.ascontiguousarray(y.numpy())
-    if not ((classes >= 0) & (classes < out)).all():
-        raise ValueError(f"y must hold classes from 0 to {out - 1}, got {classes.min()} to {classes.max()}")
+    classes: list[int] = [] if y is None else y.tolist()
+    if classes and not 0 <= min(classes) <= max(classes) < out:
+        raise ValueError(f"y must hold classes from 0 to {out - 1}, got {min(classes)} to {max(classes)}")
     kept = [mask.numpy() for mask in masks[1:]] or [np.empty((0, 0, 0), np.bool_)] * 2
     sums, squares, dead, norms, by_before = _measure(
         before.numpy(), hidden.numpy(), head[0].numpy(), torch.stack(biases).numpy(), last.contiguous().numpy(),
-        classes, *kept, min(inputs, len(x)), _KINDS[network.activation],
+        np.array(classes, np.int64), *kept, min(inputs, len(x)), _KINDS[network.activation],
     )  # fmt: skip
     gradient = torch.from_numpy(by_before)
     by_first = gradient[: len(x)].t() @ x
@@ -91,8 +91,8 @@ def measure(network: Plain, x: Tensor, y: Tensor | None, inputs: int) -> Found:
 def narrow_chain(weights: Sequence[Tensor], activation: nn.Module, data: Tensor) -> bool:
     """Whether layers with these weights and an activation between are for `calibrate`."""
     (out, wide), width = weights[-1].shape, len(weights[0])
-    cpu = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (data, *weights))
-    return cpu and activation_name(activation) in _KINDS and len(data) * wide * max(out, width) <= _ONE_THREAD
+    known = all(t.is_cpu and t.dtype == torch.float32 for t in (data, *weights))
+    return known and activation_name(activation) in _KINDS and len(data) * wide * max(out, width) <= _ONE_THREAD
 
 
 @torch.no_grad()

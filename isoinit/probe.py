@@ -6,6 +6,7 @@ Shapes: B inputs, L hidden layers (in a ResNet: stem layers and blocks), W weigh
 The module is callable: `isoinit.probe(model, x)` is `isoinit.probe.probe(model, x)`.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -138,15 +139,15 @@ def probes(models: Sequence[nn.Module], x: Tensor, y: Tensor | None = None, *, j
     from isoinit import narrow  # loads a compiler, which who has one network does not need
 
     found: list[Probe] = []
+    known, entering = len(x) > 0 and _are_classes(y, x), _array(_squared_norm(x[None]))
     for model in models:
-        network = chain.plain(model, x, jacobian_inputs) if len(x) and _are_classes(y, x) else None
+        network = chain.plain(model, x, jacobian_inputs) if known else None
         if network is None or not narrow.applies(network, x, jacobian_inputs):
             found.append(probe(model, x, y, jacobian_inputs=jacobian_inputs))
             continue
         sums, squares, dead, norms, jacobians = narrow.measure(network, x, y, jacobian_inputs)
-        correlation, variance, squared_mean = _array(_spread(torch.from_numpy(sums))).T
-        squares = np.concatenate([_array(_squared_norm(x[None])), squares])
-        values = _array(_spectrum(jacobians))
+        correlation, variance, squared_mean = _spread(sums)
+        squares, values = np.concatenate([entering, squares]), _array(_spectrum(jacobians))
         found.append(Probe(squares, correlation, variance, squared_mean, dead, norms, values))
     return found
 
@@ -174,13 +175,13 @@ def _by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> 
 
 @torch.no_grad()
 def _summarized(x: Tensor, measured: chain.Chain, singular_values: Tensor) -> Probe:
-    spread = _array(_spread(_each(_sums, measured.before)))
+    correlation, variance, squared_mean = _spread(_array(_each(_sums, measured.before)))
     norms, squares = _squared_norm(x[None]), _each(_squared_norm, measured.hidden)
     return Probe(
         squared_norms=_array(torch.cat([norms, squares]) if len(squares) else norms),
-        correlation=spread[:, 0],
-        sample_variance=spread[:, 1],
-        squared_sample_mean=spread[:, 2],
+        correlation=correlation,
+        sample_variance=variance,
+        squared_sample_mean=squared_mean,
         dead=_array(_each(_dead, measured.hidden)),
         gradient_norms=_array(measured.gradient_norms),
         jacobian_singular_values=_array(singular_values),
@@ -270,12 +271,13 @@ def _sums(signals: Tensor) -> Tensor:
     )
 
 
-def _spread(sums: Tensor) -> Tensor:
-    """Correlation, sample variance and squared sample mean, (k, 3), from `_sums`: the mean cosine over the pairs of
+def _spread(sums: Floats) -> tuple[Floats, Floats, Floats]:
+    """Correlation, sample variance and squared sample mean, (k,) each, from `_sums`: the mean cosine over the pairs of
     inputs whose signal is not zero."""
-    alive, total, *moments = sums.reshape(-1, 4).unbind(1)
-    correlation = (total - alive) / (alive * (alive - 1))
-    return torch.stack([correlation.masked_fill_(alive < 2, torch.nan), *moments], dim=1)
+    alive, total, variance, squared_mean = sums.reshape(-1, 4).T
+    correlation = np.full(len(alive), np.nan)
+    np.divide(total - alive, alive * (alive - 1), out=correlation, where=alive >= 2)
+    return correlation, variance, squared_mean
 
 
 def _units(signals: Tensor) -> Tensor:
@@ -293,9 +295,9 @@ def _spectrum(rows: Tensor) -> Tensor:
     if not len(rows):
         return rows.new_empty(0, 0)
     rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-    finite = rows.isfinite().all(2).all(1)
-    if finite.all():
+    if math.isfinite(rows.sum().item()):
         return torch.linalg.svdvals(rows)
+    finite = rows.isfinite().all(2).all(1)
     values = rows.new_full((len(rows), min(rows.shape[1:])), torch.nan)
     values[finite] = torch.linalg.svdvals(rows[finite])
     return values

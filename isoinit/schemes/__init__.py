@@ -15,7 +15,7 @@ from isoinit.schemes.base import INVARIANTS, Draw, Scheme
 from isoinit.schemes.checks import SCHEMES, check, get, validate
 from isoinit.schemes.mirrored import interleave
 from isoinit.schemes.reading import read
-from isoinit.schemes.wiring import NORMS, Residual, Wiring, groups
+from isoinit.schemes.wiring import NORMS, Residual, Wiring, bias_of, biases_of, copy_each, groups
 
 __all__ = ["INVARIANTS", "SCHEMES", "Residual", "Scheme", "Wiring", "check", "get", "initialize", "read"]
 
@@ -57,7 +57,7 @@ def initialize(
     validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), got {generator!r}")
-    if all(weight.is_meta for run in wiring.runs for weight in run.weights):
+    if all(weight.is_meta for weight in wiring.weights):
         return model
     if record.sparse:
         options["density"] = density
@@ -70,7 +70,7 @@ def initialize(
             record.calibrate(model, wiring, data, compiled)
             _reset_norms(wiring)
         if weight_scale != 1.0:
-            for weight in (weight for run in wiring.runs for weight in run.weights):
+            for weight in wiring.weights:
                 weight.mul_(math.sqrt(weight_scale))
         if bias_variance > 0:
             _draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
@@ -80,8 +80,7 @@ def initialize(
 def _reset(wiring: Wiring, multiplier: float) -> None:
     for layer in wiring.layers:
         drop_mask(layer)
-    biases: list[Tensor] = [bias for layer in wiring.layers if (bias := layer._parameters.get("bias")) is not None]
-    if biases:
+    if biases := biases_of(wiring.layers):
         torch._foreach_zero_(biases)  # pyright: ignore[reportPrivateImportUsage]
     _reset_norms(wiring)
     for block in wiring.blocks:
@@ -102,7 +101,7 @@ def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviatio
     layers = scheme.biased(wiring)
     successors = [groups(layer) for layer in layers[1:]] + [1]
     biased = [(bias, (len(bias), mode == "mirrored" and x is not wiring.head, math.lcm(groups(x), after)))
-              for x, after in zip(layers, successors, strict=True) if (bias := x.bias) is not None]  # fmt: skip
+              for x, after in zip(layers, successors, strict=True) if (bias := bias_of(x)) is not None]  # fmt: skip
     alike = [(form, [bias for bias, _ in part]) for form, part in groupby(biased, key=lambda pair: pair[1])]
     normals = draw.normals([(len(biases), size) for (size, _, _), biases in alike])
     for ((size, mirrored, blocks), biases), values in zip(alike, normals, strict=True):
@@ -112,5 +111,4 @@ def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviatio
             values[:, half : 2 * half] = -values[:, :half]
             if blocks > 1:
                 values = values[:, interleave(size, blocks)]
-        for bias, value in zip(biases, values.unbind(), strict=True):
-            bias.copy_(value)
+        copy_each(biases, values)

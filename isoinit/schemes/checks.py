@@ -140,15 +140,14 @@ def validate(
 
 
 def _refuse_unusual_weights(wiring: Wiring) -> None:
-    weights = [weight for run in wiring.runs for weight in run.weights]
-    for dtype in {weight.dtype for weight in weights}:
+    for dtype in {weight.dtype for weight in wiring.weights}:
         if not dtype.is_floating_point:
             raise ValueError(f"weights must be real floating-point numbers, got {dtype}")
     for run in wiring.runs:
         if not run.shape.numel():
             raise ValueError(f"a layer of shape {tuple(run.shape)} has no weights to initialize")
-    most = max(Counter(map(id, weights)).values())
-    if most > 1:
+    if len(set(map(id, wiring.weights))) < len(wiring.weights):
+        most = max(Counter(map(id, wiring.weights)).values())
         raise ValueError(f"{most} layers of the network share one weight, and a scheme needs one for each; tie them "
                          "after initializing, or initialize the weight by itself in an nn.Sequential")  # fmt: skip
 
@@ -156,7 +155,7 @@ def _refuse_unusual_weights(wiring: Wiring) -> None:
 def _check_data(scheme: Scheme, wiring: Wiring, data: object) -> None:
     if not isinstance(data, Tensor) or len(data) < 2:
         raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data= of at least two")
-    if not data.isfinite().all():
+    if not (math.isfinite(data.sum().item()) or data.isfinite().all()):
         raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs, and data= has numbers that are not finite")
-    if len({layer.weight.is_meta for layer in wiring.layers}) > 1:
+    if len({weight.is_meta for weight in wiring.weights}) > 1:
         raise ValueError(f"scheme {scheme.name} runs the network, and some of its layers are on the meta device")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isoinit.layers import activation_name
 from isoinit.schemes.base import Draw, Scheme
-from isoinit.schemes.wiring import Wiring, fans, runs
+from isoinit.schemes.wiring import Wiring, biases_of, copy_each, fans, runs
 
 Variance = Callable[[int, int], float]
 Standard = Callable[[Draw, Sequence[tuple[int, ...]]], list[Tensor]]
@@ -77,12 +77,11 @@ def leak(activation: nn.Module) -> float:
 def torch_default(wiring: Wiring, draw: Draw) -> None:
     """What `nn.Linear` and `nn.Conv2d` do: weights and biases uniform on +-1/sqrt(fan_in)."""
     independent(third, uniforms)(wiring, draw)
-    biased = runs([layer for layer in wiring.layers if layer.bias is not None])
+    biased = wiring.runs
+    if len(biases_of(wiring.layers)) < len(wiring.layers):
+        biased = runs([layer for layer in wiring.layers if layer.bias is not None])
     for run, values in zip(biased, uniforms(draw, [run.stack[:2] for run in biased]), strict=True):
-        values.mul_(math.sqrt(third(*fans(run.layers[0]))))
-        for layer, value in zip(run.layers, values.unbind(), strict=True):
-            assert layer.bias is not None
-            layer.bias.copy_(value)
+        copy_each(biases_of(run.layers), values.mul_(math.sqrt(third(*fans(run.layers[0])))))
 
 
 def kumar_variance(activation: nn.Module) -> float:

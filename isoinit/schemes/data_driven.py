@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from isoinit.schemes.base import Scheme
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
-from isoinit.schemes.wiring import Wiring
+from isoinit.schemes.wiring import Wiring, biases_of, copy_each
 
 Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
@@ -101,10 +101,9 @@ def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
     """What `_run_chain` does, up to rounding, by compiled code; False if the network is not for it."""
     from isoinit import narrow  # loads a compiler, which who has one network does not need
 
-    if not narrow.narrow_chain([layer.weight for layer in wiring.layers], wiring.activation, data):
+    if not narrow.narrow_chain(wiring.weights, wiring.activation, data):
         return False
-    weights = [layer.weight for layer in wiring.layers]
-    shifts, deviations, still = narrow.calibrate(weights, wiring.activation, data, statistic)
+    shifts, deviations, still = narrow.calibrate(wiring.weights, wiring.activation, data, statistic)
     for place in still:
         _warn_of_still(wiring.layers[place])
     start = 0
@@ -112,10 +111,7 @@ def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
         stop, units = start + len(run.layers), run.shape[0]
         run.fill(torch.stack(run.weights).div_(deviations[start:stop, :units, None]))
         if statistic == "unit":
-            biases = (-shifts[start:stop, :units] / deviations[start:stop, :units]).unbind()
-            for layer, bias in zip(run.layers, biases, strict=True):
-                assert layer.bias is not None
-                layer.bias.copy_(bias)
+            copy_each(biases_of(run.layers), -shifts[start:stop, :units] / deviations[start:stop, :units])
         start = stop
     return True
 

@@ -64,14 +64,13 @@ def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
     Derived here from the abstract of Lee, Kim & Choi 2025 (arXiv 2509.00362), whose closed form was not readable.
     """
     rests = draw.haar([(len(run.layers), run.shape[0] - 1, run.shape[1] - 1) for run in wiring.runs])
+    sizes = dict.fromkeys(size for run in wiring.runs for size in run.shape)
+    turns = {size: _reflector(size, rests[0]) for size in sizes}
     for run, rest in zip(wiring.runs, rests, strict=True):
         full = functional.pad(rest, (1, 0, 1, 0))
         full[:, 0, 0] = 1
-        run.fill(_turn_to_ones(full))
-
-
-def _turn_to_ones(block: Tensor) -> Tensor:
-    return _reflector(block.shape[-2], block) @ block @ _reflector(block.shape[-1], block)
+        rows, columns = run.shape
+        run.fill(turns[rows] @ full @ turns[columns])
 
 
 def _reflector(n: int, like: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Run:
 
     def fill(self, weights: Tensor) -> None:
         """Set the weights to those of the stack (layers, *shape)."""
-        torch._foreach_copy_(self.weights, weights.unbind())  # pyright: ignore[reportPrivateImportUsage]
+        copy_each(self.weights, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,11 @@ class Wiring:
         """The layers in their order, those alike that follow each other together."""
         return runs(self.layers)
 
+    @cached_property
+    def weights(self) -> tuple[Tensor, ...]:
+        """Those of `layers`."""
+        return tuple(weight for run in self.runs for weight in run.weights)
+
     @property
     def normalization(self) -> str:
         """ "none", or the kind: "batch", "layer", "group", "rms", "instance", several joined by "and"."""
@@ -126,6 +131,21 @@ def weight_of(layer: WeightLayer) -> Tensor:
     weight = layer._parameters["weight"]
     assert weight is not None, layer
     return weight
+
+
+def bias_of(layer: WeightLayer) -> Tensor | None:
+    """The bias, in a fraction of the time as well."""
+    return layer._parameters.get("bias")
+
+
+def biases_of(layers: Sequence[WeightLayer]) -> list[Tensor]:
+    """The biases of those that have one."""
+    return [bias for layer in layers if (bias := bias_of(layer)) is not None]
+
+
+def copy_each(targets: Sequence[Tensor], stack: Tensor) -> None:
+    """Copy each tensor of a stack into its target, in one call."""
+    torch._foreach_copy_(list(targets), stack.unbind())  # pyright: ignore[reportPrivateImportUsage]
 
 
 def groups(layer: WeightLayer) -> int:
