@@ -66,8 +66,9 @@ class MLP(nn.Module):
             activation, normalization, in_features=in_features, width=width, depth=depth, out_features=out_features
         )
         wide = _expansion(activation) * width
-        hidden = Linear(wide, width).twins(depth - 2)
-        self.layers = listed([Linear(in_features, width), *hidden, Linear(wide, out_features)])
+        first = Linear(in_features, width)
+        hidden, head = first.twins(depth - 2, wide, width), first.twins(1, wide, out_features)
+        self.layers = listed([first, *hidden, *head])
         norms = [nn.BatchNorm1d(width) for _ in range(depth - 1)] if normalization == "batch" else []
         self.norms = nn.ModuleList(norms)
         self.activation = ACTIVATIONS[activation]()

@@ -62,16 +62,18 @@ def test_parameters_are_zero_until_initialized_and_building_draws_nothing() -> N
 def test_twins_are_layers_of_their_own_as_torch_makes_them() -> None:
     """A table that two layers share would make a hook, a mask or a weight of one that of both."""
     made = Linear(4, 6, bias=False)
-    twins = [*made.twins(2), *Linear(4, 6).twins(1)]
-    for twin in twins:
-        fresh = Linear(4, 6, bias=twin.bias is not None)
+    twins = [*made.twins(2, 4, 6), *Linear(4, 6).twins(1, 4, 6), *made.twins(1, 3, 5)]
+    for twin, sizes in zip(twins, [(4, 6)] * 3 + [(3, 5)], strict=True):
+        fresh = Linear(*sizes, bias=twin.bias is not None)
+        assert twin.weight.shape == fresh.weight.shape
         assert repr(twin) == repr(fresh)
         assert {k: type(v) for k, v in vars(twin).items()} == {k: type(v) for k, v in vars(fresh).items()}
         assert twin.state_dict().keys() == fresh.state_dict().keys()
         assert all(isinstance(p, nn.Parameter) and p.requires_grad and not p.any() for p in twin.parameters())
     tables = [id(v) for layer in (made, *twins) for v in vars(layer).values() if isinstance(v, dict | set)]
     assert len(set(tables)) == len(tables)
-    assert len({p.data_ptr() for layer in (made, *twins) for p in layer.parameters()}) == 5
+    assert len({p.data_ptr() for layer in (made, *twins) for p in layer.parameters()}) == 6
+    assert made.twins(0, 4, 6) == []
 
 
 @pytest.mark.parametrize("name", [n for n, s in SCHEMES.items() if s.blocks])

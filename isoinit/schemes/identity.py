@@ -24,6 +24,8 @@ _NUMBERS = 2**20  # drawn and held in double precision at once
 
 def idi(rows: int, columns: int, tau: float) -> Tensor:
     """IDI_tau: the identity times tau, repeated downwards if rows > columns, its first rows if rows < columns."""
+    if rows <= columns:
+        return torch.eye(rows, columns, dtype=torch.float64).mul_(tau)
     matrix = torch.zeros(rows, columns, dtype=torch.float64)
     m = torch.arange(rows)
     matrix[m, m % columns] = tau
@@ -52,7 +54,7 @@ def place_taps(matrix: Matrix, run: Run, order: str) -> Tensor:
     """
     out, into, *kernel = run.shape
     rows, taps = out // run.groups, math.prod(kernel)
-    if order == "channel":
+    if order == "channel" or not kernel:
         group = kernel_of(matrix(rows, into), kernel)
     elif order == "torch":
         group = matrix(rows, into * taps).view(rows, into, *kernel)
@@ -62,11 +64,13 @@ def place_taps(matrix: Matrix, run: Run, order: str) -> Tensor:
             centre = taps // 2
             by_tap = by_tap[:, [*range(1, centre + 1), 0, *range(centre + 1, taps)]]
         group = by_tap.transpose(1, 2).reshape(rows, into, *kernel)
-    return group.repeat(run.groups, *[1] * (group.dim() - 1))
+    return group if run.groups == 1 else group.repeat(run.groups, *[1] * (group.dim() - 1))
 
 
 def _ends(wiring: Wiring) -> list[tuple[Run, bool]]:
     """The layers in their order, and which are the last of residual branches."""
+    if not wiring.blocks:
+        return [(run, False) for run in wiring.runs]
     last = {block.branch[-1] for block in wiring.blocks}
     parts = [(end, list(part)) for end, part in groupby(wiring.layers, key=last.__contains__)]
     return [(run, end) for end, part in parts for run in runs(part)]
@@ -97,9 +101,12 @@ def idinit(
         if end or loosen == "none":
             run.fill(weight.expand(run.stack))
             continue
+        loose = slice(None) if loosen == "dense" else weight.flatten().nonzero().squeeze(1)
         for part in run.parts(_NUMBERS):
-            noise = draw.normal(*part.stack).to(weight).mul_(eps_tau)
-            part.fill(weight + (noise if loosen == "dense" else noise.mul_(weight != 0)))
+            noise = draw.normal(*part.stack).flatten(1)[:, loose].to(weight).mul_(eps_tau)
+            values = weight.flatten().repeat(len(part.layers), 1)
+            values[:, loose] += noise
+            part.fill(values.view(part.stack))
 
 
 def _require_centre(wiring: Wiring, order: str = "khwc", **_options: object) -> None:

@@ -5,6 +5,7 @@ for each group, and fewer outputs than inputs, are added here).
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
     """
     rests = draw.haar([(len(run.layers), run.shape[0] - 1, run.shape[1] - 1) for run in wiring.runs])
     sizes = dict.fromkeys(size for run in wiring.runs for size in run.shape)
-    turns = {size: _reflector(size, rests[0]) for size in sizes}
+    turns = {size: _reflector(size, rests[0].dtype, rests[0].device) for size in sizes}
     for run, rest in zip(wiring.runs, rests, strict=True):
         full = functional.pad(rest, (1, 0, 1, 0))
         full[:, 0, 0] = 1
@@ -73,12 +74,13 @@ def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
         run.fill(turns[rows] @ full @ turns[columns])
 
 
-def _reflector(n: int, like: Tensor) -> Tensor:
-    """Symmetric orthogonal matrix whose first column is ones/sqrt(n)."""
-    v = like.new_full((n,), -1 / math.sqrt(n))
+@lru_cache(maxsize=64)
+def _reflector(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Symmetric orthogonal matrix whose first column is ones/sqrt(n); not to be changed, as it is kept."""
+    v = torch.full((n,), -1 / math.sqrt(n), dtype=dtype, device=device)
     v[0] += 1
     unit = v / v.norm() if n > 1 else torch.zeros_like(v)
-    return torch.eye(n, dtype=like.dtype, device=like.device) - 2 * torch.outer(unit, unit)
+    return torch.eye(n, dtype=dtype, device=device) - 2 * torch.outer(unit, unit)
 
 
 SCHEMES = (
