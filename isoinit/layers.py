@@ -73,13 +73,15 @@ class Linear(_Masked, nn.Linear):
 
 
 def _fresh(parameter: Tensor | None, count: int, *shape: int) -> Sequence[Tensor | None]:
-    """`count` parameters of the type of one, each with zeros and memory of its own; made as `nn.Parameter` makes them
-    once it has asked what it was given."""
+    """`count` parameters of the type of one, each with zeros and memory of its own. They are tensors that become
+    parameters, as those of lazy modules do: `nn.Parameter` would make another tensor of each."""
     if parameter is None:
         return [None] * count
-    make = torch.Tensor._make_subclass
     zeros: Any = torch.unbind_copy(parameter.detach().new_zeros(count, *shape))
-    return [make(nn.Parameter, value, True) for value in zeros]
+    for value in zeros:
+        value.__class__ = nn.Parameter
+        value.requires_grad = True
+    return zeros
 
 
 def listed(layers: Sequence[nn.Module]) -> nn.ModuleList:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from isoinit.chain import Plain
 from isoinit.layers import activation_name
+from isoinit.schemes.wiring import copy_each
 
 _ONE_THREAD = 2**18  # multiplications from which on OpenBLAS may share a product between threads
 _KINDS = {"relu": 0, "tanh": 1, "sigmoid": 2, "hardtanh": 3, "linear": 4, "crelu": 5}
@@ -98,9 +99,9 @@ def narrow_chain(weights: Sequence[Tensor], activation: nn.Module, data: Tensor)
 @torch.no_grad()
 def calibrate(
     weights: Sequence[Tensor], activation: nn.Module, data: Tensor, statistic: str
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Shifts and deviations, both (L + 1, units), by which the outputs of the layers, without biases, have to be
-    diminished and then divided; and the layers whose outputs do not vary, there the deviation is 1.
+) -> tuple[Tensor, list[int]]:
+    """Divide the weights of every layer by the deviations of its outputs, in place. Returns the biases, (L + 1, units),
+    that then take the shifts of the outputs away, and the layers whose outputs do not vary, which are not divided.
 
     statistic: "total", the deviation over inputs and units; "unit", mean and deviation of every unit over inputs;
     "sample", the root of the variance over inputs, mean over units. Without a shift but for "unit".
@@ -112,7 +113,11 @@ def calibrate(
         outputs, stack.numpy(), head.detach().contiguous().numpy(), _KINDS[activation_name(activation)],
         _STATISTICS.index(statistic),
     )  # fmt: skip
-    return torch.from_numpy(shifts), torch.from_numpy(deviations), np.flatnonzero(still).tolist()
+    if hidden:
+        copy_each(hidden, stack)
+    for layer, weight in ((0, first), (-1, head)):
+        weight.div_(torch.from_numpy(deviations[layer, : len(weight), None]))
+    return torch.from_numpy(-shifts / deviations), np.flatnonzero(still).tolist()
 
 
 @_exactly
@@ -186,16 +191,21 @@ def _standardize(z, statistic, shifts, deviations):
 
 @_compile
 def _calibrate(z, hidden, head, kind, statistic):
-    """See `calibrate`; z (B, width) are the outputs of the first layer, and used up."""
+    """See `calibrate`; z (B, width) are the outputs of the first layer, and used up; `hidden` is divided."""
     (batch, width), (out, wide) = z.shape, head.shape
     layers = hidden.shape[0] + 1
-    shifts, deviations = np.zeros((2, layers + 1, max(width, out)), np.float32)
+    units = max(width, out)
+    shifts, deviations = np.zeros((layers + 1, units), np.float32), np.ones((layers + 1, units), np.float32)
     still = np.zeros(layers + 1, np.bool_)
     features, outputs = np.empty((batch, wide), np.float32), np.empty((batch, out), np.float32)
     for layer in range(layers):
         if layer > 0:
             np.dot(features, hidden[layer - 1].T, z)
         still[layer] = _standardize(z, statistic, shifts[layer, :width], deviations[layer, :width])
+        if layer > 0:
+            for j in range(width):
+                for i in range(wide):
+                    hidden[layer - 1, j, i] /= deviations[layer, j]
         _activate(z, features, kind)
     np.dot(features, head.T, outputs)
     still[layers] = _standardize(outputs, statistic, shifts[layers, :out], deviations[layers, :out])

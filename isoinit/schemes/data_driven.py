@@ -103,15 +103,13 @@ def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
 
     if not narrow.narrow_chain(wiring.weights, wiring.activation, data):
         return False
-    shifts, deviations, still = narrow.calibrate(wiring.weights, wiring.activation, data, statistic)
+    biases, still = narrow.calibrate(wiring.weights, wiring.activation, data, statistic)
     for place in still:
         _warn_of_still(wiring.layers[place])
     start = 0
-    for run in wiring.runs:
-        stop, units = start + len(run.layers), run.shape[0]
-        run.fill(torch.stack(run.weights).div_(deviations[start:stop, :units, None]))
-        if statistic == "unit":
-            copy_each(biases_of(run.layers), -shifts[start:stop, :units] / deviations[start:stop, :units])
+    for run in wiring.runs if statistic == "unit" else ():
+        stop = start + len(run.layers)
+        copy_each(biases_of(run.layers), biases[start:stop, : run.shape[0]])
         start = stop
     return True
 
