@@ -23,13 +23,14 @@ from optuna.testing.pytest_samplers import (
     SingleOnlySamplerTestCase,
 )
 from optuna.trial import TrialState
-from scipy.special import expit
+from scipy.special import expit, ndtr
 from scipy.stats import kstest
 
-from analysis.gp import Kernel, learn
+from analysis.gp import Counts, Kernel, LogisticGP, Points, learn
 from analysis.region import RegionModel
-from sweeps import boundary
+from sweeps import boundary, placing
 from sweeps.boundary import ROLE, START, BoundarySampler
+from sweeps.coordinates import Axes
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -225,6 +226,115 @@ def test_a_batch_told_is_a_batch_read(batch: int, step: dict[int, int]):
     assert plan is None or len(plan.key[1]) in (80, 96)  # 80 if the last ask was an audit
 
 
+def place(params: dict) -> np.ndarray:
+    depth, bias = np.log(params["depth"] / 2) / np.log(50), np.log(params["bias_variance"] / 1e-5) / np.log(1e5)
+    return np.array([depth, bias])
+
+
+SURPRISE = {"scheme": "short", "depth": 80, "bias_variance": 0.01}  # it should not train
+
+
+def next_to_surprise(study: optuna.Study, trials: int) -> list[np.ndarray]:
+    """Asks and tells trials; the way from the surprise to those of its scheme that lie next to it."""
+    asked_now = [study.ask(SPACE) for _ in range(trials)]
+    for trial in asked_now:
+        tell(study, trial)
+    ways = [place(t.params) - place(SURPRISE) for t in asked_now if t.params["scheme"] == "short"]
+    return [way for way in ways if np.linalg.norm(way) < 0.15]
+
+
+def surprised(trained: int) -> optuna.Study:
+    """A study that knows its limits well, and then a deep network that trained, or not."""
+    study = run(80, batch=8, audit=0.0)
+    counts = {"n_trained": trained, "n_replicates": 2}
+    study.add_trial(
+        optuna.create_trial(params=SURPRISE, distributions=SPACE, values=[trained - 1.0], user_attrs=counts)
+    )
+    study.add_trials(run(84, batch=4, audit=0.0, seed=9).trials[80:])  # or the surprise is not read yet
+    return study
+
+
+def due(study: optuna.Study) -> int:
+    """How many surprises of the latest plan are to be asked about."""
+    plan = study.sampler._memory.plan  # pyright: ignore[reportAttributeAccessIssue]
+    return len(list(plan._follow_ups(waiting=plan.told.take([]))))
+
+
+def test_a_surprise_is_asked_again_and_settled_by_two_failures():
+    assert next_to_surprise(surprised(trained=0), 8) == []
+    study = surprised(trained=2)
+    first, second = next_to_surprise(study, 8)
+    assert first @ second < 0  # on opposite sides: one of them is inside whatever has its edge here
+    assert due(study) == 1
+    next_to_surprise(study, 8)
+    assert due(study) == 0
+
+
+def test_a_surprise_that_happens_again_is_followed_to_its_end():
+    """An island of deep networks that train: it is found by one trial and mapped by those that follow."""
+    study = surprised(trained=2)
+    centre = place(SURPRISE)
+    for _ in range(6):
+        for trial in [study.ask(SPACE) for _ in range(8)]:
+            inside = trial.params["scheme"] == "short" and np.linalg.norm(place(trial.params) - centre) < 0.25
+            study.tell(trial, 1.0 if inside or trial.params["depth"] <= limit(trial.params) else -1.0)
+    after = [t for t in study.trials[85:] if t.params["scheme"] == "short"]
+    assert sum(np.linalg.norm(place(t.params) - centre) < 0.35 for t in after) > 10
+    table = pa.table(
+        {
+            **{name: [t.params[name] for t in study.trials] for name in SPACE},
+            "n_replicates": [1] * len(study.trials),
+            "n_trained": [int(t.values[0] > 0) for t in study.trials],
+        }
+    )
+    assert RegionModel.fit(table).p_in_region(pa.Table.from_pylist([SURPRISE]))[0] > 0.5
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_the_shallow_end_of_every_category_is_looked_at(seed: int, monkeypatch: pytest.MonkeyPatch):
+    """Of a sampler that does not look one scheme is shallow in no trial of 112."""
+    space = {**SPACE, "scheme": CategoricalDistribution(list("abcdef"))}
+
+    def shallow(after: int) -> list[set[str]]:
+        monkeypatch.setattr(placing, "CHECK_AFTER", after)
+        sampler = BoundarySampler(seed=seed, batch=8, audit=0.0, floors=FLOORS)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for _ in range(14):
+            for trial in [study.ask(space) for _ in range(8)]:
+                study.tell(trial, 1.0 if trial.params["depth"] <= 30 else -1.0)
+        places = [(t.params["scheme"], t.params["depth"] < 2 * 50**placing.SHALLOW) for t in study.trials]
+        return [{scheme for scheme, is_shallow in part if is_shallow} for part in (places[:48], places[48:])]
+
+    first, later = shallow(after=48)
+    missing = set("abcdef") - first
+    assert len(missing) == 1
+    assert later == missing
+    assert shallow(after=10**9) == [first, set()]
+
+
+def test_a_surprise_is_what_the_model_without_the_trial_excludes():
+    """Cavities of expectation propagation against models conditioned anew on all trials but one."""
+    rng = np.random.default_rng(3)
+    points = Points(rng.random((60, 2)), rng.integers(0, 2, (60, 1)))
+    n = np.full(60, 1.0)
+    k = (rng.random(60) < expit(25 * (0.5 - points.x[:, 0]))).astype(float)
+    k[:4] = 1 - k[:4]
+    counts, kernel = Counts(k, n), Kernel(2, 1, frontier=True)
+    theta = kernel.prior[0]
+    active = np.arange(50)  # the last ten are told, but not conditioned on
+    gp = LogisticGP.condition(kernel, theta, points.take(active), counts.take(active))
+    found = placing.surprising(gp, active, points, counts)
+    expected = []
+    for i in range(60):
+        others = active[active != i]
+        without = LogisticGP.condition(kernel, theta, points.take(others), counts.take(others))
+        mean, variance, _ = without.moments(points.take([i]))
+        chance = ndtr(mean / np.sqrt(variance + 8 / np.pi))[0]
+        expected.append(chance < 0.05 if k[i] else chance > 0.95)
+    assert found.tolist() == expected
+    assert 2 <= sum(expected) <= 10
+
+
 def noisy_study(seed: int) -> optuna.Study:
     study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=seed, batch=8, floors=FLOORS))
     rng = np.random.default_rng(seed)
@@ -241,7 +351,7 @@ def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.Mo
     ratios = []
     for seed in range(3):
         study = noisy_study(seed)
-        axes = boundary._Axes.of(SPACE, "depth", FLOORS)
+        axes = Axes.of(SPACE, "depth", FLOORS)
         points, counts = axes.points(study.trials), boundary._counts(study.trials)
         kernel = Kernel(2, 1, frontier=True)
         some = np.random.default_rng(seed).permutation(len(study.trials))[:40]
@@ -269,7 +379,7 @@ def test_noise_of_an_outcome_agrees_with_quadrature(mean: float, variance: float
         weight = prior * likelihood
         p = weight.sum()
         left += p * (weight @ f**2 / p - (weight @ f / p) ** 2)
-    noise = boundary.noise(np.array([mean]), np.array([variance]), 1.0)[0]
+    noise = placing.noise(np.array([mean]), np.array([variance]), 1.0)[0]
     assert variance**2 / (variance + noise) == pytest.approx(variance - left, rel=0.08)
 
 

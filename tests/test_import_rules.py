@@ -41,7 +41,7 @@ MAY_BE_IMPORTED_BY: Final = {
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
     "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack", "sweeps.writer", "sweeps.cluster"),
-    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
+    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.coordinates", "sweeps.search"),
     "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": (),  # seconds; its digits are read from its file

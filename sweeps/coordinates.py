@@ -1,0 +1,131 @@
+"""A search space as coordinates of the sampler's model: numbers on [0, 1] on their own scale, choices as codes.
+
+Every coordinate that is handed out is one that the distribution can express: integers and steps are snapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+from scipy.stats import qmc
+
+from analysis.gp import Points, Scale
+
+CANDIDATES = 1024
+PAIRS = 3  # of places around a point
+STEP = 0.1  # from it to them, in the unit cube
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A numeric parameter; its coordinate runs from 0 to 1 on its own scale."""
+
+    name: str
+    scale: Scale
+    step: float
+    whole: bool
+
+    def encode(self, values: Sequence[float]) -> np.ndarray:
+        return self.scale.encode(np.array(values, float))
+
+    def place(self, unit: np.ndarray) -> np.ndarray:
+        """The nearest coordinates whose values the distribution can express."""
+        return self.scale.encode(self._values(unit))
+
+    def value(self, coordinate: float) -> int | float:
+        value = float(self._values(np.array(coordinate)))
+        return round(value) if self.whole else value
+
+    def _values(self, unit: np.ndarray) -> np.ndarray:
+        low, high = self.scale.low, self.scale.high
+        values = self.scale.decode(unit)
+        if self.step:
+            values = low + self.step * np.round((values - low) / self.step)
+        return np.clip(values, low, high)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A categorical parameter; its coordinate is the index of the choice."""
+
+    name: str
+    distribution: CategoricalDistribution
+
+    def encode(self, values: Sequence[Any]) -> np.ndarray:
+        return np.array([self.distribution.to_internal_repr(v) for v in values])
+
+    def place(self, unit: np.ndarray) -> np.ndarray:
+        return np.floor(unit * len(self.distribution.choices))
+
+    def value(self, coordinate: float) -> Any:
+        return self.distribution.choices[int(coordinate)]
+
+
+def axis_of(name: str, distribution: BaseDistribution, floors: Mapping[str, float]) -> Numeric | Choice:
+    if isinstance(distribution, CategoricalDistribution):
+        return Choice(name, distribution)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, log, step = distribution.low, distribution.high, distribution.log, distribution.step
+    scale = Scale(low, high, log, floors.get(name, -np.inf))
+    return Numeric(name, scale, step or 0, isinstance(distribution, IntDistribution))
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The parameters of a search space as axes of the model, depth first."""
+
+    numeric: tuple[Numeric, ...]
+    categorical: tuple[Choice, ...]
+    frontier: bool
+
+    @classmethod
+    def of(cls, space: Mapping[str, BaseDistribution], depth: str | None, floors: Mapping[str, float]) -> Axes:
+        axes = [axis_of(name, space[name], floors) for name in sorted(space, key=lambda name: (name != depth, name))]
+        numeric = tuple(axis for axis in axes if isinstance(axis, Numeric))
+        categorical = tuple(axis for axis in axes if isinstance(axis, Choice))
+        return cls(numeric, categorical, bool(numeric) and numeric[0].name == depth)
+
+    def points(self, trials: Sequence[FrozenTrial]) -> Points:
+        return self._stack([axis.encode([t.params[axis.name] for t in trials]) for axis in self._all], len(trials))
+
+    def candidates(self, rng: np.random.Generator, told: Points) -> Points:
+        """Places spread evenly that exist and, if there are any left, were not tried before."""
+        cube = qmc.Sobol(len(self._all), rng=rng).random(CANDIDATES)
+        points = self._stack([axis.place(unit) for axis, unit in zip(self._all, cube.T, strict=True)], CANDIDATES)
+        found, first = np.unique(keys(points), return_index=True)
+        new = first[~np.isin(found, keys(told))]
+        return points.take(np.sort(new if len(new) else first))
+
+    def around(self, rng: np.random.Generator, at: Points, told: Points) -> Points:
+        """Places next to the one point `at` that were not tried before: pairs on opposite sides, in random order."""
+        ways = rng.normal(size=(PAIRS, 1, len(self.numeric)))
+        ways *= STEP / np.maximum(np.linalg.norm(ways, axis=2, keepdims=True), 1e-12)
+        cube = np.clip(at.x + np.concatenate([ways, -ways], axis=1).reshape(-1, len(self.numeric)), 0, 1)
+        numbers = [axis.place(unit) for axis, unit in zip(self.numeric, cube.T, strict=True)]
+        points = self._stack([*numbers, *np.repeat(at.c, 2 * PAIRS, axis=0).T], 2 * PAIRS)
+        found, first = np.unique(keys(points), return_index=True)
+        return points.take(np.sort(first[~np.isin(found, keys(told))]))
+
+    def params(self, point: Points) -> dict[str, Any]:
+        coordinates = [*point.x[0], *point.c[0]]
+        return {axis.name: axis.value(u) for axis, u in zip(self._all, coordinates, strict=True)}
+
+    @property
+    def _all(self) -> tuple[Numeric | Choice, ...]:
+        return self.numeric + self.categorical
+
+    def _stack(self, columns: Sequence[np.ndarray], rows: int) -> Points:
+        stacked = np.column_stack([np.empty((rows, 0)), *columns])
+        numeric = len(self.numeric)
+        return Points(stacked[:, :numeric], stacked[:, numeric:].astype(int))
+
+
+def keys(points: Points) -> np.ndarray:
+    """One comparable value per point: equal for equal places, whatever the last bits say."""
+    rows = np.ascontiguousarray(np.column_stack([points.x, points.c]).round(9) + 0.0)
+    return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
