@@ -11,8 +11,8 @@ log-odds. Unlike an optimiser's trials, those trials make a map; several times f
     trial.set_user_attr("n_replicates", 2)
     study.tell(trial, score)  # finite; > 0 iff trained, and all that is read if there are no counts
 
-Two rules come before it, for what the classifier is sure of and should not be (see `sweeps.placing`): an outcome that it
-had all but excluded is asked again next to it, and a scheme of which nothing shallow was tried is tried there once.
+Two rules come before it, for what the classifier is sure of and should not be (see `sweeps.placing`): an outcome that
+it had all but excluded is asked again next to it, and a scheme of which nothing shallow was tried is tried there once.
 
 Pending points lower the variance and leave the mean; how much they lower it is how much their outcome will tell (see
 `placing.noise`), which is little more than a sign where little is known.
@@ -31,9 +31,9 @@ trials instead of 128). A twentieth of the picks by the rival kernel (20 seeds) 
 trials. A straddle of 1.2 or 3 standard deviations was better on some beds and worse on others (6 seeds, three beds and
 a real map). Averaging over hyperparameters, see `analysis.averaging`, did not mend the maps of given trials and was not
 tried in the loop. A start of eight trials instead of sixteen, with batches of eight, saved a third of the trials of one
-real map, an eighth of those of another, few on the synthetic beds and none to speak of on two maps kept aside. Limits as
-smooth as a Gaussian's, where the evidence preferred them, took a tenth off the error of the smooth bed and added half
-to that of two real maps (24 seeds). All of these comparisons come from scripts that were not kept;
+real map, an eighth of those of another, few on the synthetic beds and none to speak of on two maps kept aside. Limits
+as smooth as a Gaussian's, where the evidence preferred them, took a tenth off the error of the smooth bed and added
+half to that of two real maps (24 seeds). All of these comparisons come from scripts that were not kept;
 `tests/bench/boundary.py` has the sampler as it is.
 
 What it loses: a small island far beyond the frontier is found by chance alone, by the start and the audit trials. Once

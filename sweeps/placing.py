@@ -11,10 +11,10 @@ trials every combination of categories of which no trial lies in the shallow `SH
 next to no layers.
 
 On the beds of `tests/bench` (24 seeds, 104 trials, a script that was not kept) the two together took the mean error of
-the window bed, whose shallow networks fail, from 7.5 to 5.4 %, changed the others by less than the scatter of the seeds,
-and took a twentieth of the layers of two real maps of three at 56 trials. Checks from the 16th trial on took three
-trials of 40 of a real map. Before the two rules, two or three successes on the islands of the islands bed
-were taken for chance.
+the window bed, whose shallow networks fail, from 7.5 to 5.4 %, changed the others by less than the scatter of the
+seeds, and took a twentieth of the layers of two real maps of three at 56 trials. Checks from the 16th trial on took
+three trials of 40 of a real map. Before the two rules, two or three successes on the islands of the islands bed were
+taken for chance.
 """
 
 from __future__ import annotations
