@@ -70,6 +70,10 @@ def test_twins_are_layers_of_their_own_as_torch_makes_them() -> None:
         assert {k: type(v) for k, v in vars(twin).items()} == {k: type(v) for k, v in vars(fresh).items()}
         assert twin.state_dict().keys() == fresh.state_dict().keys()
         assert all(isinstance(p, nn.Parameter) and p.requires_grad and not p.any() for p in twin.parameters())
+        # what is pickled is the memory that a weight is in, so it must not be that of all layers
+        assert all(p.untyped_storage().nbytes() == p.nbytes for p in twin.parameters())
+        twin(torch.ones(2, sizes[0])).sum().backward()
+        assert all(p.grad is not None for p in twin.parameters())
     tables = [id(v) for layer in (made, *twins) for v in vars(layer).values() if isinstance(v, dict | set)]
     assert len(set(tables)) == len(tables)
     assert len({p.data_ptr() for layer in (made, *twins) for p in layer.parameters()}) == 6

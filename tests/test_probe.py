@@ -169,6 +169,17 @@ def test_what_does_not_exist_is_nan_and_a_dead_network_says_so() -> None:
     assert math.isnan(probe(he(4, 6, 3, 2), noise(1, 4)).correlation_last)
 
 
+@pytest.mark.parametrize("inputs", [1, 3, 4])
+@pytest.mark.parametrize("outputs", [1, 3, 4])
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_median_singular_value_is_that_of_all_inputs(inputs: int, outputs: int, broken: bool) -> None:
+    measured = probe(he(6, 8, 3, outputs), noise(5, 6), jacobian_inputs=inputs)
+    values = measured.jacobian_singular_values
+    assert values.shape == (inputs, outputs)
+    values[-1] = math.nan if broken else values[-1]
+    np.testing.assert_array_equal(measured.jacobian_sv_median, np.median(values))
+
+
 def test_a_network_without_hidden_layers_has_a_jacobian_and_no_activations() -> None:
     model = initialize(nn.Linear(6, 4).double(), "orthogonal", generator=generator())
     measured = probe(model, noise(3, 6))
