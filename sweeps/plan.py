@@ -21,7 +21,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.words import theory_text
+from analysis.words import theory_text, time_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import data, space, speed, train
 from sweeps.samplers import SAMPLERS
@@ -132,7 +132,7 @@ def _wall(busy: float, slots: int, packs: int) -> float:
 
 def headline(made: Plan) -> str:
     """The plan in one line."""
-    return f"{made.networks} networks, {_si(made.flops)}FLOP, about {_time(made.seconds)}"
+    return f"{made.networks} networks, {_si(made.flops)}FLOP, about {time_text(made.seconds)}"
 
 
 def render(made: Plan) -> RenderableType:
@@ -144,7 +144,7 @@ def render(made: Plan) -> RenderableType:
         f"sampler {spec.search.sampler}: {SAMPLERS[spec.search.sampler].summary}",
         f"{_si(made.flops)}FLOP, mean depth {made.mean_depth:.0f}; {made.slots} packs at once "
         f"of {_si(made.speed.flops)}FLOP/s each",
-        f"expected time on this machine: {_time(made.seconds)}, of which {made.startup:.0f} s to start",
+        f"expected time on this machine: {time_text(made.seconds)}, of which {made.startup:.0f} s to start",
     ]
     table = Table("scheme", "depth limit predicted", box=None, pad_edge=False)
     for scheme, limit in made.limits.items():
@@ -229,8 +229,8 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
     asking = sampler.ask_seconds * trials**2 / 2000  # an ask takes longer the more trials there are
     if sampler.adaptive and asking > ASKING * busy:
         found.append(
-            f"the sampler {spec.search.sampler} itself takes about {_time(asking)} for {trials} trials, "
-            f"against {_time(busy)} of training: sobol or random ask faster"
+            f"the sampler {spec.search.sampler} itself takes about {time_text(asking)} for {trials} trials, "
+            f"against {time_text(busy)} of training: sobol or random ask faster"
         )
     if packs < 2 * slots:
         found.append(f"only {packs} packs for {slots} at once: a smaller search.batch would keep all busy")
@@ -246,9 +246,3 @@ def _si(value: float) -> str:
         if value >= factor:
             return f"{value / factor:.3g} {prefix}"
     return f"{value:.3g} "
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
