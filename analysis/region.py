@@ -28,8 +28,8 @@ CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mo
 SURE = 0.95  # a cell is decided when the region holds it, or does not, with this probability
 LEARN_ON = 500  # trials that hyperparameters are learnt from
 # Up to so many, hyperparameters are averaged over: they are too little known. Past it the share of decided cells steps
-# up (on one noisy sweep from 78 to 81 %), so a goal of `progress` may be met by crossing it.
-FEW_TRIALS = 130
+# up (on two beds, at 400, by half a cell and by one and a half in a hundred), so a goal of `progress` may be met by it.
+FEW_TRIALS = 400
 ACTIVE = 1000  # trials the posterior is conditioned on
 AUDIT_ROLES = ("audit", "start")  # of trials placed uniformly, whatever the others showed
 CELLS = 1024  # reference cells of `progress`
