@@ -1,6 +1,7 @@
 """Trials a minute: this project against the way a competent user writes the same sweep with stock parts.
 
-    python tests/bench/throughput.py [--widths 64] [--trials 960] [--rounds 3] [--stock-seconds 60] [--out x.json]
+    python tests/bench/throughput.py [--widths 16 32 64] [--trials 1920] [--rounds 2] [--stock-seconds 60]
+        [--out throughput.json]
 
 Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, the same networks, drawn at random, so
 that no arm searches its way to cheaper ones (He, `--widths`, depth 4, 16 or 64, batch 64 of digits, 300 SGD steps at
@@ -205,9 +206,9 @@ def run(arm: str, options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", type=int, nargs="+", default=[64], help="of the networks, mixed if several")
-    parser.add_argument("--trials", type=int, default=960, help="networks in our arm (at least 200)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64], help="of the networks, mixed if several")
+    parser.add_argument("--trials", type=int, default=1920, help="networks in our arm (at least 200)")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--stock-seconds", type=float, default=60.0, help="time that a stock arm has")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
