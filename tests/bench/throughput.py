@@ -1,6 +1,6 @@
 """Trials a minute: this project against the way a competent user writes the same sweep with stock parts.
 
-    python tests/bench/throughput.py [--widths 16 32 64] [--trials 1920] [--rounds 2] [--stock-seconds 60]
+    python tests/bench/throughput.py [--widths 16 32 64] [--trials 3840] [--rounds 2] [--stock-seconds 60]
         [--out throughput.json]
 
 Arms, interleaved, each in a fresh process per round, 2 slots, SQLite MLflow, the same networks, drawn at random, so
@@ -207,7 +207,7 @@ def run(arm: str, options: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64], help="of the networks, mixed if several")
-    parser.add_argument("--trials", type=int, default=1920, help="networks in our arm (at least 200)")
+    parser.add_argument("--trials", type=int, default=3840, help="networks in our arm (at least 200)")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--stock-seconds", type=float, default=60.0, help="time that a stock arm has")
     parser.add_argument("--out", type=Path)
