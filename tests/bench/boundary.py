@@ -8,7 +8,7 @@ by the same `RegionModel`, so that only the placement differs. The error of a ma
 wrong side. `n*` is the number of trials at which a sampler's median error has come down, for good, to what random
 search has after all its trials (400; 200 on a real map), interpolated in log-log; `layers` is the same for trained
 layers (the sum of the depths).
-A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`. The README's fresh ones,
+A real map is a trials table of a dense grid: `sweep launch digits-grid`, then `sweep export`. The README's,
 with S for `--set space.scheme=[xavier_normal,he_normal,orthogonal,ll_orth]`:
 
     sweep launch digits-grid S --set space.depth.levels=14 --set space.width=40 --set training.learning_rate=0.05
