@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     )
     resumed.add_argument("--trials", type=int, metavar="N", help="go on to this many trials")
     add("stop", "let the running packs finish and then end the sweep; 'resume' goes on", commands.stop, name, runs)
-    add("sync", "send to MLflow what it has not received", commands.sync, name, runs, store)
+    add("sync", "send to MLflow what it has not received, the map too", commands.sync, name, runs, store)
     add("verify", "compare the ledger with MLflow, trial by trial", commands.verify, name, runs, store, as_json)
     exported = add(
         "export", "write both tables as Parquet, from MLflow alone", commands.export, name, runs, store, as_json

@@ -1,4 +1,7 @@
-"""The end of a run: the map is drawn and sent to MLflow, and the user is told what came out and what to do next."""
+"""The end of a run: the map is drawn and sent to MLflow, and the user is told what came out and what to do next.
+
+If MLflow cannot be reached then, `sync` does the same later.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,15 @@ from rich.text import Text
 
 from analysis import maps
 from analysis.draw.region import draw_map
-from analysis.outcome import Outcome
+from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
 from analysis.words import counted, limit_text, run_text, theory_text, time_text
-from sweeps import mlflow_store, tracking
-from sweeps.launch import Finished
+from sweeps import data, mlflow_store, provenance, tracking
+from sweeps.launch import Finished, identity
 from sweeps.progress import COLORS
+from sweeps.rundir import RunDir
+from sweeps.tasks import Origin
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class End:
 
 def close(finished: Finished) -> End:
     """Draw the map of what is there so far, and put it and a summary on the sweep's MLflow page."""
-    limits, paths, reason = _map(finished)
+    limits, paths, reason = _map(finished.run, finished.trials, finished.criterion)
     outcomes = Counter(finished.trials["outcome"].to_pylist())
     end = End(
         finished.run.path.name,
@@ -73,26 +78,50 @@ def close(finished: Finished) -> End:
         _page(finished.tracker),
         finished.errors,
     )
+    took = None if end.predicted_seconds is None else Took(end.trials, end.seconds, end.predicted_seconds)
+    status = "KILLED" if finished.interrupted else "FINISHED"
+    finished.run.note(status=status, took=took)  # `sync` sends them if the store cannot be reached now
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
-            took = None if end.predicted_seconds is None else Took(end.trials, end.seconds, end.predicted_seconds)
-            summary = "\n\n".join(filter(None, [f"{_size(end)}." if took else "", _markdown(limits)]))
-            finished.tracker.finish(summary, paths, "KILLED" if finished.interrupted else "FINISHED", took)
+            finished.tracker.finish(_summary(end.networks, limits, took), paths, status, took)
         except ValueError as error:
             end.errors.append(f"the map is not in MLflow: {error}")
     return end
 
 
-def _map(finished: Finished) -> tuple[list[dict[str, Any]], list[Path], str]:
+def sync(run: RunDir, uri: str) -> int:
+    """Send MLflow what it lacks of a sweep, the map of what is there and how long it took; how many parts it lacked.
+
+    Raises:
+        ValueError: the store cannot be reached, or the sweep is running and publishes by itself.
+    """
+    mlflow_store.check(uri)
+    spec, state = run.spec(), run.state()
+    dataset = data.load(spec.dataset, folder=state.get("data_folder"))
+    with run.driving():
+        trials, replicates = run.ledger.read()
+        commits = trials["git_commit"].unique().to_pylist()
+        origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
+        tracker = tracking.Tracker(uri, identity(spec, dataset, origin))
+        sent = tracking.sync(run.ledger, tracker)
+        if sent:
+            limits, paths, _ = _map(run, trials, spec.criterion.build())
+            took = Took(*state["took"]) if state.get("took") else None
+            summary = _summary(replicates.num_rows, limits, took)
+            tracker.finish(summary, paths, state.get("status", "KILLED"), took)  # unknown if its driver was killed
+    return sent
+
+
+def _map(run: RunDir, trials: pa.Table, criterion: Criterion) -> tuple[list[dict[str, Any]], list[Path], str]:
     try:
-        trials: pa.Table = usable(finished.trials)
+        trials = usable(trials)
         model = RegionModel.fit(trials)
-        info = maps.region_map(trials, sweep=finished.run.path.name, criterion=str(finished.criterion), model=model)
+        info = maps.region_map(trials, sweep=run.path.name, criterion=str(criterion), model=model)
         limits = maps.scheme_limits(trials, model).to_pylist()
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], str(error)
-    finished.run.maps.mkdir(exist_ok=True)
-    return limits, draw_map(info, finished.run.maps / "map"), ""
+    run.maps.mkdir(exist_ok=True)
+    return limits, draw_map(info, run.maps / "map"), ""
 
 
 def render(end: End, flag: str) -> RenderableType:
@@ -149,6 +178,12 @@ def _limits_table(limits: list[dict[str, Any]]) -> Table:
     for row in sorted(limits, key=lambda r: -r["depth_limit"]):
         table.add_row(row["scheme"], limit_text(row), _band(row), theory_text(row["predicted"]))
     return table
+
+
+def _summary(networks: int, limits: list[dict[str, Any]], took: Took | None) -> str:
+    """What the sweep's page in MLflow says of its end."""
+    size = "" if took is None else f"{run_text(took.trials, networks, took.seconds, took.predicted_seconds)}."
+    return "\n\n".join(filter(None, [size, _markdown(limits)]))
 
 
 def _markdown(limits: list[dict[str, Any]]) -> str:

@@ -107,11 +107,11 @@ def stop(args: argparse.Namespace) -> int:
 
 
 def sync(args: argparse.Namespace) -> int:
-    from sweeps import launch as launching
+    from sweeps import closing
 
     run = _existing(args)
     uri = _uri(args, run)
-    sent = launching.sync(run, uri)
+    sent = closing.sync(run, uri)
     print(f"{args.name}: sent {sent} parts to {uri}")
     return 0
 

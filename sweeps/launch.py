@@ -98,7 +98,7 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None, ra
     train.train_samples(dataset, spec.training)  # before a worker finds out
     origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
-    tracker = tracking.Tracker(options.tracking_uri, _identity(spec, dataset, origin))
+    tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset, origin))
     with run.driving():
         run.check(spec)
         if ray is not None and options.address is not None:
@@ -109,21 +109,6 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None, ra
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
         return _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console, ray)
-
-
-def sync(run: RunDir, uri: str) -> int:
-    """Send to MLflow what it has not received of a sweep; how many parts that were.
-
-    Raises:
-        ValueError: the store cannot be reached, or the sweep is running and publishes by itself.
-    """
-    mlflow_store.check(uri)
-    spec = run.spec()
-    dataset = data.load(spec.dataset, folder=run.state().get("data_folder"))
-    commits = run.ledger.read()[0]["git_commit"].unique().to_pylist()
-    origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
-    with run.driving():
-        return tracking.sync(run.ledger, tracking.Tracker(uri, _identity(spec, dataset, origin)))
 
 
 def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finished:
@@ -145,12 +130,14 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
         total, [r["outcome"] for r in known], note=lambda: " ".join([goal.note, publisher.status()]), console=console
     )
     errors: list[str] = []
+    waits: list[float] = []
     with publisher, progress, _graceful(stopping, progress):
 
-        def finished(outcomes: Sequence[str], error: str = "") -> None:
+        def finished(outcomes: Sequence[str], error: str = "", waited: float = 0.0) -> None:
             progress.add(outcomes)
             publisher.notify()
             errors.extend([error] if error else [])
+            waits.append(waited)
 
         made = None if known else _plan(sweep, progress)
         started = time.monotonic()  # a first plan measures the machine
@@ -172,7 +159,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     kept = made if made is not None and done == made.trials else None  # or else other work was planned than was done
     if kept is not None:
-        plan.remember(kept, sum(filter(None, trials["seconds"].to_pylist())), seconds)
+        plan.remember(kept, sum(filter(None, trials["seconds"].to_pylist())), seconds, sum(waits))
     return Finished(
         run,
         trials,
@@ -260,7 +247,8 @@ def _absent(uri: str) -> bool:
     return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
-def _identity(spec: SweepSpec, dataset: data.Dataset, origin: Origin) -> Identity:
+def identity(spec: SweepSpec, dataset: data.Dataset, origin: Origin) -> Identity:
+    """What a sweep is, as MLflow is told."""
     return Identity(
         name=spec.name,
         spec=spec,

@@ -71,9 +71,11 @@ class PackTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         attempt, told = ray.get(self._context.writer.begin.remote(self._pack.to_dict()))
+        waited = 0.0
         if told is None:
-            told = self._train(attempt)
-        return {"results": told, "score": sum(r["score"] for r in told) / len(told), "done": True}
+            told, waited = self._train(attempt)
+        score = sum(r["score"] for r in told) / len(told)
+        return {"results": told, "score": score, "waited": waited, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a pack is short: after a failure it is trained again from its start
@@ -81,12 +83,13 @@ class PackTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing was saved; see `save_checkpoint`."""
 
-    def _train(self, attempt: int) -> list[dict[str, Any]]:
+    def _train(self, attempt: int) -> tuple[list[dict[str, Any]], float]:
         context = self._context
         device = work.device_for(len(ray.get_gpu_ids()))
-        part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
+        with work.waiting(device) as waited:
+            part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
         ray.get(context.writer.append.remote(encode(part)))
-        return [asdict(r) for r in results(part, self._pack)]
+        return [asdict(r) for r in results(part, self._pack)], waited()
 
 
 def run_packs(
@@ -102,7 +105,8 @@ def run_packs(
 
     Args:
         folder: the sweep's folder on this node, which the ledger's writer is pinned to.
-        finished: called with the outcomes of every pack that ended, and what went wrong if it failed.
+        finished: called with the outcomes of every pack that ended, what went wrong if it failed, and the seconds that
+            it waited for a core which others had.
         phase: called with a few words while there is no pack to count.
 
     Raises:
@@ -162,7 +166,8 @@ class _Watcher(tune.Callback):
         self._finished = finished
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finished([r["outcome"] for r in trial.last_result["results"]])
+        told = trial.last_result
+        self._finished([r["outcome"] for r in told["results"]], waited=told["waited"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         pack = trial.config["pack"]

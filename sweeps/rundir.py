@@ -49,7 +49,7 @@ class RunDir:
         return parse(self._spec.read_text(), origin=str(self._spec))
 
     def state(self) -> dict[str, Any]:
-        """How it was last launched: tracking URI, address, what `resume` needs to go on alike."""
+        """How it was last launched (tracking URI, address, what `resume` needs to go on alike), and how that ended."""
         return json.loads(self._state.read_text()) if self._state.exists() else {}
 
     def check(self, spec: SweepSpec) -> None:
@@ -70,6 +70,10 @@ class RunDir:
         _replace(self._spec, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
         _replace(self._state, json.dumps(state))
         self._stop.unlink(missing_ok=True)
+
+    def note(self, **ended: Any) -> None:
+        """Add to the state how the last launch ended."""
+        _replace(self._state, json.dumps(self.state() | ended))
 
     @contextmanager
     def driving(self) -> Iterator[None]:

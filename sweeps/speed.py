@@ -1,7 +1,8 @@
 """How fast this machine trains and starts: measured once on a few of a sweep's points, corrected by every launch.
 
 A launch notes how much more or less than planned its packs took, be it for the machine or for where the sampler went,
-and how long it took to start; the median of the last few counts, which one launch on a busy machine does not move.
+and how long it took to start. The median of the last few counts, which one odd launch does not move; of those that
+shared the machine with other work only if all did, so that a busy hour does not spoil the plans of a quiet one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ CLEAR: Final = 1.0
 """Seconds of training that stand out from the noise; small networks train for more steps until they take as long."""
 REMEMBERED: Final = 5
 """Launches whose times count."""
+QUIET: Final = 0.1
+"""Of the packs' time the share in which others may have their cores, for a launch to count as alone."""
 
 
 @dataclass(frozen=True)
@@ -59,32 +62,41 @@ def of(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) 
     cache, key = _cache(), _key(spec, slots)
     if key not in cache:
         measured = _measure(spec, dataset, points, slots)
-        cache[key] = {"speed": list(astuple(measured)), "slower": []}
+        cache[key] = {"speed": list(astuple(measured))}
         _write(cache)
     flops, layer_seconds, share = cache[key]["speed"]
-    slower = statistics.median(cache[key]["slower"] or [1.0])
+    slower = _usual(cache[key].get("launches"), 1.0)
     return Speed(flops / slower, layer_seconds * slower, share)
 
 
 def startup() -> float:
     """Seconds from the start of a launch to its first pack, and from its last one to its end."""
-    return statistics.median(_cache().get("startup") or [STARTUP])
+    return _usual(_cache().get("startups"), STARTUP)
 
 
-def remember(spec: SweepSpec, slots: int, flops: float, layers: float, busy: float, startup: float) -> None:
+def _usual(launches: Sequence[tuple[float, float]] | None, unknown: float) -> float:
+    """What launches took, (number, share of the time that others had): the median of the quiet ones if there are."""
+    quiet = [took for took, others in launches or () if others <= QUIET]
+    return statistics.median(quiet or [took for took, _ in launches or ()] or [unknown])
+
+
+def remember(
+    spec: SweepSpec, slots: int, flops: float, layers: float, busy: float, startup: float, others: float
+) -> None:
     """Note what a launch really took.
 
     Args:
         flops, layers: planned, if no network diverges.
         busy: seconds that it took, of all packs together.
         startup: seconds of the launch in which no pack was trained.
+        others: share of `busy` in which other programs had the cores.
     """
     cache, key = _cache(), _key(spec, slots)
     if key in cache:  # or else it was measured by nobody, or somebody has removed the file
         measured = Speed(*cache[key]["speed"])
         slower = busy / measured.seconds(measured.share * flops, layers)
-        cache[key]["slower"] = [*cache[key]["slower"], slower][-REMEMBERED:]
-    _write(cache | {"startup": [*cache.get("startup", []), startup][-REMEMBERED:]})
+        cache[key]["launches"] = [*cache[key].get("launches", []), (slower, others)][-REMEMBERED:]
+    _write(cache | {"startups": [*cache.get("startups", []), (startup, others)][-REMEMBERED:]})
 
 
 def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +54,19 @@ def run(
     replicates = _train(members, dataset, spec, criterion, torch.device(device), progress)
     seconds = time.perf_counter() - started
     return _records(pack, spec, origin, members, replicates, criterion, seconds, attempt, torch.device(device))
+
+
+@contextmanager
+def waiting(device: torch.device) -> Iterator[Callable[[], float]]:
+    """Seconds, once it is over, that this process was ready to compute and others had its core.
+
+    On an accelerator that cannot be told from waiting for its results: none.
+    """
+    started, used = time.perf_counter(), time.process_time()
+    found = 0.0
+    yield lambda: found
+    if device.type == "cpu":
+        found = max((time.perf_counter() - started) - (time.process_time() - used), 0.0)
 
 
 def failed(pack: Pack, spec: SweepSpec, origin: Origin, *, attempt: int) -> pa.Table:

@@ -104,6 +104,32 @@ def test_what_a_sweep_took_and_was_said_to_take_goes_to_its_page_and_into_its_ex
     assert remembered == [4]
 
 
+@pytest.mark.parametrize("predicted", [41.4, None])
+def test_a_store_that_gets_a_sweep_later_lacks_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, predicted: float | None
+) -> None:
+    """The map, what it took and how it ended are there, too, as if the store had been there at the end."""
+    made = None if predicted is None else SimpleNamespace(trials=20, seconds=predicted)
+    monkeypatch.setattr(launch.plan, "remember", lambda *_: None)
+    monkeypatch.setattr(launch, "_plan", lambda *_: made)
+    assert _launch() == 0
+    later = stores.sqlite(folder / "later")
+    assert main(["sync", "tiny", "--tracking-uri", later]) == 0
+
+    def told(uri: str) -> tuple[str, str, list[str], dict[str, float]]:
+        client = connect(uri)
+        parent = parents(client, EXPERIMENT)["tiny"]
+        maps = [file.path for file in client.list_artifacts(parent.info.run_id, "maps")]
+        return parent.info.status, parent.data.tags["mlflow.note.content"], maps, parent.data.metrics
+
+    assert told(later) == told(f"sqlite:///{folder}/mlflow.db")
+    status, note, maps, metrics = told(later)
+    assert status == "FINISHED"
+    assert "| xavier_normal |" in note
+    assert "maps/map.png" in maps
+    assert ("predicted 41 s" in note) == ("predicted_seconds" in metrics) == (predicted is not None)
+
+
 def test_a_plan_of_more_than_was_trained_is_not_compared(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from sweeps import data, plan, speed, train
+from sweeps import data, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.spec import Training, parse
 
@@ -158,6 +160,44 @@ def test_one_launch_on_a_busy_machine_does_not_spoil_the_plan() -> None:
     for _ in range(speed.REMEMBERED):  # the machine has become slow
         plan.remember(made, 9 * usual, seconds=9 * usual)
     assert plan.plan(spec).speed.seconds(made.flops, made.layers) == pytest.approx(9 * usual)
+
+
+def test_launches_that_shared_the_machine_count_only_if_all_did() -> None:
+    spec = parse(TEXT)
+    made = plan.plan(spec)
+    usual = made.speed.seconds(made.flops, made.layers)
+
+    def taught() -> tuple[float, float]:
+        again = plan.plan(spec)
+        return again.speed.seconds(made.flops, made.layers) / usual, again.startup
+
+    def launch(times: float, waited: float) -> None:
+        busy = times * usual
+        plan.remember(made, busy, plan._wall(busy, made.slots, made.packs) + 4.0 * times, waited * busy)
+
+    for _ in range(speed.REMEMBERED):  # as on a machine that is never quiet
+        launch(3.0, waited=0.5)
+    assert taught() == pytest.approx((3.0, 12.0))
+    launch(1.1, waited=0.02)
+    assert taught() == pytest.approx((1.1, 4.4))
+    for _ in range(speed.REMEMBERED - 1):
+        launch(2.5, waited=0.4)
+    assert taught() == pytest.approx((1.1, 4.4))
+
+
+def test_a_pack_knows_how_long_it_waited_for_a_core() -> None:
+    """A sleep is what another program's turn looks like; one's own computing is none."""
+    with work.waiting(torch.device("cpu")) as waited:
+        time.sleep(0.1)
+        asleep = time.perf_counter()
+        used = time.process_time()
+        while time.process_time() - used < 0.1:
+            pass
+        ready = time.perf_counter() - asleep
+    assert 0.1 <= waited() + 0.005 <= 0.1 + ready - 0.1 + 0.05
+    with work.waiting(torch.device("meta")) as waited:
+        time.sleep(0.01)
+    assert waited() == 0.0
 
 
 def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
