@@ -21,7 +21,7 @@ from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
 from analysis.words import counted, limit_text, run_text, theory_text, time_text
-from sweeps import data, mlflow_store, provenance, tracking
+from sweeps import data, mlflow_store, provenance, speed, tracking
 from sweeps.launch import Finished, identity
 from sweeps.progress import COLORS
 from sweeps.rundir import RunDir
@@ -47,6 +47,8 @@ class End:
     predicted_seconds: float | None
     unpublished: int
     interrupted: bool
+    others: float
+    """Of the time of this launch's packs, the share in which other programs had the cores."""
     tracking_uri: str
     page: str
     """Address of the sweep in MLflow's UI; `mlflow ui` serves it unless the store is a server."""
@@ -74,6 +76,7 @@ def close(finished: Finished) -> End:
         finished.predicted_seconds,
         finished.unpublished,
         finished.interrupted,
+        finished.others,
         finished.tracker.uri,
         _page(finished.tracker),
         finished.errors,
@@ -138,6 +141,8 @@ def render(end: End, flag: str) -> RenderableType:
         parts.append(Text(f"map: {end.maps[0]}   (and {len(end.maps) - 1} more beside it)"))
     elif end.no_map:
         parts.append(Text(f"no map: {end.no_map}"))
+    if not speed.alone(end.others):
+        parts.append(Text(f"other programs had the cores for {end.others:.0%} of the time of its packs", style="dim"))
     parts += [Text(f"warning: {error}", style="bold red") for error in end.errors]
     parts.append(Text(_next(end, flag)))
     return Group(*parts)

@@ -62,6 +62,8 @@ class Finished:
     seconds: float
     predicted_seconds: float | None
     """What `sweep plan` would have said of just this; None unless the whole sweep ran at one go, on known workers."""
+    others: float
+    """Of the time of this launch's packs, the share in which other programs had the cores."""
     errors: list[str]
     """What the infrastructure said when packs failed for good."""
 
@@ -158,8 +160,12 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     kept = made if made is not None and done == made.trials else None  # or else other work was planned than was done
+    known_keys = {row["trial_key"] for row in known}
+    new = [row for row in trials.select(["trial_key", "seconds"]).to_pylist() if row["trial_key"] not in known_keys]
+    busy = sum(row["seconds"] or 0.0 for row in new)
+    others = sum(waits) / busy if busy else 0.0
     if kept is not None:
-        plan.remember(kept, sum(filter(None, trials["seconds"].to_pylist())), seconds, sum(waits))
+        plan.remember(kept, busy, seconds, others)
     return Finished(
         run,
         trials,
@@ -171,6 +177,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
         criterion=spec.criterion.build(),
         seconds=seconds,
         predicted_seconds=None if kept is None else kept.seconds,
+        others=others,
         errors=errors,
     )
 

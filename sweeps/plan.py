@@ -111,16 +111,16 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     )
 
 
-def remember(made: Plan, busy: float, seconds: float, waited: float = 0.0) -> None:
+def remember(made: Plan, busy: float, seconds: float, others: float = 0.0) -> None:
     """Note what a launch really took, for the next plan.
 
     Args:
         busy: seconds of all packs together.
         seconds: wall time of the whole launch.
-        waited: of `busy`, the seconds in which others had the cores.
+        others: share of `busy` in which other programs had the cores.
     """
     startup = max(seconds - _wall(busy, made.slots, made.packs), 0.0)
-    speed.remember(made.spec, made.slots, made.flops, made.layers, busy, startup, waited / busy if busy else 0.0)
+    speed.remember(made.spec, made.slots, made.flops, made.layers, busy, startup, others)
 
 
 def _wall(busy: float, slots: int, packs: int) -> float:

@@ -38,8 +38,9 @@ CLEAR: Final = 1.0
 """Seconds of training that stand out from the noise; small networks train for more steps until they take as long."""
 REMEMBERED: Final = 5
 """Launches whose times count."""
-QUIET: Final = 0.1
-"""Of the packs' time the share in which others may have their cores, for a launch to count as alone."""
+QUIET: Final = 0.15
+"""Of the packs' time the share in which others may have their cores, for a launch to count as alone: on two cores the
+sweep's own driver had .06, and with it one other busy process .5 (one launch of quickstart each)."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,14 @@ def startup() -> float:
     return _usual(_cache().get("startups"), STARTUP)
 
 
+def alone(others: float) -> bool:
+    """Whether a launch, of whose packs' time other programs had this share, says how fast the machine is."""
+    return others <= QUIET
+
+
 def _usual(launches: Sequence[tuple[float, float]] | None, unknown: float) -> float:
     """What launches took, (number, share of the time that others had): the median of the quiet ones if there are."""
-    quiet = [took for took, others in launches or () if others <= QUIET]
+    quiet = [took for took, others in launches or () if alone(others)]
     return statistics.median(quiet or [took for took, _ in launches or ()] or [unknown])
 
 

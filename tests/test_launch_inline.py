@@ -104,6 +104,18 @@ def test_what_a_sweep_took_and_was_said_to_take_goes_to_its_page_and_into_its_ex
     assert remembered == [4]
 
 
+def test_a_sweep_says_that_others_had_the_cores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "other programs had the cores for"
+    assert _launch("--trials", "4") == 0
+    assert said not in capsys.readouterr().out
+    run = launch._run_inline
+    monkeypatch.setattr(launch, "_run_inline", lambda a, b, done: run(a, b, lambda told: done(told, waited=3.0)))
+    assert main(["resume", "tiny", "--inline", "--trials", "8"]) == 0
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("predicted", [41.4, None])
 def test_a_store_that_gets_a_sweep_later_lacks_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, predicted: float | None

@@ -171,17 +171,17 @@ def test_launches_that_shared_the_machine_count_only_if_all_did() -> None:
         again = plan.plan(spec)
         return again.speed.seconds(made.flops, made.layers) / usual, again.startup
 
-    def launch(times: float, waited: float) -> None:
+    def launch(times: float, others: float) -> None:
         busy = times * usual
-        plan.remember(made, busy, plan._wall(busy, made.slots, made.packs) + 4.0 * times, waited * busy)
+        plan.remember(made, busy, plan._wall(busy, made.slots, made.packs) + 4.0 * times, others)
 
     for _ in range(speed.REMEMBERED):  # as on a machine that is never quiet
-        launch(3.0, waited=0.5)
+        launch(3.0, others=0.5)
     assert taught() == pytest.approx((3.0, 12.0))
-    launch(1.1, waited=0.02)
+    launch(1.1, others=0.02)
     assert taught() == pytest.approx((1.1, 4.4))
     for _ in range(speed.REMEMBERED - 1):
-        launch(2.5, waited=0.4)
+        launch(2.5, others=0.4)
     assert taught() == pytest.approx((1.1, 4.4))
 
 
