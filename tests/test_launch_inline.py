@@ -104,8 +104,9 @@ def test_what_a_sweep_took_and_was_said_to_take_goes_to_its_page_and_into_its_ex
     assert remembered == [4]
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_sweep_says_that_others_had_the_cores(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = "other programs had the cores for"
     assert _launch("--trials", "4") == 0
