@@ -21,7 +21,9 @@ import numpy as np
 from scipy.special import gammaln
 from scipy.stats import chi2, norm, qmc
 
-from analysis.gp import Counts, Kernel, Points, evidence, maximize
+from analysis.gp import evidence, maximize
+from analysis.kernels import Kernel
+from analysis.points import Counts, Points
 
 MEMBERS = 8
 PROPOSALS = 64  # per rival

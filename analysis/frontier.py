@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.gp import LogisticGP, Points
+from analysis.gp import LogisticGP
+from analysis.points import Points
 
 LEVEL = 0.9  # of every band
 DRAWS = 400

@@ -21,7 +21,9 @@ from scipy.stats import qmc
 
 from analysis.averaging import plausible
 from analysis.frontier import Band, Mixture, exit_band
-from analysis.gp import Counts, Kernel, LogisticGP, Points, Scale, learn, thin
+from analysis.gp import LogisticGP, learn, thin
+from analysis.kernels import Kernel
+from analysis.points import Counts, Points, Scale
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
 CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")

@@ -65,7 +65,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from analysis.gp import Counts, Kernel, LogisticGP, Points, learn, thin
+from analysis.gp import LogisticGP, learn, thin
+from analysis.kernels import Kernel
+from analysis.points import Counts, Points
 from sweeps.coordinates import Axes, axis_of
 from sweeps.placing import Key, Plan
 

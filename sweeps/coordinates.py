@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from analysis.gp import Points, Scale
+from analysis.points import Points, Scale
 
 CANDIDATES = 1024
 PAIRS = 3  # of places around a point

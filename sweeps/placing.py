@@ -26,7 +26,8 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import log_ndtr, ndtr
 
-from analysis.gp import Counts, LogisticGP, Points
+from analysis.gp import LogisticGP
+from analysis.points import Counts, Points
 from sweeps.coordinates import Axes, keys
 
 STRADDLE = 1.96

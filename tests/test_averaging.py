@@ -7,7 +7,9 @@ import pytest
 from scipy.special import expit, ndtr
 
 from analysis.averaging import plausible
-from analysis.gp import Counts, Kernel, LogisticGP, Points, evidence, learn
+from analysis.gp import LogisticGP, evidence, learn
+from analysis.kernels import Kernel
+from analysis.points import Counts, Points
 
 
 def line(n: int) -> tuple[Points, Counts]:

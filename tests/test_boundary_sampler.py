@@ -26,7 +26,9 @@ from optuna.trial import TrialState
 from scipy.special import expit, ndtr
 from scipy.stats import kstest
 
-from analysis.gp import Counts, Kernel, LogisticGP, Points, learn
+from analysis.gp import LogisticGP, learn
+from analysis.kernels import Kernel
+from analysis.points import Counts, Points
 from analysis.region import RegionModel
 from sweeps import boundary, placing
 from sweeps.boundary import ROLE, START, BoundarySampler

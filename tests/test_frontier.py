@@ -9,7 +9,9 @@ from scipy.special import expit
 
 from analysis import region
 from analysis.frontier import LINE, _exits, exit_band, first_exit
-from analysis.gp import Counts, Kernel, LogisticGP, Points
+from analysis.gp import LogisticGP
+from analysis.kernels import Kernel
+from analysis.points import Counts, Points
 from analysis.region import RegionModel
 
 

@@ -7,20 +7,10 @@ import pytest
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import expit, log_expit
 
-from analysis.gp import (
-    JITTER,
-    OFFSET,
-    Counts,
-    Kernel,
-    LogisticGP,
-    Points,
-    Scale,
-    evidence,
-    expectation,
-    laplace,
-    learn,
-    thin,
-)
+from analysis.gp import JITTER, LogisticGP, evidence, learn, thin
+from analysis.kernels import OFFSET, Kernel
+from analysis.points import Counts, Points, Scale
+from analysis.posterior import expectation, laplace
 
 KERNELS = [Kernel(1, 0), Kernel(3, 2), Kernel(0, 1), Kernel(1, 1, frontier=True), Kernel(3, 2, frontier=True)]
 

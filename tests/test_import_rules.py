@@ -28,6 +28,8 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.schema": ("analysis", "sweeps"),
     "analysis.outcome": ("analysis", "sweeps"),
     "analysis.gp": ("analysis", "sweeps"),
+    "analysis.kernels": ("analysis", "sweeps"),
+    "analysis.points": ("analysis", "sweeps"),
     "analysis.region": ("analysis", "sweeps.closing", "sweeps.launch"),  # when to stop is read off the same map
     "analysis.words": ("analysis", "sweeps"),
     "torch": (

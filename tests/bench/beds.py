@@ -28,7 +28,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.special import expit
 from scipy.stats import qmc
 
-from analysis.gp import Scale
+from analysis.points import Scale
 from analysis.region import Axis, Category, Numeric, infer_axes
 
 SCHEMES = ("he", "xavier", "orthogonal", "looks_linear")

@@ -40,7 +40,7 @@ import pyarrow as pa
 from beds import BEDS, Answer, Bed, Real, Synthetic, spread
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from analysis.gp import Scale
+from analysis.points import Scale
 from analysis.region import RegionModel, state
 from sweeps.boundary import BoundarySampler
 

@@ -1,0 +1,49 @@
+"""What the logistic Gaussian process is told: places in the search space, the scales that lead there, counts seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Points(NamedTuple):
+    """Places in the search space: `x` floats [n, d] in [0, 1], `c` integer category codes [n, m]."""
+
+    x: np.ndarray
+    c: np.ndarray
+
+    def take(self, index: np.ndarray | slice | list[int]) -> Points:
+        return Points(self.x[index], self.c[index])
+
+
+class Counts(NamedTuple):
+    """What was seen there: `k` of `n` networks trained, floats [n]."""
+
+    k: np.ndarray
+    n: np.ndarray
+
+    def take(self, index: np.ndarray | slice | list[int]) -> Counts:
+        return Counts(self.k[index], self.n[index])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One numeric axis and its way to [0, 1]. Whatever lies below `floor` is one point, `low`."""
+
+    low: float
+    high: float
+    log: bool = False
+    floor: float = -np.inf
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        values = np.where(values < self.floor, self.low, values)
+        if self.log:
+            return np.log(values / self.low) / np.log(self.high / self.low)
+        return (values - self.low) / (self.high - self.low)
+
+    def decode(self, unit: np.ndarray) -> np.ndarray:
+        span = self.high / self.low if self.log else self.high - self.low
+        values = self.low * span**unit if self.log else self.low + span * unit
+        return np.where(values < self.floor, self.low, values)

@@ -1,0 +1,114 @@
+"""Gaussian approximations of the posterior of the log-odds given counts, for a fixed prior covariance.
+
+Letters, shapes in brackets: k of n networks trained; f the latent log-odds, K its prior covariance [n, n];
+W = -d2 log p(k | f) / df2.
+
+Method: Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), algorithms 3.1 (mode) and 3.5
+(expectation propagation), with a binomial instead of a Bernoulli likelihood.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import expit, log_expit, logit
+
+from analysis.points import Counts
+
+SWEEPS = 30  # of expectation propagation, at most; a dozen is common
+DAMPING = 0.7
+_GRID = np.linspace(-6.0, 6.0, 81)
+
+
+class Mode(NamedTuple):
+    """Gaussian approximation of the posterior: a = K^-1 f, root = sqrt(W), chol of I + root K root.
+
+    By Laplace f is the mode and W the curvature there; by expectation propagation f is the mean and W the precisions
+    of the sites.
+    """
+
+    f: np.ndarray
+    a: np.ndarray
+    root: np.ndarray
+    chol: np.ndarray
+    log_joint: float  # at the mode
+
+
+def laplace(K: np.ndarray, counts: Counts, start: np.ndarray | None = None, tolerance: float = 1e-6) -> Mode:
+    """Damped Newton iteration to the mode (R&W algorithm 3.1), from `start` = K^-1 f or from f = 0."""
+    k, n = counts
+    a = np.zeros(len(k)) if start is None else start
+    f = K @ a
+    last = _log_joint(a, f, counts)
+    for _ in range(50):
+        root, chol = _factor(K, f, n)
+        b = root**2 * f + k - n * expit(f)
+        step = b - root * cho_solve((chol, True), root * (K @ b), check_finite=False) - a
+        size = 1.0
+        while (now := _log_joint(a + size * step, f + size * (K @ step), counts)) < last and size > 1e-3:
+            size /= 2
+        gain, last = now - last, max(now, last)
+        if gain <= 0:
+            break
+        a = a + size * step
+        f = K @ a
+        if gain < tolerance:
+            break
+    root, chol = _factor(K, f, n)
+    return Mode(f, a, root, chol, last)
+
+
+def expectation(K: np.ndarray, counts: Counts, start: Mode) -> Mode:
+    """Expectation propagation (R&W algorithm 3.5, all sites at once, damped) from a Laplace approximation.
+
+    Where labels are certain the log-odds are large, and there the Laplace approximation takes an outcome for no news:
+    its curvature is zero at the mode. Moments know the sign that was seen.
+    """
+    k, n = counts
+    precision = start.root**2
+    shift = precision * start.f + k - n * expit(start.f)
+    share = (k + 0.5) / (n + 1)  # each likelihood's own centre and width give half of the quadrature's nodes
+    own = logit(share)[:, None] + np.sinh(_GRID) / np.sqrt((n + 1) * share * (1 - share))[:, None]
+    for _ in range(SWEEPS):
+        root = np.sqrt(precision)
+        chol = _cholesky(K, root)
+        V = solve_triangular(chol, root[:, None] * K, lower=True, check_finite=False)
+        variance = np.maximum(np.diag(K) - np.einsum("ij,ij->j", V, V), 1e-12)
+        mean = K @ shift - V.T @ (V @ shift)
+        rest = np.maximum(1 / variance - precision, 1e-9)
+        around = (mean / variance - shift) / rest
+        f = np.sort(np.concatenate([own, around[:, None] + _GRID / np.sqrt(rest)[:, None]], axis=1), axis=1)
+        exponent = k[:, None] * log_expit(f) + (n - k)[:, None] * log_expit(-f)
+        exponent -= 0.5 * rest[:, None] * (f - around[:, None]) ** 2
+        weight = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * np.gradient(f, axis=1)
+        weight /= weight.sum(axis=1, keepdims=True)
+        first = np.einsum("ij,ij->i", weight, f)
+        second = np.maximum(np.einsum("ij,ij->i", weight, (f - first[:, None]) ** 2), 1e-12)
+        precision = precision + DAMPING * (np.maximum(1 / second - rest, 1e-9) - precision)
+        shift = shift + DAMPING * (first / second - around * rest - shift)
+        if np.max(np.abs(first - mean) / np.sqrt(variance), initial=0.0) < 2e-3:
+            break
+    root = np.sqrt(precision)
+    chol = _cholesky(K, root)
+    a = shift - root * cho_solve((chol, True), root * (K @ shift), check_finite=False)
+    return Mode(K @ a, a, root, chol, start.log_joint)
+
+
+def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p = expit(f)
+    root = np.sqrt(n * p * (1 - p) + 1e-9)
+    return root, _cholesky(K, root)
+
+
+def _cholesky(K: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Of I + root K root."""
+    B = root[:, None] * K * root
+    B[np.diag_indices_from(B)] += 1.0
+    return cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+
+
+def _log_joint(a: np.ndarray, f: np.ndarray, counts: Counts) -> float:
+    k, n = counts
+    return float(-0.5 * a @ f + np.sum(k * log_expit(f) + (n - k) * log_expit(-f)))
