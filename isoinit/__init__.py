@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isoinit.networks import CNN, MLP, ResNet, build
+    from isoinit.networks import CNN, MLP, build
     from isoinit.probe import probe
+    from isoinit.resnet import ResNet
     from isoinit.schemes import SCHEMES, initialize
 
 __all__ = ["CNN", "MLP", "SCHEMES", "ResNet", "build", "initialize", "probe"]
@@ -13,7 +14,7 @@ __all__ = ["CNN", "MLP", "SCHEMES", "ResNet", "build", "initialize", "probe"]
 _HOME = {
     "CNN": "isoinit.networks",
     "MLP": "isoinit.networks",
-    "ResNet": "isoinit.networks",
+    "ResNet": "isoinit.resnet",
     "build": "isoinit.networks",
     "SCHEMES": "isoinit.schemes",
     "initialize": "isoinit.schemes",

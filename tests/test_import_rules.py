@@ -37,8 +37,13 @@ MAY_BE_IMPORTED_BY: Final = {
         "isoinit.layers",
         "isoinit.narrow",
         "isoinit.networks",
+        "isoinit.parts",
+        "isoinit.passes",
         "isoinit.probe",
+        "isoinit.resnet",
         "isoinit.schemes",
+        "isoinit.signals",
+        "isoinit.spectrum",
         "sweeps",
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second

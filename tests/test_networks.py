@@ -9,7 +9,8 @@ from torch import nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
 from isoinit.layers import Linear
-from isoinit.networks import ARCHITECTURES, BLOCKS
+from isoinit.networks import ARCHITECTURES
+from isoinit.resnet import BLOCKS
 from isoinit.schemes.reading import read
 
 SHAPES = {"mlp": (2, 5, 5), "cnn": (2, 5, 5), "resnet": (2, 5, 5)}

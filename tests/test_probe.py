@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import isoinit
 from isoinit import CNN, MLP, ResNet, initialize, probe
-from isoinit.probe import Probe, jacobian, leading_singular_values
+from isoinit.probe import Probe
+from isoinit.spectrum import jacobian, leading_singular_values
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -116,7 +117,7 @@ def test_the_probe_takes_the_leading_values_where_it_is_asked_to() -> None:
 def test_a_jacobian_in_parts_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = he(7, 9, 4, 5), noise(3, 7)
     whole = jacobian(model, x)
-    monkeypatch.setattr(importlib.import_module("isoinit.probe"), "_COPIES", 4)
+    monkeypatch.setattr(importlib.import_module("isoinit.spectrum"), "_COPIES", 4)
     torch.testing.assert_close(jacobian(model, x), whole)
 
 

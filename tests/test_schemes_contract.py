@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
-from isoinit.probe import jacobian
 from isoinit.schemes import Scheme, check, get
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import fans
+from isoinit.spectrum import jacobian
 
 CASES = [(name, architecture) for name, s in SCHEMES.items() for architecture in s.architectures]
 WIDTH = 8

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
-from isoinit.probe import jacobian
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
 from isoinit.schemes.sparse import rotations
+from isoinit.spectrum import jacobian
 
 PLAIN = [n for n, s in SCHEMES.items() if "mlp" in s.architectures and s.activations != ("crelu",)]
 MIRRORED = ["ll_gauss", "ll_orth", "ll_eoi"]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from isoinit import CNN, MLP, initialize, probe
-from isoinit.probe import jacobian
+from isoinit.spectrum import jacobian
 
 
 def generator(seed: int = 0) -> torch.Generator:

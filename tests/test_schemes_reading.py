@@ -14,9 +14,9 @@ from torch.nn.utils import parametrizations, prune
 
 from isoinit import MLP, initialize, probe
 from isoinit.layers import CReLU
-from isoinit.probe import jacobian
 from isoinit.schemes import Residual, Wiring
 from isoinit.schemes.reading import read
+from isoinit.spectrum import jacobian
 
 FIELDS = ("squared_norms", "correlation", "sample_variance", "squared_sample_mean", "dead", "gradient_norms",
           "jacobian_singular_values")  # fmt: skip

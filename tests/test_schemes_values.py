@@ -11,13 +11,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, ResNet, initialize, probe
-from isoinit.probe import jacobian
 from isoinit.schemes.base import Draw, haar_from_normal
 from isoinit.schemes.classic import kumar_variance, truncated_normals
 from isoinit.schemes.identity import idi, idiz, partial_hadamard
 from isoinit.schemes.reading import read
 from isoinit.schemes.sparse import _shuffled, layer_densities, rotations
 from isoinit.schemes.wiring import Wiring
+from isoinit.spectrum import jacobian
 
 
 def generator(seed: int = 0) -> torch.Generator:

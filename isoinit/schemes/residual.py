@@ -3,7 +3,7 @@
 Risotto: Gadhikar & Burkholz 2022, arXiv 2210.02411; its definitions are reconstructed here from memory of the paper
 plus derivation, so the normalization of alpha may differ from the paper's. Fixup: Zhang et al. 2019, arXiv 1901.09321,
 after the authors' code. SkipInit: De & Smith 2020, arXiv 2002.10444. ReZero: Bachlechner et al. 2020, arXiv 2003.04887.
-Where the activations stand in the blocks of the last two (`isoinit.networks.BLOCKS`) and ReZero's He weights are our
+Where the activations stand in the blocks of the last two (`isoinit.resnet.BLOCKS`) and ReZero's He weights are our
 choice. Mirrored biases of Risotto are derived here.
 """
 

@@ -1,0 +1,37 @@
+"""What the bodies of `isoinit.networks` and `isoinit.resnet` share: the check of their options, and small parts."""
+
+from typing import cast
+
+from torch import nn
+
+from isoinit.layers import ACTIVATIONS, WeightLayer
+
+NORMALIZATIONS = ("none", "batch")
+
+
+def validate(activation: str, normalization: str, **sizes: int) -> None:
+    """ValueError if a body has no such activation or normalization, or a size (width, depth, ...) is too small."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
+    for name, size in sizes.items():
+        least = 2 if name == "depth" else 1
+        if size < least:
+            raise ValueError(f"{name} must be at least {least}, got {size}")
+
+
+def validate_pooling(pooling: str) -> None:
+    """ValueError if a body has no such pooling."""
+    if pooling not in ("average", "none"):
+        raise ValueError(f"pooling must be 'average' or 'none', got {pooling!r}")
+
+
+def pool_of(pooling: str) -> nn.Module:
+    """What stands before the head, of images (batch, channels, H, W)."""
+    return nn.AdaptiveAvgPool2d(1) if pooling == "average" else nn.Identity()
+
+
+def weights_of(layers: nn.ModuleList) -> tuple[WeightLayer, ...]:
+    """The layers of a list that holds nothing but weight layers."""
+    return cast(tuple[WeightLayer, ...], tuple(layers))

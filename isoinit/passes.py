@@ -1,0 +1,60 @@
+"""One forward and one backward pass of any model, recorded: what `isoinit.chain` computes for plain MLPs alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from isoinit.chain import Chain
+from isoinit.schemes.reading import read
+from isoinit.schemes.wiring import Wiring
+from isoinit.spectrum import buffers_kept, frozen_normalization, jacobian_rows
+
+
+def by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> Chain:
+    """What `chain.measure` finds of a plain MLP, of any model."""
+    wiring = read(model)
+    with torch.enable_grad(), buffers_kept(model), _recorded(model, wiring) as (hidden, before):
+        gradients = _gradient_norms(_loss(model(x), y), [layer.weight for layer in wiring.layers])
+    jacobians = x.new_empty(0, 0, 0)
+    if inputs:
+        with frozen_normalization(model, x):
+            jacobians = jacobian_rows(model, x[:inputs])
+    return Chain(hidden, before, gradients, jacobians)
+
+
+def _loss(output: Tensor, y: Tensor | None) -> Tensor:
+    return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
+
+
+@contextmanager
+def _recorded(model: nn.Module, wiring: Wiring) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Lists that fill with the post- and the pre-activations while the model runs."""
+    after: list[Tensor] = []
+    before: list[Tensor] = []
+    overwritten = not wiring.activated or any(m.__dict__.get("inplace") for m in model.modules())
+
+    def record_signal(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        signal = output.detach().clone() if overwritten else output.detach()
+        after.append(signal if wiring.activated else wiring.activation(signal))
+
+    def record_preactivation(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        before.append(output.detach().clone() if overwritten else output.detach())
+
+    # a module that serves several layers is hooked once, and reports at each of its calls
+    hooks = [m.register_forward_hook(record_signal) for m in dict.fromkeys(wiring.signals)]
+    hooks += [m.register_forward_hook(record_preactivation) for m in dict.fromkeys(wiring.preactivations)]
+    try:
+        yield after, before
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _gradient_norms(loss: Tensor, weights: list[Tensor]) -> Tensor:
+    """(W,), NaN for a frozen weight."""
+    free = [weight for weight in weights if weight.requires_grad]
+    norms = iter([g.double().norm() for g in torch.autograd.grad(loss, free)] if free else [])
+    return torch.stack([next(norms) if w.requires_grad else loss.new_tensor(torch.nan).double() for w in weights])

@@ -1,0 +1,150 @@
+"""The Jacobian of a model's outputs by its inputs, and its singular values.
+
+All of it by reverse mode: exactly, one pass over a copy of every input for each output, or the largest values alone, by
+Lanczos. The model is left as it was.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
+
+
+def jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    """d output / d input for every input, (B, out, in): one pass over out copies of every input.
+
+    Batch normalization in training mode counts as the affine map that the statistics of x make of it.
+    """
+    with frozen_normalization(model, x):
+        return jacobian_rows(model, x)
+
+
+def jacobian_rows(model: nn.Module, x: Tensor) -> Tensor:
+    """What `jacobian` is of a model that takes every input by itself: where normalization is frozen already."""
+    with torch.no_grad():
+        out = model(x[:1]).shape[1]
+    parts = []
+    for places in torch.arange(len(x) * out, device=x.device).split(_COPIES):
+        copies = x[places // out].detach().requires_grad_()
+        with torch.enable_grad():
+            picked = model(copies).gather(1, (places % out).unsqueeze(1)).sum()
+            parts.append(torch.autograd.grad(picked, copies)[0].flatten(1))
+    return torch.cat(parts).view(len(x), out, -1)
+
+
+def leading_singular_values(
+    model: nn.Module, x: Tensor, count: int, *, steps: int | None = None, generator: torch.Generator
+) -> Tensor:
+    """The `count` largest singular values of the Jacobian at every input, (B, count), where `jacobian` is too large.
+
+    Golub-Kahan-Lanczos bidiagonalization with full reorthogonalization, all inputs at once: `steps` (default
+    2 count + 10, at most min(out, in)) products with J and its transpose, each a pass over the batch. Exact when steps
+    reaches min(out, in); otherwise the values are approached from below, the largest first. Where the walk ends early,
+    as on an isometry at once, it goes on from a new direction, so that equal values are found as often as they occur.
+    """
+    with frozen_normalization(model, x):
+        return bidiagonalize(model, x, count, steps or 2 * count + 10, generator)
+
+
+def bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
+    """What `leading_singular_values` is where normalization is frozen already."""
+    push, pull, rows, columns = _products(model, x)
+    steps = min(steps, rows, columns)
+    band = x.new_zeros(len(x), steps, steps)
+    left: list[Tensor] = []
+    right: list[Tensor] = []
+
+    def extend(basis: list[Tensor], vectors: Tensor) -> Tensor:
+        """The norm of what of `vectors` is new to the basis, which grows by its direction, or by a random one."""
+        vectors = _orthogonalized(vectors, basis)
+        norm = vectors.norm(dim=1, keepdim=True)
+        ended = norm <= 100 * torch.finfo(x.dtype).eps * band.amax((1, 2)).unsqueeze(1)
+        if ended.any():
+            fresh = torch.randn(vectors.shape, generator=generator, device=generator.device).to(x)
+            vectors = torch.where(ended, _orthogonalized(fresh, basis), vectors)
+        basis.append(functional.normalize(vectors, dim=1))
+        return torch.where(ended, 0.0, norm).squeeze(1)
+
+    extend(right, x.new_zeros(len(x), columns))
+    for k in range(steps):
+        band[:, k, k] = extend(left, push(right[-1]))
+        if k + 1 < steps:
+            band[:, k, k + 1] = extend(right, pull(left[-1]))
+    return spectrum(band)[:, :count]
+
+
+def _products(model: nn.Module, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], int, int]:
+    """v -> J v and u -> J^T u for every input at once, and the shape of J. J v is the derivative of the linear map
+    u -> J^T u along v, so that only reverse mode is needed."""
+    with torch.enable_grad():
+        point = x.flatten(1).detach().requires_grad_()
+        output = model(point.view(x.shape)).flatten(1)
+        u = torch.zeros_like(output, requires_grad=True)
+        (pulled,) = torch.autograd.grad(output, point, u, create_graph=True)
+    return (
+        lambda v: torch.autograd.grad(pulled, u, v, retain_graph=True)[0],
+        lambda w: torch.autograd.grad(output, point, w, retain_graph=True)[0],
+        output.shape[1],
+        point.shape[1],
+    )
+
+
+def _orthogonalized(vectors: Tensor, basis: list[Tensor]) -> Tensor:
+    """`vectors` (B, n) without their parts along the basis; twice, which is enough (Kahan)."""
+    if basis:
+        q = torch.stack(basis, 1)
+        for _ in range(2):
+            vectors = vectors - ((q @ vectors.unsqueeze(2)) * q).sum(1)
+    return vectors
+
+
+def spectrum(rows: Tensor) -> Tensor:
+    """Singular values of a stack of matrices, NaN of those that are not finite."""
+    if not len(rows):
+        return rows.new_empty(0, 0)
+    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    if math.isfinite(rows.sum().item()):
+        return torch.linalg.svdvals(rows)
+    finite = rows.isfinite().all(2).all(1)
+    values = rows.new_full((len(rows), min(rows.shape[1:])), torch.nan)
+    values[finite] = torch.linalg.svdvals(rows[finite])
+    return values
+
+
+@contextmanager
+def frozen_normalization(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Batch normalization in training mode as the fixed affine map that the statistics of x make of it."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    with buffers_kept(model):
+        try:
+            if norms:
+                for norm in norms:
+                    norm.momentum = 1.0
+                with torch.no_grad():
+                    model(x)
+            for norm in norms:
+                norm.eval()
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.train()
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Running statistics of normalization layers as they were."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
