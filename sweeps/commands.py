@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.words import strict_json
-from sweeps import spec as specification
+from sweeps import reading
 
 if TYPE_CHECKING:
     from sweeps.rundir import RunDir
@@ -28,7 +28,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def specs(args: argparse.Namespace) -> int:
-    found = {name: specification.parse(text, origin=name) for name, text in specification.bundled().items()}
+    found = {name: reading.parse(text, origin=name) for name, text in reading.bundled().items()}
     if args.json:
         return _json({name: spec.question for name, spec in found.items()})
     table = Table("spec", "question", "trials", "networks", box=None, pad_edge=False)
@@ -62,7 +62,7 @@ def resume(args: argparse.Namespace) -> int:
     state = run.state()
     spec = run.spec()
     if args.trials is not None:
-        spec = specification.parse(_yaml(spec), [f"search.trials={args.trials}"], origin=args.name)
+        spec = reading.parse(_yaml(spec), [f"search.trials={args.trials}"], origin=args.name)
     args.address = args.address or state.get("address")
     args.data_dir = args.data_dir or state.get("data_folder")
     return _run(spec, args, args.tracking_uri or state.get("tracking_uri"))
@@ -214,7 +214,7 @@ def _spec(args: argparse.Namespace) -> SweepSpec:
         settings.append(f"search.trials={args.trials}")
     if args.name is not None:
         settings.append(f"name={json.dumps(args.name)}")
-    return specification.read(args.spec, settings)
+    return reading.read(args.spec, settings)
 
 
 def _existing(args: argparse.Namespace) -> RunDir:

@@ -29,7 +29,7 @@ from sweeps.mlflow_store import (
     one_sentence,
     parents,
 )
-from sweeps.spec import near
+from sweeps.reading import near
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

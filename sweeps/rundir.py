@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from sweeps.ledger import Ledger
-from sweeps.spec import SweepSpec, near, parse
+from sweeps.reading import near, parse
+from sweeps.spec import SweepSpec
 
 
 class RunDir:

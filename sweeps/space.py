@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweeps.spec import Point, Range, SweepSpec, near
+from sweeps.reading import near
+from sweeps.spec import Point, Range, SweepSpec
 
 FLOOR: Final = 10.0
 """A range with `zero` is extended by this factor below `low`; values there mean zero."""

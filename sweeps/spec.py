@@ -1,4 +1,4 @@
-"""The spec: what a sweep is, as checked data. `read` turns YAML into a `SweepSpec` or one clear sentence.
+"""The spec: what a sweep is, as checked data; `sweeps.reading` makes one of YAML.
 
 Canonical JSON of a spec is hashed into every record; `trial_key` hashes only what changes a result,
 so that two sweeps which train the same point share its key.
@@ -6,17 +6,13 @@ so that two sweeps which train the same point share its key.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from analysis.outcome import Criterion
 
@@ -237,116 +233,3 @@ class SweepSpec(_Model):
             result["criterion"] = self.criterion.model_dump()
         text = json.dumps(result, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def bundled() -> dict[str, str]:
-    """Names and YAML texts of the bundled specs."""
-    folder = resources.files("sweeps") / "specs"
-    return {
-        item.name.removesuffix(".yaml"): item.read_text()
-        for item in sorted(folder.iterdir(), key=lambda i: i.name)
-        if item.name.endswith(".yaml")
-    }
-
-
-def read(name_or_path: str, settings: Sequence[str] = ()) -> SweepSpec:
-    """The spec of a bundled name or a YAML file, with `settings` like `training.steps=300` put over it.
-
-    Raises:
-        ValueError: in one sentence, what is wrong, where, and what would be right.
-    """
-    shipped = bundled()
-    path = Path(name_or_path)
-    if name_or_path in shipped:
-        text = shipped[name_or_path]
-    elif path.is_file():
-        text = path.read_text(errors="replace")
-    else:
-        raise ValueError(
-            f"spec {name_or_path!r} is neither a file nor a bundled spec{near(name_or_path, shipped)}; "
-            f"bundled: {', '.join(shipped)}"
-        )
-    return parse(text, settings, origin=name_or_path)
-
-
-def parse(text: str, settings: Sequence[str] = (), origin: str = "spec") -> SweepSpec:
-    """`read` for a YAML text; `origin` names it in messages."""
-    data = _yaml(text, origin)
-    if not isinstance(data, dict):
-        raise ValueError(f"{origin} is not a spec: it must be a YAML mapping with at least 'name' and 'space'")
-    for setting in settings:
-        _override(data, setting)
-    try:
-        spec = SweepSpec.model_validate(data)
-    except ValidationError as error:
-        raise ValueError(f"{origin}: {_sentence(error)}") from None
-    return spec
-
-
-def near(word: str, names: Sequence[str] | Mapping[str, object]) -> str:
-    """`"; did you mean 'x'?"`, or nothing if no name is near."""
-    match = difflib.get_close_matches(word, list(names), n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
-
-
-def _yaml(text: str, origin: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ValueError(
-            f"{origin} is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable text'}"
-        ) from None
-
-
-def _override(data: dict[str, Any], setting: str) -> None:
-    path, sign, value = setting.partition("=")
-    if not sign or not path:
-        raise ValueError(f"--set reads like training.steps=300, but got {setting!r}")
-    *parents, leaf = path.split(".")
-    node = data
-    for part in parents:
-        child = node.setdefault(part, {})
-        if not isinstance(child, dict):
-            raise ValueError(f"--set {setting!r}: {part} is not a group of fields")
-        node = child
-    node[leaf] = _yaml(value, f"--set {setting!r}")
-
-
-def _sentence(error: ValidationError) -> str:
-    """The most telling problem as `where: what, but got this`."""
-    problems = error.errors()
-    worst = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in worst["loc"] if not _branch(part)) or "spec"
-    if worst["type"] == "extra_forbidden":
-        valid = _fields(worst["loc"][:-1])
-        return f"{where} is not a field{near(str(worst['loc'][-1]), valid)}; valid: {', '.join(valid)}"
-    if worst["type"] == "missing":
-        return f"{where} is missing"
-    if worst["type"] == "value_error":
-        return f"{where}: {worst['msg'].removeprefix('Value error, ')}"
-    wanted = sorted({_want(p["msg"]) for p in problems if p["input"] is worst["input"]})
-    return f"{where} {' or '.join(wanted)}, but got {worst['input']!r}"
-
-
-def _want(message: str) -> str:
-    """`Input should be a valid integer, unable to ...` as `should be a valid integer`."""
-    return message.partition(", unable")[0].removeprefix("Input ").removeprefix("Value ").removeprefix("String ")
-
-
-def _branch(part: object) -> bool:
-    """Whether a part of an error's location names a branch of a union and not a field."""
-    text = str(part)
-    return "[" in text or text in ("Range", "int", "float", "constrained-int", "constrained-float")
-
-
-def _fields(location: Sequence[object]) -> list[str]:
-    """Fields of the model at `location`; of an axis, those of a range."""
-    model: Any = SweepSpec
-    for part in location:
-        if isinstance(part, str) and part in model.model_fields:
-            kind = model.model_fields[part].annotation
-            kinds = (kind, *get_args(kind))
-            model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), model)
-    return list(model.model_fields)

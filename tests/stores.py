@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from sweeps.mlflow_store import connect
+from sweeps.reading import parse
 from sweeps.runcard import Identity
-from sweeps.spec import parse
 from sweeps.tracking import Tracker
 
 SPEC = parse("name: toy\nquestion: Which train?\nspace: {scheme: he_normal, depth: {low: 2, high: 100}, width: 64}\n")

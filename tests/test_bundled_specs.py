@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sweeps import space
-from sweeps.spec import SweepSpec, bundled, parse, read
+from sweeps.reading import bundled, parse, read
+from sweeps.spec import SweepSpec
 
 NAMES = sorted(bundled())
 

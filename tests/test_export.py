@@ -13,7 +13,7 @@ from stores import SPEC, sqlite, tracker
 from tables import pack
 
 from analysis.schema import Took, took
-from sweeps import ledger, spec
+from sweeps import ledger, reading
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import children, connect, parents
@@ -55,7 +55,7 @@ def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
         assert metadata[b"isoinit.schema_version"] == b"1"
         assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
         assert pq.read_schema(path).field("trial_key").metadata[b"meaning"]
-    assert spec.read(str(done.paths[2])) == SPEC
+    assert reading.read(str(done.paths[2])) == SPEC
 
 
 def test_an_export_says_what_just_its_trials_took(tmp_path: Path) -> None:

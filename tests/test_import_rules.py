@@ -180,7 +180,7 @@ def loaded(*modules: str) -> set[str]:
         (ALL_OF_THEORY, HEAVY | {"sweeps", "analysis", "matplotlib", "pyarrow"}),
         (["analysis", "isoinit.theory"], HEAVY | {"sweeps", "matplotlib"}),
         (ALL_OF_ANALYSIS, HEAVY | {"sweeps", "matplotlib"}),
-        (["sweeps.spec"], HEAVY | {"matplotlib", "scipy", "sklearn", "pyarrow"}),
+        (["sweeps.spec", "sweeps.reading"], HEAVY | {"matplotlib", "scipy", "sklearn", "pyarrow"}),
         (["sweeps.writer"], HEAVY - {"ray"} | {"matplotlib", "sklearn", "pandas"}),  # a process of every sweep
         (["sweeps.pack"], {"optuna", "mlflow", "matplotlib", "sklearn"}),  # every worker
     ],

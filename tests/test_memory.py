@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sweeps import data, memory, train, work
-from sweeps.spec import Point, Training, parse
+from sweeps.reading import parse
+from sweeps.spec import Point, Training
 from sweeps.tasks import Origin, Pack, Task
 
 DIGITS = data.load("digits")

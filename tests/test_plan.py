@@ -15,7 +15,8 @@ import torch
 
 from sweeps import data, plan, speed, train, work
 from sweeps.__main__ import main
-from sweeps.spec import Training, parse
+from sweeps.reading import parse
+from sweeps.spec import Training
 
 TEXT = """
 name: tiny

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.spec import bundled
+from sweeps.reading import bundled
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

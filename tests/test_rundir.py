@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from sweeps.progress import Progress
+from sweeps.reading import parse
 from sweeps.rundir import RunDir
-from sweeps.spec import parse
 
 SPEC = parse("name: toy\nspace: {scheme: he_normal, depth: 4, width: 8}")
 HOLD = "import sys, time; from sweeps.rundir import RunDir; from pathlib import Path\n"

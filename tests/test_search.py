@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from analysis.outcome import Outcome
 from sweeps import space
 from sweeps.boundary import ROLE
+from sweeps.reading import parse
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
-from sweeps.spec import parse
 from sweeps.tasks import Pack, Result
 
 TEXT = """

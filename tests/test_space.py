@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps import space
-from sweeps.spec import SweepSpec, parse
+from sweeps.reading import parse
+from sweeps.spec import SweepSpec
 
 TEXT = """
 name: axes

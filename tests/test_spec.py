@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.spec import Point, parse, read
+from sweeps.reading import parse, read
+from sweeps.spec import Point
 
 MINIMAL = """
 name: tiny

@@ -79,7 +79,7 @@ class Balanced(RandomSampler):
 
 def ours(trials: int, widths: list[int]) -> dict[str, float]:
     from sweeps import launch
-    from sweeps.spec import parse
+    from sweeps.reading import parse
 
     spec = parse(SPEC, [f"search.trials={trials}", f"space.width={widths}"])
     started = time.perf_counter()
