@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sweeps import train
 from sweeps.data import Dataset
+from sweeps.network import network, shape_of
 from sweeps.spec import Point, Training
 
 SHARE: Final = 0.7
@@ -48,7 +49,7 @@ def partition(
 
 def member_bytes(point: Point, dataset: Dataset, training: Training) -> int:
     """Estimated bytes that one member needs while it trains: parameters, gradients, moments and layer outputs."""
-    parameters, outputs = _sizes(train.shape_of(point), dataset.input_shape, dataset.classes)
+    parameters, outputs = _sizes(shape_of(point), dataset.input_shape, dataset.classes)
     moments = 2 if training.optimizer == "adam" else int(training.momentum > 0)
     return _BYTES * (parameters * (3 + moments) + outputs * training.batch_size * _COPIES)
 
@@ -62,7 +63,7 @@ def _sizes(shape: Point, input_shape: tuple[int, ...], classes: int) -> tuple[in
         outputs.append(output.numel())
 
     with torch.device("meta"):
-        model = train.network(shape, input_shape, classes)
+        model = network(shape, input_shape, classes)
         for module in model.modules():
             if not any(module.children()):
                 module.register_forward_hook(count)

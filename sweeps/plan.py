@@ -23,7 +23,7 @@ from rich.text import Text
 
 from analysis.words import theory_text, time_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import data, space, speed, train
+from sweeps import data, network, space, speed
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec
@@ -88,7 +88,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     trials, more = len(even), len(even) / len(tasks)
     networks = trials * spec.training.seeds * len(spec.training.learning_rate)
     per_task = spec.training.seeds * len(spec.training.learning_rate)
-    flops = more * per_task * sum(train.flops(t.point, dataset, spec.training) for t in tasks)
+    flops = more * per_task * sum(network.flops(t.point, dataset, spec.training) for t in tasks)
     measured = speed.of(spec, dataset, [t.point for t in tasks], slots)
     layers = round(more * spec.training.seeds * sum(t.point.depth for t in tasks))
     busy = _wall(measured.seconds(measured.share * flops, layers), slots, packs)

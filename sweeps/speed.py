@@ -24,7 +24,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from sweeps import data, train
+from sweeps import data, network, train
+from sweeps.history import Replicate
 from sweeps.spec import Point, SweepSpec, Training
 
 SAMPLE: Final = 6
@@ -107,16 +108,16 @@ def remember(
 
 def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
     """Train a few of the points for two lengths of time: the slope is speed, what one of them takes is the rest."""
-    ordered = sorted(dict.fromkeys(points), key=lambda p: train.flops(p, dataset, spec.training))
+    ordered = sorted(dict.fromkeys(points), key=lambda p: network.flops(p, dataset, spec.training))
     chosen = dict.fromkeys(ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE))
     members = [train.Member(p, 0, rate) for p in chosen for rate in spec.training.learning_rate]
     threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
 
-    def once(training: Training) -> list[train.Replicate]:
+    def once(training: Training) -> list[Replicate]:
         torch.set_num_threads(threads)
         return train.train(members, dataset, training)
 
-    def timed(steps: int, at_once: int = slots) -> tuple[float, list[train.Replicate]]:
+    def timed(steps: int, at_once: int = slots) -> tuple[float, list[Replicate]]:
         training = spec.training.model_copy(update={"steps": steps})
         with ThreadPoolExecutor(at_once) as pool:
             started = time.perf_counter()
@@ -139,7 +140,7 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
     return Speed(1 / slope, max(alone - less * slope, 0.0) / layers, share)
 
 
-def _share(trained: Sequence[train.Replicate], rates: int, steps: int, budget: int) -> float:
+def _share(trained: Sequence[Replicate], rates: int, steps: int, budget: int) -> float:
     """Of the budget's FLOPs those that are run, if of these networks no more diverge than had by `steps`.
 
     The points are few and unlike, and a sampler moves on from where all diverge: one standard error above what they

@@ -21,6 +21,7 @@ from analysis.outcome import Replicate as Labelled
 from analysis.schema import REPLICATES, TRIALS
 from sweeps import memory, train
 from sweeps.data import Dataset
+from sweeps.history import Replicate
 from sweeps.ledger import part
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Origin, Pack, Task
@@ -90,7 +91,7 @@ def _train(
     criterion: Criterion,
     device: torch.device,
     progress: Callable[[int], None] | None,
-) -> list[train.Replicate]:
+) -> list[Replicate]:
     """Train in as few parts as fit the device's memory: replicates do not interact."""
     return [
         replicate
@@ -106,7 +107,7 @@ def _halving(
     criterion: Criterion,
     device: torch.device,
     progress: Callable[[int], None] | None,
-) -> list[train.Replicate]:
+) -> list[Replicate]:
     """Train, and halve the members as often as the device runs out of memory all the same."""
     try:
         return train.train(members, dataset, spec.training, criterion=criterion, device=device, progress=progress)
@@ -128,7 +129,7 @@ def _records(
     spec: SweepSpec,
     origin: Origin,
     members: list[train.Member],
-    replicates: list[train.Replicate],
+    replicates: list[Replicate],
     criterion: Criterion,
     seconds: float,
     attempt: int,
@@ -176,7 +177,7 @@ def _trial_row(task: Task, pack: Pack, spec: SweepSpec, origin: Origin, attempt:
     }
 
 
-def _replicate_row(task: Task, member: train.Member, r: train.Replicate, judged: Label) -> dict[str, Any]:
+def _replicate_row(task: Task, member: train.Member, r: Replicate, judged: Label) -> dict[str, Any]:
     return {
         "trial_key": task.trial_key,
         "seed": member.seed,
@@ -194,7 +195,7 @@ def _replicate_row(task: Task, member: train.Member, r: train.Replicate, judged:
     }
 
 
-def _curve(r: train.Replicate, spec: SweepSpec) -> Curve:
+def _curve(r: Replicate, spec: SweepSpec) -> Curve:
     return Curve(
         r.curve_step,
         r.curve_loss,

@@ -23,13 +23,14 @@ for batch in (37, 64):  # 1/64 is exact, so that a batch of 64 alone would hide 
 PREPARE = """
 import torch
 from analysis.schema import PROBES
-from sweeps import data, train
+from sweeps import data
+from sweeps.preparing import prepare
 from sweeps.spec import Point
 
 point = Point("sample_variance", "mlp", "relu", "none", 9, 16, 1.0, "zero", 0.0, 1.0)
 for activation in ("relu", "tanh", "sigmoid", "hardtanh", "crelu"):
     key = point._replace(activation=activation), 0
-    found = train._prepare([key], data.load("digits"), torch.device("cpu"))[key]
+    found = prepare([key], data.load("digits"), torch.device("cpu"))[key]
     print([float(p.double().sum()).hex() for p in found.model.parameters()])
     print([found.probes[name].hex() for name in PROBES])
 """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps import data, plan, speed, train, work
+from sweeps import data, network, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
 from sweeps.spec import Training
@@ -42,7 +42,7 @@ def test_it_counts_trials_packs_networks_and_flops(cache: Path) -> None:
     assert (made.trials, made.packs, made.networks) == (20, 3, 120)
     digits = data.load("digits")
     shallow, deep = (
-        6 * 20 * train.flops(spec_point._replace(depth=depth), digits, spec.training)
+        6 * 20 * network.flops(spec_point._replace(depth=depth), digits, spec.training)
         for spec_point in [_point()]
         for depth in (2, 100)
     )
@@ -81,7 +81,7 @@ def test_an_optimizer_is_priced_as_an_even_spread_and_a_grid_point_by_point() ->
     assert flops("search.sampler=tpe", many) == pytest.approx(flops("search.sampler=random", many), rel=0.35)
     grid = plan.plan(parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=4"]))
     digits = data.load("digits")
-    each = [train.flops(_point()._replace(depth=d), digits, grid.spec.training) for d in (2, 4, 2, 4)]
+    each = [network.flops(_point()._replace(depth=d), digits, grid.spec.training) for d in (2, 4, 2, 4)]
     assert grid.flops == pytest.approx(6 * sum(each))
 
 

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.outcome import Criterion, Curve, Outcome, label
 from analysis.schema import PROBES
 from isoinit import networks, schemes
-from sweeps import data, train
+from sweeps import data, network, train
+from sweeps.preparing import PROBE_INPUTS, generator
 from sweeps.spec import Point, Schedule, Training
 from sweeps.train import Member
 
@@ -44,7 +45,7 @@ def plain_loop(m: Member, training: Training) -> tuple[list[float], list[float],
     )  # fmt: skip
     schemes.initialize(
         model, p.scheme, bias_variance=p.bias_variance, bias_mode=p.bias_mode, weight_scale=p.weight_scale,
-        density=p.density, generator=train.generator(m.seed, "init"), data=DIGITS.x_train[: train.PROBE_INPUTS],
+        density=p.density, generator=generator(m.seed, "init"), data=DIGITS.x_train[:PROBE_INPUTS],
     )  # fmt: skip
     if training.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), m.learning_rate, weight_decay=training.weight_decay)
@@ -191,8 +192,8 @@ def test_draws_depend_on_the_seed_and_not_on_the_learning_rate():
     assert a.probes != c.probes
     assert torch.equal(train.order(3, DIGITS, TRAINING), train.order(3, DIGITS, TRAINING))
     assert not torch.equal(train.order(3, DIGITS, TRAINING), train.order(4, DIGITS, TRAINING))
-    first = torch.randn(3, generator=train.generator(3, "init"))
-    assert not torch.equal(first, torch.randn(3, generator=train.generator(3, "order")))
+    first = torch.randn(3, generator=generator(3, "init"))
+    assert not torch.equal(first, torch.randn(3, generator=generator(3, "order")))
 
 
 def test_an_epoch_shows_every_sample_once_and_batches_go_on_across_epochs():
@@ -226,7 +227,7 @@ def test_a_diverged_network_stops_and_says_when(kind):
     assert r.test_accuracy is None
     assert not math.isfinite(r.final_train_loss)
     assert r.curve_step[-1] == r.steps_run < 30
-    assert r.flops == pytest.approx(train.flops(exploding.point, DIGITS, TRAINING) * r.steps_run / 30)
+    assert r.flops == pytest.approx(network.flops(exploding.point, DIGITS, TRAINING) * r.steps_run / 30)
     assert label(Curve(r.curve_step, r.curve_loss, r.curve_accuracy, 30), Criterion()).outcome is Outcome.DIVERGED
 
 
@@ -261,13 +262,13 @@ def test_flops_are_those_of_the_shapes():
     sgd = Training(steps=10, batch_size=8)
     layers = [(64, 16), (16, 16), (16, 16), (16, 10)]
     products = 3 * sum(i * o for i, o in layers) - 64 * 16
-    assert train.flops(POINT, DIGITS, sgd) == 10 * 8 * 2 * products
+    assert network.flops(POINT, DIGITS, sgd) == 10 * 8 * 2 * products
     cnn = POINT._replace(architecture="cnn", width=5, depth=3)
     model = networks.build("cnn", DIGITS.input_shape, width=5, depth=3, out_features=10)
     schemes.initialize(model, "he_normal", generator=torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         nn.functional.cross_entropy(model(DIGITS.x_train[:8]), DIGITS.y_train[:8]).backward()
-    assert train.flops(cnn, DIGITS, sgd) == 10 * counter.get_total_flops()
+    assert network.flops(cnn, DIGITS, sgd) == 10 * counter.get_total_flops()
 
 
 def test_progress_reaches_the_budget_once():
@@ -301,16 +302,16 @@ def test_a_pack_loads_no_compiler_of_torch() -> None:
     """It takes seconds in every worker, and runs on shapes alone load it unasked."""
     script = """
 import sys
-from sweeps import data, memory, train
+from sweeps import data, memory, network, train
 from sweeps.spec import Point, Training
 point = Point("ll_orth", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.0, 1.0)
 digits, training = data.load("digits"), Training(steps=4, log_every=2, batch_size=8)
 cpu = train.torch.device("cpu")
 (members,) = memory.partition([train.Member(point, 0, 0.1), train.Member(point, 1, 0.1)], digits, training, cpu)
-assert train.flops(point, digits, training) > 0
+assert network.flops(point, digits, training) > 0
 assert len(train.train(members, digits, training)) == 2
 cnn = point._replace(architecture="cnn", depth=3, scheme="he_normal", normalization="batch")
-assert train.flops(cnn, digits, training) > 0
+assert network.flops(cnn, digits, training) > 0
 for count in (1, 4):
     for rule in (training, training.model_copy(update={"optimizer": "adam"})):
         assert len(train.train([train.Member(cnn, seed, 0.1) for seed in range(count)], digits, rule)) == count

@@ -21,7 +21,9 @@ from torch import nn
 from analysis.outcome import Criterion, Curve, Outcome, label
 from isoinit import networks, schemes
 from sweeps import data, train
+from sweeps.preparing import generator
 from sweeps.spec import Point, Training
+from sweeps.stacking import LOSS_BOUND
 
 DIGITS = data.load("digits")
 SCHEMES = ("he_normal", "xavier_normal", "orthogonal")
@@ -33,7 +35,7 @@ def plain(member: train.Member, training: Training, dtype: torch.dtype) -> Curve
     """The curve of a network trained by the loop that a user would write."""
     p = member.point
     model = networks.build(p.architecture, DIGITS.input_shape, width=p.width, depth=p.depth, out_features=10)
-    schemes.initialize(model, p.scheme, generator=train.generator(member.seed, "init"))
+    schemes.initialize(model, p.scheme, generator=generator(member.seed, "init"))
     model.to(dtype)
     optimizer = torch.optim.SGD(model.parameters(), member.learning_rate)
     losses: list[float] = []
@@ -44,7 +46,7 @@ def plain(member: train.Member, training: Training, dtype: torch.dtype) -> Curve
         loss = nn.functional.cross_entropy(logits, y)
         losses.append(loss.item())
         hits.append((logits.argmax(1) == y).double().mean().item())
-        if not losses[-1] <= train.LOSS_BOUND:
+        if not losses[-1] <= LOSS_BOUND:
             losses[-1] = float("inf")
             break
         optimizer.zero_grad()

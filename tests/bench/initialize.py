@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from isoinit import MLP, SCHEMES, initialize, probe
 from isoinit.probe import probes
-from sweeps import data, train
+from sweeps import data, preparing, train
+from sweeps.history import Replicate
 from sweeps.spec import Point, Training
 
 DIGITS = data.load("digits")
@@ -66,14 +67,14 @@ def shares(name: str, depth: int, width: int, rates: int, rounds: int) -> dict[s
     point = Point(name, "mlp", activation, "none", depth, width, 1.0, "zero", 0.0, density)
     wanted = [(point, seed) for seed in range(2)]
     members = [train.Member(*key, 1e-5) for key in wanted for _ in range(rates)]
-    x, y = DIGITS.x_train[: train.PROBE_INPUTS], DIGITS.y_train[: train.PROBE_INPUTS]
+    x, y = DIGITS.x_train[: preparing.PROBE_INPUTS], DIGITS.y_train[: preparing.PROBE_INPUTS]
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         models: list[nn.Module] = []
-        build = cpu_seconds(lambda into=models: into.extend(train._initialized(*key, DIGITS, x) for key in wanted))
+        build = cpu_seconds(lambda into=models: into.extend(preparing._initialized(*key, DIGITS, x) for key in wanted))
         probing = cpu_seconds(lambda of=models: probes(of, x, y))
-        prepare = cpu_seconds(lambda: train._prepare(wanted, DIGITS, torch.device("cpu")))
-        replicates: list[train.Replicate] = []
+        prepare = cpu_seconds(lambda: preparing.prepare(wanted, DIGITS, torch.device("cpu")))
+        replicates: list[Replicate] = []
         whole = cpu_seconds(lambda into=replicates: into.extend(train.train(members, DIGITS, Training(steps=200))))
         if any(r.steps_run < 200 for r in replicates):
             return None

@@ -4,7 +4,7 @@
 
 Every arm trains the same ReLU networks (digits, batch 64, SGD) on one thread and records the same, loss and accuracy
 of every step. Arms are interleaved within a round, times are CPU times of the process (a shared machine disturbs them
-least), and the number given is the median over rounds. FLOPs are those of the weight layers, as `sweeps.train.flops`
+least), and the number given is the median over rounds. FLOPs are those of the weight layers, as `sweeps.network.flops`
 counts them. JAX is optional (`pip install isoinit[bench]`); without it its arm is left out.
 """
 
@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from isoinit import networks, schemes
 from sweeps import data, train
+from sweeps.network import flops
+from sweeps.preparing import generator
 from sweeps.spec import Point, Training
 from sweeps.stack import Batches, KernelStack, Start
 
@@ -48,7 +50,7 @@ def members(width: int, depth: int) -> int:
 
 def network(width: int, depth: int, seed: int) -> nn.Module:
     model = networks.build("mlp", DIGITS.input_shape, width=width, depth=depth, out_features=10)
-    return schemes.initialize(model, "he_normal", generator=train.generator(seed, "init"))
+    return schemes.initialize(model, "he_normal", generator=generator(seed, "init"))
 
 
 def batches() -> Batches:
@@ -137,7 +139,7 @@ def seconds(run: Callable[[], object], least: float = 0.15) -> float:
 
 def measure(width: int, depth: int, rounds: int, arms: dict[str, Callable[[int, int], Arm]]) -> dict[str, object]:
     point = Point("he_normal", "mlp", "relu", "none", depth, width, 1.0, "zero", 0.0, 1.0)
-    work = train.flops(point, DIGITS, TRAINING)
+    work = flops(point, DIGITS, TRAINING)
     peak, peak_work = sgemm_arm()
     ready = {name: arm(width, depth) for name, arm in arms.items()}
     for run, _ in ready.values():

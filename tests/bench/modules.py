@@ -25,6 +25,7 @@ from torch import nn
 
 from isoinit import networks, schemes
 from sweeps import data, stack, train
+from sweeps.preparing import generator
 from sweeps.spec import Training
 from sweeps.stack import Batches, Start
 
@@ -55,7 +56,7 @@ ADAM, SGD, MOMENTUM = {"optimizer": "adam"}, {}, {"momentum": 0.9}
 def network(of: Shape, seed: int) -> nn.Module:
     options = {name: value for name, value in of.items() if name != "architecture"}
     model = networks.build(of["architecture"], DIGITS.input_shape, out_features=10, **options)
-    return schemes.initialize(model, "he_normal", generator=train.generator(seed, "init"))
+    return schemes.initialize(model, "he_normal", generator=generator(seed, "init"))
 
 
 def plain(model: nn.Module, given: Batches, training: Training) -> Callable[[], object]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from machines import machine
 
-from sweeps import data, space, train
+from sweeps import data, network, space, train
 from sweeps.reading import parse
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, Training
@@ -85,7 +85,7 @@ def training(size: int, depth: int, width: int, steps: int = 100) -> dict[str, f
 
     seconds(1)  # compiles and warms
     slope = max((seconds(3 * steps) - seconds(steps)) / (2 * steps), 1e-9)
-    flops = size * train.flops(point, dataset, Training(steps=1))
+    flops = size * network.flops(point, dataset, Training(steps=1))
     return {"ms_per_network_step": 1000 * slope / size, "gflops": flops / slope / 1e9}
 
 
