@@ -37,7 +37,7 @@ _exactly: Any = numba.njit(cache=True, nogil=True, error_model="numpy")  # round
 class Found(NamedTuple):
     """Of one network, in double precision but for the Jacobians."""
 
-    sums: NDArray[np.float64]  # (L, 4), see `isoinit.probe`
+    sums: NDArray[np.float64]  # (L, 4), see `isoinit.signals.sums_of`
     squared_norms: NDArray[np.float64]  # (L, B)
     dead: NDArray[np.float64]  # (L,)
     gradient_norms: NDArray[np.float64]  # (L + 1,)
