@@ -21,10 +21,10 @@ from sweeps import kernel, loop
 from sweeps.compiled import KernelStack
 from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Training
-from sweeps.stacking import LOSS_BOUND, Batches, Series, Start
+from sweeps.stacking import Batches, Series, Start
 from sweeps.vmapped import ModuleStack
 
-__all__ = ["LOSS_BOUND", "Batches", "KernelStack", "ModuleStack", "RaggedStack", "Stack", "Start", "build"]
+__all__ = ["Batches", "KernelStack", "ModuleStack", "RaggedStack", "Stack", "Start", "build"]
 
 
 class Stack(Protocol):
