@@ -27,6 +27,9 @@ that were not kept, `tests/bench/boundary.py` has the sampler as it is:
     one number per category in the limits         the same trials
     straddle over depth**0.2 (12)                 a seventh and a fifth fewer layers on the kinked and the islands bed,
                                                   an eighth more on a real map; noisy: a quarter more trials
+    straddle of the mean less 0.3 sd (32)         4 to 23 % fewer layers, but two of three real maps 13 and 36 % more
+                                                  error at 40 trials; from the 48th trial on 5 to 11 % fewer layers and
+                                                  0 to 9 % more error at 104
     shallowest within 5 % of the best (8)         as many layers, a tenth more trials
     a quarter of the picks by the rival (8)       a twentieth to a third more trials everywhere
     a twentieth of them (20)                      window: mean error at 100 trials 8.1 -> 5.2 %, median 5.9 -> 5.3 %;

@@ -13,7 +13,10 @@ with S for `--set space.scheme=[xavier_normal,he_normal,orthogonal,ll_orth]`:
 
     sweep launch digits-grid S --set space.depth.levels=14 --set space.width=40 --set training.learning_rate=0.05
         --trials 560
+    the same with --set space.width=24 --set training.learning_rate=0.1
+    the same with --set space.width=32 --set training.learning_rate=0.02
     the same with --set dataset=mnist --set space.width=48 --set training.learning_rate=0.04 --set training.steps=150
+    the same with --set dataset=mnist --set space.width=56 --set training.learning_rate=0.02 --set training.steps=150
     sweep launch digits-grid S --set space.width='{low: 8, high: 64, log: true, levels: 5}' --trials 1440
         --set space.bias_variance='{low: 1.0e-3, high: 1.0, log: true, levels: 6}' --set training.learning_rate=0.05
 
