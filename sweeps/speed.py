@@ -30,9 +30,12 @@ from sweeps.spec import Point, SweepSpec, Training
 
 SAMPLE: Final = 6
 """Points that the calibration trains."""
-STARTUP: Final = 10.0
-"""Seconds to start Ray, MLflow and the workers, until a launch on this machine has measured it: the median of six first
-launches on two cores, which took 7 to 14, then counted with the wait for the last pack."""
+STARTUP: Final = 5.0
+"""Seconds to start Ray, MLflow and the workers, beside the planning meanwhile, and to end: on two cores ten launches
+took 2 to 8, median 4. Counts as one more launch."""
+SWEEPING: Final = 1.2
+"""How many times as long packs take as the calibration, which trains and nothing else: five kinds of sweep on two cores
+1.1 to 1.4. Counts as one more kind, for a kind that was not launched yet."""
 ROUNDS: Final = 3
 """Of the calibration: a shared machine disturbs single measurements."""
 CLEAR: Final = 1.0
@@ -67,13 +70,13 @@ def of(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) 
         cache[key] = {"speed": list(astuple(measured))}
         _write(cache)
     flops, layer_seconds, share = cache[key]["speed"]
-    slower = _usual(cache[key].get("launches"), 1.0)
+    slower = statistics.median(_usual(cache[key]["launches"])) if "launches" in cache[key] else _elsewhere(cache)
     return Speed(flops / slower, layer_seconds * slower, share)
 
 
 def startup() -> float:
     """Seconds from the start of a launch to its first pack, and from its last one to its end."""
-    return _usual(_cache().get("startups"), STARTUP)
+    return statistics.median([STARTUP, *_usual(_cache().get("startups", []))])
 
 
 def alone(others: float) -> bool:
@@ -81,10 +84,16 @@ def alone(others: float) -> bool:
     return others <= QUIET
 
 
-def _usual(launches: Sequence[tuple[float, float]] | None, unknown: float) -> float:
-    """What launches took, (number, share of the time that others had): the median of the quiet ones if there are."""
-    quiet = [took for took, others in launches or () if alone(others)]
-    return statistics.median(quiet or [took for took, _ in launches or ()] or [unknown])
+def _usual(launches: Sequence[tuple[float, float]]) -> list[float]:
+    """What launches took, (number, share of the time that others had) each: the quiet ones if there are any."""
+    quiet = [took for took, others in launches if alone(others)]
+    return quiet or [took for took, _ in launches]
+
+
+def _elsewhere(cache: dict[str, Any]) -> float:
+    """How many times as long as measured the packs of other kinds of sweep took."""
+    kinds = [known["launches"] for known in cache.values() if isinstance(known, dict) and "launches" in known]
+    return statistics.median([SWEEPING, *(statistics.median(_usual(launches)) for launches in kinds)])
 
 
 def remember(

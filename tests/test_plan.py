@@ -16,7 +16,7 @@ import torch
 from sweeps import data, network, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
-from sweeps.spec import Training
+from sweeps.spec import SweepSpec, Training
 
 TEXT = """
 name: tiny
@@ -130,7 +130,8 @@ def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
     assert made.speed.share < 0.7
     busy = 3 * made.speed.seconds(made.speed.share * made.flops, made.layers)
     wall = plan._wall(busy, 2, made.packs)
-    plan.remember(made, busy, seconds=wall + 7.0)
+    for _ in range(2):
+        plan.remember(made, busy, seconds=wall + 7.0)
     taught = plan.plan(spec, slots=2)
     assert taught.startup == pytest.approx(7.0)
     assert taught.seconds == pytest.approx(7.0 + wall)
@@ -179,11 +180,32 @@ def test_launches_that_shared_the_machine_count_only_if_all_did() -> None:
     for _ in range(speed.REMEMBERED):  # as on a machine that is never quiet
         launch(3.0, others=0.5)
     assert taught() == pytest.approx((3.0, 12.0))
-    launch(1.1, others=0.02)
+    for _ in range(2):
+        launch(1.1, others=0.02)
     assert taught() == pytest.approx((1.1, 4.4))
-    for _ in range(speed.REMEMBERED - 1):
+    for _ in range(speed.REMEMBERED - 2):
         launch(2.5, others=0.4)
     assert taught() == pytest.approx((1.1, 4.4))
+
+
+def test_a_kind_of_sweep_that_was_not_launched_is_taken_to_be_as_much_slower_than_measured_as_others() -> None:
+    one, other, third = (parse(TEXT, [f"space.width={width}"]) for width in (8, 9, 10))
+
+    def slower(spec: SweepSpec) -> float:
+        made = plan.plan(spec)
+        measured = speed.Speed(*json.loads(speed._file().read_text())[speed._key(spec, made.slots)]["speed"])
+        return made.speed.seconds(1e9, 100) / measured.seconds(1e9, 100)
+
+    def launch(spec: SweepSpec, times: float) -> None:
+        made = plan.plan(spec)
+        plan.remember(made, times / slower(spec) * made.speed.seconds(made.speed.share * made.flops, made.layers), 1e3)
+
+    assert slower(one) == pytest.approx(speed.SWEEPING)
+    launch(one, 2.0)
+    assert slower(one) == pytest.approx(2.0)
+    assert slower(other) == pytest.approx((speed.SWEEPING + 2.0) / 2)
+    launch(other, 1.6)
+    assert slower(third) == pytest.approx(1.6)  # the median of all that is known
 
 
 def test_a_pack_knows_how_long_it_waited_for_a_core() -> None:
@@ -243,7 +265,7 @@ def test_small_networks_are_measured_for_long_enough(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(train, "train", quick)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     made = plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
-    assert made.speed.flops == pytest.approx(1e9, rel=0.1)
+    assert made.speed.flops * speed.SWEEPING == pytest.approx(1e9, rel=0.1)
 
 
 def test_what_it_warns_of() -> None:
