@@ -119,7 +119,8 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
     """Train a few of the points for two lengths of time: the slope is speed, what one of them takes is the rest."""
     ordered = sorted(dict.fromkeys(points), key=lambda p: network.flops(p, dataset, spec.training))
     chosen = dict.fromkeys(ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE))
-    members = [train.Member(p, 0, rate) for p in chosen for rate in spec.training.learning_rate]
+    rates, seeds = spec.training.learning_rate, spec.seeds()
+    members = [train.Member(p, seed, rate) for p in chosen for seed in seeds for rate in rates]  # stacked as in a trial
     threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
 
     def once(training: Training) -> list[Replicate]:
@@ -144,21 +145,21 @@ def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots:
     slope = (many - few) / (more - less) if many > few and more > less else many / more
     # initialization is Python, for which threads wait for each other as the workers, processes, do not
     alone = statistics.median(timed(2, at_once=1)[0] for _ in range(ROUNDS)) if slots > 1 else few
-    layers = sum(p.depth for p in chosen)
-    share = _share(rounds[0][1][1], len(spec.training.learning_rate), steps, spec.training.steps)
+    layers = len(seeds) * sum(p.depth for p in chosen)
+    share = _share(rounds[0][1][1], len(members) // len(chosen), steps, spec.training.steps)
     return Speed(1 / slope, max(alone - less * slope, 0.0) / layers, share)
 
 
-def _share(trained: Sequence[Replicate], rates: int, steps: int, budget: int) -> float:
+def _share(trained: Sequence[Replicate], networks: int, steps: int, budget: int) -> float:
     """Of the budget's FLOPs those that are run, if of these networks no more diverge than had by `steps`.
 
     The points are few and unlike, and a sampler moves on from where all diverge: one standard error above what they
-    showed (of a ratio: Cochran, Sampling techniques, 1977, chapter 6). Networks are point by point, `rates` of each.
+    showed (of a ratio: Cochran, Sampling techniques, 1977, chapter 6). They are point by point, `networks` of each.
     """
     whole = np.array([r.flops / r.steps_run * budget for r in trained])
     run = np.array([r.flops if r.steps_run < steps else full for r, full in zip(trained, whole, strict=True)])
     share = run.sum() / whole.sum()
-    residuals = (run - share * whole).reshape(-1, rates).sum(1)
+    residuals = (run - share * whole).reshape(-1, networks).sum(1)
     points = len(residuals)
     error = math.sqrt(points / max(1, points - 1) * (residuals @ residuals)) / whole.sum()
     return min(1.0, float(share + error))

@@ -6,8 +6,10 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import torch
 from sweeps import data, network, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
-from sweeps.spec import SweepSpec, Training
+from sweeps.spec import Point, SweepSpec, Training
 
 TEXT = """
 name: tiny
@@ -97,6 +99,20 @@ def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
     short = plan.plan(parse(TEXT, ["search.sampler=boundary", f"search.trials={plan.SEEKING}"]))
     assert long.trials == 600
     assert long.flops == pytest.approx(600 / plan.SEEKING * short.flops)
+
+
+def test_what_is_measured_is_as_many_networks_of_a_point_as_a_trial_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutional networks of one structure are stacked from a number on, and are quicker then."""
+    seen: list[Counter[Point]] = []
+    run = train.train
+
+    def spy(members: list[train.Member], *given: Any, **options: Any) -> list[Any]:
+        seen.append(Counter(m.point for m in members))
+        return run(members, *given, **options)
+
+    monkeypatch.setattr(train, "train", spy)
+    plan.plan(parse(TEXT))
+    assert all(set(counts.values()) == {2 * 3} for counts in seen)  # seeds and learning rates
 
 
 def test_networks_that_diverge_at_once_cost_less() -> None:
