@@ -87,6 +87,7 @@ def close(finished: Finished) -> End:
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
             finished.tracker.finish(_summary(end.networks, limits, took), paths, status, took)
+            finished.run.note(closed=finished.tracker.uri)
         except ValueError as error:
             end.errors.append(f"the map is not in MLflow: {error}")
     return end
@@ -107,11 +108,14 @@ def sync(run: RunDir, uri: str) -> int:
         origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
         tracker = tracking.Tracker(uri, identity(spec, dataset, origin))
         sent = tracking.sync(run.ledger, tracker)
-        if sent:
+        if sent or state.get("closed") != uri:
             limits, paths, _ = _map(run, trials, spec.criterion.build())
             took = Took(*state["took"]) if state.get("took") else None
             summary = _summary(replicates.num_rows, limits, took)
-            tracker.finish(summary, paths, state.get("status", "KILLED"), took)  # unknown if its driver was killed
+            done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
+            unknown = "FINISHED" if done >= spec.search.trials else "KILLED"  # if its driver was killed
+            tracker.finish(summary, paths, state.get("status", unknown), took)
+            run.note(closed=uri)
     return sent
 
 
@@ -142,7 +146,8 @@ def render(end: End, flag: str) -> RenderableType:
     elif end.no_map:
         parts.append(Text(f"no map: {end.no_map}"))
     if not speed.alone(end.others):
-        parts.append(Text(f"other programs had the cores for {end.others:.0%} of the time of its packs", style="dim"))
+        said = f"its packs waited {end.others:.0%} of their time for cores that other programs had"
+        parts.append(Text(said, style="dim"))
     parts += [Text(f"warning: {error}", style="bold red") for error in end.errors]
     parts.append(Text(_next(end, flag)))
     return Group(*parts)

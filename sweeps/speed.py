@@ -32,19 +32,19 @@ SAMPLE: Final = 6
 """Points that the calibration trains."""
 STARTUP: Final = 5.0
 """Seconds to start Ray, MLflow and the workers, beside the planning meanwhile, and to end: on two cores ten launches
-took 2 to 8, median 4. Counts as one more launch."""
+of MLPs took 2 to 8, median 4. Counts as one more launch."""
 SWEEPING: Final = 1.2
 """How many times as long packs take as the calibration, which trains and nothing else: five kinds of sweep on two cores
-1.1 to 1.4. Counts as one more kind, for a kind that was not launched yet."""
+1.1 to 1.4 (MLPs; one of ResNets 0.7). Counts as one more kind, for a kind that was not launched yet."""
 ROUNDS: Final = 3
 """Of the calibration: a shared machine disturbs single measurements."""
 CLEAR: Final = 1.0
 """Seconds of training that stand out from the noise; small networks train for more steps until they take as long."""
 REMEMBERED: Final = 5
 """Launches whose times count."""
-QUIET: Final = 0.15
+QUIET: Final = 0.25
 """Of the packs' time the share in which others may have their cores, for a launch to count as alone: on two cores the
-sweep's own driver had .06, and with it one other busy process .5 (one launch of quickstart each)."""
+sweep's own driver had .02 to .18 (ten launches), and with it one other busy process .5 (one launch)."""
 
 
 @dataclass(frozen=True)

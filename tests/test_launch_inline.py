@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import stores
@@ -17,6 +18,7 @@ from sweeps import data, launch
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
+from sweeps.tracking import Tracker
 
 SPEC = """
 name: tiny
@@ -104,11 +106,52 @@ def test_what_a_sweep_took_and_was_said_to_take_goes_to_its_page_and_into_its_ex
     assert remembered == [4]
 
 
+def test_a_store_that_fails_only_at_the_end_gets_the_map_with_a_sync(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All parts are there, so there is nothing to send but the end."""
+    finish = Tracker.finish
+
+    def fail_with_a_map(self: Tracker, *given: Any, **options: Any) -> None:
+        if given:  # the publisher's own end has none
+            raise ValueError("MLflow went away")
+        finish(self, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "finish", fail_with_a_map)
+        assert _launch("--trials", "12") == 0
+    assert "the map is not in MLflow: MLflow went away" in capsys.readouterr().out.replace("\n", " ")
+
+    def maps() -> list[str]:
+        client = connect(f"sqlite:///{folder}/mlflow.db")
+        run_id = parents(client, EXPERIMENT)["tiny"].info.run_id
+        return [file.path for file in client.list_artifacts(run_id, "maps")]
+
+    assert not maps()
+    assert main(["sync", "tiny"]) == 0
+    assert "sent 0 parts" in capsys.readouterr().out
+    assert "maps/map.png" in maps()
+
+
+def test_a_sweep_whose_end_is_not_known_has_ended_if_all_of_it_is_there(folder: Path) -> None:
+    """As after a kill: the state does not say how it went."""
+    assert _launch("--trials", "12") == 0
+    (folder / "runs/tiny/launch.json").unlink()
+    found = []
+    for name in ("whole", "part"):
+        uri = stores.sqlite(folder / name)
+        assert main(["sync", "tiny", "--tracking-uri", uri]) == 0
+        found.append(parents(connect(uri), EXPERIMENT)["tiny"].info.status)
+        (folder / "runs/tiny/launch.json").unlink()
+        next((folder / "runs/tiny/ledger").glob("*.parquet")).unlink()
+    assert found == ["FINISHED", "KILLED"]
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_sweep_says_that_others_had_the_cores(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = "other programs had the cores for"
+    said = "of their time for cores that other programs had"
     assert _launch("--trials", "4") == 0
     assert said not in capsys.readouterr().out
     run = launch._run_inline

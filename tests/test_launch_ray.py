@@ -86,6 +86,7 @@ def test_a_sweep_runs_on_an_embedded_ray(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     end = json.loads(done.stdout)
     assert (end["trials"], end["networks"], end["unpublished"]) == (12, 48, 0)
+    assert 0 < end["others"] < 1  # the workers say how long they waited
     _check_whole(folder, 12)
     assert not list((folder / "runs/tiny").glob("tune/*"))
 
