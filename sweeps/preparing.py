@@ -49,7 +49,7 @@ def prepare(
     """Build, initialize and probe the networks, one of each point and seed. On the CPU, so that the draws are the same
     for every device."""
     x, y = dataset.x_train[:PROBE_INPUTS], dataset.y_train[:PROBE_INPUTS]
-    models = {key: _initialized(*key, dataset, x) for key in dict.fromkeys(wanted)}
+    models = initialized(list(dict.fromkeys(wanted)), dataset, x)
     measured = probes(list(models.values()), x, y)
     if device.type != "cpu":
         for model in models.values():
@@ -60,9 +60,22 @@ def prepare(
     }
 
 
-def _initialized(point: Point, seed: int, dataset: Dataset, x: Tensor) -> nn.Module:
-    return schemes.initialize(
-        network(point, dataset.input_shape, dataset.classes),
+def initialized(wanted: Sequence[tuple[Point, int]], dataset: Dataset, x: Tensor) -> dict[tuple[Point, int], nn.Module]:
+    """The networks of points and seeds, with their first weights, the QRs of many done as one."""
+    models: dict[tuple[Point, int], nn.Module] = {}
+
+    def begun() -> Iterator[schemes.Steps]:
+        for key in wanted:
+            models[key] = network(key[0], dataset.input_shape, dataset.classes)
+            yield _begun(models[key], *key, x)
+
+    schemes.together(begun())
+    return models
+
+
+def _begun(model: nn.Module, point: Point, seed: int, x: Tensor) -> schemes.Steps:
+    return schemes.begin(
+        model,
         point.scheme,
         bias_variance=point.bias_variance,
         bias_mode=point.bias_mode,

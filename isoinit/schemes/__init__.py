@@ -1,24 +1,40 @@
-"""Initialization schemes: the table of all, and the one function that applies them.
+"""Initialization schemes: the table of all, and the function that applies them, to a network or to many at once.
 
 initialize(model, "ll_orth", bias_variance=0.01, bias_mode="mirrored", generator=torch.Generator().manual_seed(0))
+together(begin(model, "ll_orth", generator=torch.Generator().manual_seed(i)) for i, model in enumerate(models))
 """
 
 import math
-from itertools import groupby
+from collections.abc import Iterable
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from isoinit.layers import drop_mask
-from isoinit.schemes.base import INVARIANTS, Draw, Scheme
+from isoinit.schemes.base import INVARIANTS, Draw, Scheme, Steps, orthonormal
 from isoinit.schemes.checks import SCHEMES, check, get, validate
 from isoinit.schemes.mirrored import interleave
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import NORMS, Residual, Wiring, bias_of, biases_of, copy_each, groups
 
-__all__ = ["INVARIANTS", "SCHEMES", "Residual", "Scheme", "Wiring", "check", "get", "initialize", "read"]
+__all__ = [
+    "INVARIANTS",
+    "SCHEMES",
+    "Residual",
+    "Scheme",
+    "Steps",
+    "Wiring",
+    "begin",
+    "check",
+    "get",
+    "initialize",
+    "read",
+    "together",
+]
 
+AT_ONCE = 2**17  # numbers, half a MiB: more slows networks of width 32 and up (`together` of tests/bench/initialize.py)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -52,20 +68,52 @@ def initialize(
     meta device are left alone. ValueError, before anything is changed, if the scheme does not apply to the network,
     a layer occurs twice in it, or the weight of one is computed (weight_norm, pruning) and so cannot be set.
     """
+    steps = begin(
+        model,
+        scheme,
+        bias_variance=bias_variance,
+        bias_mode=bias_mode,
+        weight_scale=weight_scale,
+        density=density,
+        generator=generator,
+        data=data,
+        compiled=compiled,
+        **options,
+    )
+    together([steps])
+    return model
+
+
+def begin(
+    model: nn.Module,
+    scheme: str | Scheme,
+    *,
+    bias_variance: float = 0.0,
+    bias_mode: str = "zero",
+    weight_scale: float = 1.0,
+    density: float = 1.0,
+    generator: torch.Generator,
+    data: Tensor | None = None,
+    compiled: bool = False,
+    **options: Any,
+) -> Steps:
+    """`initialize`, checked and yet to be done, by `together` with that of other networks: the same weights, bit by
+    bit, with one QR for all matrices of a shape."""
     record = get(scheme) if isinstance(scheme, str) else scheme
     wiring = read(model)
     validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), got {generator!r}")
-    if all(weight.is_meta for weight in wiring.weights):
-        return model
     if record.sparse:
         options["density"] = density
     precise = wiring.head.weight.dtype == torch.float64
     draw = Draw(generator, torch.float64 if precise else torch.float32, compiled)
-    with torch.inference_mode(False), torch.no_grad():  # a mask made in inference mode could not train
+
+    def steps() -> Steps:
+        if all(weight.is_meta for weight in wiring.weights):
+            return
         _reset(wiring, record.multiplier)
-        record.apply(wiring, draw, **options)
+        yield from record.apply(wiring, draw, **options) or ()
         if record.calibrate is not None and data is not None:
             record.calibrate(model, wiring, data, compiled)
             _reset_norms(wiring)
@@ -74,7 +122,49 @@ def initialize(
                 weight.mul_(math.sqrt(weight_scale))
         if bias_variance > 0:
             _draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
-    return model
+
+    return steps()
+
+
+def together(begun: Iterable[Steps]) -> None:
+    """Initialize the networks of `begun`, as many at once as the cache holds: each runs, with its own draws, until it
+    needs matrices of a QR, then one QR makes those of all."""
+    with torch.inference_mode(False), torch.no_grad():  # a mask made in inference mode could not train
+        waiting = _Waiting()
+        for steps in begun:
+            waiting.run(steps)
+            if waiting.numbers >= AT_ONCE:
+                waiting.answer()
+        waiting.answer()
+
+
+class _Waiting:
+    """Networks on their way that wait for a QR, and what they ask for."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Steps, int]] = []
+        self._asked: list[Tensor] = []
+
+    @property
+    def numbers(self) -> int:
+        return sum(stack.numel() for stack in self._asked)
+
+    def run(self, steps: Steps, matrices: list[Tensor] | None = None) -> None:
+        """On to where it asks for more, or to its end."""
+        try:
+            asked = next(steps) if matrices is None else steps.send(matrices)
+        except StopIteration:
+            return
+        self._steps.append((steps, len(asked)))
+        self._asked.extend(asked)
+
+    def answer(self) -> None:
+        """Until none waits any more."""
+        while self._steps:
+            matrices = iter(orthonormal(self._asked))
+            steps, self._steps, self._asked = self._steps, [], []
+            for one, count in steps:
+                self.run(one, list(islice(matrices, count)))
 
 
 def _reset(wiring: Wiring, multiplier: float) -> None:

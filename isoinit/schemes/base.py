@@ -1,8 +1,9 @@
 """What a scheme is: a frozen record and a function that fills the weights of a wired network in place."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,6 +16,12 @@ PLAIN = ("mlp", "cnn")
 ALL = ("mlp", "cnn", "resnet")
 ANY_BIAS = ("zero", "iid", "mirrored")
 _SINGLE = torch.float32  # whatever torch's default is
+_CACHE_LINE = 64  # bytes
+_FILLED = 10  # matrices for each one of zeros
+
+Steps = Generator[Sequence[Tensor], list[Tensor], None]
+"""A network being initialized: it yields Gaussian matrices (..., r, c), to be sent those that `orthonormal` makes of
+them, which `isoinit.schemes.together` asks for once for many networks."""
 
 INVARIANTS: dict[str, str] = {
     "weight_variance": "every layer's weights have the declared variance",
@@ -65,10 +72,46 @@ class Draw:
             return []
         return [part.view(shape) for part, shape in zip(draw(sum(sizes)).split(sizes), shapes, strict=True)]
 
-    def haar(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-        """A stack of Haar semi-orthogonal matrices (..., r, c) per shape, by one QR for all stacks of that shape:
-        orthonormal columns if r >= c, else orthonormal rows."""
-        return by_shape(self.normals(shapes), haar_from_normal)
+    def haar(self, shapes: Sequence[tuple[int, ...]]) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
+        """`matrices = yield from draw.haar(shapes)`: a stack of Haar semi-orthogonal matrices (..., r, c) per shape,
+        orthonormal columns if r >= c, else orthonormal rows. The scheme waits while the QR is done, at once for all
+        networks that are initialized together."""
+        return (yield self.normals(shapes)) if shapes else []
+
+    def haar_each(self, shapes: Sequence[tuple[int, int]]) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
+        """One matrix (r, c) per shape, those alike that follow each other as a stack."""
+        stacks = yield from self.haar([(len(list(alike)), *shape) for shape, alike in groupby(shapes)])
+        return [matrix for stack in stacks for matrix in stack.unbind()]
+
+
+def orthonormal(gaussian: Sequence[Tensor]) -> list[Tensor]:
+    """`haar_from_normal` of every stack (..., r, c), by one QR for all matrices of a shape."""
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for i, stack in enumerate(gaussian):
+        alike.setdefault((stack.shape[-2:], stack.dtype, stack.device), []).append(i)
+    results = list(gaussian)
+    for indices in alike.values():
+        for i, found in zip(indices, _orthonormal_at_once([gaussian[i] for i in indices]), strict=True):
+            results[i] = found
+    return results
+
+
+def _orthonormal_at_once(stacks: Sequence[Tensor]) -> list[Tensor]:
+    """Of matrices of one shape. The last bits of a QR depend on where a matrix begins in a line of the cache, so every
+    stack begins a line, as it does alone, with zeros between them; where that takes many, one QR would cost more than
+    one of each stack."""
+    shape = stacks[0].shape[-2:]
+    counts = [math.prod(stack.shape[:-2]) for stack in stacks]
+    lines = _CACHE_LINE // math.gcd(_CACHE_LINE, shape.numel() * stacks[0].element_size())
+    spaces = [-count % lines for count in counts]
+    if len(stacks) == 1 or _FILLED * sum(spaces) > sum(counts):
+        return [haar_from_normal(stack) for stack in stacks]
+    zeros = stacks[0].new_zeros(max(spaces), *shape)
+    pieces = [
+        part for stack, n, k in zip(stacks, counts, spaces, strict=True) for part in (stack.view(n, *shape), zeros[:k])
+    ]
+    found = haar_from_normal(torch.cat(pieces)).split([len(piece) for piece in pieces])[::2]
+    return [part.view(stack.shape) for part, stack in zip(found, stacks, strict=True)]
 
 
 def haar_from_normal(gaussian: Tensor) -> Tensor:
@@ -113,8 +156,9 @@ def refuse_even_kernels(wiring: Wiring, **_options: object) -> None:
 class Scheme:
     """A named way to set all parameters of a network before training.
 
-    `apply(wiring, draw, **options)` fills the weights in place; biases, normalizations, multipliers and offsets have
-    their defaults (0, identity, `multiplier`, 0) before it runs. `requires(wiring, **options)` raises ValueError on
+    `apply(wiring, draw, **options)` fills the weights in place, as a function or, if it needs Haar matrices, as a
+    generator (`Draw.haar`); biases, normalizations, multipliers and offsets have their defaults (0, identity,
+    `multiplier`, 0) before it runs. `requires(wiring, **options)` raises ValueError on
     what the record's fields cannot say. `options` maps each option to its choices, none for a number.
     `calibrate(model, wiring, data, compiled)` then adapts the parameters to a batch. `variance(fan_in, fan_out)` is the
     declared variance of one weight and `gain` the declared singular value, both for a ReLU network. `given` says under
@@ -124,7 +168,7 @@ class Scheme:
     name: str
     source: str
     summary: str
-    apply: Callable[..., None]
+    apply: Callable[..., Steps | None]
     architectures: tuple[str, ...] = ALL
     activations: tuple[str, ...] | None = None
     normalizations: tuple[str, ...] = ("none", "batch")

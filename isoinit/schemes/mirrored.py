@@ -10,14 +10,14 @@ biases, what a bias does to the CReLU form, convolutions, groups, odd widths and
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
-from isoinit.schemes.base import PLAIN, Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.base import PLAIN, Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.wiring import Run, Wiring, runs
 
 
@@ -140,17 +140,18 @@ def ll_gauss(wiring: Wiring, draw: Draw) -> None:
     fill(where, [u.div_(math.sqrt(math.prod(u.shape[3:]))) for u in draw.normals(shapes)], draw)
 
 
-def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> None:
+def ll_orth(wiring: Wiring, draw: Draw, narrowing: str = "free") -> Steps:
     """Cores Haar semi-orthogonal; on the centre tap of a convolution (delta-orthogonal).
 
     All singular values of the Jacobian are 1 if input, half widths and output are a monotone sequence; with
     `narrowing="tracked"` they are for every sequence whose half widths are at least min(input, output).
     """
     where = places(wiring.runs)
-    fill(where, draw.haar(core_shapes(where)) if narrowing == "free" else tracked(where, draw), draw)
+    cores = yield from draw.haar(core_shapes(where)) if narrowing == "free" else tracked(where, draw)
+    fill(where, cores, draw)
 
 
-def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
+def tracked(where: Sequence[Place], draw: Draw) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
     """Haar cores whose product is a partial isometry: each maps the image of those before it isometrically.
 
     With F = [P, P_perp] an orthonormal basis whose first r columns span the image,
@@ -161,9 +162,9 @@ def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
     for rows, _ in shapes:
         ranks.append(rank)
         rank = min(rank, rows)
-    bases = draw.haar([(rows, max(rows, r)) for (rows, _), r in zip(shapes, ranks, strict=True)])
+    bases = yield from draw.haar_each([(rows, max(rows, r)) for (rows, _), r in zip(shapes, ranks, strict=True)])
     spare = [min(columns, rows) - r if rows > r else 0 for (rows, columns), r in zip(shapes, ranks, strict=True)]
-    turns = iter(draw.haar([(k, k) for k in spare if k > 0]))
+    turns = iter((yield from draw.haar_each([(k, k) for k in spare if k > 0])))
     cores, image = [], torch.eye(shapes[0][1], out=bases[0].new_empty(0))
     for (rows, _), r, basis, k in zip(shapes, ranks, bases, spare, strict=True):
         core = basis[:, :r] @ image[:, :r].mT
@@ -175,13 +176,13 @@ def tracked(where: Sequence[Place], draw: Draw) -> list[Tensor]:
     return [torch.stack([next(found) for _ in place.run.layers]).unsqueeze(1) for place in where]
 
 
-def ll_crelu(wiring: Wiring, draw: Draw) -> None:
+def ll_crelu(wiring: Wiring, draw: Draw) -> Steps:
     """[U, -U] after CReLU, U at the input, U Haar: W crelu(z) = U z. The activation mirrors, so any bias and any width
     is exact; the sequence of full widths is the one that has to be monotone."""
     first, *others = wiring.layers
     where = [Place(run, Side(run.shape[0]), Side(run.shape[1], blocks=1)) for run in runs(others)]
     where = [Place(run, Side(run.shape[0]), Side(run.shape[1])) for run in runs([first])] + where
-    fill(where, draw.haar(core_shapes(where)), draw)
+    fill(where, (yield from draw.haar(core_shapes(where))), draw)
 
 
 def require_mirror(wiring: Wiring, narrowing: str = "free", **_options: object) -> None:

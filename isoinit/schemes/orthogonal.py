@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoinit.layers import activation_name
-from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.base import Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import leak
 from isoinit.schemes.wiring import Run, Wiring
 
@@ -39,32 +39,32 @@ def core_shape(run: Run) -> tuple[int, ...]:
     return flat_shape(run)[:3] + tuple(run.shape[1:2])
 
 
-def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> None:
+def orthogonal(wiring: Wiring, draw: Draw, gain: float | None = None) -> Steps:
     """Haar times `gain` (`relu_gain` if None) on the kernel flattened to (out, in * taps), as torch does.
 
     Of a convolution the rows of that matrix are orthonormal, but the operator is no isometry: see `delta_orthogonal`.
     """
     scale = relu_gain(wiring) if gain is None else gain
-    matrices = draw.haar([flat_shape(run) for run in wiring.runs])
+    matrices = yield from draw.haar([flat_shape(run) for run in wiring.runs])
     for run, stack in zip(wiring.runs, matrices, strict=True):
         run.fill(stack.mul_(scale).reshape(run.stack))
 
 
-def delta_orthogonal(wiring: Wiring, draw: Draw) -> None:
+def delta_orthogonal(wiring: Wiring, draw: Draw) -> Steps:
     """Haar times `relu_gain` on the centre tap, zero elsewhere; the operator has the matrix's singular values even with
     zero padding. A co-isometry where channels are lost, and a stride drops pixels."""
     scale = relu_gain(wiring)
-    matrices = draw.haar([core_shape(run) for run in wiring.runs])
+    matrices = yield from draw.haar([core_shape(run) for run in wiring.runs])
     for run, stack in zip(wiring.runs, matrices, strict=True):
         run.fill(kernel_of(stack.mul_(scale).flatten(1, 2), run.shape[2:]))
 
 
-def ones_orthogonal(wiring: Wiring, draw: Draw) -> None:
+def ones_orthogonal(wiring: Wiring, draw: Draw) -> Steps:
     """e_m e_n^T + E_m Haar(m-1, n-1) E_n^T with e = ones/sqrt: semi-orthogonal, and keeps a mean that is positive.
 
     Derived here from the abstract of Lee, Kim & Choi 2025 (arXiv 2509.00362), whose closed form was not readable.
     """
-    rests = draw.haar([(len(run.layers), run.shape[0] - 1, run.shape[1] - 1) for run in wiring.runs])
+    rests = yield from draw.haar([(len(run.layers), run.shape[0] - 1, run.shape[1] - 1) for run in wiring.runs])
     sizes = dict.fromkeys(size for run in wiring.runs for size in run.shape)
     turns = {size: _reflector(size, rests[0].dtype, rests[0].device) for size in sizes}
     for run, rest in zip(wiring.runs, rests, strict=True):

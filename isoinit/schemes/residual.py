@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from isoinit.layers import WeightLayer
-from isoinit.schemes.base import Draw, Scheme, kernel_of, refuse_even_kernels
+from isoinit.schemes.base import Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.mirrored import core_shapes, fill, mirror, places
 from isoinit.schemes.wiring import Residual, Wiring, fans, groups, runs
 
 
-def _ends(wiring: Wiring, draw: Draw) -> None:
+def _ends(wiring: Wiring, draw: Draw) -> Steps:
     """Mirrored delta-orthogonal stem and head."""
     where = places(runs([*wiring.stem, wiring.head]))
-    fill(where, draw.haar(core_shapes(where)), draw)
+    fill(where, (yield from draw.haar(core_shapes(where))), draw)
 
 
 def _half(layer: WeightLayer) -> tuple[int, int]:
@@ -38,14 +38,14 @@ def _skip_of(block: Residual) -> WeightLayer:
     return block.skip
 
 
-def risotto_c(wiring: Wiring, draw: Draw, alpha: float = 1.0) -> None:
+def risotto_c(wiring: Wiring, draw: Draw, alpha: float = 1.0) -> Steps:
     """Projection skip: W_i = LL(U_i) on the branch, its last layer times alpha, and LL(Q - alpha U_2 U_1) on the skip.
 
     With x = relu([u; -u]) the sum is [Q u; -Q u]: exactly orthogonal, though the two parts are not.
     """
-    _ends(wiring, draw)
-    branch = iter(draw.haar([_half(layer) for block in wiring.blocks for layer in block.branch]))
-    targets = draw.haar([_half(_skip_of(block)) for block in wiring.blocks])
+    yield from _ends(wiring, draw)
+    branch = iter((yield from draw.haar_each([_half(layer) for block in wiring.blocks for layer in block.branch])))
+    targets = yield from draw.haar_each([_half(_skip_of(block)) for block in wiring.blocks])
     for block, target in zip(wiring.blocks, targets, strict=True):
         product = torch.eye(_half(block.branch[0])[1]).to(target)
         for layer in block.branch:
@@ -55,13 +55,13 @@ def risotto_c(wiring: Wiring, draw: Draw, alpha: float = 1.0) -> None:
         _set(_skip_of(block), mirror((target - product)[None])[0])
 
 
-def risotto_b(wiring: Wiring, draw: Draw, alpha: float = 1.0) -> None:
+def risotto_b(wiring: Wiring, draw: Draw, alpha: float = 1.0) -> Steps:
     """Identity skip: the branch is I, then (LL(Q) - I) times alpha, which cancels the skip's share of x >= 0.
 
     With alpha other than 1 the first layer is I/alpha, so that the block is the same function.
     """
-    _ends(wiring, draw)
-    targets = draw.haar([_half(block.branch[-1]) for block in wiring.blocks])
+    yield from _ends(wiring, draw)
+    targets = yield from draw.haar_each([_half(block.branch[-1]) for block in wiring.blocks])
     for block, target in zip(wiring.blocks, targets, strict=True):
         identity = torch.eye(2 * len(target)).to(target)
         first, *inner, last = block.branch

@@ -7,7 +7,7 @@ density, random signs for a side of 1, shuffling, and `ll_eoi`.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoinit.layers import WeightLayer, set_mask
-from isoinit.schemes.base import PLAIN, Draw, Scheme, haar_from_normal, kernel_of, refuse_even_kernels
+from isoinit.schemes.base import PLAIN, Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.mirrored import MONOTONE, assemble, core_shapes, places, require_mirror
 from isoinit.schemes.orthogonal import core_shape
 from isoinit.schemes.wiring import Run, Wiring
@@ -36,8 +36,6 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
         return rotations(count, columns, rows, density, draw).mT
     if columns == 1:
         return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
-    if density == 1:  # where the walk leads
-        return haar_from_normal(draw.normal(count, rows, columns))
     eye = torch.eye(columns, rows, dtype=draw.dtype, device="cpu").numpy()
     a = np.tile(eye, (count, 1, 1))  # columns of the result
     walk = _walk_compiled if draw.compiled else _walk_each if count <= _FEW else _walk_together
@@ -121,9 +119,15 @@ def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArr
     return [part.cpu().numpy() for part in (i, j, angle.cos(), angle.sin())]
 
 
+def _dense(count: int, rows: int, columns: int, draw: Draw) -> Generator[Sequence[Tensor], list[Tensor], Tensor]:
+    """Where the walk leads."""
+    (matrices,) = yield from draw.haar([(count, min(rows, columns), max(rows, columns))])
+    return matrices.mT if rows > columns else matrices
+
+
 def sparse_orthogonal(
     shapes: Sequence[tuple[int, ...]], densities: Sequence[float], draw: Draw, shuffle: bool = False
-) -> list[Tensor]:
+) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
     """A stack (layers, groups, rows, columns) of EOI matrices per shape and density, walking together where matrices
     agree in both.
 
@@ -136,8 +140,11 @@ def sparse_orthogonal(
     found: dict[int, Tensor] = {}
     for (rows, columns, density), indices in together.items():
         counts = [shapes[index][0] * shapes[index][1] for index in indices]
-        parts = rotations(sum(counts), rows, columns, density, draw).split(counts)
-        found.update(zip(indices, parts, strict=True))
+        if density == 1 and min(rows, columns) > 1:
+            matrices = yield from _dense(sum(counts), rows, columns, draw)
+        else:
+            matrices = rotations(sum(counts), rows, columns, density, draw)
+        found.update(zip(indices, matrices.split(counts), strict=True))
     stacks = [_shuffled(found[index], draw) if shuffle else found[index] for index in range(len(shapes))]
     return [stack.unflatten(0, shape[:2]) for stack, shape in zip(stacks, shapes, strict=True)]
 
@@ -206,7 +213,7 @@ def _fill(run: Run, weights: Tensor, masks: Tensor, density: float, draw: Draw) 
         set_mask(layer, mask if mask.dim() == 2 else _unfreeze(mask, density, draw))
 
 
-def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
+def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> Steps:
     """Sparse orthogonal matrices of gain 1, on the centre tap of a convolution; the mask stays as a buffer.
 
     distribution: density of each layer, see `layer_densities`. shuffle: see `sparse_orthogonal`.
@@ -214,19 +221,19 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
     shapes = [core_shape(run) for run in wiring.runs]
     targets = _run_densities(wiring.runs, density, distribution)
     cores = [_core_density(target, run, shape) for run, target, shape in zip(wiring.runs, targets, shapes, strict=True)]
-    matrices = sparse_orthogonal(shapes, cores, draw, shuffle)
+    matrices = yield from sparse_orthogonal(shapes, cores, draw, shuffle)
     for run, target, stack in zip(wiring.runs, targets, matrices, strict=True):
         weights = kernel_of(stack.flatten(1, 2), run.shape[2:]).contiguous()
         _fill(run, weights, weights != 0, target, draw)
 
 
-def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> None:
+def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> Steps:
     """EOI matrices as mirrored cores: the weight [[A, -A], [-A, A]] has exactly the density of A. Options as `eoi`."""
     where = places(wiring.runs)
     shapes = core_shapes(where)
     targets = _run_densities([place.run for place in where], density, distribution)
     cores = [_core_density(target, p.run, shape) for p, target, shape in zip(where, targets, shapes, strict=True)]
-    matrices = sparse_orthogonal(shapes, cores, draw, shuffle)
+    matrices = yield from sparse_orthogonal(shapes, cores, draw, shuffle)
     for place, target, stack in zip(where, targets, matrices, strict=True):
         weights = assemble(place, kernel_of(stack, place.kernel), draw).contiguous()
         masks = weights != 0

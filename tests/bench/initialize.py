@@ -1,13 +1,15 @@
 """What it costs to initialize and to probe a network: in training steps, and as a share of a pack's time.
 
-    python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--share-rounds 3] [--out initialize.json]
+    python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--share-rounds 3] [--networks 16]
+        [--schemes orthogonal ...] [--out initialize.json]
 
 Every scheme for MLPs at one depth and width, batch 64, one thread, CPU times. `initialize_steps`, `probe_steps`: in
 units of forward and backward of the same network in eager mode, timed in the same round, as who has one network pays.
-`shares`: of packs of 2 seeds at 4 learning rates, and at 1, over 200 steps, what it takes until their networks can be
-trained: `build` (building and initializing), `probe`, and both together, `prepare`, in the same round; with
-`prepare_ms` for each network. Medians over rounds (of the shares: --share-rounds); shares are null if a network
-diverged, because the training then ends early. Then EOI at depth 1000, width 128.
+`together`: what --networks networks take one after another, in units of what they take with the QRs of many done as
+one, as in a pack. `shares`: of packs of 2 seeds at 4 learning rates, and at 1, over 200 steps, what it takes until
+their networks can be trained: `build` (building and initializing), `probe`, and both together, `prepare`, in the same
+round; with `prepare_ms` for each network. Medians over rounds (of the shares: --share-rounds); shares are null if a
+network diverged, because the training then ends early. Then EOI at depth 1000, width 128.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from sweeps.spec import Point, Training
 DIGITS = data.load("digits")
 
 
-def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int) -> dict[str, Any]:
+def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int, networks: int) -> dict[str, Any]:
     scheme = SCHEMES[name]
     x, y = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
     model = MLP(64, width, depth, 10, (scheme.activations or ("relu",))[0])
@@ -55,23 +57,20 @@ def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int) -
         "step_ms": 1e3 * min(t[2] for t in times),
         "initialize_steps": statistics.median(t[0] / t[2] for t in times),
         "probe_steps": statistics.median(t[1] / t[2] for t in times),
+        "together": together(name, depth, width, networks, rounds),
         "shares": {f"rates_{rates}": shares(name, depth, width, rates, share_rounds) for rates in (4, 1)},
     }
 
 
 def shares(name: str, depth: int, width: int, rates: int, rounds: int) -> dict[str, float] | None:
     """Of a pack's CPU time, what its networks take until they can be trained: to be built and to be probed."""
-    scheme = SCHEMES[name]
-    activation = (scheme.activations or ("relu",))[0]
-    density = 0.125 if scheme.sparse else 1.0
-    point = Point(name, "mlp", activation, "none", depth, width, 1.0, "zero", 0.0, density)
-    wanted = [(point, seed) for seed in range(2)]
+    wanted = pack(name, depth, width, 2)
     members = [train.Member(*key, 1e-5) for key in wanted for _ in range(rates)]
     x, y = DIGITS.x_train[: preparing.PROBE_INPUTS], DIGITS.y_train[: preparing.PROBE_INPUTS]
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         models: list[nn.Module] = []
-        build = cpu_seconds(lambda into=models: into.extend(preparing._initialized(*key, DIGITS, x) for key in wanted))
+        build = cpu_seconds(lambda into=models: into.extend(preparing.initialized(wanted, DIGITS, x).values()))
         probing = cpu_seconds(lambda of=models: probes(of, x, y))
         prepare = cpu_seconds(lambda: preparing.prepare(wanted, DIGITS, torch.device("cpu")))
         replicates: list[Replicate] = []
@@ -87,6 +86,30 @@ def shares(name: str, depth: int, width: int, rates: int, rounds: int) -> dict[s
             }
         )
     return {key: statistics.median(one[key] for one in found) for key in found[0]}
+
+
+def pack(name: str, depth: int, width: int, networks: int) -> list[tuple[Point, int]]:
+    scheme = SCHEMES[name]
+    activation = (scheme.activations or ("relu",))[0]
+    density = 0.125 if scheme.sparse else 1.0
+    point = Point(name, "mlp", activation, "none", depth, width, 1.0, "zero", 0.0, density)
+    return [(point, seed) for seed in range(networks)]
+
+
+def together(name: str, depth: int, width: int, networks: int, rounds: int) -> float:
+    wanted = pack(name, depth, width, networks)
+    x = DIGITS.x_train[: preparing.PROBE_INPUTS]
+
+    def at_once() -> object:
+        return preparing.initialized(wanted, DIGITS, x)
+
+    def one_by_one() -> object:
+        return [preparing.initialized([key], DIGITS, x) for key in wanted]
+
+    at_once()
+    pairs = [(at_once, one_by_one), (one_by_one, at_once)]
+    found = [{call: cpu_seconds(call) for call in pairs[i % 2]} for i in range(rounds)]
+    return statistics.median(times[one_by_one] / times[at_once] for times in found)
 
 
 def cpu_seconds(call: Callable[[], Any]) -> float:
@@ -111,12 +134,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--share-rounds", type=int, default=3)
+    parser.add_argument("--networks", type=int, default=16)
     parser.add_argument("--schemes", nargs="*", help="all for MLPs if not given")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     names = arguments.schemes or [name for name, scheme in SCHEMES.items() if "mlp" in scheme.architectures]
-    sizes = arguments.depth, arguments.width, arguments.rounds, arguments.share_rounds
+    sizes = arguments.depth, arguments.width, arguments.rounds, arguments.share_rounds, arguments.networks
     result = {
         **machine(),
         "depth": arguments.depth,
