@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
 
 
 @contextmanager
-def _collected_later() -> Iterator[None]:
+def collected_later() -> Iterator[None]:
     """No search for unreachable objects as long as it lasts: a deep network is made of thousands, none of which is, and
     of the searches that they set off some go through all modules loaded, which took a millisecond a network."""
     enabled = gc.isenabled()
@@ -42,7 +42,7 @@ def _collected_later() -> Iterator[None]:
             gc.enable()
 
 
-@_collected_later()
+@collected_later()
 def prepare(
     wanted: Sequence[tuple[Point, int]], dataset: Dataset, device: torch.device
 ) -> dict[tuple[Point, int], Prepared]:

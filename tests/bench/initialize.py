@@ -108,7 +108,8 @@ def together(name: str, depth: int, width: int, networks: int, rounds: int) -> f
 
     at_once()
     pairs = [(at_once, one_by_one), (one_by_one, at_once)]
-    found = [{call: cpu_seconds(call) for call in pairs[i % 2]} for i in range(rounds)]
+    with preparing.collected_later():
+        found = [{call: cpu_seconds(call) for call in pairs[i % 2]} for i in range(rounds)]
     return statistics.median(times[one_by_one] / times[at_once] for times in found)
 
 
