@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analysis import commands
 from analysis.maps import ABSCISSAS
+from analysis.threads import one_thread
 
 EPILOG = """\
 DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
@@ -97,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for a mistake, or 130 if interrupted."""
     arguments = parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        with one_thread():
+            return arguments.run(arguments)
     except BrokenPipeError:  # the reader, 'head' say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final
 
@@ -27,14 +27,20 @@ class Cluster:
     def __init__(self, address: str | None = None) -> None:
         self.address = address
         self._thread = ThreadPoolExecutor(1, "ray")
+        self._left: Future[None] | None = None
 
     def __enter__(self) -> Cluster:
         self._started = self._thread.submit(start, self.address)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._thread.submit(_stop).result()
+        self.leave().result()
         self._thread.shutdown()
+
+    def leave(self) -> Future[None]:
+        """Begin to stop or to leave Ray, which takes a second; the end of the context waits for it."""
+        self._left = self._left or self._thread.submit(_stop)
+        return self._left
 
     def ready(self) -> None:
         """Wait until Ray is up.

@@ -63,6 +63,26 @@ def test_one_thread_starts_and_stops_it_and_lives_between(monkeypatch: pytest.Mo
     assert not seen[0].is_alive()
 
 
+def test_it_may_be_left_before_the_end_and_is_stopped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a map is drawn while Ray's processes end."""
+    stops: list[threading.Event] = []
+    going_on = threading.Event()
+
+    def slow() -> None:
+        stops.append(going_on)
+        assert going_on.wait(10)
+
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", slow)
+    with cluster.Cluster() as up:
+        up.ready()
+        left = up.leave()
+        assert not left.done()
+        going_on.set()
+    assert left.done()
+    assert len(stops) == 1
+
+
 def test_what_fails_in_its_thread_is_told_where_it_is_waited_for() -> None:
     with cluster.Cluster("127.0.0.1:1") as up, pytest.raises(ValueError, match=r"--address 127.0.0.1:1: no Ray"):
         up.ready()

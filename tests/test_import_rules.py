@@ -31,6 +31,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.kernels": ("analysis", "sweeps"),
     "analysis.points": ("analysis", "sweeps"),
     "analysis.region": ("analysis", "sweeps.closing", "sweeps.launch"),  # when to stop is read off the same map
+    "analysis.threads": ("analysis", "sweeps"),
     "analysis.words": ("analysis", "sweeps"),
     "torch": (
         "isoinit.chain",
