@@ -11,7 +11,6 @@ from pathlib import Path
 
 from analysis import commands
 from analysis.maps import ABSCISSAS
-from analysis.threads import one_thread
 
 EPILOG = """\
 DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
@@ -98,8 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for a mistake, or 130 if interrupted."""
     arguments = parser().parse_args(argv)
     try:
-        with one_thread():
-            return arguments.run(arguments)
+        return arguments.run(arguments)
     except BrokenPipeError:  # the reader, 'head' say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

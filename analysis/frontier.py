@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.gp import LogisticGP
 from analysis.points import Points
+from analysis.threads import one_thread
 
 LEVEL = 0.9  # of every band
 DRAWS = 400
@@ -33,6 +34,7 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
+@one_thread()
 def exit_band(mixture: Mixture, columns: Points, seed: int = 0) -> Band:
     """Band of the first exit along the first axis, in unit-cube coordinates; that axis of `columns` is ignored."""
     normal = np.random.default_rng(seed).standard_normal((LINE, DRAWS))

@@ -24,6 +24,7 @@ from analysis.frontier import Band, Mixture, exit_band
 from analysis.gp import LogisticGP, learn, thin
 from analysis.kernels import Kernel
 from analysis.points import Counts, Points, Scale
+from analysis.threads import one_thread
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
 CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
@@ -119,6 +120,7 @@ class RegionModel:
     mixture: Mixture  # the posterior; of one part, unless trials are few
 
     @classmethod
+    @one_thread()
     def fit(cls, trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> RegionModel:
         """Fit to a table with the columns of the axes, `n_replicates` and `n_trained` (and `outcome`, if there).
 
@@ -140,6 +142,7 @@ class RegionModel:
         active = thin(kernel, theta, points, counts, ACTIVE, rng)
         return cls(chosen, [(1.0, LogisticGP.condition(kernel, theta, points.take(active), counts.take(active)))])
 
+    @one_thread()
     def p_in_region(self, points: pa.Table) -> np.ndarray:
         """Posterior probability [n] that P(trained) >= 1/2 at each row of a table with the columns of the axes."""
         at = _encode(self.axes, points)

@@ -51,6 +51,7 @@ from scipy.stats import qmc
 from analysis.gp import LogisticGP, learn, thin
 from analysis.kernels import Kernel
 from analysis.points import Counts, Points
+from analysis.threads import one_thread
 from sweeps.coordinates import Axes, axis_of
 from sweeps.placing import Key, Plan
 
@@ -149,6 +150,7 @@ class BoundarySampler(BaseSampler):
             unit = self._rng(param_name, trial.number).random()
         return axis.value(axis.place(np.array([unit]))[0])
 
+    @one_thread()
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.threads import one_thread
 from analysis.words import strict_json
 from sweeps import reading
 
@@ -198,7 +197,6 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
 
         options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
-        stack.enter_context(one_thread())
         finished = launching.launch(spec, options, console, ray)
         if ray is not None:
             ray.leave()

@@ -1,19 +1,27 @@
-"""Linear algebra of the two commands takes one thread, and leaves the setting of others as it was."""
+"""The model's linear algebra takes one thread, and leaves the setting as it was."""
 
 from __future__ import annotations
 
-import argparse
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import optuna
+import pyarrow as pa
 import pytest
-import scipy.linalg  # noqa: F401  its BLAS is not numpy's
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import analysis.__main__
-import sweeps.__main__
-from analysis import commands
-from sweeps import launch
+from analysis import region
+from analysis.points import Points
+from analysis.region import RegionModel
+from analysis.threads import one_thread
+from sweeps import boundary
+from sweeps.boundary import BoundarySampler
 
 
 def threads() -> set[int]:
@@ -22,30 +30,83 @@ def threads() -> set[int]:
     return found
 
 
-def test_a_map_is_made_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[set[int]] = []
-
-    def theory(_: argparse.Namespace) -> int:
-        seen.append(threads())
-        return 0
-
-    monkeypatch.setattr(commands, "theory", theory)
+@pytest.fixture(autouse=True)
+def two() -> Iterator[None]:
     with threadpool_limits(2, user_api="blas"):
-        assert analysis.__main__.main(["theory", "he_normal", "--depth", "5", "--width", "8"]) == 0
+        yield
         assert threads() == {2}
-    assert seen == [{1}]
 
 
-def test_a_sweep_searches_on_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: list[set[int]] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
+    """The threads at every covariance of the model."""
+    found: list[set[int]] = []
+    matrix = boundary.Kernel.matrix
 
-    def stopped(*_: Any) -> launch.Finished:
-        seen.append(threads())
-        raise ValueError("seen")
+    def watched(self: boundary.Kernel, theta: np.ndarray, a: Points, b: Points) -> np.ndarray:
+        found.append(threads())
+        return matrix(self, theta, a, b)
 
-    monkeypatch.setattr(launch, "launch", stopped)
-    monkeypatch.chdir(tmp_path)
-    with threadpool_limits(2, user_api="blas"):
-        assert sweeps.__main__.main(["launch", "quickstart", "--inline"]) == 2
-        assert threads() == {2}
-    assert seen == [{1}]
+    monkeypatch.setattr(boundary.Kernel, "matrix", watched)
+    return found
+
+
+def table() -> pa.Table:
+    depths = [2, 4, 8, 16, 32, 64] * 3
+    trained = [int(depth < 12) for depth in depths]
+    return pa.table({"depth": depths, "n_replicates": [1] * len(depths), "n_trained": trained})
+
+
+def test_a_region_is_fitted_and_read_on_one_thread(seen: list[set[int]]) -> None:
+    model = RegionModel.fit(table())
+    model.p_in_region(table())
+    model.depth_limit(table())
+    region.progress(table())
+    assert seen
+    assert all(found == {1} for found in seen)
+
+
+def test_trials_are_asked_for_on_one_thread(seen: list[set[int]]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, audit=0.0, batch=1))
+    for _ in range(12):
+        trial = study.ask({"depth": IntDistribution(2, 64, log=True), "scheme": CategoricalDistribution(["a", "b"])})
+        study.tell(trial, 1.0 if trial.params["depth"] < 9 else -1.0)
+    assert seen
+    assert all(found == {1} for found in seen)
+
+
+def overlapping() -> None:
+    """Print the threads while one thread is in there and another one would be, and when none is any more."""
+    entered = threading.Event()
+    inside: list[int] = []
+
+    def other() -> None:
+        with one_thread():
+            entered.set()
+            inside.append(1)
+
+    waits = threading.Thread(target=other)
+    with one_thread():
+        waits.start()
+        late = not entered.wait(0.3)
+        with one_thread():  # a map is read while one is made
+            print(late, *threads())
+        print(*threads())
+    waits.join()
+    print(*threads(), *inside)
+
+
+def test_threads_take_turns_and_leave_the_setting_as_it_was() -> None:
+    """In a process of its own, for `two` is in there itself."""
+    code = "from test_threads import overlapping; overlapping()"
+    two = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    here = Path(__file__).parent
+    run = subprocess.run([sys.executable, "-c", code], cwd=here, env=two, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["True 1", "1", "2 1"]
+
+
+def test_an_error_inside_gives_the_threads_back() -> None:
+    with pytest.raises(ZeroDivisionError), one_thread():
+        raise ZeroDivisionError
+    assert threads() == {2}
