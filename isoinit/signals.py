@@ -4,14 +4,12 @@ Shapes: k layers whose signals are stacked, B inputs. Squares of what float32 ca
 taken in double precision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from isoinit.schemes.base import by_shape
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +20,21 @@ def each(statistic: Callable[[Tensor], Tensor], signals: Tensor | list[Tensor]) 
     """A statistic of stacked signals (k, B, ...), for every layer, (L, ...)."""
     if isinstance(signals, Tensor):
         return torch.cat([statistic(part) for part in signals.split(max(1, _NUMBERS // signals[0].numel()))])
-    return torch.stack(by_shape(signals, statistic)) if signals else torch.empty(0)
+    return torch.stack(_by_shape(signals, statistic)) if signals else torch.empty(0)
+
+
+def _by_shape(tensors: Sequence[Tensor], f: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """`f` of every tensor, called once per distinct shape on the stack of the tensors that share it."""
+    places: dict[torch.Size, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        places.setdefault(tensor.shape, []).append(i)
+    results: list[Tensor] = list(tensors)
+    for indices in places.values():
+        first, *others = (tensors[i] for i in indices)
+        stack = torch.stack([first, *others]) if others else first[None]
+        for i, result in zip(indices, f(stack).unbind(), strict=True):
+            results[i] = result
+    return results
 
 
 def array(values: Tensor) -> Floats:

@@ -34,7 +34,7 @@ __all__ = [
     "together",
 ]
 
-AT_ONCE = 2**17  # numbers, half a MiB: more slows networks of width 32 and up (`together` of tests/bench/initialize.py)
+AT_ONCE = 2**17  # numbers, half a MiB: more slowed width 32 and up, of 2**14 to 2**20 (a script that was not kept)
 Network = TypeVar("Network", bound=nn.Module)
 
 

@@ -122,20 +122,6 @@ def haar_from_normal(gaussian: Tensor) -> Tensor:
     return q if tall is gaussian else q.mT
 
 
-def by_shape(tensors: Sequence[Tensor], f: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """`f` of every tensor, called once per distinct shape on the stack of the tensors that share it."""
-    places: dict[torch.Size, list[int]] = {}
-    for i, tensor in enumerate(tensors):
-        places.setdefault(tensor.shape, []).append(i)
-    results: list[Tensor] = list(tensors)
-    for indices in places.values():
-        first, *others = (tensors[i] for i in indices)
-        stack = torch.stack([first, *others]) if others else first[None]
-        for i, result in zip(indices, f(stack).unbind(), strict=True):
-            results[i] = result
-    return results
-
-
 def kernel_of(matrix: Tensor, kernel: Sequence[int]) -> Tensor:
     """The delta kernel (..., r, c, *kernel) with `matrix` (..., r, c) at its centre tap; itself for a linear layer."""
     if not kernel:
