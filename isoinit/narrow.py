@@ -35,13 +35,13 @@ _exactly: Any = numba.njit(cache=True, nogil=True, error_model="numpy")  # round
 
 
 class Found(NamedTuple):
-    """Of one network, in double precision but for the Jacobians."""
+    """Of K networks, in double precision but for the Jacobians; the layers of one network after those of another."""
 
-    sums: NDArray[np.float64]  # (L, 4), see `isoinit.signals.sums_of`
-    squared_norms: NDArray[np.float64]  # (L, B)
-    dead: NDArray[np.float64]  # (L,)
-    gradient_norms: NDArray[np.float64]  # (L + 1,)
-    jacobians: Tensor  # (inputs, out, features of the input)
+    sums: NDArray[np.float64]  # (sum of L, 4), see `isoinit.signals.sums_of`
+    squared_norms: NDArray[np.float64]  # (sum of L + 1, B), of every input and of the features of every hidden layer
+    dead: NDArray[np.float64]  # (sum of L,)
+    gradient_norms: NDArray[np.float64]  # (sum of L + 1,)
+    jacobians: Tensor  # (K, inputs, out, features of the input)
 
 
 def applies(network: Plain, x: Tensor, inputs: int) -> bool:
@@ -52,48 +52,55 @@ def applies(network: Plain, x: Tensor, inputs: int) -> bool:
     return largest <= _ONE_THREAD and x.dtype == torch.float32 and on_cpu
 
 
+def form(network: Plain) -> tuple[Any, ...]:
+    """What networks have in common that `measure` takes at once: all but their depth and their numbers."""
+    return network.activation, network.weights[0].shape, network.weights[-1].shape, network.masks is None
+
+
 @torch.no_grad()
-def measure(network: Plain, x: Tensor, y: Tensor | None, inputs: int) -> Found:
-    """Measure on x (B, ...), with the gradients of the loss of `probe` for the classes y (B,) and the Jacobians at the
-    first `inputs`.
+def measure(networks: Sequence[Plain], x: Tensor, y: Tensor | None, inputs: int) -> Found:
+    """Measure networks of one `form` on x (B, ...), with the gradients of the loss of `probe` for the classes y (B,)
+    and the Jacobians at the first `inputs`.
 
     ValueError if a class is none of the outputs.
     """
-    x = x.flatten(1)
-    out, wide = network.weights[-1].shape
-    stacks = [network.weights[:1], network.weights[1:-1], network.weights[-1:]]
-    first, hidden, head = [torch.stack(list(s)) if s else x.new_empty(0, len(network.weights[0]), wide) for s in stacks]
-    masks: list[Tensor] = []
-    if network.masks is not None:
-        parts = [network.masks[:1], network.masks[1:-1], network.masks[-1:]]
-        masks = [torch.stack(list(p)) if p else hidden.bool() for p in parts]
-        for weights, mask in zip((first, hidden, head), masks, strict=True):
-            weights.mul_(mask)
-    biases, last = list(network.biases[:-1]), network.biases[-1].detach()
-    before = torch.addmm(biases[0], x, first[0].t())
-    classes: list[int] = [] if y is None else y.tolist()
-    if classes and not 0 <= min(classes) <= max(classes) < out:
-        raise ValueError(f"y must hold classes from 0 to {out - 1}, got {min(classes)} to {max(classes)}")
-    kept = [mask.numpy() for mask in masks[1:]] or [np.empty((0, 0, 0), np.bool_)] * 2
-    sums, squares, dead, norms, by_before = _measure(
-        before.numpy(), hidden.numpy(), head[0].numpy(), torch.stack(biases).numpy(), last.contiguous().numpy(),
-        np.array(classes, np.int64), *kept, min(inputs, len(x)), _KINDS[network.activation],
-    )  # fmt: skip
-    gradient = torch.from_numpy(by_before)
-    by_first = gradient[: len(x)].t() @ x
-    by_first = by_first.mul_(masks[0][0]) if masks else by_first
-    norms[0] = torch.linalg.vector_norm(by_first, dtype=torch.float64).item()
-    if any(network.frozen):
-        norms[network.frozen] = np.nan
-    jacobians = (gradient[len(x) :] @ first[0]).view(-1, out, x.shape[1])
-    return Found(sums, squares, dead, norms, jacobians)
+    x, places, kind = x.flatten(1), min(inputs, len(x)), _KINDS[networks[0].activation]
+    out = len(networks[0].weights[-1])
+    classes = np.empty(0, np.int64) if y is None else y.numpy()
+    if len(classes) and not 0 <= classes.min() <= classes.max() < out:
+        raise ValueError(f"y must hold classes from 0 to {out - 1}, got {classes.min()} to {classes.max()}")
+    weights, masks = _stacked([n.weights for n in networks]), [np.empty((0, 0, 0), np.bool_)] * 3
+    if networks[0].masks is not None:
+        kept = _stacked([n.masks for n in networks if n.masks is not None])
+        weights = [weight.mul_(mask) for weight, mask in zip(weights, kept, strict=True)]
+        masks = [mask.numpy() for mask in kept]
+    first, hidden, head = (weight.numpy() for weight in weights)
+    biases = torch.stack([bias for n in networks for bias in n.biases[:-1]]).numpy()
+    last = torch.stack([n.biases[-1] for n in networks]).numpy()
+    layers = np.array([len(n.weights) - 1 for n in networks])
+    sums, squares, dead, norms, jacobians = _measure(
+        x.t().contiguous().numpy(), first, hidden, head, biases, last, layers, classes, *masks, places, kind
+    )
+    if any(map(any, (n.frozen for n in networks))):
+        norms[[frozen for n in networks for frozen in n.frozen]] = np.nan
+    rows = torch.from_numpy(jacobians).view(*first.shape[:2], places, out)
+    return Found(sums, squares, dead, norms, rows.permute(0, 2, 3, 1))
+
+
+def _stacked(tensors: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The first of each network, transposed, (K, in, width); all hidden ones, (sum of L - 1, width, wide); the last of
+    each, (K, out, wide)."""
+    hidden = [tensor for of_one in tensors for tensor in of_one[1:-1]]
+    first, last = torch.stack([of_one[0] for of_one in tensors]), torch.stack([of_one[-1] for of_one in tensors])
+    return [first.mT.contiguous(), torch.stack(hidden) if hidden else last[:0, : first.shape[1]], last]
 
 
 def narrow_chain(weights: Sequence[Tensor], activation: nn.Module, data: Tensor) -> bool:
     """Whether layers with these weights and an activation between are for `calibrate`."""
     (out, wide), width = weights[-1].shape, len(weights[0])
-    known = all(t.is_cpu and t.dtype == torch.float32 for t in (data, *weights))
-    return known and activation_name(activation) in _KINDS and len(data) * wide * max(out, width) <= _ONE_THREAD
+    if activation_name(activation) not in _KINDS or len(data) * wide * max(out, width) > _ONE_THREAD:
+        return False
+    return all(t.is_cpu and t.dtype == torch.float32 for t in (data, *weights))
 
 
 @torch.no_grad()
@@ -108,16 +115,18 @@ def calibrate(
     """
     first, *hidden, head = weights
     stack = torch.stack(hidden) if hidden else data.new_empty(0, len(first), head.shape[1])
-    outputs = torch.mm(data.flatten(1), first.t()).numpy()
-    shifts, deviations, still = _calibrate(
-        outputs, stack.numpy(), head.detach().contiguous().numpy(), _KINDS[activation_name(activation)],
+    outer = [weight.detach().contiguous() for weight in (first, head)]
+    outputs = torch.mm(data.flatten(1), first.t())
+    biases, still = _calibrate(
+        outputs.numpy(), outer[0].numpy(), stack.numpy(), outer[1].numpy(), _KINDS[activation_name(activation)],
         _STATISTICS.index(statistic),
     )  # fmt: skip
     if hidden:
         copy_each(hidden, stack)
-    for layer, weight in ((0, first), (-1, head)):
-        weight.div_(torch.from_numpy(deviations[layer, : len(weight), None]))
-    return torch.from_numpy(-shifts / deviations), np.flatnonzero(still).tolist()
+    for weight, divided in zip((first, head), outer, strict=True):
+        if not weight.is_contiguous():
+            weight.copy_(divided)
+    return torch.from_numpy(biases), np.flatnonzero(still).tolist()
 
 
 @_exactly
@@ -189,9 +198,17 @@ def _standardize(z, statistic, shifts, deviations):
     return still
 
 
+@_part
+def _divide(weight, deviations):
+    """The rows of a weight, in place."""
+    for j in range(weight.shape[0]):
+        for i in range(weight.shape[1]):
+            weight[j, i] /= deviations[j]
+
+
 @_compile
-def _calibrate(z, hidden, head, kind, statistic):
-    """See `calibrate`; z (B, width) are the outputs of the first layer, and used up; `hidden` is divided."""
+def _calibrate(z, first, hidden, head, kind, statistic):
+    """See `calibrate`; z (B, width) are the outputs of the first layer, and used up; the weights are divided."""
     (batch, width), (out, wide) = z.shape, head.shape
     layers = hidden.shape[0] + 1
     units = max(width, out)
@@ -202,14 +219,12 @@ def _calibrate(z, hidden, head, kind, statistic):
         if layer > 0:
             np.dot(features, hidden[layer - 1].T, z)
         still[layer] = _standardize(z, statistic, shifts[layer, :width], deviations[layer, :width])
-        if layer > 0:
-            for j in range(width):
-                for i in range(wide):
-                    hidden[layer - 1, j, i] /= deviations[layer, j]
+        _divide(hidden[layer - 1] if layer > 0 else first, deviations[layer])
         _activate(z, features, kind)
     np.dot(features, head.T, outputs)
     still[layers] = _standardize(outputs, statistic, shifts[layers, :out], deviations[layers, :out])
-    return shifts, deviations, still
+    _divide(head, deviations[layers])
+    return -shifts / deviations, still
 
 
 @_part
@@ -337,60 +352,86 @@ def _by_outputs(outputs, y, into):
 
 
 @_part
-def _norm(gradient, mask):
-    """Norm of a gradient where the mask, if it has an entry, is True."""
+def _norm(gradient, masks, k):
+    """Norm of a gradient where the k-th mask, if there are any, is True."""
     total = 0.0
     for r in range(gradient.shape[0]):
         for c in range(gradient.shape[1]):
             value = np.float64(gradient[r, c])
-            if mask.shape[0] > 0:
-                value *= np.float64(mask[r, c])
+            if masks.shape[0] > 0:
+                value *= np.float64(masks[k, r, c])
             total += value * value
     return np.sqrt(total)
 
 
-@_compile
-def _measure(z, hidden, head, biases, last, y, masks, head_mask, places, kind):
-    """One pass up and one down, from the first pre-activations z (B, width), which are used up, to the gradients by
-    them, (R, width)."""
-    batch, width = z.shape
-    out, wide = head.shape
-    layers = hidden.shape[0] + 1
-    sums, squares, dead = np.empty((layers, 4)), np.empty((layers, batch)), np.empty(layers)
-    mean, total, norms = np.empty(width), np.empty(width), np.empty(layers + 1)
-    features = np.empty((layers, batch, wide), np.float32)
-    for layer in range(layers):
-        if layer > 0:
-            np.dot(features[layer - 1], hidden[layer - 1].T, z)
-            for b in range(batch):
-                for j in range(width):
-                    z[b, j] += biases[layer, j]
-        _activate(z, features[layer], kind)
-        dead[layer] = _statistics(z, features[layer], mean, total, sums[layer], squares[layer])
-    outputs = np.empty((batch, out), np.float32)
-    np.dot(features[layers - 1], head.T, outputs)
-    for b in range(batch):
-        for c in range(out):
-            outputs[b, c] += last[c]
+@_part
+def _entering(x, squares):
+    """Squared norms of the inputs x (in, B)."""
+    squares[:] = 0.0
+    for i in range(x.shape[0]):
+        for b in range(x.shape[1]):
+            squares[b] += np.float64(x[i, b]) * np.float64(x[i, b])
 
-    rows = batch + places * out
-    by_outputs = np.zeros((rows, out), np.float32)
-    _by_outputs(outputs, y, by_outputs[:batch])
-    at = np.arange(rows)
-    for r in range(batch, rows):
-        by_outputs[r, (r - batch) % out] = _ONE
-        at[r] = (r - batch) // out
+
+@_compile
+def _measure(x, first, hidden, head, biases, last, layers, y, first_mask, mask, head_mask, places, kind):
+    """See `measure` and `_stacked`; x (in, B), layers (K,). The Jacobians are (K, in, rows)."""
+    (into, batch), (count, _, width), (_, out, wide) = x.shape, first.shape, head.shape
+    rows, total, deepest = batch + places * out, layers.sum(), layers.max()
+    sums, dead = np.empty((total, 4)), np.empty(total)
+    squares, norms = np.empty((total + count, batch)), np.empty(total + count)
+    jacobians = np.empty((count, into, rows - batch), np.float32)
+    mean, means = np.empty(width), np.empty(width)
+    z, features = np.empty((batch, width), np.float32), np.empty((deepest, batch, wide), np.float32)
+    outputs, by_outputs = np.empty((batch, out), np.float32), np.empty((rows, out), np.float32)
     by_features, by_before = np.empty((rows, wide), np.float32), np.empty((rows, width), np.float32)
     by_head, by_weight = np.empty((out, wide), np.float32), np.empty((width, wide), np.float32)
-    np.dot(by_outputs[:batch].T, features[layers - 1], by_head)
-    norms[layers] = _norm(by_head, head_mask[0] if head_mask.shape[0] > 0 else head_mask.reshape((0, 0)))
-    for layer in range(layers - 1, -1, -1):
-        if layer == layers - 1:
-            np.dot(by_outputs, head, by_features)
-        else:
-            np.dot(by_before, hidden[layer], by_features)
-        _differentiate(by_features, features[layer], at, by_before, kind)
-        if layer > 0:
-            np.dot(by_before[:batch].T, features[layer - 1], by_weight)
-            norms[layer] = _norm(by_weight, masks[layer - 1] if masks.shape[0] > 0 else masks.reshape((0, 0)))
-    return sums, squares, dead, norms, by_before
+    at = np.arange(rows)
+    for r in range(batch, rows):
+        at[r] = (r - batch) // out
+    piece = min(into, max(1, _ONE_THREAD // (rows * width)))
+    start = 0
+    for k in range(count):
+        depth, above, begin = layers[k], start - k, start + k  # where its hidden weights and its norms begin
+        _entering(x, squares[begin])
+        z[:] = 0.0
+        for i in range(0, into, piece):
+            z += np.dot(x[i : i + piece].T, first[k][i : i + piece])
+        for layer in range(depth):
+            if layer > 0:
+                np.dot(features[layer - 1], hidden[above + layer - 1].T, z)
+            for b in range(batch):
+                for j in range(width):
+                    z[b, j] += biases[start + layer, j]
+            _activate(z, features[layer], kind)
+            dead[start + layer] = _statistics(
+                z, features[layer], mean, means, sums[start + layer], squares[begin + layer + 1]
+            )
+        np.dot(features[depth - 1], head[k].T, outputs)
+        for b in range(batch):
+            for c in range(out):
+                outputs[b, c] += last[k, c]
+        _by_outputs(outputs, y, by_outputs[:batch])
+        for r in range(batch, rows):
+            for c in range(out):
+                by_outputs[r, c] = _ONE if c == (r - batch) % out else _ZERO
+        np.dot(by_outputs[:batch].T, features[depth - 1], by_head)
+        norms[begin + depth] = _norm(by_head, head_mask, k)
+        for layer in range(depth - 1, -1, -1):
+            if layer == depth - 1:
+                np.dot(by_outputs, head[k], by_features)
+            else:
+                np.dot(by_before, hidden[above + layer], by_features)
+            _differentiate(by_features, features[layer], at, by_before, kind)
+            if layer > 0:
+                np.dot(by_before[:batch].T, features[layer - 1], by_weight)
+                norms[begin + layer] = _norm(by_weight, mask, above + layer - 1)
+        square = 0.0
+        for i in range(0, into, piece):
+            by_first = np.dot(x[i : i + piece], by_before[:batch])
+            square += _norm(by_first, first_mask[:, i : i + piece], k) ** 2
+            if places > 0:
+                jacobians[k][i : i + piece] = np.dot(first[k][i : i + piece], by_before[batch:].T)
+        norms[begin] = np.sqrt(square)
+        start += depth
+    return sums, squares, dead, norms, jacobians

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from isoinit.layers import ACTIVATIONS, Conv2d, Linear, listed
+from isoinit.layers import ACTIVATIONS, Conv2d, Linear, linears, listed
 from isoinit.parts import pool_of, validate, validate_pooling, weights_of
 from isoinit.resnet import ResNet
 from isoinit.schemes import Wiring, get
@@ -42,9 +42,7 @@ class MLP(nn.Module):
             activation, normalization, in_features=in_features, width=width, depth=depth, out_features=out_features
         )
         wide = _expansion(activation) * width
-        first = Linear(in_features, width)
-        hidden, head = first.twins(depth - 2, wide, width), first.twins(1, wide, out_features)
-        self.layers = listed([first, *hidden, *head])
+        self.layers = listed(linears([(in_features, width), *[(wide, width)] * (depth - 2), (wide, out_features)]))
         norms = [nn.BatchNorm1d(width) for _ in range(depth - 1)] if normalization == "batch" else []
         self.norms = nn.ModuleList(norms)
         self.activation = ACTIVATIONS[activation]()

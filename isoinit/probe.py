@@ -6,8 +6,9 @@ Shapes: B inputs, L hidden layers (in a ResNet: stem layers and blocks), W weigh
 The module is callable: `isoinit.probe(model, x)` is `isoinit.probe.probe(model, x)`.
 """
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from isoinit import chain
 from isoinit.passes import by_autograd
 from isoinit.signals import Floats, array, dead_share, each, spread, squared_norm, sums_of
-from isoinit.spectrum import bidiagonalize, frozen_normalization, spectrum
+from isoinit.spectrum import bidiagonalize, frozen_normalization, spectra, spectrum
+
+_NUMBERS = 2**20  # of first weights or Jacobians held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,8 @@ class Probe:
     def log_forward_ratio(self) -> float:
         """log(|last hidden|^2 / |input|^2), mean over inputs."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.mean(np.log(self.squared_norms[-1]) - np.log(self.squared_norms[0])))
+            ratios = np.log(self.squared_norms[-1]) - np.log(self.squared_norms[0])
+            return float(np.add.reduce(ratios)) / len(ratios)
 
     @property
     def log_gradient_ratio(self) -> float:
@@ -56,39 +60,43 @@ class Probe:
 
     @property
     def sample_variance_last(self) -> float:
-        return _summary(np.take, self.sample_variance, -1)
+        return _last(self.sample_variance)
 
     @property
     def correlation_last(self) -> float:
-        return _summary(np.take, self.correlation, -1)
+        return _last(self.correlation)
 
     @property
     def dead_fraction(self) -> float:
         """Share of all hidden units that are zero for every input."""
-        return _summary(np.mean, self.dead)
+        return float(np.add.reduce(self.dead)) / len(self.dead) if len(self.dead) else math.nan
 
     @property
     def jacobian_sv_min(self) -> float:
-        return _summary(np.min, self.jacobian_singular_values)
+        return _of_all(np.minimum, self.jacobian_singular_values)
 
     @property
     def jacobian_sv_median(self) -> float:
-        return _summary(_median, self.jacobian_singular_values)
+        values = np.sort(self.jacobian_singular_values, axis=None)  # what is no number comes last
+        if not len(values) or math.isnan(values[-1]):
+            return math.nan
+        return float(values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
 
     @property
     def jacobian_sv_max(self) -> float:
-        return _summary(np.max, self.jacobian_singular_values)
+        return _of_all(np.maximum, self.jacobian_singular_values)
 
 
-def _median(values: Floats) -> float:
-    """`np.median` in a third of the time, which is the longest of all summaries."""
-    ordered = np.sort(values, axis=None)  # what is no number comes last
-    middle = (len(ordered) - 1) // 2, len(ordered) // 2
-    return ordered[-1] if np.isnan(ordered[-1]) else (ordered[middle[0]] + ordered[middle[1]]) / 2
+# What numpy calls for `np.mean`, `np.min` and `np.median`, without what these do before: on so few numbers that is most
+# of their time, and a pack has many networks.
 
 
-def _summary(statistic: Any, values: Floats, *arguments: int) -> float:
-    return float(statistic(values, *arguments)) if values.size else float("nan")
+def _last(values: Floats) -> float:
+    return float(values[-1]) if len(values) else math.nan
+
+
+def _of_all(choice: np.ufunc, values: Floats) -> float:
+    return float(choice.reduce(values, axis=None)) if values.size else math.nan
 
 
 def probe(
@@ -130,23 +138,43 @@ def probe(
 def probes(models: Sequence[nn.Module], x: Tensor, y: Tensor | None = None, *, jacobian_inputs: int = 4) -> list[Probe]:
     """What `probe` says of every model on the same inputs, up to rounding, in a fraction of the time for narrow MLPs.
 
-    They are measured by compiled code, one after another: what is found of one does not depend on the others. It is
-    compiled when it is first needed, once per machine, in some seconds. ValueError as `probe`.
+    They are measured by compiled code, those alike but in depth by one call, one after another: what is found of one
+    does not depend on the others. It is compiled when it is first needed, once per machine, in some seconds. ValueError
+    as `probe`.
     """
     from isoinit import narrow  # loads a compiler, which who has one network does not need
 
-    found: list[Probe] = []
-    known, entering = len(x) > 0 and _are_classes(y, x), array(squared_norm(x[None]))
-    for model in models:
-        network = chain.plain(model, x, jacobian_inputs) if known else None
-        if network is None or not narrow.applies(network, x, jacobian_inputs):
-            found.append(probe(model, x, y, jacobian_inputs=jacobian_inputs))
-            continue
-        sums, squares, dead, norms, jacobians = narrow.measure(network, x, y, jacobian_inputs)
+    known = len(x) > 0 and _are_classes(y, x)
+    plain = [chain.plain(model, x, jacobian_inputs) if known else None for model in models]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    found: dict[int, Probe] = {}
+    for i, (model, network) in enumerate(zip(models, plain, strict=True)):
+        if network is not None and narrow.applies(network, x, jacobian_inputs):
+            alike.setdefault(narrow.form(network), []).append(i)
+        else:
+            found[i] = probe(model, x, y, jacobian_inputs=jacobian_inputs)
+    for places in alike.values():
+        networks = [network for i in places if (network := plain[i]) is not None]
+        found.update(zip(places, _measured(networks, x, y, jacobian_inputs), strict=True))
+    return [found[i] for i in range(len(models))]
+
+
+def _measured(networks: Sequence[chain.Plain], x: Tensor, y: Tensor | None, inputs: int) -> Iterator[Probe]:
+    """The networks, of one form of `narrow`, some at once."""
+    from isoinit import narrow
+
+    numbers = x[0].numel() * max(len(networks[0].weights[0]), inputs * len(networks[0].weights[-1]))
+    at_once = max(1, _NUMBERS // numbers)
+    for start in range(0, len(networks), at_once):
+        some = networks[start : start + at_once]
+        sums, squares, dead, norms, jacobians = narrow.measure(some, x, y, inputs)
         correlation, variance, squared_mean = spread(sums)
-        squares, values = np.concatenate([entering, squares]), array(spectrum(jacobians))
-        found.append(Probe(squares, correlation, variance, squared_mean, dead, norms, values))
-    return found
+        end = 0
+        for k, (network, values) in enumerate(zip(some, spectra(jacobians), strict=True)):
+            begin, end = end, end + len(network.weights) - 1
+            layers, more = slice(begin, end), slice(begin + k, end + k + 1)
+            measured = correlation[layers], variance[layers], squared_mean[layers], dead[layers]
+            yield Probe(squares[more], *measured, norms[more], array(values))
 
 
 def _are_classes(y: Tensor | None, x: Tensor) -> bool:

@@ -115,6 +115,35 @@ def test_a_network_is_measured_bitwise_as_alone_in_any_company() -> None:
     assert not np.isfinite(packed[2].squared_norms).all()
 
 
+@pytest.mark.parametrize("features", [1, 700, 3001])
+def test_many_features_of_the_input_are_taken_in_pieces(features: int) -> None:
+    """3001 in four: the products would be too large for one thread."""
+    x = torch.randn(12, features, generator=torch.Generator().manual_seed(2))
+    for density in (1.0, 0.3):
+        model, scheme = MLP(features, 8, 4, 5), "he_normal" if density == 1 else "eoi"
+        initialize(model, scheme, density=density, generator=torch.Generator().manual_seed(0))
+        assert is_narrow(model, x)
+        (mine,) = probes([model], x, Y)
+        assert_alike(mine, probe(model, x, Y))
+
+
+@pytest.mark.parametrize(("features", "outputs"), [(9, 5), (8, 8)])
+def test_few_networks_at_once_are_measured_as_many(
+    features: int, outputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jacobians of 9 x 5 do not begin a line of the cache each, those of 8 x 8 do."""
+    x = X[:, :features]
+    models = [
+        initialize(MLP(features, 8, depth, outputs), "xavier_normal", generator=torch.Generator().manual_seed(depth))
+        for depth in (2, 7, 2, 3, 4, 5, 3)
+    ]
+    many = probes(models, x, Y)
+    monkeypatch.setattr(sys.modules["isoinit.probe"], "_NUMBERS", 2 * features * 4 * outputs)
+    for one, other in zip(many, probes(models, x, Y), strict=True):
+        assert_identical(one, other)
+    assert [len(one.dead) for one in many] == [1, 6, 1, 2, 3, 4, 2]
+
+
 def test_threads_change_nothing() -> None:
     model, threads = network(width=40, depth=9), torch.get_num_threads()
     found = []

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
-from isoinit.layers import Linear
+from isoinit.layers import Linear, linears, set_mask
 from isoinit.networks import ARCHITECTURES
 from isoinit.resnet import BLOCKS
 from isoinit.schemes.reading import read
@@ -60,25 +60,38 @@ def test_parameters_are_zero_until_initialized_and_building_draws_nothing() -> N
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_twins_are_layers_of_their_own_as_torch_makes_them() -> None:
+def test_layers_made_at_once_are_layers_of_their_own_as_torch_makes_them() -> None:
     """A table that two layers share would make a hook, a mask or a weight of one that of both."""
-    made = Linear(4, 6, bias=False)
-    twins = [*made.twins(2, 4, 6), *Linear(4, 6).twins(1, 4, 6), *made.twins(1, 3, 5)]
-    for twin, sizes in zip(twins, [(4, 6)] * 3 + [(3, 5)], strict=True):
-        fresh = Linear(*sizes, bias=twin.bias is not None)
-        assert twin.weight.shape == fresh.weight.shape
-        assert repr(twin) == repr(fresh)
-        assert {k: type(v) for k, v in vars(twin).items()} == {k: type(v) for k, v in vars(fresh).items()}
-        assert twin.state_dict().keys() == fresh.state_dict().keys()
-        assert all(isinstance(p, nn.Parameter) and p.requires_grad and not p.any() for p in twin.parameters())
+    sizes = [(4, 6), (4, 6), (3, 5)]
+    made = [*linears(sizes), *linears(sizes[:1])]
+    for layer, size in zip(made, [*sizes, sizes[0]], strict=True):
+        fresh = Linear(*size)
+        assert (layer.weight.shape, layer.bias.shape) == (fresh.weight.shape, fresh.bias.shape)
+        assert repr(layer) == repr(fresh)
+        assert {k: type(v) for k, v in vars(layer).items()} == {k: type(v) for k, v in vars(fresh).items()}
+        assert list(layer.state_dict()) == list(fresh.state_dict())
+        assert all(isinstance(p, nn.Parameter) and p.requires_grad and not p.any() for p in layer.parameters())
         # what is pickled is the memory that a weight is in, so it must not be that of all layers
-        assert all(p.untyped_storage().nbytes() == p.nbytes for p in twin.parameters())
-        twin(torch.ones(2, sizes[0])).sum().backward()
-        assert all(p.grad is not None for p in twin.parameters())
-    tables = [id(v) for layer in (made, *twins) for v in vars(layer).values() if isinstance(v, dict | set)]
+        assert all(p.untyped_storage().nbytes() == p.nbytes for p in layer.parameters())
+        layer(torch.ones(2, size[0])).sum().backward()
+        assert all(p.grad is not None for p in layer.parameters())
+    tables = [id(v) for layer in made for v in vars(layer).values() if isinstance(v, dict | set)]
     assert len(set(tables)) == len(tables)
-    assert len({p.data_ptr() for layer in (made, *twins) for p in layer.parameters()}) == 6
-    assert made.twins(0, 4, 6) == []
+    assert len({p.data_ptr() for layer in made for p in layer.parameters()}) == 8
+    set_mask(made[0], torch.ones(6, 4, dtype=torch.bool))
+    assert [layer.masked for layer in (*made, *linears(sizes))] == [True] + [False] * 6
+    assert linears([]) == []
+
+
+def test_layers_made_at_once_heed_the_default_type_and_device() -> None:
+    with torch.device("meta"):
+        assert all(p.is_meta for p in MLP(3, 4, 3, 2).parameters())
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert {p.dtype for p in MLP(3, 4, 3, 2).parameters()} == {torch.float64}
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {(p.dtype, p.device.type) for p in MLP(3, 4, 3, 2).parameters()} == {(torch.float32, "cpu")}
 
 
 @pytest.mark.parametrize("name", [n for n, s in SCHEMES.items() if s.blocks])

@@ -29,7 +29,6 @@ def test_runs_are_the_layers_in_their_order_by_shape_and_groups() -> None:
     assert [(len(run.layers), run.groups) for run in runs(grouped)] == [(1, 1), (1, 2), (1, 1)]
     assert [layer for run in runs(layers) for layer in run.layers] == layers
     for cut in (
-        lambda run: run.ends(),
         lambda run: run.parts(1),
         lambda run: run.parts(72),
         lambda run: run.parts(999),
@@ -125,6 +124,21 @@ def test_a_chain_is_calibrated_as_by_hooks(name: str, activation: str, depth: in
     assert (read(plain).chain, read(hooked).chain) == (True, False)
     for mine, theirs in zip(plain.parameters(), hooked.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_weights_laid_out_otherwise_are_calibrated(depth: int) -> None:
+    """Compiled code divides the memory that it is given, which is not theirs."""
+    data = torch.randn(32, 6, generator=generator(1))
+    made = [MLP(6, 10, depth, 3) for _ in range(2)]
+    for layer in read(made[1]).layers:
+        layer.weight = nn.Parameter(layer.weight.detach().t().contiguous().t())
+        assert not layer.weight.is_contiguous()
+    for model in made:
+        initialize(model, "sample_variance", data=data, compiled=True, generator=generator())
+    for mine, theirs in zip(*(model.parameters() for model in made), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+        assert mine.any()
 
 
 def test_hooks_hear_of_a_calibration() -> None:

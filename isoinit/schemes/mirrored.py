@@ -12,6 +12,7 @@ biases, what a bias does to the CReLU form, convolutions, groups, odd widths and
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 
 import torch
@@ -61,19 +62,36 @@ class Place:
 
 def places(chain: Sequence[Run]) -> list[Place]:
     """The places of the layers of a plain chain: raw at the input and at the output, mirrored between."""
-    pieces = [piece for run in chain for piece in run.ends()]
-    forms = [(piece.shape, piece.groups) for piece in pieces]
+    layers = [layer for run in chain for layer in run.layers]
+    weights = [weight for run in chain for weight in run.weights]
+    found = _sides(tuple((run.shape, run.groups, len(run.layers)) for run in chain))
+    return [
+        Place(Run(tuple(layers[start:stop]), tuple(weights[start:stop]), count), out, into)
+        for start, stop, count, out, into in found
+    ]
+
+
+@lru_cache(maxsize=1024)  # of those that a sweep looks at again and again
+def _sides(runs: tuple[tuple[torch.Size, int, int], ...]) -> tuple[tuple[int, int, int, Side, Side], ...]:
+    """Of the layers of runs (shape, groups, number), those alike that follow each other: from which to which, their
+    groups, outputs and inputs."""
+    forms = [(shape, count) for shape, count, number in runs for _ in range(number)]
     inputs = [shape[1] * count for shape, count in forms]
     for (shape, _), size in zip(forms, inputs[1:], strict=False):
         if size % shape[0]:
             raise ValueError(f"{shape[0]} mirrored units cannot be told apart in the {size} inputs that the next layer "
                              "reads; a flatten or a pool between them keeps their order")  # fmt: skip
-    hidden = [_hidden_side(*pair) for pair in pairwise(forms)]
+    pairs = list(pairwise(forms))
+    between = {pair: _hidden_side(*pair) for pair in dict.fromkeys(pairs)}
+    hidden = [between[pair] for pair in pairs]
     into = [Side(inputs[0]), *[side.spread(size) for side, size in zip(hidden, inputs[1:], strict=True)]]
     out = [*hidden, Side(forms[-1][0][0])]
-    described = zip(pieces, zip(forms, out, into, strict=True), strict=True)
-    alike = [([piece for piece, _ in part], key) for key, part in groupby(described, key=lambda pair: pair[1])]
-    return [Place(Run.joined(part), *sides) for part, (_, *sides) in alike]
+    found, start = [], 0
+    for ((_, count), *sides), alike in groupby(zip(forms, out, into, strict=True)):
+        stop = start + sum(1 for _ in alike)
+        found.append((start, stop, count, *sides))
+        start = stop
+    return tuple(found)
 
 
 def _hidden_side(form: tuple[torch.Size, int], following: tuple[torch.Size, int]) -> Side:

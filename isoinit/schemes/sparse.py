@@ -36,8 +36,8 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
         return rotations(count, columns, rows, density, draw).mT
     if columns == 1:
         return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
-    eye = torch.eye(columns, rows, dtype=draw.dtype, device="cpu").numpy()
-    a = np.tile(eye, (count, 1, 1))  # columns of the result
+    a = torch.zeros(count, columns, rows, dtype=draw.dtype, device="cpu").numpy()  # columns of the result
+    a.reshape(count, -1)[:, : rows * rows : rows + 1] = 1  # [I 0]
     walk = _walk_compiled if draw.compiled else _walk_each if count <= _FEW else _walk_together
     walk(a, density * rows * columns, draw)
     return torch.from_numpy(a).to(draw.generator.device).mT
@@ -113,10 +113,9 @@ def _walk_each(a: NDArray[Any], target: float, draw: Draw) -> None:
 def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArray[Any]]:
     """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle, each
     (steps, count)."""
-    i = draw.integers(columns, steps, count)
-    j = (i + 1 + draw.integers(columns - 1, steps, count)) % columns
-    angle = draw.uniform(steps, count) * (2 * math.pi)
-    return [part.cpu().numpy() for part in (i, j, angle.cos(), angle.sin())]
+    i, further = (draw.integers(high, steps, count).cpu().numpy() for high in (columns, columns - 1))
+    angle = draw.uniform(steps, count).cpu() * (2 * math.pi)
+    return [i, (i + 1 + further) % columns, angle.cos().numpy(), angle.sin().numpy()]
 
 
 def _dense(count: int, rows: int, columns: int, draw: Draw) -> Generator[Sequence[Tensor], list[Tensor], Tensor]:

@@ -46,18 +46,6 @@ class Run:
         """Shape of the weights of all layers of the run."""
         return len(self.layers), *self.shape
 
-    @classmethod
-    def joined(cls, parts: "Sequence[Run]") -> "Run":
-        """The layers of several runs of one form, as one."""
-        layers = tuple(layer for part in parts for layer in part.layers)
-        return cls(layers, tuple(weight for part in parts for weight in part.weights), parts[0].groups)
-
-    def ends(self) -> "list[Run]":
-        """The first layer, those between and the last, each alone: in a run they differ only in what is around them."""
-        last = len(self.layers) - 1
-        parts = [slice(*cut) for cut in pairwise(sorted({0, 1, last, last + 1}))]
-        return [Run(self.layers[part], self.weights[part], self.groups) for part in parts]
-
     def parts(self, numbers: int) -> "list[Run]":
         """The run cut into pieces of so many numbers, or of one layer."""
         many = max(1, numbers // self.shape.numel())
