@@ -132,7 +132,7 @@ def calibrate(
 @_exactly
 def walk(a, support, walking, target, skip, i, j, cos, sin):
     """Steps of the walks of `isoinit.schemes.sparse` with matrices a (count, columns, rows) and where they may be other
-    than zero, both in place, for those that are `walking` (count,), which then says who still are.
+    than zero, both in place, for those that are `walking` (count,), which then says who still are. Returns whether any.
 
     i, j, cos, sin: the planes, (steps, count) each. skip: leave columns that are both zero as they are, whose zeros
     would change their signs.
@@ -166,6 +166,7 @@ def walk(a, support, walking, target, skip, i, j, cos, sin):
             if after >= target:
                 walking[k] = False
                 break
+    return walking.any()
 
 
 @_part

@@ -47,11 +47,14 @@ class Draw:
     compiled: bool = False
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE).to(self.dtype)
+        return self._typed(torch.randn(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE))
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform on [0, 1)."""
-        return torch.rand(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE).to(self.dtype)
+        return self._typed(torch.rand(shape, generator=self.generator, device=self.generator.device, dtype=_SINGLE))
+
+    def _typed(self, drawn: Tensor) -> Tensor:
+        return drawn if self.dtype == _SINGLE else drawn.to(self.dtype)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform on 0 .. high - 1."""

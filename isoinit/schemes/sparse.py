@@ -48,9 +48,9 @@ def _walk_compiled(a: NDArray[Any], target: float, draw: Draw) -> None:
     from isoinit import narrow  # loads a compiler, which who has one network does not need
 
     count, columns, rows = a.shape
-    support, walking = a != 0, np.full(count, rows < target)
-    while walking.any():
-        narrow.walk(a, support, walking, target, count <= _FEW, *_planes(count, columns, draw))
+    support, walking, going = a != 0, np.ones(count, np.bool_), rows < target
+    while going:
+        going = narrow.walk(a, support, walking, target, count <= _FEW, *_planes(count, columns, draw))
 
 
 def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
@@ -114,7 +114,8 @@ def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArr
     """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle, each
     (steps, count)."""
     i, further = (draw.integers(high, steps, count).cpu().numpy() for high in (columns, columns - 1))
-    angle = draw.uniform(steps, count).cpu() * (2 * math.pi)
+    angle = draw.uniform(steps, count).cpu()
+    angle.numpy()[:] *= 2 * math.pi  # in half of torch's time
     return [i, (i + 1 + further) % columns, angle.cos().numpy(), angle.sin().numpy()]
 
 
@@ -143,9 +144,9 @@ def sparse_orthogonal(
             matrices = yield from _dense(sum(counts), rows, columns, draw)
         else:
             matrices = rotations(sum(counts), rows, columns, density, draw)
-        found.update(zip(indices, matrices.split(counts), strict=True))
+        found.update(zip(indices, matrices.split(counts) if len(counts) > 1 else [matrices], strict=True))
     stacks = [_shuffled(found[index], draw) if shuffle else found[index] for index in range(len(shapes))]
-    return [stack.unflatten(0, shape[:2]) for stack, shape in zip(stacks, shapes, strict=True)]
+    return [stack.view(shape) for stack, shape in zip(stacks, shapes, strict=True)]
 
 
 def _shuffled(matrices: Tensor, draw: Draw) -> Tensor:
@@ -223,7 +224,7 @@ def eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform
     matrices = yield from sparse_orthogonal(shapes, cores, draw, shuffle)
     for run, target, stack in zip(wiring.runs, targets, matrices, strict=True):
         weights = kernel_of(stack.flatten(1, 2), run.shape[2:]).contiguous()
-        _fill(run, weights, weights != 0, target, draw)
+        _fill(run, weights, weights.bool(), target, draw)
 
 
 def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "uniform", shuffle: bool = False) -> Steps:
@@ -235,7 +236,7 @@ def ll_eoi(wiring: Wiring, draw: Draw, density: float, distribution: str = "unif
     matrices = yield from sparse_orthogonal(shapes, cores, draw, shuffle)
     for place, target, stack in zip(where, targets, matrices, strict=True):
         weights = assemble(place, kernel_of(stack, place.kernel), draw).contiguous()
-        masks = weights != 0
+        masks = weights.bool()
         if place.into.spare:
             masks[:, :, -place.into.spare :] = True  # the spare unit's outgoing weights start at zero and train
         _fill(place.run, weights, masks, target, draw)

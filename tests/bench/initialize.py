@@ -6,8 +6,8 @@
 Every scheme for MLPs at one depth and width, batch 64, one thread, CPU times. `initialize_steps`, `probe_steps`: in
 units of forward and backward of the same network in eager mode, timed in the same round, as who has one network pays.
 `together`: what --networks networks take one after another, in units of what they take with the QRs of many done as
-one, as in a pack. `shares`: of packs of 2 seeds at 4 learning rates, and at 1, over 200 steps, what it takes until
-their networks can be trained: `build` (building and initializing), `probe`, and both together, `prepare`, in the same
+one, as in a pack. `shares`: of packs of --networks networks at 4 learning rates, and at 1, over 200 steps, what it
+takes until they can be trained: `build` (building and initializing), `probe`, and both together, `prepare`, in the same
 round; with `prepare_ms` for each network. Medians over rounds (of the shares: --share-rounds); shares are null if a
 network diverged, because the training then ends early. Then EOI at depth 1000, width 128.
 """
@@ -58,21 +58,25 @@ def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int, n
         "initialize_steps": statistics.median(t[0] / t[2] for t in times),
         "probe_steps": statistics.median(t[1] / t[2] for t in times),
         "together": together(name, depth, width, networks, rounds),
-        "shares": {f"rates_{rates}": shares(name, depth, width, rates, share_rounds) for rates in (4, 1)},
+        "shares": {f"rates_{rates}": shares(name, depth, width, rates, networks, share_rounds) for rates in (4, 1)},
     }
 
 
-def shares(name: str, depth: int, width: int, rates: int, rounds: int) -> dict[str, float] | None:
+def shares(name: str, depth: int, width: int, rates: int, networks: int, rounds: int) -> dict[str, float] | None:
     """Of a pack's CPU time, what its networks take until they can be trained: to be built and to be probed."""
-    wanted = pack(name, depth, width, 2)
+    wanted = pack(name, depth, width, networks)
     members = [train.Member(*key, 1e-5) for key in wanted for _ in range(rates)]
     x, y = DIGITS.x_train[: preparing.PROBE_INPUTS], DIGITS.y_train[: preparing.PROBE_INPUTS]
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         models: list[nn.Module] = []
-        build = cpu_seconds(lambda into=models: into.extend(preparing.initialized(wanted, DIGITS, x).values()))
-        probing = cpu_seconds(lambda of=models: probes(of, x, y))
-        prepare = cpu_seconds(lambda: preparing.prepare(wanted, DIGITS, torch.device("cpu")))
+        kept: list[object] = []  # to delete them is not part of either
+        with preparing.collected_later():
+            build = cpu_seconds(lambda into=models: into.extend(preparing.initialized(wanted, DIGITS, x).values()))
+            probing = cpu_seconds(lambda of=models, into=kept: into.append(probes(of, x, y)))
+        models.clear()
+        prepare = cpu_seconds(lambda into=kept: into.append(preparing.prepare(wanted, DIGITS, torch.device("cpu"))))
+        kept.clear()
         replicates: list[Replicate] = []
         whole = cpu_seconds(lambda into=replicates: into.extend(train.train(members, DIGITS, Training(steps=200))))
         if any(r.steps_run < 200 for r in replicates):
