@@ -66,7 +66,7 @@ def measure(networks: Sequence[Plain], x: Tensor, y: Tensor | None, inputs: int)
     """
     x, places, kind = x.flatten(1), min(inputs, len(x)), _KINDS[networks[0].activation]
     out = len(networks[0].weights[-1])
-    classes = np.empty(0, np.int64) if y is None else y.numpy()
+    classes = np.empty(0, np.int64) if y is None else np.ascontiguousarray(y.numpy())
     if len(classes) and not 0 <= classes.min() <= classes.max() < out:
         raise ValueError(f"y must hold classes from 0 to {out - 1}, got {classes.min()} to {classes.max()}")
     weights, masks = _stacked([n.weights for n in networks]), [np.empty((0, 0, 0), np.bool_)] * 3

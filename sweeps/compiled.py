@@ -21,6 +21,8 @@ from sweeps.ragged import linears
 from sweeps.spec import Training
 from sweeps.stacking import LOSS_BOUND, Batches, Series, Start
 
+_TESTED = 64  # samples at a time, at least, when a member is tested
+
 
 def padded(size: int) -> int:
     """`size` rounded up to whole cache lines."""
@@ -51,8 +53,8 @@ class _Layout:
 
     def __init__(self, model: nn.Module) -> None:
         assert isinstance(model, MLP)
-        self.fan_in = np.array([layer.in_features for layer in linears(model)], np.int64)
-        self.fan_out = np.array([layer.out_features for layer in linears(model)], np.int64)
+        layers = linears(model)
+        self.fan_in, self.fan_out = np.array([(x.in_features, x.out_features) for x in layers], np.int64).T.copy()
         self.size = parameter_count(self.fan_in, self.fan_out)
         self.activation = kernel.ACTIVATIONS[activation_name(model.activation)]
 
@@ -93,8 +95,8 @@ class KernelStack:
         for place, start in zip(places, starts, strict=True):
             at = layouts[id(start.model)]
             self._members.append(_Resident(place, start, at, _vectors(start.model, at, self._rule)))
-        sizes = [workspace_size(at.fan_in, at.fan_out, training.batch_size) for at in layouts.values()]
-        self._work = aligned(max(sizes))
+        self._tested = max(_TESTED, training.batch_size)
+        self._work = aligned(max(workspace_size(at.fan_in, at.fan_out, self._tested) for at in layouts.values()))
         self._tabulate()
 
     def _tabulate(self) -> None:
@@ -127,6 +129,16 @@ class KernelStack:
         )  # fmt: skip
         return loss, accuracy
 
+    def accuracies(self, rows: Sequence[int], x: Tensor, y: Tensor) -> list[float]:
+        """Shares of the samples x (N, *input_shape) that members put into their classes y (N,)."""
+        if not rows:
+            return []
+        hits, x = np.zeros(len(rows), np.int64), x.contiguous()
+        addresses = self._addresses[rows]
+        addresses[:, 4] = x.data_ptr()
+        kernel.count_members(addresses, self._sizes[rows], self._fans, y.numpy(), self._tested, self._work, hits)
+        return (hits / len(y)).tolist()
+
     def keep(self, rows: Sequence[int]) -> None:
         self._members = [self._members[row] for row in rows]
         self._tabulate()
@@ -143,20 +155,28 @@ class KernelStack:
 
 def _vectors(model: nn.Module, at: _Layout, rule: kernel.Rule) -> tuple[Floats, Floats, Floats, Floats]:
     """Flat parameters, the rule's two moments and the mask of one member; those not needed are empty."""
-    masks = [getattr(layer, "mask", None) for layer in linears(model)]
-    masked = any(mask is not None for mask in masks)
+    layers = linears(model)
+    masked = any(getattr(layer, "masked", False) for layer in layers)
     adam = rule.kind == kernel.ADAM
     weights, first, second, mask = (
         aligned(at.size if needed else 0) for needed in (True, adam or rule.momentum > 0, adam, masked)
     )
-    with torch.no_grad():
-        for layer, (weight, bias) in zip(linears(model), at.views(torch.from_numpy(weights)), strict=True):
-            weight.copy_(layer.weight)
-            bias.copy_(layer.bias)
-        if masked:
-            mask[:] = 1
-            for kept, (ones, _) in zip(masks, at.views(torch.from_numpy(mask)), strict=True):
-                if kept is not None:
-                    ones.copy_(kept)
-            weights *= mask
+    _load(layers, at, weights)
+    if masked:
+        mask[:] = 1
+        with torch.no_grad():
+            for layer, (ones, _) in zip(layers, at.views(torch.from_numpy(mask)), strict=True):
+                if getattr(layer, "masked", False):
+                    ones.copy_(layer.get_buffer("mask"))
+        weights *= mask
     return weights, first, second, mask
+
+
+def _load(layers: Sequence[nn.Linear], at: _Layout, into: Floats) -> None:
+    """Copy every layer's weight and bias into the flat vector."""
+    parameters = [p for layer in layers for name in ("weight", "bias") if (p := layer._parameters[name]) is not None]
+    assert len(parameters) == 2 * len(layers)
+    assert all(p.dtype == torch.float32 and p.is_cpu for p in parameters)
+    kept = [p if p.is_contiguous() else p.contiguous() for p in parameters]
+    addresses = np.array([p.data_ptr() for p in kept]).reshape(-1, 2)
+    kernel.load(addresses, at.fan_in, at.fan_out, into)

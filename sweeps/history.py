@@ -45,9 +45,9 @@ class History:
 
     def extend(self, loss: NDArray[np.float64], accuracy: NDArray[np.float64]) -> None:
         """Add the (steps,) losses (nats) and accuracies that follow, up to the step at which the network diverged."""
-        broken = np.flatnonzero(~(loss <= LOSS_BOUND))
-        self.diverged = len(broken) > 0
-        end = broken[0] + 1 if self.diverged else len(loss)
+        sound = loss <= LOSS_BOUND
+        self.diverged = not sound.all()
+        end = int(np.argmin(sound)) + 1 if self.diverged else len(loss)
         self._loss += loss[:end].tolist()
         self._accuracy += accuracy[:end].tolist()
         if self.diverged and math.isfinite(self._loss[-1]):

@@ -118,8 +118,7 @@ def begin(
             record.calibrate(model, wiring, data, compiled)
             _reset_norms(wiring)
         if weight_scale != 1.0:
-            for weight in wiring.weights:
-                weight.mul_(math.sqrt(weight_scale))
+            torch._foreach_mul_(list(wiring.weights), math.sqrt(weight_scale))  # pyright: ignore[reportPrivateImportUsage]
         if bias_variance > 0:
             _draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
 
