@@ -1,24 +1,27 @@
 """What it costs to initialize and to probe a network: in training steps, and as a share of a pack's time.
 
-    python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--share-rounds 3] [--networks 16]
+    python tests/bench/initialize.py [--depth 100] [--width 64] [--rounds 9] [--share-rounds 3] [--networks 32]
         [--schemes orthogonal ...] [--out initialize.json]
 
 Every scheme for MLPs at one depth and width, batch 64, one thread, CPU times. `initialize_steps`, `probe_steps`: in
 units of forward and backward of the same network in eager mode, timed in the same round, as who has one network pays.
 `together`: what --networks networks take one after another, in units of what they take with the QRs of many done as
-one, as in a pack. `shares`: of packs of --networks networks at 4 learning rates, and at 1, over 200 steps, what it
-takes until they can be trained: `build` (building and initializing), `probe`, and both together, `prepare`, in the same
-round; with `prepare_ms` for each network. Medians over rounds (of the shares: --share-rounds); shares are null if a
-network diverged, because the training then ends early. Then EOI at depth 1000, width 128.
+one, as in a pack. `shares`: of packs of --networks networks, half as many points with 2 seeds each, at 4 learning rates
+and at 1, over 200 steps, what it takes until they can be trained: `build` (building and initializing), `probe`, and
+both together, `prepare`, in the same round; with `prepare_ms` for each network. `mixes`: the same of packs of 64 points
+with 2 seeds each, at 1 rate, of all schemes, widths and depths of a mix. Medians over rounds (of the shares and mixes:
+--share-rounds); shares are null if a network diverged, because the training then ends early. Then EOI at depth 1000,
+width 128.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,9 @@ from sweeps import data, preparing, train
 from sweeps.history import Replicate
 from sweeps.spec import Point, Training
 
+Key = tuple[Point, int]  # and its seed
 DIGITS = data.load("digits")
+MIXES = ([16, 32, 64], [4, 16, 64]), ([16], [4, 10, 16]), ([32, 64, 128], [2, 4, 8, 16, 32])
 
 
 def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int, networks: int) -> dict[str, Any]:
@@ -41,6 +46,8 @@ def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int, n
     x, y = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
     model = MLP(64, width, depth, 10, (scheme.activations or ("relu",))[0])
     density = 0.125 if scheme.sparse else 1.0
+
+    wanted = pack(name, depth, width, networks)
 
     def start() -> None:
         source = torch.Generator().manual_seed(0)
@@ -58,13 +65,12 @@ def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int, n
         "initialize_steps": statistics.median(t[0] / t[2] for t in times),
         "probe_steps": statistics.median(t[1] / t[2] for t in times),
         "together": together(name, depth, width, networks, rounds),
-        "shares": {f"rates_{rates}": shares(name, depth, width, rates, networks, share_rounds) for rates in (4, 1)},
+        "shares": {f"rates_{rates}": shares(wanted, rates, share_rounds) for rates in (4, 1)},
     }
 
 
-def shares(name: str, depth: int, width: int, rates: int, networks: int, rounds: int) -> dict[str, float] | None:
+def shares(wanted: Sequence[Key], rates: int, rounds: int) -> dict[str, float] | None:
     """Of a pack's CPU time, what its networks take until they can be trained: to be built and to be probed."""
-    wanted = pack(name, depth, width, networks)
     members = [train.Member(*key, 1e-5) for key in wanted for _ in range(rates)]
     x, y = DIGITS.x_train[: preparing.PROBE_INPUTS], DIGITS.y_train[: preparing.PROBE_INPUTS]
     found: list[dict[str, float]] = []
@@ -92,12 +98,27 @@ def shares(name: str, depth: int, width: int, rates: int, networks: int, rounds:
     return {key: statistics.median(one[key] for one in found) for key in found[0]}
 
 
-def pack(name: str, depth: int, width: int, networks: int) -> list[tuple[Point, int]]:
+def mixes(rounds: int) -> list[dict[str, Any]]:
+    names = [name for name, scheme in SCHEMES.items() if "mlp" in scheme.architectures and name != "sample_variance"]
+    source, found = random.Random(0), []
+    for widths, depths in MIXES:
+        points = [
+            point(source.choice(names), source.choice(depths), source.choice(widths), 1 + i / 1000) for i in range(64)
+        ]
+        wanted = [(one, seed) for one in points for seed in (0, 1)]
+        found.append({"widths": widths, "depths": depths, "shares": shares(wanted, 1, rounds)})
+    return found
+
+
+def pack(name: str, depth: int, width: int, networks: int) -> list[Key]:
+    return [(point(name, depth, width, 1 + i // 2 / 1000), i % 2) for i in range(networks)]
+
+
+def point(name: str, depth: int, width: int, weight_scale: float) -> Point:
     scheme = SCHEMES[name]
     activation = (scheme.activations or ("relu",))[0]
     density = 0.125 if scheme.sparse else 1.0
-    point = Point(name, "mlp", activation, "none", depth, width, 1.0, "zero", 0.0, density)
-    return [(point, seed) for seed in range(networks)]
+    return Point(name, "mlp", activation, "none", depth, width, weight_scale, "zero", 0.0, density)
 
 
 def together(name: str, depth: int, width: int, networks: int, rounds: int) -> float:
@@ -139,7 +160,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--share-rounds", type=int, default=3)
-    parser.add_argument("--networks", type=int, default=16)
+    parser.add_argument("--networks", type=int, default=32)
     parser.add_argument("--schemes", nargs="*", help="all for MLPs if not given")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -152,6 +173,7 @@ def main() -> None:
         "width": arguments.width,
         "rounds": arguments.rounds,
         "schemes": {n: measure(n, *sizes) for n in names},
+        "mixes": mixes(arguments.share_rounds),
         "eoi": deep_eoi(),
     }
     text = json.dumps(result, indent=2)
