@@ -383,7 +383,8 @@ def _measure(x, first, hidden, head, biases, last, layers, y, first_mask, mask, 
     squares, norms = np.empty((total + count, batch)), np.empty(total + count)
     jacobians = np.empty((count, into, rows - batch), np.float32)
     mean, means = np.empty(width), np.empty(width)
-    z, features = np.empty((batch, width), np.float32), np.empty((deepest, batch, wide), np.float32)
+    z, part = np.empty((batch, width), np.float32), np.empty((batch, width), np.float32)
+    features = np.empty((deepest, batch, wide), np.float32)
     outputs, by_outputs = np.empty((batch, out), np.float32), np.empty((rows, out), np.float32)
     by_features, by_before = np.empty((rows, wide), np.float32), np.empty((rows, width), np.float32)
     by_head, by_weight = np.empty((out, wide), np.float32), np.empty((width, wide), np.float32)
@@ -396,11 +397,14 @@ def _measure(x, first, hidden, head, biases, last, layers, y, first_mask, mask, 
         depth, above, begin = layers[k], start - k, start + k  # where its hidden weights and its norms begin
         _entering(x, squares[begin])
         z[:] = 0.0
-        for i in range(0, into, piece):
-            z += np.dot(x[i : i + piece].T, first[k][i : i + piece])
         for layer in range(depth):
             if layer > 0:
                 np.dot(features[layer - 1], hidden[above + layer - 1].T, z)
+            for i in range(0, into if layer == 0 else 0, piece):
+                np.dot(x[i : i + piece].T, first[k][i : i + piece], part)
+                for b in range(batch):
+                    for j in range(width):
+                        z[b, j] += part[b, j]
             for b in range(batch):
                 for j in range(width):
                     z[b, j] += biases[start + layer, j]
@@ -432,7 +436,7 @@ def _measure(x, first, hidden, head, biases, last, layers, y, first_mask, mask, 
             by_first = np.dot(x[i : i + piece], by_before[:batch])
             square += _norm(by_first, first_mask[:, i : i + piece], k) ** 2
             if places > 0:
-                jacobians[k][i : i + piece] = np.dot(first[k][i : i + piece], by_before[batch:].T)
+                np.dot(first[k][i : i + piece], by_before[batch:].T, jacobians[k][i : i + piece])
         norms[begin] = np.sqrt(square)
         start += depth
     return sums, squares, dead, norms, jacobians

@@ -124,7 +124,7 @@ class KernelStack:
             seed = member.start.seed
             self._addresses[row, 4], self._sizes[row, 3] = inputs[seed].data_ptr(), index[seed]
         kernel.train_members(
-            self._addresses, self._sizes, self._fans, self._rule, rates, done, labels, LOSS_BOUND, self._work,
+            self._addresses, self._sizes, self._fans, self._rule, rates, done, labels, LOSS_BOUND, True, self._work,
             loss, accuracy,
         )  # fmt: skip
         return loss, accuracy
@@ -133,11 +133,24 @@ class KernelStack:
         """Shares of the samples x (N, *input_shape) that members put into their classes y (N,)."""
         if not rows:
             return []
-        hits, x = np.zeros(len(rows), np.int64), x.contiguous()
-        addresses = self._addresses[rows]
-        addresses[:, 4] = x.data_ptr()
-        kernel.count_members(addresses, self._sizes[rows], self._fans, y.numpy(), self._tested, self._work, hits)
+        hits = np.zeros(len(rows))
+        whole = len(y) - len(y) % self._tested
+        for part, size in ((slice(0, whole), self._tested), (slice(whole, len(y)), len(y) - whole)):
+            if len(y[part]):
+                hits += self._hits(rows, x[part].contiguous(), y[part].view(1, -1, size))
         return (hits / len(y)).tolist()
+
+    def _hits(self, rows: Sequence[int], x: Tensor, y: Tensor) -> NDArray[np.float64]:
+        """How many of the samples x (S * B, *input_shape) members put into their classes y (1, S, B)."""
+        addresses, sizes = self._addresses[rows], self._sizes[rows]
+        addresses[:, 4], sizes[:, 3] = x.data_ptr(), 0
+        rates = np.zeros((len(rows), y.shape[1]), np.float32)
+        loss, accuracy = np.zeros((2, *rates.shape))
+        kernel.train_members(
+            addresses, sizes, self._fans, self._rule, rates, 0, y.numpy(), LOSS_BOUND, False, self._work,
+            loss, accuracy,
+        )  # fmt: skip
+        return np.rint(accuracy * y.shape[2]).sum(1)
 
     def keep(self, rows: Sequence[int]) -> None:
         self._members = [self._members[row] for row in rows]

@@ -563,45 +563,7 @@ def update_stacked(w, g, first, second, rates, rule, step):
 
 
 @_part
-def _lay_out(fan_in, fan_out, batch, work, at_weight, at_feature):
-    """Where every layer's parameters (in bytes from the first) and features are; returns where scratch is left."""
-    parameter, scratch = np.int64(0), np.int64(0)
-    depth = fan_in.shape[0]
-    for layer in range(depth):
-        at_weight[layer] = 4 * parameter
-        parameter += _whole_lines(fan_in[layer] * fan_out[layer]) + _whole_lines(fan_out[layer])
-        at_feature[layer] = _address(work) + 4 * scratch
-        scratch += _whole_lines(batch * (fan_in[layer + 1] if layer + 1 < depth else fan_out[layer]))
-    return _address(work) + 4 * scratch
-
-
-@_part
-def _forward(call, chars, weights, at_weight, at_feature, images, batch, fan_in, fan_out, activation, spare):
-    """Features of every layer, and the logits as those of the last."""
-    last = fan_in.shape[0] - 1
-    classes = fan_out[last]
-    below = images
-    for layer in range(last):
-        k, m = fan_in[layer], fan_out[layer]
-        feature = at_feature[layer]
-        bias = weights + at_weight[layer] + 4 * _whole_lines(k * m)
-        shape, inputs, weight = (batch, m, k), (below, 4 * k, NEXT), (weights + at_weight[layer], 4 * m, NEXT)
-        if activation == RELU and _tiled(shape, weight):
-            _relu_tiles(shape, inputs, weight, (bias, 0), ONE, feature)
-        else:
-            _repeat(_vector(bias, m), _vector(spare, batch * m), batch)
-            _add_product(call, chars, shape, inputs, weight, spare, UNIT, spare)
-            _activate(_vector(spare, batch * m), _vector(feature, batch * fan_in[layer + 1]), activation, m)
-        below = feature
-    k = fan_in[last]
-    logits, weight = at_feature[last], (weights + at_weight[last], 4 * k, NEXT)
-    bias = weight[0] + 4 * _whole_lines(k * classes)
-    _fill_rows(_vector(bias, classes), _vector(logits, batch * classes), batch)
-    _add_product(call, chars, (classes, batch, k), weight, (below, NEXT, 4 * k), spare, UNIT, logits)
-
-
-@_part
-def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, work, loss, accuracy):
+def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, learns, work, loss, accuracy):
     """One network of `train_members`."""
     weights, first, second, mask, x = addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
     steps, batch = y.shape
@@ -612,8 +574,15 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
     unit = np.int64(scales.ctypes.data)
     chars = np.empty(2, np.uint8)
     chars[0], chars[1] = 78, 84  # N, T
-    at_weight, at_feature = np.empty(depth, np.int64), np.empty(depth, np.int64)
-    spare = _lay_out(fan_in, fan_out, batch, work, at_weight, at_feature)
+    at_weight = np.empty(depth, np.int64)
+    at_feature = np.empty(depth, np.int64)
+    parameter, scratch = np.int64(0), np.int64(0)
+    for layer in range(depth):
+        at_weight[layer] = 4 * parameter
+        parameter += _whole_lines(fan_in[layer] * fan_out[layer]) + _whole_lines(fan_out[layer])
+        at_feature[layer] = _address(work) + 4 * scratch
+        scratch += _whole_lines(batch * (fan_in[layer + 1] if layer + 1 < depth else fan_out[layer]))
+    spare = _address(work) + 4 * scratch
     room = 4 * _whole_lines(batch * max(2, fan_in.max(), fan_out.max()))
     gradient = spare + 2 * room
     stateful = rule.kind == ADAM or rule.momentum > ZERO
@@ -623,11 +592,29 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
     for s in range(steps):
         scales[2] = -rates[s]
         images = x + 4 * s * batch * fan_in[0]
-        _forward(call, chars, weights, at_weight, at_feature, images, batch, fan_in, fan_out, activation, spare)
-        logits = at_feature[last]
+        below = images
+        for layer in range(last):
+            k, m = fan_in[layer], fan_out[layer]
+            feature = at_feature[layer]
+            bias = weights + at_weight[layer] + 4 * _whole_lines(k * m)
+            shape, inputs, weight = (batch, m, k), (below, 4 * k, NEXT), (weights + at_weight[layer], 4 * m, NEXT)
+            if activation == RELU and _tiled(shape, weight):
+                _relu_tiles(shape, inputs, weight, (bias, 0), ONE, feature)
+            else:
+                _repeat(_vector(bias, m), _vector(spare, batch * m), batch)
+                _add_product(call, chars, shape, inputs, weight, spare, UNIT, spare)
+                _activate(_vector(spare, batch * m), _vector(feature, batch * fan_in[layer + 1]), activation, m)
+            below = feature
+        k = fan_in[last]
+        logits, weight = at_feature[last], (weights + at_weight[last], 4 * k, NEXT)
+        bias = weight[0] + 4 * _whole_lines(k * classes)
+        _fill_rows(_vector(bias, classes), _vector(logits, batch * classes), batch)
+        _add_product(call, chars, (classes, batch, k), weight, (below, NEXT, 4 * k), spare, UNIT, logits)
         loss[s], accuracy[s] = _cross_entropy(
             _vector(logits, batch * classes), y[s], classes, _vector(spare, 2 * batch)
         )
+        if not learns:
+            continue
         if not loss[s] <= bound:
             return
         above = (logits, NEXT, 4 * batch)  # gradient by the pre-activations, (batch, m)
@@ -675,10 +662,10 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
 
 
 @_compile
-def train_members(addresses, sizes, fans, rule, rates, done, y, bound, work, loss, accuracy):
-    """Train K networks on S batches each, one after another.
+def train_members(addresses, sizes, fans, rule, rates, done, y, bound, learns, work, loss, accuracy):
+    """Train K networks on S batches each, one after another; unless `learns`, only run them.
 
-    Each stops after its first step whose loss is not finite or above `bound`, before that step's update.
+    Each stops learning after its first step whose loss is not finite or above `bound`, before that step's update.
 
     Args:
         addresses: (K, 5) of a member's flat parameters, the rule's two moments, the 0/1 mask (0 where there is none),
@@ -693,39 +680,8 @@ def train_members(addresses, sizes, fans, rule, rates, done, y, bound, work, los
         start, stop = sizes[k, 2], sizes[k, 2] + sizes[k, 0]
         _train(
             addresses[k], fans[0, start:stop], fans[1, start:stop], sizes[k, 1], rule, rates[k], done, y[sizes[k, 3]],
-            bound, work, loss[k], accuracy[k],
+            bound, learns, work, loss[k], accuracy[k],
         )  # fmt: skip
-
-
-@_part
-def _hits(addresses, fan_in, fan_out, activation, y, batch, work):
-    """Of one network of `count_members`."""
-    depth, count = fan_in.shape[0], y.shape[0]
-    call, chars = np.zeros(9, np.int32), np.empty(2, np.uint8)
-    call[6:].view(np.float32)[0] = ONE
-    chars[0], chars[1] = 78, 84  # N, T
-    at_weight, at_feature = np.empty(depth, np.int64), np.empty(depth, np.int64)
-    hits, classes = 0.0, fan_out[depth - 1]
-    for start in range(0, count, batch):
-        rows = min(batch, count - start)
-        spare = _lay_out(fan_in, fan_out, rows, work, at_weight, at_feature)
-        images = addresses[4] + 4 * start * fan_in[0]
-        _forward(call, chars, addresses[0], at_weight, at_feature, images, rows, fan_in, fan_out, activation, spare)
-        logits = _vector(at_feature[depth - 1], rows * classes)
-        hits += rows * _cross_entropy(logits, y[start : start + rows], classes, _vector(spare, 2 * rows))[1]
-    return np.int64(np.rint(hits))
-
-
-@_compile
-def count_members(addresses, sizes, fans, y, batch, work, hits):
-    """Count for K networks how many of N samples they put into their class.
-
-    Args: as of `train_members`, but that the inputs are (N, fan_in[0]), y is (N,) and what is done `batch` samples at a
-    time, which `work` is large enough for. hits: (K,) int64, filled.
-    """
-    for k in range(addresses.shape[0]):
-        start, stop = sizes[k, 2], sizes[k, 2] + sizes[k, 0]
-        hits[k] = _hits(addresses[k], fans[0, start:stop], fans[1, start:stop], sizes[k, 1], y, batch, work)
 
 
 @_compile
