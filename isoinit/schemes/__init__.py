@@ -143,10 +143,7 @@ class _Waiting:
     def __init__(self) -> None:
         self._steps: list[tuple[Steps, int]] = []
         self._asked: list[Tensor] = []
-
-    @property
-    def numbers(self) -> int:
-        return sum(stack.numel() for stack in self._asked)
+        self.numbers = 0  # in what they ask for
 
     def run(self, steps: Steps, matrices: list[Tensor] | None = None) -> None:
         """On to where it asks for more, or to its end."""
@@ -156,12 +153,13 @@ class _Waiting:
             return
         self._steps.append((steps, len(asked)))
         self._asked.extend(asked)
+        self.numbers += sum(stack.numel() for stack in asked)
 
     def answer(self) -> None:
         """Until none waits any more."""
         while self._steps:
             matrices = iter(orthonormal(self._asked))
-            steps, self._steps, self._asked = self._steps, [], []
+            steps, self._steps, self._asked, self.numbers = self._steps, [], [], 0
             for one, count in steps:
                 self.run(one, list(islice(matrices, count)))
 
