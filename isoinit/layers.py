@@ -57,8 +57,8 @@ class Linear(_Masked, nn.Linear):
 
 
 def linears(sizes: Iterable[tuple[int, int]]) -> list[Linear]:
-    """`Linear(*size)` for every (in_features, out_features), in a fifth of the time: a new module's tables (of hooks,
-    buffers, ...) are empty but for the parameters, and known in advance."""
+    """`Linear(*size)` for every (in_features, out_features), sooner: a new module's tables (of hooks, buffers, ...)
+    are empty but for the parameters, and known in advance."""
     blank = _blank()
     tables = [(name, type(value)) for name, value in blank.items() if isinstance(value, dict | set)]
     found: list[Linear] = []

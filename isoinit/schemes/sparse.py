@@ -115,7 +115,7 @@ def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArr
     (steps, count)."""
     i, further = (draw.integers(high, steps, count).cpu().numpy() for high in (columns, columns - 1))
     angle = draw.uniform(steps, count).cpu()
-    angle.numpy()[:] *= 2 * math.pi  # in half of torch's time
+    angle.numpy()[:] *= 2 * math.pi  # torch takes longer to make a tensor of the factor
     return [i, (i + 1 + further) % columns, angle.cos().numpy(), angle.sin().numpy()]
 
 
