@@ -7,9 +7,9 @@ mask there is no such buffer and `masked` is False. Loading a state with or with
 dense.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -56,40 +56,56 @@ class Linear(_Masked, nn.Linear):
         return functional.linear(input, self.weight * self.mask if self.masked else self.weight, self.bias)
 
 
-def linears(sizes: Iterable[tuple[int, int]]) -> list[Linear]:
-    """`Linear(*size)` for every (in_features, out_features), sooner: a new module's tables (of hooks, buffers, ...)
-    are empty but for the parameters, and known in advance."""
-    blank = _blank()
-    tables = [(name, type(value)) for name, value in blank.items() if isinstance(value, dict | set)]
+Sizes: TypeAlias = tuple[int, int]  # in_features, out_features
+Parameters: TypeAlias = tuple[Tensor, Tensor]  # weight and bias, zero
+
+
+def linears(sizes: Iterable[Sizes], parameters: Iterable[Parameters] | None = None) -> list[Linear]:
+    """`Linear(*size)` for every size, sooner, of these parameters if they are given; see `fresh`."""
+    if parameters is None:
+        sizes = list(sizes)
+        parameters = [(torch.zeros(out, into), torch.zeros(out)) for into, out in sizes]
     found: list[Linear] = []
-    for into, out in sizes:
-        layer = Linear.__new__(Linear)
-        state = vars(layer)
-        state.update(blank)
-        for name, table in tables:
-            state[name] = table()
+    for (into, out), (weight, bias) in zip(sizes, parameters, strict=True):
+        layer = fresh(Linear, 1, 1)
+        state = layer.__dict__
         state["in_features"], state["out_features"] = into, out
-        state["_parameters"] = {"weight": _fresh(torch.zeros(out, into)), "bias": _fresh(torch.zeros(out))}
+        state["_parameters"].update(weight=_parameter(weight), bias=_parameter(bias))
         found.append(layer)
     return found
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def fresh(kind: type[Module], *sizes: int) -> Module:
+    """`kind(*sizes)` but for its parameters, sooner: the tables of a new module (of hooks, buffers, ...) are empty."""
+    state, tables = _blank(kind, *sizes)
+    module = kind.__new__(kind)
+    own = module.__dict__
+    own.update(state)
+    for name, copied in tables:
+        own[name] = copied()
+    return module
+
+
 @cache
-def _blank() -> dict[str, Any]:
-    """What there is in a layer, in the order in which torch makes it."""
-    return dict(vars(Linear(1, 1)))
+def _blank(kind: type[nn.Module], *sizes: int) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
+    """What there is in such a module, in the order in which torch makes it, and what makes its tables."""
+    state = dict(vars(kind(*sizes)))
+    return state, [(name, type(value)().copy) for name, value in state.items() if isinstance(value, dict | set)]
 
 
-def _fresh(zeros: Any) -> nn.Parameter:
+def _parameter(zeros: Any) -> nn.Parameter:
     """The tensor, become a parameter, as that of a lazy module does: `nn.Parameter` would make another one of it."""
     zeros.__class__ = nn.Parameter
     zeros.requires_grad = True
     return zeros
 
 
-def listed(layers: Sequence[nn.Module]) -> nn.ModuleList:
+def listed(layers: Iterable[nn.Module]) -> nn.ModuleList:
     """The layers as an `nn.ModuleList`, which asks of every one whether it is a module: here all are, and new."""
-    found = nn.ModuleList()
+    found = fresh(nn.ModuleList)
     found._modules.update((str(i), layer) for i, layer in enumerate(layers))
     return found
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from isoinit.chain import Plain
 from isoinit.layers import activation_name
-from isoinit.schemes.wiring import copy_each
 
 _ONE_THREAD = 2**18  # multiplications from which on OpenBLAS may share a product between threads
 _KINDS = {"relu": 0, "tanh": 1, "sigmoid": 2, "hardtanh": 3, "linear": 4, "crelu": 5}
@@ -105,28 +104,21 @@ def narrow_chain(weights: Sequence[Tensor], activation: nn.Module, data: Tensor)
 
 @torch.no_grad()
 def calibrate(
-    weights: Sequence[Tensor], activation: nn.Module, data: Tensor, statistic: str
-) -> tuple[Tensor, list[int]]:
-    """Divide the weights of every layer by the deviations of its outputs, in place. Returns the biases, (L + 1, units),
-    that then take the shifts of the outputs away, and the layers whose outputs do not vary, which are not divided.
+    stacks: Sequence[Tensor], layers: Sequence[int], activation: nn.Module, data: Tensor, statistic: str
+) -> tuple[list[Tensor], list[NDArray[np.bool_]]]:
+    """Divide the weights of every layer of K networks by the deviations of its outputs, in place. Returns, as such
+    stacks, the biases that then take the shifts of the outputs away, and of which layers the outputs do not vary, which
+    are not divided.
 
-    statistic: "total", the deviation over inputs and units; "unit", mean and deviation of every unit over inputs;
-    "sample", the root of the variance over inputs, mean over units. Without a shift but for "unit".
+    stacks: the weights of the first layers (K, width, in), of all hidden ones (sum of `layers`, width, wide) and of the
+    heads (K, out, wide), all contiguous. statistic: "total", the deviation over inputs and units; "unit", mean and
+    deviation of every unit over inputs; "sample", the root of the variance over inputs, mean over units. Without a
+    shift but for "unit".
     """
-    first, *hidden, head = weights
-    stack = torch.stack(hidden) if hidden else data.new_empty(0, len(first), head.shape[1])
-    outer = [weight.detach().contiguous() for weight in (first, head)]
-    outputs = torch.mm(data.flatten(1), first.t())
-    biases, still = _calibrate(
-        outputs.numpy(), outer[0].numpy(), stack.numpy(), outer[1].numpy(), _KINDS[activation_name(activation)],
-        _STATISTICS.index(statistic),
-    )  # fmt: skip
-    if hidden:
-        copy_each(hidden, stack)
-    for weight, divided in zip((first, head), outer, strict=True):
-        if not weight.is_contiguous():
-            weight.copy_(divided)
-    return torch.from_numpy(biases), np.flatnonzero(still).tolist()
+    kind, chosen = _KINDS[activation_name(activation)], _STATISTICS.index(statistic)
+    outputs = torch.stack([torch.mm(data.flatten(1), first.t()) for first in stacks[0].unbind()])
+    biases, still = _calibrate(outputs.numpy(), *[stack.numpy() for stack in stacks], np.array(layers), kind, chosen)
+    return [torch.from_numpy(part) for part in biases], list(still)
 
 
 @_exactly
@@ -208,24 +200,32 @@ def _divide(weight, deviations):
 
 
 @_compile
-def _calibrate(z, first, hidden, head, kind, statistic):
-    """See `calibrate`; z (B, width) are the outputs of the first layer, and used up; the weights are divided."""
-    (batch, width), (out, wide) = z.shape, head.shape
-    layers = hidden.shape[0] + 1
-    units = max(width, out)
-    shifts, deviations = np.zeros((layers + 1, units), np.float32), np.ones((layers + 1, units), np.float32)
-    still = np.zeros(layers + 1, np.bool_)
+def _calibrate(z, first, hidden, head, layers, kind, statistic):
+    """See `calibrate`; z (K, B, width) are the outputs of the first layers, and used up."""
+    (networks, batch, width), (_, out, wide) = z.shape, head.shape
+    shifts = (
+        np.zeros((networks, width), np.float32),
+        np.zeros((len(hidden), width), np.float32),
+        np.zeros((networks, out), np.float32),
+    )
+    deviations = np.ones_like(shifts[0]), np.ones_like(shifts[1]), np.ones_like(shifts[2])
+    still = np.zeros(networks, np.bool_), np.zeros(len(hidden), np.bool_), np.zeros(networks, np.bool_)
     features, outputs = np.empty((batch, wide), np.float32), np.empty((batch, out), np.float32)
-    for layer in range(layers):
-        if layer > 0:
-            np.dot(features, hidden[layer - 1].T, z)
-        still[layer] = _standardize(z, statistic, shifts[layer, :width], deviations[layer, :width])
-        _divide(hidden[layer - 1] if layer > 0 else first, deviations[layer])
-        _activate(z, features, kind)
-    np.dot(features, head.T, outputs)
-    still[layers] = _standardize(outputs, statistic, shifts[layers, :out], deviations[layers, :out])
-    _divide(head, deviations[layers])
-    return -shifts / deviations, still
+    row = 0
+    for k in range(networks):
+        still[0][k] = _standardize(z[k], statistic, shifts[0][k], deviations[0][k])
+        _divide(first[k], deviations[0][k])
+        _activate(z[k], features, kind)
+        for _ in range(layers[k]):
+            np.dot(features, hidden[row].T, z[k])
+            still[1][row] = _standardize(z[k], statistic, shifts[1][row], deviations[1][row])
+            _divide(hidden[row], deviations[1][row])
+            _activate(z[k], features, kind)
+            row += 1
+        np.dot(features, head[k].T, outputs)
+        still[2][k] = _standardize(outputs, statistic, shifts[2][k], deviations[2][k])
+        _divide(head[k], deviations[2][k])
+    return (-shifts[0] / deviations[0], -shifts[1] / deviations[1], -shifts[2] / deviations[2]), still
 
 
 @_part

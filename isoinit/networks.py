@@ -5,11 +5,14 @@ the longest plain path: first layer, hidden layers and head.
 """
 
 import math
+from collections.abc import Sequence
+from itertools import islice
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from isoinit.layers import ACTIVATIONS, Conv2d, Linear, linears, listed
+from isoinit.layers import ACTIVATIONS, Conv2d, Linear, Sizes, fresh, linears, listed
 from isoinit.parts import pool_of, validate, validate_pooling, weights_of
 from isoinit.resnet import ResNet
 from isoinit.schemes import Wiring, get
@@ -18,6 +21,11 @@ from isoinit.schemes import Wiring, get
 def _expansion(activation: str) -> int:
     """Features that leave the activation per feature that enters it."""
     return 2 if activation == "crelu" else 1
+
+
+def _sizes(in_features: int, width: int, depth: int, out_features: int, activation: str) -> list[Sizes]:
+    wide = _expansion(activation) * width
+    return [(in_features, width), *[(wide, width)] * (depth - 2), (wide, out_features)]
 
 
 class MLP(nn.Module):
@@ -41,11 +49,36 @@ class MLP(nn.Module):
         validate(
             activation, normalization, in_features=in_features, width=width, depth=depth, out_features=out_features
         )
-        wide = _expansion(activation) * width
-        self.layers = listed(linears([(in_features, width), *[(wide, width)] * (depth - 2), (wide, out_features)]))
-        norms = [nn.BatchNorm1d(width) for _ in range(depth - 1)] if normalization == "batch" else []
-        self.norms = nn.ModuleList(norms)
-        self.activation = ACTIVATIONS[activation]()
+        self.layers = listed(linears(_sizes(in_features, width, depth, out_features, activation)))
+        self.norms = listed(nn.BatchNorm1d(width) for _ in range(depth - 1 if normalization == "batch" else 0))
+        self.activation = fresh(ACTIVATIONS[activation])
+
+    @classmethod
+    def alike(
+        cls, in_features: int, width: int, depths: Sequence[int], out_features: int, activation: str = "relu"
+    ) -> "list[MLP]":
+        """A network of each depth, sooner than one by one: the weights of their first layers are parts of one tensor,
+        those of all hidden layers, those of the heads, and the biases likewise.
+
+        Autograd takes a change in place of one part for a change of all: copy a network to train it by itself.
+        """
+        for depth in depths:
+            validate(activation, "none", in_features=in_features, width=width, depth=depth, out_features=out_features)
+        sizes = _sizes(in_features, width, 3, out_features, activation)
+        counts = len(depths), sum(depths) - 2 * len(depths), len(depths)
+        first, hidden, head = (
+            zip(torch.zeros(count, out, into).unbind(), torch.zeros(count, out).unbind(), strict=True)
+            for count, (into, out) in zip(counts, sizes, strict=True)
+        )
+        found: list[MLP] = []
+        for depth in depths:
+            model = cls.__new__(cls)
+            nn.Module.__init__(model)
+            parameters = [next(first), *islice(hidden, depth - 2), next(head)]
+            own = linears([sizes[0], *[sizes[1]] * (depth - 2), sizes[2]], parameters)
+            model._modules.update(layers=listed(own), norms=listed(()), activation=fresh(ACTIVATIONS[activation]))
+            found.append(model)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)

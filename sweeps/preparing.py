@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -12,11 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from analysis.schema import PROBES
-from isoinit import schemes
+from isoinit import MLP, schemes
 from isoinit.probe import probes
+from isoinit.schemes import alike
 from sweeps.data import Dataset
 from sweeps.network import network
 from sweeps.spec import Point
+
+Key = tuple[Point, int]
+"""A point and a seed."""
 
 PROBE_INPUTS: Final = 64
 """The probes, and the schemes that adapt to data, see the first so many training samples."""
@@ -43,9 +48,7 @@ def collected_later() -> Iterator[None]:
 
 
 @collected_later()
-def prepare(
-    wanted: Sequence[tuple[Point, int]], dataset: Dataset, device: torch.device
-) -> dict[tuple[Point, int], Prepared]:
+def prepare(wanted: Sequence[Key], dataset: Dataset, device: torch.device) -> dict[Key, Prepared]:
     """Build, initialize and probe the networks, one of each point and seed. On the CPU, so that the draws are the same
     for every device."""
     x, y = dataset.x_train[:PROBE_INPUTS], dataset.y_train[:PROBE_INPUTS]
@@ -60,17 +63,62 @@ def prepare(
     }
 
 
-def initialized(wanted: Sequence[tuple[Point, int]], dataset: Dataset, x: Tensor) -> dict[tuple[Point, int], nn.Module]:
-    """The networks of points and seeds, with their first weights, the QRs of many done as one."""
-    models: dict[tuple[Point, int], nn.Module] = {}
+def initialized(wanted: Sequence[Key], dataset: Dataset, x: Tensor) -> dict[Key, nn.Module]:
+    """The networks of points and seeds, with their first weights: narrow ones that are alike but in depth made as one,
+    and the QRs of many done as one."""
+    models: dict[Key, nn.Module] = {}
 
     def begun() -> Iterator[schemes.Steps]:
-        for key in wanted:
-            models[key] = network(key[0], dataset.input_shape, dataset.classes)
-            yield _begun(models[key], *key, x)
+        for keys in _groups(wanted, dataset):
+            if len(keys) > 1:
+                yield _begun_as_one(models, keys, dataset, x)
+            else:
+                (key,) = keys
+                models[key] = network(key[0], dataset.input_shape, dataset.classes)
+                yield _begun(models[key], *key, x)
 
     schemes.together(begun())
-    return models
+    return {key: models[key] for key in wanted}
+
+
+def _groups(wanted: Sequence[Key], dataset: Dataset) -> Iterator[list[Key]]:
+    """What to make as one: no more numbers than the cache holds."""
+    inputs, classes = math.prod(dataset.input_shape), dataset.classes
+    groups: dict[Point, list[Key]] = {}
+    numbers: dict[Point, int] = {}
+    for key in wanted:
+        point = key[0]
+        plain = point.architecture == "mlp" and point.normalization == "none" and schemes.get(point.scheme).by_runs
+        if not (plain and alike.possible(inputs, point.width, point.depth, classes, point.activation)):
+            yield [key]
+            continue
+        form = _form(point)
+        size = point.width * (inputs + point.width * (point.depth - 2) + classes)
+        if form in groups and numbers[form] + size > schemes.AT_ONCE:
+            yield groups.pop(form)
+        numbers[form] = size + (numbers[form] if form in groups else 0)
+        groups.setdefault(form, []).append(key)
+    yield from groups.values()
+
+
+def _form(point: Point) -> Point:
+    """What points have in common whose networks are made as one."""
+    return point._replace(depth=0, weight_scale=1.0, bias_variance=0.0)
+
+
+def _begun_as_one(made: dict[Key, nn.Module], keys: Sequence[Key], dataset: Dataset, x: Tensor) -> schemes.Steps:
+    form = _form(keys[0][0])
+    inputs, depths = math.prod(dataset.input_shape), [point.depth for point, _ in keys]
+    models = MLP.alike(inputs, form.width, depths, dataset.classes, form.activation)
+    made.update(zip(keys, models, strict=True))
+    return alike.begin(
+        models,
+        form.scheme,
+        [alike.Request(generator(seed, "init"), point.bias_variance, point.weight_scale) for point, seed in keys],
+        bias_mode=form.bias_mode,
+        density=form.density,
+        data=x,
+    )
 
 
 def _begun(model: nn.Module, point: Point, seed: int, x: Tensor) -> schemes.Steps:

@@ -6,7 +6,7 @@ together(begin(model, "ll_orth", generator=torch.Generator().manual_seed(i)) for
 
 import math
 from collections.abc import Iterable
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from isoinit.layers import drop_mask
 from isoinit.schemes.base import INVARIANTS, Draw, Scheme, Steps, orthonormal
+from isoinit.schemes.biases import draw_biases
 from isoinit.schemes.checks import SCHEMES, check, get, validate
-from isoinit.schemes.mirrored import interleave
 from isoinit.schemes.reading import read
-from isoinit.schemes.wiring import NORMS, Residual, Wiring, bias_of, biases_of, copy_each, groups
+from isoinit.schemes.wiring import NORMS, Residual, Wiring, biases_of
 
 __all__ = [
     "INVARIANTS",
@@ -120,7 +120,7 @@ def begin(
         if weight_scale != 1.0:
             torch._foreach_mul_(list(wiring.weights), math.sqrt(weight_scale))  # pyright: ignore[reportPrivateImportUsage]
         if bias_variance > 0:
-            _draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
+            draw_biases(record, wiring, draw, bias_mode, math.sqrt(bias_variance))
 
     return steps()
 
@@ -182,20 +182,3 @@ def _reset_norms(wiring: Wiring) -> None:
     for norm in wiring.norms:
         if isinstance(norm, NORMS):
             norm.reset_parameters()
-
-
-def _draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:
-    layers = scheme.biased(wiring)
-    successors = [groups(layer) for layer in layers[1:]] + [1]
-    biased = [(bias, (len(bias), mode == "mirrored" and x is not wiring.head, math.lcm(groups(x), after)))
-              for x, after in zip(layers, successors, strict=True) if (bias := bias_of(x)) is not None]  # fmt: skip
-    alike = [(form, [bias for bias, _ in part]) for form, part in groupby(biased, key=lambda pair: pair[1])]
-    normals = draw.normals([(len(biases), size) for (size, _, _), biases in alike])
-    for ((size, mirrored, blocks), biases), values in zip(alike, normals, strict=True):
-        values.mul_(deviation)
-        if mirrored:
-            half = size // 2
-            values[:, half : 2 * half] = -values[:, :half]
-            if blocks > 1:
-                values = values[:, interleave(size, blocks)]
-        copy_each(biases, values)

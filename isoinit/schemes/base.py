@@ -16,7 +16,7 @@ PLAIN = ("mlp", "cnn")
 ALL = ("mlp", "cnn", "resnet")
 ANY_BIAS = ("zero", "iid", "mirrored")
 _SINGLE = torch.float32  # whatever torch's default is
-_CACHE_LINE = 64  # bytes
+CACHE_LINE = 64  # bytes
 _FILLED = 10  # matrices for each one of zeros
 
 Steps = Generator[Sequence[Tensor], list[Tensor], None]
@@ -62,24 +62,27 @@ class Draw:
 
     def normals(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """One standard normal tensor per shape, from a single draw."""
-        return self._split(self.normal, shapes)
+        return self._parts(Draw.normal, shapes)
 
     def uniforms(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """One tensor uniform on [0, 1) per shape, from a single draw."""
-        return self._split(self.uniform, shapes)
+        return self._parts(Draw.uniform, shapes)
 
-    @staticmethod
-    def _split(draw: Callable[[int], Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    def _parts(self, draw: "Callable[[Draw, int], Tensor]", shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         sizes = [math.prod(shape) for shape in shapes]
         if not sizes:
             return []
-        return [part.view(shape) for part, shape in zip(draw(sum(sizes)).split(sizes), shapes, strict=True)]
+        return [part.view(shape) for part, shape in zip(draw(self, sum(sizes)).split(sizes), shapes, strict=True)]
 
     def haar(self, shapes: Sequence[tuple[int, ...]]) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
         """`matrices = yield from draw.haar(shapes)`: a stack of Haar semi-orthogonal matrices (..., r, c) per shape,
         orthonormal columns if r >= c, else orthonormal rows. The scheme waits while the QR is done, at once for all
         networks that are initialized together."""
         return (yield self.normals(shapes)) if shapes else []
+
+    def each(self, count: int) -> "list[tuple[slice, Draw]]":
+        """Of so many layers, which draw from which source: all from this one."""
+        return [(slice(count), self)]
 
     def haar_each(self, shapes: Sequence[tuple[int, int]]) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
         """One matrix (r, c) per shape, those alike that follow each other as a stack."""
@@ -105,7 +108,7 @@ def _orthonormal_at_once(stacks: Sequence[Tensor]) -> list[Tensor]:
     one of each stack."""
     shape = stacks[0].shape[-2:]
     counts = [math.prod(stack.shape[:-2]) for stack in stacks]
-    lines = _CACHE_LINE // math.gcd(_CACHE_LINE, shape.numel() * stacks[0].element_size())
+    lines = CACHE_LINE // math.gcd(CACHE_LINE, shape.numel() * stacks[0].element_size())
     spaces = [-count % lines for count in counts]
     if len(stacks) == 1 or _FILLED * sum(spaces) > sum(counts):
         return [haar_from_normal(stack) for stack in stacks]
@@ -152,12 +155,17 @@ class Scheme:
     `calibrate(model, wiring, data, compiled)` then adapts the parameters to a batch. `variance(fan_in, fan_out)` is the
     declared variance of one weight and `gain` the declared singular value, both for a ReLU network. `given` says under
     which conditions the invariants hold. `biased` are the layers that a bias variance reaches.
+
+    `by_runs`: whether `apply` (and `calibrate`, if `wiring.each`) take MLPs alike but in depth as one, so that a pack's
+    are set up by few calls (`isoinit.schemes.alike`): what is drawn and filled is of all layers of a run of
+    `wiring.runs`, which have the first side of a shape, or of each of `draw.each`.
     """
 
     name: str
     source: str
     summary: str
     apply: Callable[..., Steps | None]
+    by_runs: bool = False
     architectures: tuple[str, ...] = ALL
     activations: tuple[str, ...] | None = None
     normalizations: tuple[str, ...] = ("none", "batch")

@@ -115,12 +115,7 @@ def validate(
     depth, activation, width = max(2, len(wiring.layers)), activation_name(wiring.activation), min(hidden)[0]
     _check_network(scheme, wiring.architecture, activation, wiring.normalization, depth, width, bias_mode)
     _check_density(scheme, density, hidden)
-    if not (isinstance(bias_variance, Real) and 0 <= bias_variance < math.inf):
-        raise ValueError(f"bias_variance must be finite and at least 0, got {bias_variance!r}")
-    if bias_variance > 0 and bias_mode == "zero":
-        raise ValueError(f"bias_variance {bias_variance} needs bias_mode 'iid' or 'mirrored', got 'zero'")
-    if not (isinstance(weight_scale, Real) and 0 < weight_scale < math.inf):
-        raise ValueError(f"weight_scale must be finite and positive, got {weight_scale!r}")
+    check_numbers(bias_variance, bias_mode, weight_scale)
     if scheme.needs_data:
         _check_data(scheme, wiring, data)
     if scheme.blocks is not None and any(b.kind not in scheme.blocks for b in wiring.blocks):
@@ -137,6 +132,16 @@ def validate(
             raise ValueError(f"{key} must be finite and at least 0, got {value!r}")
     if scheme.requires is not None:
         scheme.requires(wiring, **options)
+
+
+def check_numbers(bias_variance: float, bias_mode: str, weight_scale: float) -> None:
+    """ValueError unless a network can have them."""
+    if not (isinstance(bias_variance, Real) and 0 <= bias_variance < math.inf):
+        raise ValueError(f"bias_variance must be finite and at least 0, got {bias_variance!r}")
+    if bias_variance > 0 and bias_mode == "zero":
+        raise ValueError(f"bias_variance {bias_variance} needs bias_mode 'iid' or 'mirrored', got 'zero'")
+    if not (isinstance(weight_scale, Real) and 0 < weight_scale < math.inf):
+        raise ValueError(f"weight_scale must be finite and positive, got {weight_scale!r}")
 
 
 def _refuse_unusual_weights(wiring: Wiring) -> None:

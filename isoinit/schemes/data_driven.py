@@ -8,8 +8,9 @@ A layer's output is linear in its weights, so one division is exact where LSUV i
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from isoinit.schemes.base import Scheme
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
-from isoinit.schemes.wiring import Wiring, biases_of, copy_each
+from isoinit.schemes.wiring import Wiring, biases_of
 
 Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
@@ -54,7 +55,8 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *,
     called = (model, wiring.activation, *wiring.layers)
     if wiring.chain and not any(m._forward_hooks or m._forward_pre_hooks for m in called):
         if not (compiled and _run_compiled(wiring, data, statistic)):
-            _run_chain(wiring, data, rescale)
+            for own in wiring.each or (wiring,):
+                _run_chain(own, data, rescale)
         return
 
     def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
@@ -103,15 +105,29 @@ def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
 
     if not narrow.narrow_chain(wiring.weights, wiring.activation, data):
         return False
-    biases, still = narrow.calibrate(wiring.weights, wiring.activation, data, statistic)
-    for place in still:
-        _warn_of_still(wiring.layers[place])
-    start = 0
-    for run in wiring.runs if statistic == "unit" else ():
-        stop = start + len(run.layers)
-        copy_each(biases_of(run.layers), biases[start:stop, : run.shape[0]])
-        start = stop
+    stacks = [run.whole for run in wiring.runs] if wiring.each else _stacked(wiring.weights)
+    depths = [len(own.layers) - 2 for own in wiring.each or (wiring,)]
+    biases, still = narrow.calibrate(stacks, depths, wiring.activation, data, statistic)
+    if not wiring.each:
+        _copy(wiring.weights, stacks)
+    for layer, dead in zip(wiring.layers, chain.from_iterable(still), strict=True):
+        if dead:
+            _warn_of_still(layer)
+    if statistic == "unit":
+        _copy(biases_of(wiring.layers), biases)
     return True
+
+
+def _stacked(weights: Sequence[Tensor]) -> list[Tensor]:
+    """First, hidden and last weight of a network: stacks of one, of all hidden ones, and of one."""
+    first, *hidden, head = (weight.detach() for weight in weights)
+    between = torch.stack(hidden) if hidden else first.new_empty(0, len(first), head.shape[1])
+    return [torch.stack([first]), between, torch.stack([head])]
+
+
+def _copy(targets: Sequence[Tensor], stacks: Sequence[Tensor]) -> None:
+    sources = [tensor for stack in stacks for tensor in stack.unbind()]
+    torch._foreach_copy_(list(targets), sources)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _varying(deviation: Tensor, layer: nn.Module) -> Tensor:
@@ -146,6 +162,7 @@ SCHEMES = (
         source="Mishkin & Matas 2015, arXiv 1511.06422",
         summary="orthogonal, then every layer's output scaled to unit variance on a batch; samples still align",
         apply=partial(orthogonal, gain=1.0),
+        by_runs=True,
         calibrate=partial(calibrate, statistic="total"),
         bias_modes=("zero",),
         invariants=("unit_variance",),
@@ -156,6 +173,7 @@ SCHEMES = (
         source="Luther & Seung 2019, arXiv 1902.04942",
         summary="every unit has sample mean 0 and sample variance 1 on a batch, by its weights and its bias",
         apply=independent(he),
+        by_runs=True,
         calibrate=partial(calibrate, statistic="unit"),
         requires=_require_biases,
         normalizations=("none",),
@@ -168,6 +186,7 @@ SCHEMES = (
         source="derived here after Luther & Seung 2019, arXiv 1902.04942",
         summary="every layer scaled to mean sample variance 1 on a batch; the total variance grows with depth",
         apply=independent(he),
+        by_runs=True,
         calibrate=partial(calibrate, statistic="sample"),
         normalizations=("none",),
         bias_modes=("zero",),

@@ -62,6 +62,9 @@ class Place:
 
 def places(chain: Sequence[Run]) -> list[Place]:
     """The places of the layers of a plain chain: raw at the input and at the output, mirrored between."""
+    if chain[0].several:  # of equal networks but for their numbers of hidden layers, which have equal sides
+        found = _sides(tuple((run.shape, run.groups, 1) for run in chain))
+        return [Place(run, out, into) for run, (*_, out, into) in zip(chain, found, strict=True)]
     layers = [layer for run in chain for layer in run.layers]
     weights = [weight for run in chain for weight in run.weights]
     found = _sides(tuple((run.shape, run.groups, len(run.layers)) for run in chain))
@@ -197,9 +200,11 @@ def tracked(where: Sequence[Place], draw: Draw) -> Generator[Sequence[Tensor], l
 def ll_crelu(wiring: Wiring, draw: Draw) -> Steps:
     """[U, -U] after CReLU, U at the input, U Haar: W crelu(z) = U z. The activation mirrors, so any bias and any width
     is exact; the sequence of full widths is the one that has to be monotone."""
-    first, *others = wiring.layers
-    where = [Place(run, Side(run.shape[0]), Side(run.shape[1], blocks=1)) for run in runs(others)]
-    where = [Place(run, Side(run.shape[0]), Side(run.shape[1])) for run in runs([first])] + where
+    first, *others = wiring.runs
+    if not first.several:
+        (first,), others = runs(wiring.layers[:1]), runs(wiring.layers[1:])
+    where = [Place(run, Side(run.shape[0]), Side(run.shape[1], blocks=1)) for run in others]
+    where = [Place(first, Side(first.shape[0]), Side(first.shape[1])), *where]
     fill(where, (yield from draw.haar(core_shapes(where))), draw)
 
 
@@ -252,6 +257,7 @@ SCHEMES = (
         source=f"{_GSM} (variance of the core, first layer and head derived here)",
         summary="mirrored Gaussian cores (GSM): linear at the start, but with the spectrum of a Gaussian product",
         apply=ll_gauss,
+        by_runs=True,
         architectures=PLAIN,
         activations=("relu",),
         requires=require_pairs,
@@ -262,6 +268,7 @@ SCHEMES = (
         source=f"{_GSM} (first layer and head derived here)",
         summary="mirrored orthogonal cores (orthogonal submatrix, looks-linear): exact dynamical isometry with ReLU",
         apply=ll_orth,
+        by_runs=True,
         architectures=PLAIN,
         activations=("relu",),
         requires=require_mirror,
@@ -274,6 +281,7 @@ SCHEMES = (
         source="Balduzzi et al. 2017, arXiv 1702.08591 (the statement on biases derived here)",
         summary="orthogonal looks-linear form for CReLU, which mirrors by itself: exact isometry under any bias",
         apply=ll_crelu,
+        by_runs=True,
         architectures=PLAIN,
         activations=("crelu",),
         requires=_require_crelu,

@@ -65,22 +65,28 @@ def ones_orthogonal(wiring: Wiring, draw: Draw) -> Steps:
     Derived here from the abstract of Lee, Kim & Choi 2025 (arXiv 2509.00362), whose closed form was not readable.
     """
     rests = yield from draw.haar([(len(run.layers), run.shape[0] - 1, run.shape[1] - 1) for run in wiring.runs])
-    sizes = dict.fromkeys(size for run in wiring.runs for size in run.shape)
-    turns = {size: _reflector(size, rests[0].dtype, rests[0].device) for size in sizes}
     for run, rest in zip(wiring.runs, rests, strict=True):
         full = functional.pad(rest, (1, 0, 1, 0))
         full[:, 0, 0] = 1
-        rows, columns = run.shape
-        run.fill(turns[rows] @ full @ turns[columns])
+        run.fill(_turned(_turned(full, 1), 2))
+
+
+def _turned(matrices: Tensor, axis: int) -> Tensor:
+    """A stack times the symmetric orthogonal matrix whose first column is ones/sqrt(n), on one side. By sums, since the
+    last bits of a product depend on where in a line of the cache a matrix begins, so on how many there are."""
+    n = matrices.shape[axis]
+    if n == 1:
+        return matrices
+    unit = _normal_of_turn(n, matrices.dtype, matrices.device).view(*[-1 if d == axis else 1 for d in range(3)])
+    return matrices - 2 * unit * (unit * matrices).sum(axis, keepdim=True)
 
 
 @lru_cache(maxsize=64)
-def _reflector(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Symmetric orthogonal matrix whose first column is ones/sqrt(n); not to be changed, as it is kept."""
+def _normal_of_turn(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The unit vector that the reflection takes away; not to be changed, as it is kept."""
     v = torch.full((n,), -1 / math.sqrt(n), dtype=dtype, device=device)
     v[0] += 1
-    unit = v / v.norm() if n > 1 else torch.zeros_like(v)
-    return torch.eye(n, dtype=dtype, device=device) - 2 * torch.outer(unit, unit)
+    return v / v.norm()
 
 
 SCHEMES = (
@@ -89,6 +95,7 @@ SCHEMES = (
         source="Saxe et al. 2014, arXiv 1312.6120",
         summary="Haar semi-orthogonal, gain sqrt(2) for ReLU: keeps a ReLU signal's norm on average only",
         apply=orthogonal,
+        by_runs=True,
         invariants=("semi_orthogonal",),
         options={"gain": ()},
         gain=math.sqrt(2),
@@ -98,6 +105,7 @@ SCHEMES = (
         source="Xiao et al. 2018, arXiv 1806.05393 (gain sqrt(2) for ReLU added here)",
         summary="Haar semi-orthogonal on the centre tap: exact for linear CNNs, near for critical tanh",
         apply=delta_orthogonal,
+        by_runs=True,
         requires=refuse_even_kernels,
         invariants=("semi_orthogonal",),
         gain=math.sqrt(2),
@@ -107,6 +115,7 @@ SCHEMES = (
         source="derived here after the abstract of Lee, Kim & Choi 2025, arXiv 2509.00362; not the paper's scheme",
         summary="semi-orthogonal with the mean direction mapped to itself: no dying ReLU at gain 1",
         apply=ones_orthogonal,
+        by_runs=True,
         architectures=("mlp",),
         invariants=("semi_orthogonal",),
         gain=1.0,

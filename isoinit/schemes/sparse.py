@@ -38,8 +38,9 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
         return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
     a = torch.zeros(count, columns, rows, dtype=draw.dtype, device="cpu").numpy()  # columns of the result
     a.reshape(count, -1)[:, : rows * rows : rows + 1] = 1  # [I 0]
-    walk = _walk_compiled if draw.compiled else _walk_each if count <= _FEW else _walk_together
-    walk(a, density * rows * columns, draw)
+    for part, own in draw.each(count):
+        walk = _walk_compiled if draw.compiled else _walk_each if len(a[part]) <= _FEW else _walk_together
+        walk(a[part], density * rows * columns, own)
     return torch.from_numpy(a).to(draw.generator.device).mT
 
 
@@ -248,6 +249,7 @@ SCHEMES = (
         source="Nowak et al. 2024, arXiv 2406.01755",
         summary="exactly orthogonal sparse matrices by Givens rotations, gain 1: for linear and critical tanh networks",
         apply=eoi,
+        by_runs=True,
         requires=refuse_even_kernels,
         invariants=("semi_orthogonal", "density"),
         options={"distribution": ("uniform", "erk"), "shuffle": (False, True)},
@@ -259,6 +261,7 @@ SCHEMES = (
         source="derived here: the cores of arXiv 2406.01755 in the mirrored form of arXiv 1806.06362",
         summary="mirrored sparse orthogonal cores: exact dynamical isometry with ReLU at any density from 2/width",
         apply=ll_eoi,
+        by_runs=True,
         architectures=PLAIN,
         activations=("relu",),
         requires=require_mirror,

@@ -31,11 +31,15 @@ class Residual:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Layers one after another whose weights have one shape: their numbers are drawn and computed at once."""
+    """Layers one after another whose weights have one shape: their numbers are drawn and computed at once.
+
+    Of several networks alike (`isoinit.schemes.alike`), those of each, one network after the other.
+    """
 
     layers: tuple[WeightLayer, ...]
     weights: tuple[Tensor, ...]
     groups: int
+    several: bool = False
 
     @property
     def shape(self) -> torch.Size:
@@ -46,9 +50,18 @@ class Run:
         """Shape of the weights of all layers of the run."""
         return len(self.layers), *self.shape
 
+    @property
+    def whole(self) -> Tensor:
+        """The weights of several networks, which are parts of one tensor."""
+        found = whole(self.weights)
+        assert found is not None, self.shape
+        return found
+
     def parts(self, numbers: int) -> "list[Run]":
         """The run cut into pieces of so many numbers, or of one layer."""
         many = max(1, numbers // self.shape.numel())
+        if many >= len(self.layers):
+            return [self]
         cuts = [slice(start, start + many) for start in range(0, len(self.layers), many)]
         return [Run(self.layers[cut], self.weights[cut], self.groups) for cut in cuts]
 
@@ -66,7 +79,7 @@ class Wiring:
     the stream after each block); if not `activated`, the outputs of `signals` have the activation, a function in
     `forward`, still before them; `breakers` names modules that a mirrored signal does not survive; `resolution` is the
     least side of the images, where it is known; in a `chain` there is nothing but the layers and the activation between
-    them, on flattened inputs.
+    them, on flattened inputs; `each`, of several networks alike (`isoinit.schemes.alike`), are those of each.
     """
 
     architecture: str
@@ -81,6 +94,7 @@ class Wiring:
     breakers: tuple[str, ...] = ()
     resolution: int | None = None
     chain: bool = False
+    each: "tuple[Wiring, ...]" = ()
 
     @cached_property
     def layers(self) -> tuple[WeightLayer, ...]:
@@ -131,9 +145,22 @@ def biases_of(layers: Sequence[WeightLayer]) -> list[Tensor]:
     return [bias for layer in layers if (bias := bias_of(layer)) is not None]
 
 
+def whole(tensors: Sequence[Tensor]) -> Tensor | None:
+    """The one tensor that these are all of, in their order, (n, ...), if there is one, as in `MLP.alike`."""
+    base = tensors[0]._base if tensors else None
+    if base is None or base.shape != (len(tensors), *tensors[0].shape):
+        return None
+    size = tensors[0].numel()
+    return base if all(t._base is base and t.storage_offset() == i * size for i, t in enumerate(tensors)) else None
+
+
 def copy_each(targets: Sequence[Tensor], stack: Tensor) -> None:
     """Copy each tensor of a stack into its target, in one call."""
-    torch._foreach_copy_(list(targets), stack.unbind())  # pyright: ignore[reportPrivateImportUsage]
+    together = whole(targets)
+    if together is None:
+        torch._foreach_copy_(list(targets), stack.unbind())  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        together.copy_(stack)
 
 
 def groups(layer: WeightLayer) -> int:

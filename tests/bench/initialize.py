@@ -5,13 +5,13 @@
 
 Every scheme for MLPs at one depth and width, batch 64, one thread, CPU times. `initialize_steps`, `probe_steps`: in
 units of forward and backward of the same network in eager mode, timed in the same round, as who has one network pays.
-`together`: what --networks networks take one after another, in units of what they take with the QRs of many done as
-one, as in a pack. `shares`: of packs of --networks networks, half as many points with 2 seeds each, at 4 learning rates
-and at 1, over 200 steps, what it takes until they can be trained: `build` (building and initializing), `probe`, and
-both together, `prepare`, in the same round; with `prepare_ms` for each network. `mixes`: the same of packs of 64 points
-with 2 seeds each, at 1 rate, of all schemes, widths and depths of a mix. Medians over rounds (of the shares and mixes:
---share-rounds); shares are null if a network diverged, because the training then ends early. Then EOI at depth 1000,
-width 128.
+`together`: what --networks networks take one after another, in units of what they take as a pack sets them up, narrow
+ones alike as one and the QRs of many as one. `shares`: of packs of --networks networks, half as many points with 2
+seeds each, at 4 learning rates and at 1, over 200 steps, what it takes until they can be trained: `build` (building and
+initializing), `probe`, and both together, `prepare`, in the same round; with `prepare_ms` for each network. `mixes`:
+the same of packs of 64 points with 2 seeds each, at 1 rate, of all schemes, widths and depths of a mix. Medians over
+rounds (of the shares and mixes: --share-rounds); shares are null if a network diverged, because the training then ends
+early. Then EOI at depth 1000, width 128.
 """
 
 from __future__ import annotations

@@ -1,0 +1,151 @@
+"""Networks alike but in depth, initialized as one.
+
+A narrow network is set up by more calls than its numbers take time. Here the first layers of many networks are one run,
+and so are all their hidden layers and their heads, each network's drawn from its own source: a scheme sees a wiring and
+a draw as of one network, and every network has the bits that it has alone.
+"""
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, islice, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from isoinit.layers import WeightLayer
+from isoinit.schemes.base import CACHE_LINE, Draw, Steps
+from isoinit.schemes.biases import draw_biases
+from isoinit.schemes.checks import check_numbers, get, validate
+from isoinit.schemes.reading import read
+from isoinit.schemes.wiring import Run, Wiring, weight_of
+
+Counts = tuple[int, ...]  # of each network's layers in a run
+_BYTES = 4  # of a number
+
+
+class Request(NamedTuple):
+    """What differs between the networks, besides their depths; see `isoinit.initialize`."""
+
+    generator: torch.Generator
+    bias_variance: float = 0.0
+    weight_scale: float = 1.0
+
+
+def possible(in_features: int, width: int, depth: int, out_features: int, activation: str = "relu") -> bool:
+    """Whether MLPs of these sizes can be initialized as one: they have hidden layers, and neither these nor what a
+    scheme puts into them (mirrored halves) has the shape of the first layer or the head, so that what is drawn alike is
+    a run."""
+    sides = {width, 2 * width} if activation == "crelu" else {width, width // 2}
+    return depth > 2 and sides.isdisjoint((in_features, out_features))
+
+
+def begin(
+    models: Sequence[nn.Module],
+    scheme: str,
+    requests: Sequence[Request],
+    *,
+    bias_mode: str = "zero",
+    density: float = 1.0,
+    data: Tensor | None = None,
+) -> Steps:
+    """`isoinit.schemes.begin` of the networks of `MLP.alike`, compiled, if their sizes are `possible`. ValueError as
+    there."""
+    record = get(scheme)
+    assert record.by_runs, scheme
+    wirings = [read(model) for model in models]
+    validate(record, wirings[0], 0.0, bias_mode, 1.0, density, data, {})
+    for request in requests:
+        check_numbers(request.bias_variance, bias_mode, request.weight_scale)
+    wiring = Alike.of(wirings)
+    draws = tuple(Draw(request.generator, compiled=True) for request in requests)
+    draw = Draws(requests[0].generator, compiled=True, draws=draws, counts=wiring.counts)
+    options = {"density": density} if record.sparse else {}
+
+    def steps() -> Steps:
+        yield from record.apply(wiring, draw, **options) or ()
+        if record.calibrate is not None and data is not None:
+            record.calibrate(models[0], wiring, data, True)
+        _scale(wiring, draw.counts, [math.sqrt(request.weight_scale) for request in requests])
+        for own, source, request in zip(wirings, draws, requests, strict=True):
+            if request.bias_variance > 0:
+                draw_biases(record, own, source, bias_mode, math.sqrt(request.bias_variance))
+
+    return steps()
+
+
+def _scale(wiring: Wiring, counts: Mapping[int, Counts], factors: Sequence[float]) -> None:
+    if any(factor != 1.0 for factor in factors):
+        for run in wiring.runs:
+            of_layers = [factor for factor, n in zip(factors, counts[len(run.layers)], strict=True) for _ in range(n)]
+            run.whole.mul_(run.whole.new_tensor(of_layers).view(-1, 1, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Alike(Wiring):
+    """Of several networks: the wiring of the first, with the layers of all."""
+
+    @classmethod
+    def of(cls, wirings: Sequence[Wiring]) -> "Alike":
+        first = wirings[0]
+        return cls(first.architecture, first.activation, first.stem, first.head, chain=first.chain, each=tuple(wirings))
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """First layers, hidden layers, heads."""
+        parts = [slice(1), slice(1, -1), slice(-1, None)]
+        joined = [tuple(layer for own in self.each for layer in own.layers[part]) for part in parts]
+        return tuple(Run(layers, tuple(map(weight_of, layers)), groups=1, several=True) for layers in joined)
+
+    @cached_property
+    def layers(self) -> tuple[WeightLayer, ...]:
+        return tuple(layer for run in self.runs for layer in run.layers)
+
+    @property
+    def counts(self) -> dict[int, Counts]:
+        """How many layers each network has in a run, by how many all have."""
+        hidden = tuple(len(own.stem) - 1 for own in self.each)
+        ones = (1,) * len(hidden)
+        return {len(ones): ones, sum(hidden): hidden}
+
+
+@dataclass(frozen=True)
+class Draws(Draw):
+    """The random numbers of several networks, of each from its own source, whatever is drawn, in the order in which it
+    draws them alone. All that is drawn is of all layers of a run, so its first side says how many each network has.
+    """
+
+    draws: tuple[Draw, ...] = ()
+    counts: Mapping[int, Counts] = field(default_factory=dict)
+
+    def normal(self, *shape: int) -> Tensor:
+        return self.normals([shape])[0]
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self.uniforms([shape])[0]
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        raise AssertionError("drawn by each network for itself")
+
+    def _parts(self, draw: Callable[[Draw, int], Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        numbers = [math.prod(shape[1:]) for shape in shapes]
+        counts = zip(*[self.counts[shape[0]] for shape in shapes], strict=True)
+        pieces: list[Sequence[Tensor]] = []
+        for own, layers in zip(self.draws, counts, strict=True):
+            sizes = [n * size for n, size in zip(layers, numbers, strict=True)]
+            pieces.append(draw(own, sum(sizes)).split(sizes))
+        return [torch.cat(parts).view(shape) for parts, shape in zip(zip(*pieces, strict=True), shapes, strict=True)]
+
+    def each(self, count: int) -> list[tuple[slice, Draw]]:
+        ends = pairwise(accumulate(self.counts[count], initial=0))
+        return [(slice(*part), draw) for part, draw in zip(ends, self.draws, strict=True)]
+
+    def haar(self, shapes: Sequence[tuple[int, ...]]) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
+        stacks = self.normals(shapes)
+        if all(math.prod(shape[-2:]) * _BYTES % CACHE_LINE == 0 for shape in shapes):
+            return (yield stacks)
+        parts = [part for stack in stacks for part in stack.split(self.counts[len(stack)])]
+        found = iter((yield parts))
+        return [torch.cat(list(islice(found, len(self.draws)))) for _ in shapes]
