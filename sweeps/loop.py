@@ -62,7 +62,7 @@ def _train(
     """Loss and accuracy of every step, (S,) each."""
     member.model.train()
     parameters = _trained(member.model)
-    counts = [torch.tensor(float(done), device=p.device) for p in parameters]
+    counts = [torch.tensor(float(done), device=p.device) for p in parameters] if training.optimizer == "adam" else []
     losses, outputs = [], []
     for x, y, factor in zip(batches.x, batches.y, factors, strict=True):
         logits = member.model(x)
@@ -82,11 +82,12 @@ def _update(
     rate: float,
     counts: Sequence[Tensor],
 ) -> None:
-    """One step of the update rule of a spec; uses the gradients up, and counts."""
-    found = [(p, p.grad, m, n) for p, m, n in zip(parameters, moments, counts, strict=True) if p.grad is not None]
-    mine, gradients, kept, numbers = map(list, zip(*found, strict=True))
+    """One step of the update rule of a spec; uses the gradients up, and counts, which Adam alone needs."""
+    found = [(p, p.grad, m) for p, m in zip(parameters, moments, strict=True) if p.grad is not None]
+    mine, gradients, kept = map(list, zip(*found, strict=True))
     if training.optimizer == "adam":
         first, second = map(list, zip(*kept, strict=True))
+        numbers = [n for p, n in zip(parameters, counts, strict=True) if p.grad is not None]
         adam(
             mine, gradients, first, second, [], numbers, fused=True, amsgrad=False, beta1=kernel.ADAM_BETA1,
             beta2=kernel.ADAM_BETA2, lr=rate, weight_decay=training.weight_decay, eps=kernel.ADAM_EPSILON,
