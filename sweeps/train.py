@@ -31,6 +31,8 @@ from sweeps.spec import Point, Training
 from sweeps.stack import Batches, Start
 
 _GATHERED_BYTES: Final = 2**25  # of one seed's batches held at once
+_CACHED_BYTES: Final = 2**19  # of them, from which on a longer stretch saves no more time
+_SOON: Final = 2.0**34  # multiplications and additions, some tenths of a second of a core
 _TEST_BATCH: Final = 2048
 
 
@@ -92,7 +94,9 @@ def _train(
     histories = [History(training) for _ in members]
     tested: dict[int, float] = {}
     factors = _factors(training)
-    for start, stop in _spans(dataset, training):
+    budgets = [flops(m.point, dataset, training) for m in members]
+    checked = goal is not None or not all(isinstance(group, stack.KernelStack) for group in stacks)
+    for start, stop in _spans(dataset, training, None if checked else sum(budgets)):
         seeds = dict.fromkeys(starts[place].seed for group in stacks for place in group.places)
         batches = {seed: _gather(dataset, orders[seed][start:stop], device) for seed in seeds}
         for group in stacks:
@@ -113,8 +117,8 @@ def _train(
         if progress is not None:
             progress(stop)
     return [
-        history.replicate(tested.get(place), prepared[m.point, m.seed].probes, flops(m.point, dataset, training))
-        for place, (m, history) in enumerate(zip(members, histories, strict=True))
+        history.replicate(tested.get(place), prepared[m.point, m.seed].probes, budget)
+        for place, (m, history, budget) in enumerate(zip(members, histories, budgets, strict=True))
     ]
 
 
@@ -145,11 +149,20 @@ def _factors(training: Training) -> list[float]:
     return [training.schedule.factor ** sum(step >= change for change in changes) for step in range(training.steps)]
 
 
-def _spans(dataset: Dataset, training: Training) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the steps made at a stretch: up to a recorded step, and no more than memory should hold."""
-    most = max(1, _GATHERED_BYTES // (4 * training.batch_size * math.prod(dataset.input_shape)))
+def _spans(dataset: Dataset, training: Training, work: float | None) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the steps made at a stretch: up to a recorded step, and no more than memory should hold.
+
+    Up to the next recorded step, unless no member has to be looked at there, as compiled ones that diverge end by
+    themselves. Then `work` is given, that of all steps, and what is done soon is done at a stretch.
+    """
+    size = 4 * training.batch_size * math.prod(dataset.input_shape)
+    most, least = max(1, _GATHERED_BYTES // size), 1.0
+    if work is not None:
+        least = min(_CACHED_BYTES / size, training.steps * _SOON / work)
     start = 0
     for recorded in recorded_steps(training):
+        if recorded - start < least and recorded < training.steps:
+            continue
         while start < recorded:
             stop = min(recorded, start + most)
             yield start, stop

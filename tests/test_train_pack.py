@@ -271,10 +271,31 @@ def test_flops_are_those_of_the_shapes():
     assert network.flops(cnn, DIGITS, sgd) == 10 * counter.get_total_flops()
 
 
-def test_progress_reaches_the_budget_once():
+@pytest.mark.parametrize(
+    ("pack", "changes", "expected"),
+    [
+        ({}, {}, [30]),  # nobody has to look before
+        ({}, {"stop_on_success": True}, [20, 30]),
+        ({"normalization": "batch"}, {}, [20, 30]),  # one that diverges is not carried on
+        ({"depth": 64, "width": 256}, {"batch_size": 64}, [20, 30]),  # takes long
+    ],
+)
+def test_progress_reaches_the_budget_once(pack, changes, expected):
     seen: list[int] = []
-    run([member(), member(learning_rate=1e9)], TRAINING.model_copy(update={"log_every": 20}), progress=seen.append)
-    assert seen == [20, 30]
+    training = TRAINING.model_copy(update={"log_every": 20, **changes})
+    run([member(**pack), member(**pack, learning_rate=1e9)], training, criterion=Criterion(), progress=seen.append)
+    assert seen == expected
+
+
+@pytest.mark.parametrize("steps", [30, 45])
+def test_a_long_stretch_changes_nothing(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = [member(depth=d, seed=s, learning_rate=r) for d in (3, 9, 20) for s in (0, 1) for r in (0.05, 1.0, 8.0)]
+    training = TRAINING.model_copy(update={"log_every": 7, "steps": steps})
+    found = run(pack, training)
+    assert {r.steps_run < 7 for r in found} == {True, False}
+    assert any(7 < r.steps_run < steps for r in found)
+    monkeypatch.setattr(train, "_CACHED_BYTES", 0)
+    assert run(pack, training) == found
 
 
 def test_denormal_numbers_are_flushed_while_it_trains_and_no_longer() -> None:
