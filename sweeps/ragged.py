@@ -19,23 +19,29 @@ from torch.nn import functional
 
 from isoinit.layers import DERIVATIVES, activation_name
 from isoinit.networks import MLP
-from sweeps import kernel
+from sweeps import captured, kernel
 from sweeps.spec import Training
-from sweeps.stacking import Batches, Series, Start, moments, of_steps, per_member, update
+from sweeps.stacking import Batches, Series, Start, moments, of_steps, per_member, step_numbers, update
 
 
 class RaggedStack:
     """Plain MLPs alike in all but depth, as stacked products; see the module's docstring and `stack.Stack`."""
 
     def __init__(
-        self, places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device
+        self,
+        places: Sequence[int],
+        starts: Sequence[Start],
+        training: Training,
+        device: torch.device,
+        steps: captured.Steps | None = None,
     ) -> None:
         order = sorted(range(len(starts)), key=lambda i: -len(linears(starts[i].model)))
         starts = [starts[i] for i in order]
         self._places = [places[i] for i in order]
         self._seeds = [s.seed for s in starts]
         self._rates = torch.tensor([s.rate for s in starts], device=device)
-        self._rule = kernel.rule(training)
+        self._rule, self._last = kernel.rule(training), training.steps
+        self._steps = steps or captured.steps(device)
         model = starts[0].model
         assert isinstance(model, MLP)
         self._name = activation_name(model.activation)
@@ -63,12 +69,13 @@ class RaggedStack:
     @torch.no_grad()
     def advance(self, batches: Mapping[int, Batches], factors: Sequence[float], done: int) -> tuple[Series, Series]:
         results = []
-        for s, factor in enumerate(factors):
+        for s, row in enumerate(step_numbers(factors, done, self._rates.device)):
             x, y = per_member(batches, self._seeds, s)
-            results.append(self._step(x.flatten(2), y, factor, done + s + 1))
+            results.append(self._steps.run(self._step, (x.flatten(2), y, row), self._last - done - s))
         return of_steps(results)
 
-    def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, y: Tensor, numbers: Tensor) -> captured.Results:
+        """May be captured: see `captured.Step`."""
         features = self._forward(x)
         scores = functional.log_softmax(torch.baddbmm(self._biases[2], features[-1], self._weights[2]), dim=2)
         loss = -scores.gather(2, y[..., None]).mean((1, 2))
@@ -76,11 +83,12 @@ class RaggedStack:
         gradient = scores.exp_()
         gradient.scatter_add_(2, y[..., None], torch.full_like(gradient[..., :1], -1)).div_(y.shape[1])
         gradients = self._backward(x, features, gradient)
+        factor, *corrections = numbers.unbind()
         rates = self._rates * factor
         paces = [rates, rates[self._owners], rates]
         parameters = zip((*self._weights, *self._biases), gradients, self._moments, paces * 2, strict=True)
         for parameter, mine, kept, rate in parameters:
-            update(self._rule, parameter, mine, kept, rate, count)
+            update(self._rule, parameter, mine, kept, rate, corrections)
         for weight, mask in zip(self._weights, self._masks, strict=False):
             weight.mul_(mask)
         return loss, hits
@@ -127,6 +135,7 @@ class RaggedStack:
 
     def keep(self, rows: Sequence[int]) -> None:
         assert list(rows) == sorted(rows)  # deepest first, still
+        self._steps.renew()
         self._places, self._seeds = ([values[r] for r in rows] for values in (self._places, self._seeds))
         kept = torch.tensor(rows, dtype=torch.long)
         starts = itertools.accumulate(self._counts, initial=0)

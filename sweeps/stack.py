@@ -3,8 +3,9 @@
 Three kinds with one life cycle. A *kernel stack* (CPU, plain MLPs of any sizes) trains one member after
 another inside a compiled call. A *ragged stack* (other devices, plain MLPs alike in all but depth) is made of stacked
 matrix products. A *module stack* (any architecture and device, members of one structure) runs all members as
-one network with `torch.func`. All start from initialized modules, advance, drop members that are done, and write a
-member back into a module.
+one network with `torch.func`. Its steps and those of a ragged stack may be replayed as graphs on a CUDA device (see
+`captured`). All start from initialized modules, advance, drop members that are done, and write a member back into a
+module.
 """
 
 from __future__ import annotations

@@ -63,10 +63,29 @@ def moments(rule: kernel.Rule, parameter: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.zeros_like(parameter) for _ in range(count))
 
 
+def step_numbers(factors: Sequence[float], done: int, device: torch.device) -> Tensor:
+    """What an update depends on that changes from step to step, for S steps after `done` earlier ones.
+
+    (S, 3), on the device, where a captured step can read it: the factor on the learning rates, and by what Adam
+    divides its first moment and the root of its second.
+    """
+    beta1, beta2 = kernel.ADAM_BETA1, kernel.ADAM_BETA2
+    rows = [(factor, 1 - beta1**count, (1 - beta2**count) ** 0.5) for count, factor in enumerate(factors, done + 1)]
+    return torch.tensor(rows, device=device)
+
+
 def update(
-    rule: kernel.Rule, parameter: Tensor, gradient: Tensor, moments: Sequence[Tensor], rates: Tensor, count: int
+    rule: kernel.Rule,
+    parameter: Tensor,
+    gradient: Tensor,
+    moments: Sequence[Tensor],
+    rates: Tensor,
+    corrections: Sequence[Tensor],
 ) -> None:
-    """One step, the `count`-th, in place, of K members' parameter (K, ...); rates (K,). May use the gradient up."""
+    """One step in place of K members' parameter (K, ...); rates (K,), Adam's corrections as in `step_numbers`.
+
+    May use the gradient up.
+    """
     rates = rates.view(-1, *[1] * (parameter.dim() - 1))
     if rule.decay > 0:
         gradient = gradient + float(rule.decay) * parameter
@@ -75,8 +94,8 @@ def update(
         first, second = moments
         first.lerp_(gradient, 1 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = second.sqrt().div_((1 - beta2**count) ** 0.5).add_(kernel.ADAM_EPSILON)
-        parameter.sub_(rates / (1 - beta1**count) * first / scale)
+        scale = second.sqrt().div_(corrections[1]).add_(kernel.ADAM_EPSILON)
+        parameter.sub_(rates / corrections[0] * first / scale)
         return
     if rule.momentum > 0:
         velocity = moments[0].mul_(float(rule.momentum)).add_(gradient)
@@ -87,7 +106,7 @@ def update(
 def compiled_update(
     rule: kernel.Rule, parameter: Tensor, gradient: Tensor, moments: Sequence[Tensor], rates: Tensor, count: int
 ) -> None:
-    """`update` on a CPU, in one pass instead of one for each operation."""
+    """`update` on a CPU, the `count`-th, in one pass instead of one for each operation."""
     rows = len(parameter)
     w, g, *kept = (tensor.view(rows, -1).numpy() for tensor in (parameter, gradient.contiguous(), *moments))
     none = np.empty((rows, 0), np.float32)

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from sweeps import kernel, loop
+from sweeps import captured, kernel, loop
 from sweeps.loop import Looped, LoopStack
 from sweeps.spec import Training
-from sweeps.stacking import Batches, Series, Start, compiled_update, moments, of_steps, per_member, update
+from sweeps.stacking import (
+    Batches,
+    Series,
+    Start,
+    compiled_update,
+    moments,
+    of_steps,
+    per_member,
+    step_numbers,
+    update,
+)
 
 _WORTH_STACKING, _LARGEST = 4, 2**16
 """On a CPU `vmap` beats a loop from so many members with convolutions on, from twice as many without, and never if a
@@ -32,9 +43,16 @@ class ModuleStack:
     """
 
     def __init__(
-        self, places: Sequence[int], starts: Sequence[Start], training: Training, device: torch.device
+        self,
+        places: Sequence[int],
+        starts: Sequence[Start],
+        training: Training,
+        device: torch.device,
+        steps: captured.Steps | None = None,
     ) -> None:
         self._training, self._rule = training, kernel.rule(training)
+        self._compiled = device.type == "cpu" and steps is None
+        self._steps = steps or captured.steps(device)
         self._loop: LoopStack | None = None
         self._largest = max(p.numel() for p in starts[0].model.parameters())
         self._convolves = any(p.dim() > 2 for p in starts[0].model.parameters())
@@ -66,9 +84,15 @@ class ModuleStack:
         if self._loop is not None:
             return self._loop.advance(batches, factors, done)
         self._template.train()
-        return of_steps(
-            [self._step(*per_member(batches, self._seeds, s), factor, done + s + 1) for s, factor in enumerate(factors)]
-        )
+        results = []
+        if self._compiled:
+            for s, factor in enumerate(factors):
+                results.append(self._step_in_parts(*per_member(batches, self._seeds, s), factor, done + s + 1))
+            return of_steps(results)
+        for s, row in enumerate(step_numbers(factors, done, self._rates.device)):
+            x, y = per_member(batches, self._seeds, s)
+            results.append(self._steps.run(self._step, (x, y, row), self._training.steps - done - s))
+        return of_steps(results)
 
     def _streams(self, x: Tensor) -> bool:
         """Whether a member's features alone outgrow the cache of a CPU; x (S, B, *input_shape)."""
@@ -81,30 +105,39 @@ class ModuleStack:
         widths = [p.shape[1] * (positions if p.dim() > 3 else 1) for p in self._trained.values() if p.dim() > 2]
         return x.shape[1] * max(widths)
 
-    def _step(self, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
-        most = len(x) if x.device.type != "cpu" else max(_WORTH_STACKING, _AT_ONCE // self._features(x))
-        parts = [slice(start, start + most) for start in range(0, len(x), most)]
-        results = [self._part_of_step(part, x[part], y[part], factor, count) for part in parts]
+    def _step_in_parts(self, x: Tensor, y: Tensor, factor: float, count: int) -> captured.Results:
+        """On a CPU, of no more members at once than its cache holds."""
+        most = max(_WORTH_STACKING, _AT_ONCE // self._features(x))
+        results = []
+        for start in range(0, len(x), most):
+            part = slice(start, start + most)
+            apply = partial(compiled_update, self._rule, rates=self._rates[part] * factor, count=count)
+            results.append(self._part_of_step(part, x[part], y[part], apply))
         losses, hits = (torch.cat(values) for values in zip(*results, strict=True))
         return losses, hits
 
-    def _part_of_step(self, part: slice, x: Tensor, y: Tensor, factor: float, count: int) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, y: Tensor, numbers: Tensor) -> captured.Results:
+        """On other devices, where it may be captured: see `captured.Step`."""
+        factor, *corrections = numbers.unbind()
+        apply = partial(update, self._rule, rates=self._rates * factor, corrections=corrections)
+        return self._part_of_step(slice(None), x, y, apply)
+
+    def _part_of_step(self, part: slice, x: Tensor, y: Tensor, apply: Callable[..., None]) -> captured.Results:
         trained = {name: parameter[part].detach().requires_grad_() for name, parameter in self._trained.items()}
         fixed = {name: value[part] for name, value in self._fixed.items()}
         logits = torch.vmap(self._forward)(trained, fixed, x)
         losses = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
         gradients = torch.autograd.grad(losses.sum(), list(trained.values()), materialize_grads=True)
-        apply = compiled_update if x.device.type == "cpu" else update
         with torch.no_grad():
             for (name, parameter), gradient in zip(trained.items(), gradients, strict=True):
-                kept = [moment[part] for moment in self._moments[name]]
-                apply(self._rule, parameter.detach(), gradient, kept, self._rates[part] * factor, count)
+                apply(parameter.detach(), gradient, [moment[part] for moment in self._moments[name]])
             return losses.detach(), (logits.argmax(2) == y).float().mean(1)
 
     def _forward(self, trained: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self._template, (trained, fixed), (x,))
 
     def keep(self, rows: Sequence[int]) -> None:
+        self._steps.renew()
         if self._loop is not None:
             self._loop.keep(rows)
         elif self._worth_stacking(len(rows), self._rates.device):
