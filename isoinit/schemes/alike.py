@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from isoinit.layers import WeightLayer
 from isoinit.schemes.base import CACHE_LINE, Draw, Steps
-from isoinit.schemes.biases import draw_biases
+from isoinit.schemes.biases import draw_biases_as_one
 from isoinit.schemes.checks import check_numbers, get, validate
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Run, Wiring, weight_of
@@ -54,8 +54,9 @@ def begin(
     """`isoinit.schemes.begin` of the networks of `MLP.alike`, compiled, if their sizes are `possible`. ValueError as
     there."""
     record = get(scheme)
-    assert record.by_runs, scheme
     wirings = [read(model) for model in models]
+    assert record.by_runs, scheme
+    assert tuple(record.biased(wirings[0])) == wirings[0].layers, scheme
     validate(record, wirings[0], 0.0, bias_mode, 1.0, density, data, {})
     for request in requests:
         check_numbers(request.bias_variance, bias_mode, request.weight_scale)
@@ -69,9 +70,10 @@ def begin(
         if record.calibrate is not None and data is not None:
             record.calibrate(models[0], wiring, data, True)
         _scale(wiring, draw.counts, [math.sqrt(request.weight_scale) for request in requests])
-        for own, source, request in zip(wirings, draws, requests, strict=True):
-            if request.bias_variance > 0:
-                draw_biases(record, own, source, bias_mode, math.sqrt(request.bias_variance))
+        biased = [i for i, request in enumerate(requests) if request.bias_variance > 0]
+        if biased:
+            deviations = [math.sqrt(requests[i].bias_variance) for i in biased]
+            draw_biases_as_one([wirings[i] for i in biased], [draws[i] for i in biased], bias_mode, deviations)
 
     return steps()
 

@@ -158,7 +158,7 @@ class Scheme:
 
     `by_runs`: whether `apply` (and `calibrate`, if `wiring.each`) take MLPs alike but in depth as one, so that a pack's
     are set up by few calls (`isoinit.schemes.alike`): what is drawn and filled is of all layers of a run of
-    `wiring.runs`, which have the first side of a shape, or of each of `draw.each`.
+    `wiring.runs`, which have the first side of a shape, or of each of `draw.each`. Then `biased` are all layers.
     """
 
     name: str

@@ -1,11 +1,15 @@
 """The biases of a network: drawn after its weights."""
 
 import math
+from collections.abc import Sequence
 from itertools import groupby
+
+import torch
+from torch import Tensor
 
 from isoinit.schemes.base import Draw, Scheme
 from isoinit.schemes.mirrored import interleave
-from isoinit.schemes.wiring import Wiring, bias_of, copy_each, groups
+from isoinit.schemes.wiring import Wiring, bias_of, biases_of, copy_each, groups
 
 
 def draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:
@@ -19,8 +23,31 @@ def draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation
     for ((size, mirrored, blocks), biases), values in zip(alike, normals, strict=True):
         values.mul_(deviation)
         if mirrored:
-            half = size // 2
-            values[:, half : 2 * half] = -values[:, :half]
+            _mirror(values)
             if blocks > 1:
                 values = values[:, interleave(size, blocks)]
         copy_each(biases, values)
+
+
+def draw_biases_as_one(
+    wirings: Sequence[Wiring], draws: Sequence[Draw], mode: str, deviations: Sequence[float]
+) -> None:
+    """`draw_biases` of MLPs alike but in depth, with as many outputs as no hidden layer has, in all layers."""
+    hidden = [bias for own in wirings for bias in biases_of(own.stem)]
+    heads = [bias for own in wirings for bias in biases_of([own.head])]
+    numbers = [len(own.stem) * len(hidden[0]) for own in wirings]
+    drawn = [draw.normal(n + len(heads[0])).tensor_split((n,)) for draw, n in zip(draws, numbers, strict=True)]
+    scale = heads[0].new_tensor(deviations).unsqueeze(1)
+    within = torch.cat([part for part, _ in drawn]).view(len(hidden), -1)
+    last = torch.cat([part for _, part in drawn]).view(len(heads), -1)
+    within.mul_(scale.repeat_interleave(torch.tensor([len(own.stem) for own in wirings]), 0))
+    if mode == "mirrored":
+        _mirror(within)
+    copy_each(hidden, within)
+    copy_each(heads, last.mul_(scale))
+
+
+def _mirror(values: Tensor) -> None:
+    """[c; -c] in the rows (n, size), in place, and of an odd size the last as it is."""
+    half = values.shape[1] // 2
+    values[:, half : 2 * half] = -values[:, :half]
