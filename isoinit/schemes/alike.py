@@ -6,24 +6,23 @@ a draw as of one network, and every network has the bits that it has alone.
 """
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from isoinit.layers import WeightLayer
-from isoinit.schemes.base import CACHE_LINE, Draw, Steps
+from isoinit.schemes.base import Draw, Steps
 from isoinit.schemes.biases import draw_biases_as_one
 from isoinit.schemes.checks import check_numbers, get, validate
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Run, Wiring, weight_of
 
 Counts = tuple[int, ...]  # of each network's layers in a run
-_BYTES = 4  # of a number
 
 
 class Request(NamedTuple):
@@ -143,11 +142,3 @@ class Draws(Draw):
     def each(self, count: int) -> list[tuple[slice, Draw]]:
         ends = pairwise(accumulate(self.counts[count], initial=0))
         return [(slice(*part), draw) for part, draw in zip(ends, self.draws, strict=True)]
-
-    def haar(self, shapes: Sequence[tuple[int, ...]]) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
-        stacks = self.normals(shapes)
-        if all(math.prod(shape[-2:]) * _BYTES % CACHE_LINE == 0 for shape in shapes):
-            return (yield stacks)
-        parts = [part for stack in stacks for part in stack.split(self.counts[len(stack)])]
-        found = iter((yield parts))
-        return [torch.cat(list(islice(found, len(self.draws)))) for _ in shapes]

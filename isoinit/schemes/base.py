@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from isoinit.layers import WeightLayer
 from isoinit.schemes.wiring import Wiring
@@ -16,8 +17,7 @@ PLAIN = ("mlp", "cnn")
 ALL = ("mlp", "cnn", "resnet")
 ANY_BIAS = ("zero", "iid", "mirrored")
 _SINGLE = torch.float32  # whatever torch's default is
-CACHE_LINE = 64  # bytes
-_FILLED = 10  # matrices for each one of zeros
+_CACHE_LINE = 64  # bytes
 
 Steps = Generator[Sequence[Tensor], list[Tensor], None]
 """A network being initialized: it yields Gaussian matrices (..., r, c), to be sent those that `orthonormal` makes of
@@ -97,34 +97,25 @@ def orthonormal(gaussian: Sequence[Tensor]) -> list[Tensor]:
         alike.setdefault((stack.shape[-2:], stack.dtype, stack.device), []).append(i)
     results = list(gaussian)
     for indices in alike.values():
-        for i, found in zip(indices, _orthonormal_at_once([gaussian[i] for i in indices]), strict=True):
-            results[i] = found
+        stacks = [gaussian[i].flatten(0, -3) if gaussian[i].dim() > 2 else gaussian[i].unsqueeze(0) for i in indices]
+        found = haar_from_normal(torch.cat(stacks) if len(stacks) > 1 else stacks[0])
+        for i, part in zip(indices, found.split([len(stack) for stack in stacks]), strict=True):
+            results[i] = part.view(gaussian[i].shape)
     return results
 
 
-def _orthonormal_at_once(stacks: Sequence[Tensor]) -> list[Tensor]:
-    """Of matrices of one shape. The last bits of a QR depend on where a matrix begins in a line of the cache, so every
-    stack begins a line, as it does alone, with zeros between them; where that takes many, one QR would cost more than
-    one of each stack."""
-    shape = stacks[0].shape[-2:]
-    counts = [math.prod(stack.shape[:-2]) for stack in stacks]
-    lines = CACHE_LINE // math.gcd(CACHE_LINE, shape.numel() * stacks[0].element_size())
-    spaces = [-count % lines for count in counts]
-    if len(stacks) == 1 or _FILLED * sum(spaces) > sum(counts):
-        return [haar_from_normal(stack) for stack in stacks]
-    zeros = stacks[0].new_zeros(max(spaces), *shape)
-    pieces = [
-        part for stack, n, k in zip(stacks, counts, spaces, strict=True) for part in (stack.view(n, *shape), zeros[:k])
-    ]
-    found = haar_from_normal(torch.cat(pieces)).split([len(piece) for piece in pieces])[::2]
-    return [part.view(stack.shape) for part, stack in zip(found, stacks, strict=True)]
-
-
 def haar_from_normal(gaussian: Tensor) -> Tensor:
-    """Haar semi-orthogonal matrices from Gaussian ones, (..., r, c): QR with the signs of diag R (Mezzadri 2007)."""
+    """Haar semi-orthogonal matrices from Gaussian ones, (..., r, c): QR with the signs of diag R (Mezzadri 2007).
+
+    The last bits of a QR depend on where in a line of the cache a matrix begins. Rows of zeros, which change nothing
+    else, let each begin a line, so that it has the same bits in any stack.
+    """
     tall = gaussian if gaussian.shape[-2] >= gaussian.shape[-1] else gaussian.mT
-    q, r = torch.linalg.qr(tall)
-    q.mul_(torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2))
+    rows, columns = tall.shape[-2:]
+    numbers = _CACHE_LINE // tall.element_size()
+    spare = -rows % (numbers // math.gcd(numbers, columns))
+    q, r = torch.linalg.qr(functional.pad(tall, (0, 0, 0, spare)) if spare else tall)
+    q = q[..., :rows, :].mul_(torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q).unsqueeze(-2))
     return q if tall is gaussian else q.mT
 
 
