@@ -11,16 +11,17 @@ log-odds. Unlike an optimiser's trials, those trials make a map; several times f
     trial.set_user_attr("n_replicates", 2)
     study.tell(trial, score)  # finite; > 0 iff trained, and all that is read if there are no counts
 
-Two rules come before it, for what the classifier is sure of and should not be (see `sweeps.placing`): an outcome that
-it had all but excluded is asked again next to it, and a scheme of which nothing shallow was tried is tried there once.
+Three rules come before it, for what the classifier is sure of and should not be (see `sweeps.placing`): an outcome
+that it had all but excluded is asked again next to it, a scheme of which nothing shallow was tried is tried there once,
+and from the 128th trial on a few trials go beyond the frontier, where no other is near.
 
 Pending points lower the variance and leave the mean; how much they lower it is how much their outcome will tell (see
 `placing.noise`), which is little more than a sign where little is known.
 
 What was tried and not kept is listed in `tests/bench/boundary.py`, which has the measurements of what was.
 
-What it loses: a small island far beyond the frontier is found by chance alone, by the start and the audit trials. Once
-it is found, the trials that follow map it.
+What it loses: a small island far beyond the frontier is found by chance alone, by the start, the audit trials and those
+few. Once it is found, the trials that follow map it.
 
 References: Bryan et al., Active learning for identifying function threshold boundaries, NeurIPS 2005 (straddle);
 Gotovos et al., Active learning for level set estimation, IJCAI 2013; Desautels et al., Parallelizing

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +313,39 @@ def test_the_shallow_end_of_every_category_is_looked_at(seed: int, monkeypatch: 
     assert len(missing) == 1
     assert later == missing
     assert shallow(after=10**9) == [first, set()]
+
+
+def test_what_is_far_from_all_trials_is_looked_at(monkeypatch: pytest.MonkeyPatch):
+    """In turn, among what is decided to fail; without the turns the trials before are the same, and the holes stay."""
+
+    def far(after: int, cost: float = placing.FAR_COST) -> tuple[list[dict], float]:
+        """The trials, and how far the farthest place beyond the limits is from them all."""
+        monkeypatch.setattr(placing, "FAR_AFTER", after)
+        monkeypatch.setattr(placing, "FAR_COST", cost)
+        trials = asked(run(224, batch=8, audit=0.0, seed=5))
+        grid = product(("short", "long"), (12, 20, 40, 60, 90), np.geomspace(1e-4, 1, 9))
+        beyond = [p for s, d, v in grid if d > limit(p := {"scheme": s, "depth": d, "bias_variance": v})]
+        ways = [
+            min(float(np.linalg.norm(place(p) - place(t))) for t in trials if t["scheme"] == p["scheme"])
+            for p in beyond
+        ]
+        return trials, max(ways)
+
+    (trials, hole), (without, hole_without) = far(placing.FAR_AFTER), far(10**9)
+    assert trials[:128] == without[:128]
+    assert hole < 0.75 * hole_without
+    turns, others = trials[144::24], [p for i, p in enumerate(trials) if i >= 128 and i % 24]
+    assert min(p["depth"] / limit(p) for p in turns) > 1.1
+    assert np.mean([p["depth"] / limit(p) > 1.5 for p in others]) < 0.1
+    layers, layers_at_no_cost = (sum(p["depth"] for p in them[144::24]) for them in (trials, far(128, 0.0)[0]))
+    assert layers < 0.9 * layers_at_no_cost
+
+
+def test_the_sum_of_ways_that_a_trial_shortens():
+    """One axis: trials of the first category at 0, none of the second, which is then a whole axis away."""
+    places = Points(np.array([[0.1], [0.5], [0.9], [0.5]]), np.array([[0], [0], [0], [1]]))
+    seen = Points(np.array([[0.0]]), np.array([[0]]))
+    np.testing.assert_allclose(placing.nearer(places, seen), [0.3, 1.0, 1.0, 1.0])
 
 
 def test_a_surprise_is_what_the_model_without_the_trial_excludes():
