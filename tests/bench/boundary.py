@@ -51,6 +51,16 @@ Tried on the beds, some with a real map or more, and not kept, with the number o
     of two probabilities (16)                     4.0 at 128 instead of 3.7 (best of five priors); smooth as before
     hyperparameters of 800 trials from the        window: 4.2 to 4.5 % at 104 trials, 3.6 at 128, where those that are
     start on, to place, to read, or both (16)     learnt give 4.2 and 3.7; those of the trials' end 3.8 and 3.5
+    asked one at a time (16)                      window: 4.6 % error at 104 trials instead of 4.2
+    the straddle's factor drawn anew each time,   window: 4.5 % (chi), and 4.2 % for a ninth more layers
+    a chi of 2 degrees, or 1 to 3 (16)
+    straddle weighted by the undecided share of   window: 4.5 %; the most undecided scheme first, 5.2 %
+    the scheme (16)
+    straddle weighted by what correlates (16)     window: 4.2 and 4.3 %
+    in a batch's second half the shallowest of    noisy and window 6 and 4 % fewer layers, 3 and 4 % more
+    the neighbours with 90 % of the best (16)     error; kinked 1 % more layers; one real map +37 % error
+    evidence with 2 added for either kernel (16)  plain: window 4.0 %, one real map +20 % at 40 trials;
+                                                  frontier: window 5.8 %
 """
 
 from __future__ import annotations
