@@ -89,7 +89,7 @@ def _groups(wanted: Sequence[Key], dataset: Dataset) -> Iterator[list[Key]]:
     for key in wanted:
         point = key[0]
         plain = point.architecture == "mlp" and point.normalization == "none" and schemes.get(point.scheme).by_runs
-        if not (plain and alike.possible(inputs, point.width, point.depth, classes, point.activation)):
+        if not (plain and alike.possible(inputs, point.width, classes, point.activation)):
             yield [key]
             continue
         form = _form(point)
@@ -102,8 +102,8 @@ def _groups(wanted: Sequence[Key], dataset: Dataset) -> Iterator[list[Key]]:
 
 
 def _form(point: Point) -> Point:
-    """What points have in common whose networks are made as one."""
-    return point._replace(depth=0, weight_scale=1.0, bias_variance=0.0)
+    """What points have in common whose networks are made as one: that they have hidden layers, or have none."""
+    return point._replace(depth=min(point.depth, 3), weight_scale=1.0, bias_variance=0.0)
 
 
 def _begun_as_one(made: dict[Key, nn.Module], keys: Sequence[Key], dataset: Dataset, x: Tensor) -> schemes.Steps:

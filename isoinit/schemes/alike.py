@@ -33,12 +33,12 @@ class Request(NamedTuple):
     weight_scale: float = 1.0
 
 
-def possible(in_features: int, width: int, depth: int, out_features: int, activation: str = "relu") -> bool:
-    """Whether MLPs of these sizes can be initialized as one: they have hidden layers, and neither these nor what a
-    scheme puts into them (mirrored halves) has the shape of the first layer or the head, so that what is drawn alike is
-    a run."""
+def possible(in_features: int, width: int, out_features: int, activation: str = "relu") -> bool:
+    """Whether MLPs of these sizes, all with hidden layers or all without, can be initialized as one: neither their
+    hidden layers nor what a scheme puts into these (mirrored halves) have the shape of the first layer or the head, so
+    that what is drawn alike is a run."""
     sides = {width, 2 * width} if activation == "crelu" else {width, width // 2}
-    return depth > 2 and sides.isdisjoint((in_features, out_features))
+    return sides.isdisjoint((in_features, out_features))
 
 
 def begin(
@@ -98,7 +98,7 @@ class Alike(Wiring):
         """First layers, hidden layers, heads."""
         parts = [slice(1), slice(1, -1), slice(-1, None)]
         joined = [tuple(layer for own in self.each for layer in own.layers[part]) for part in parts]
-        return tuple(Run(layers, tuple(map(weight_of, layers)), groups=1, several=True) for layers in joined)
+        return tuple(Run(layers, tuple(map(weight_of, layers)), 1, several=True) for layers in joined if layers)
 
     @cached_property
     def layers(self) -> tuple[WeightLayer, ...]:

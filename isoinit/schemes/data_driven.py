@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isoinit.schemes.base import Scheme
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
-from isoinit.schemes.wiring import Wiring, biases_of
+from isoinit.schemes.wiring import Run, Wiring, biases_of
 
 Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
@@ -105,7 +105,7 @@ def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
 
     if not narrow.narrow_chain(wiring.weights, wiring.activation, data):
         return False
-    stacks = [run.whole for run in wiring.runs] if wiring.each else _stacked(wiring.weights)
+    stacks = _of_runs(wiring.runs) if wiring.each else _stacked(wiring.weights)
     depths = [len(own.layers) - 2 for own in wiring.each or (wiring,)]
     biases, still = narrow.calibrate(stacks, depths, wiring.activation, data, statistic)
     if not wiring.each:
@@ -116,6 +116,12 @@ def _run_compiled(wiring: Wiring, data: Tensor, statistic: str) -> bool:
     if statistic == "unit":
         _copy(biases_of(wiring.layers), biases)
     return True
+
+
+def _of_runs(runs: Sequence[Run]) -> list[Tensor]:
+    """What `_stacked` is of a network, of several alike: without a copy."""
+    first, *hidden, head = (run.whole for run in runs)
+    return [first, hidden[0] if hidden else first[:0, :, : head.shape[2]], head]
 
 
 def _stacked(weights: Sequence[Tensor]) -> list[Tensor]:
