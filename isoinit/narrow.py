@@ -122,12 +122,12 @@ def calibrate(
 
 
 @_exactly
-def walk(a, support, walking, target, skip, i, j, cos, sin):
+def walk(a, support, walking, target, skip, i, further, cos, sin):
     """Steps of the walks of `isoinit.schemes.sparse` with matrices a (count, columns, rows) and where they may be other
     than zero, both in place, for those that are `walking` (count,), which then says who still are. Returns whether any.
 
-    i, j, cos, sin: the planes, (steps, count) each. skip: leave columns that are both zero as they are, whose zeros
-    would change their signs.
+    i, further, cos, sin: of the planes, (steps, count) each; the other column is i + 1 + further, in a circle. skip:
+    leave columns that are both zero as they are, whose zeros would change their signs.
     """
     count, columns, rows = a.shape
     for k in range(count):
@@ -139,7 +139,8 @@ def walk(a, support, walking, target, skip, i, j, cos, sin):
                 sizes[column] += support[k, column, row]
         now = sizes.sum()
         for step in range(len(i)):
-            one, other = i[step, k], j[step, k]
+            one = i[step, k]
+            other = (one + 1 + further[step, k]) % columns
             union = 0
             for row in range(rows):
                 union += support[k, one, row] | support[k, other, row]

@@ -51,7 +51,7 @@ def _walk_compiled(a: NDArray[Any], target: float, draw: Draw) -> None:
     count, columns, rows = a.shape
     support, walking, going = a != 0, np.ones(count, np.bool_), rows < target
     while going:
-        going = narrow.walk(a, support, walking, target, count <= _FEW, *_planes(count, columns, draw))
+        going = narrow.walk(a, support, walking, target, count <= _FEW, *_numbers(count, columns, draw))
 
 
 def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
@@ -111,13 +111,22 @@ def _walk_each(a: NDArray[Any], target: float, draw: Draw) -> None:
             nonzeros[k] = now
 
 
-def _planes(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArray[Any]]:
+def _planes(count: int, columns: int, draw: Draw) -> list[NDArray[Any]]:
     """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle, each
     (steps, count)."""
-    i, further = (draw.integers(high, steps, count).cpu().numpy() for high in (columns, columns - 1))
-    angle = draw.uniform(steps, count).cpu()
-    angle.numpy()[:] *= 2 * math.pi  # torch takes longer to make a tensor of the factor
-    return [i, (i + 1 + further) % columns, angle.cos().numpy(), angle.sin().numpy()]
+    i, further, cos, sin = _numbers(count, columns, draw)
+    return [i, (i + 1 + further) % columns, cos, sin]
+
+
+def _numbers(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArray[Any]]:
+    """What `_planes` are made of: a column, how much further the other is less one, cosine and sine."""
+    i, further = draw.integers(columns, steps, count), draw.integers(columns - 1, steps, count)
+    angle = draw.uniform(steps, count)
+    if not angle.is_cpu:
+        i, further, angle = i.cpu(), further.cpu(), angle.cpu()
+    numbers = angle.numpy()
+    numbers *= 2 * math.pi  # torch takes longer to make a tensor of the factor
+    return [i.numpy(), further.numpy(), angle.cos().numpy(), angle.sin().numpy()]
 
 
 def _dense(count: int, rows: int, columns: int, draw: Draw) -> Generator[Sequence[Tensor], list[Tensor], Tensor]:
