@@ -118,8 +118,9 @@ def _planes(count: int, columns: int, draw: Draw) -> list[NDArray[Any]]:
     return [i, (i + 1 + further) % columns, cos, sin]
 
 
-def _numbers(count: int, columns: int, draw: Draw, steps: int = 64) -> list[NDArray[Any]]:
+def _numbers(count: int, columns: int, draw: Draw) -> list[NDArray[Any]]:
     """What `_planes` are made of: a column, how much further the other is less one, cosine and sine."""
+    steps = max(64, 2 * columns)  # most walks are over by then
     i, further = draw.integers(columns, steps, count), draw.integers(columns - 1, steps, count)
     angle = draw.uniform(steps, count)
     if not angle.is_cpu:
