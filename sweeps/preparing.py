@@ -88,8 +88,8 @@ def _groups(wanted: Sequence[Key], dataset: Dataset) -> Iterator[list[Key]]:
     numbers: dict[Point, int] = {}
     for key in wanted:
         point = key[0]
-        plain = point.architecture == "mlp" and point.normalization == "none" and schemes.get(point.scheme).by_runs
-        if not (plain and alike.possible(inputs, point.width, classes, point.activation)):
+        plain = point.architecture == "mlp" and point.normalization == "none"
+        if not (plain and schemes.get(point.scheme).by_runs):
             yield [key]
             continue
         form = _form(point)

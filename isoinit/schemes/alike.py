@@ -33,14 +33,6 @@ class Request(NamedTuple):
     weight_scale: float = 1.0
 
 
-def possible(in_features: int, width: int, out_features: int, activation: str = "relu") -> bool:
-    """Whether MLPs of these sizes, all with hidden layers or all without, can be initialized as one: neither their
-    hidden layers nor what a scheme puts into these (mirrored halves) have the shape of the first layer or the head, so
-    that what is drawn alike is a run."""
-    sides = {width, 2 * width} if activation == "crelu" else {width, width // 2}
-    return sides.isdisjoint((in_features, out_features))
-
-
 def begin(
     models: Sequence[nn.Module],
     scheme: str,
@@ -50,8 +42,8 @@ def begin(
     density: float = 1.0,
     data: Tensor | None = None,
 ) -> Steps:
-    """`isoinit.schemes.begin` of the networks of `MLP.alike`, compiled, if their sizes are `possible`. ValueError as
-    there."""
+    """`isoinit.schemes.begin` of the networks of `MLP.alike`, compiled; all have hidden layers, or none has. ValueError
+    as there."""
     record = get(scheme)
     wirings = [read(model) for model in models]
     assert record.by_runs, scheme

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from isoinit.schemes.base import PLAIN, Draw, Scheme, Steps, kernel_of, refuse_even_kernels
-from isoinit.schemes.wiring import Run, Wiring, runs
+from isoinit.schemes.wiring import Run, Wiring
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,6 @@ def ll_crelu(wiring: Wiring, draw: Draw) -> Steps:
     """[U, -U] after CReLU, U at the input, U Haar: W crelu(z) = U z. The activation mirrors, so any bias and any width
     is exact; the sequence of full widths is the one that has to be monotone."""
     first, *others = wiring.runs
-    if not first.several:
-        (first,), others = runs(wiring.layers[:1]), runs(wiring.layers[1:])
     where = [Place(run, Side(run.shape[0]), Side(run.shape[1], blocks=1)) for run in others]
     where = [Place(first, Side(first.shape[0]), Side(first.shape[1])), *where]
     fill(where, (yield from draw.haar(core_shapes(where))), draw)

@@ -139,24 +139,18 @@ def _dense(count: int, rows: int, columns: int, draw: Draw) -> Generator[Sequenc
 def sparse_orthogonal(
     shapes: Sequence[tuple[int, ...]], densities: Sequence[float], draw: Draw, shuffle: bool = False
 ) -> Generator[Sequence[Tensor], list[Tensor], list[Tensor]]:
-    """A stack (layers, groups, rows, columns) of EOI matrices per shape and density, walking together where matrices
-    agree in both.
+    """A stack (layers, groups, rows, columns) of EOI matrices per shape and density, which walk together.
 
     shuffle: then permute rows and columns and flip the signs of rows at random, which changes neither density nor
     orthogonality (ours). Few rotations stay near [I 0], which of many inputs reads the first ones only.
     """
-    together: dict[tuple[int, int, float], list[int]] = {}
-    for index, ((_, _, rows, columns), density) in enumerate(zip(shapes, densities, strict=True)):
-        together.setdefault((rows, columns, density), []).append(index)
-    found: dict[int, Tensor] = {}
-    for (rows, columns, density), indices in together.items():
-        counts = [shapes[index][0] * shapes[index][1] for index in indices]
+    stacks: list[Tensor] = []
+    for (layers, groups, rows, columns), density in zip(shapes, densities, strict=True):
         if density == 1 and min(rows, columns) > 1:
-            matrices = yield from _dense(sum(counts), rows, columns, draw)
+            stacks.append((yield from _dense(layers * groups, rows, columns, draw)))
         else:
-            matrices = rotations(sum(counts), rows, columns, density, draw)
-        found.update(zip(indices, matrices.split(counts) if len(counts) > 1 else [matrices], strict=True))
-    stacks = [_shuffled(found[index], draw) if shuffle else found[index] for index in range(len(shapes))]
+            stacks.append(rotations(layers * groups, rows, columns, density, draw))
+    stacks = [_shuffled(stack, draw) for stack in stacks] if shuffle else stacks
     return [stack.view(shape) for stack, shape in zip(stacks, shapes, strict=True)]
 
 

@@ -104,8 +104,9 @@ class Wiring:
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """The layers in their order, those alike that follow each other together."""
-        return runs(self.layers)
+        """The layers in their order, those alike that follow each other together; the first and the last of all by
+        themselves, whatever their shapes, for it is their places that schemes look at."""
+        return runs(self.layers[:-1][:1]) + runs(self.layers[1:-1]) + runs(self.layers[-1:])
 
     @cached_property
     def weights(self) -> tuple[Tensor, ...]:
