@@ -18,11 +18,12 @@ taken for chance.
 
 *What is far from all trials is looked at.* Once the frontier is known, one trial in `FAR_EVERY` goes where the model
 has decided that nothing trains and no trial is near, to say whether something does: else the map calls a whole island
-decided that it has missed. It is placed to bring the trials nearer to the most of it, but the deeper the less, for
-deep networks cost most. At 400 trials of the islands bed (40 seeds) 1.5 % of the decided cells are wrong, without this
-rule 1.8; that takes 8 % more layers, most of them on the islands that are found. On the other four (10 seeds) it takes
-2 to 7 % more, and up to one cell in a hundred fewer is decided; error and cover change by less than the scatter. Twice
-as many (20 and 10 seeds) gave 1.4 instead of 1.7 %, but on two of the others 7 and 11 % more layers.
+decided that it has missed. It is placed to bring the trials nearer to the most of it, but the deeper the less, for deep
+networks cost most. At 400 trials of the islands bed (40 seeds, a script that was not kept) 1.5 % of the decided cells
+are wrong, without this rule 1.8; that takes 8 % more layers, most of them on the islands that are found. On the other
+four (10 seeds) it takes 2 to 7 % more, and up to one cell in a hundred fewer is decided; error and cover change by less
+than the scatter. Twice as many (20 and 10 seeds) gave 1.4 instead of 1.7 %, but on two of the others 7 and 11 % more
+layers.
 """
 
 from __future__ import annotations

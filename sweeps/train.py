@@ -31,7 +31,7 @@ from sweeps.spec import Point, Training
 from sweeps.stack import Batches, Start
 
 _GATHERED_BYTES: Final = 2**25  # of one seed's batches held at once
-_CACHED_BYTES: Final = 2**19  # of them, from which on a longer stretch saves no more time
+_CACHED_BYTES: Final = 2**19  # of them, from which on more saved no time (widths 16 to 64, a script that was not kept)
 _SOON: Final = 2.0**34  # multiplications and additions, some tenths of a second of a core
 _TEST_BATCH: Final = 2048
 
