@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
-from isoinit.layers import Linear, linears, set_mask
+from isoinit.layers import ACTIVATIONS, Linear, fresh, linears, listed, set_mask
 from isoinit.networks import ARCHITECTURES
 from isoinit.resnet import BLOCKS
 from isoinit.schemes.reading import read
@@ -58,6 +58,17 @@ def test_parameters_are_zero_until_initialized_and_building_draws_nothing() -> N
         model = build(architecture, (2, 5, 5), width=6, depth=4, out_features=3)
         assert not any(p.any() for layer in read(model).layers for p in layer.parameters())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_modules_made_sooner_are_modules_of_their_own_as_torch_makes_them(activation: str) -> None:
+    made = [module for _ in range(2) for module in MLP(4, 6, 3, 2, activation).modules()]
+    for mine, torchs in ((fresh(ACTIVATIONS[activation]), ACTIVATIONS[activation]()), (listed(()), nn.ModuleList())):
+        assert list(vars(mine)) == list(vars(torchs))
+        assert {k: type(v) for k, v in vars(mine).items()} == {k: type(v) for k, v in vars(torchs).items()}
+        assert repr(mine) == repr(torchs)
+    tables = [id(value) for module in made for value in vars(module).values() if isinstance(value, dict | set)]
+    assert len(set(tables)) == len(tables)
 
 
 def test_layers_made_at_once_are_layers_of_their_own_as_torch_makes_them() -> None:
