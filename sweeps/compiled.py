@@ -1,6 +1,6 @@
 """Plain MLPs on a CPU: one after another through the compiled `kernel`, each from its own flat vectors.
 
-Nothing is stacked, so widths are neither grouped nor padded, and members of any sizes are one stack.
+Nothing is stacked, so members of any sizes are one stack, and each is as wide as it trains soonest, see `widths`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from isoinit.layers import activation_name
 from isoinit.networks import MLP
-from sweeps import kernel
+from sweeps import kernel, widths
 from sweeps.kernel import LINE, Floats
 from sweeps.ragged import linears
 from sweeps.spec import Training
@@ -49,25 +49,35 @@ def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch:
 
 
 class _Layout:
-    """Where a plain MLP's parameters are in its flat vector (see `kernel`)."""
+    """Where a plain MLP's parameters are in its flat vector (see `kernel`), zeros beside them if it is padded."""
 
     def __init__(self, model: nn.Module) -> None:
         assert isinstance(model, MLP)
         layers = linears(model)
-        self.fan_in, self.fan_out = np.array([(x.in_features, x.out_features) for x in layers], np.int64).T.copy()
-        self.size = parameter_count(self.fan_in, self.fan_out)
         self.activation = kernel.ACTIVATIONS[activation_name(model.activation)]
+        self.split = 2 if self.activation == kernel.CRELU else 1  # features that leave a unit
+        mine, units = np.array([(x.in_features, x.out_features) for x in layers], np.int64).T
+        fan_out = np.array([*map(widths.stored, units[:-1].tolist()), units[-1]])
+        fan_in = np.array([mine[0], *(self.split * fan_out[:-1])])
+        self.fans = np.stack([fan_in, fan_out, mine, units])
+        self.size = parameter_count(fan_in, fan_out)
 
     def views(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Per layer, the weight as torch has it (fan_out, fan_in), and the bias."""
+        """Per layer, the weight as `part` has it, and the bias."""
         found, offset = [], 0
-        for i, o in zip(self.fan_in.tolist(), self.fan_out.tolist(), strict=True):
+        for layer, (i, o, mine, units) in enumerate(self.fans.T.tolist()):
+            split = self.split if layer else 1
             stored = flat[offset : offset + i * o]
-            head = len(found) + 1 == len(self.fan_in)
+            weight = stored.view(o, i).T if layer + 1 == self.fans.shape[1] else stored.view(i, o)
             offset += padded(i * o)
-            found.append((stored.view(o, i) if head else stored.view(i, o).T, flat[offset : offset + o]))
+            used = weight.unflatten(0, (split, -1))[:, : mine // split, :units]
+            found.append((used, flat[offset : offset + units]))
             offset += padded(o)
         return found
+
+    def part(self, weight: Tensor, layer: int) -> Tensor:
+        """View on a weight (fan_out, fan_in) of a layer: (split, fan_in / split, fan_out), what leaves a unit apart."""
+        return weight.T.unflatten(0, (self.split if layer else 1, -1))
 
 
 def _address(values: NDArray[Any]) -> int:
@@ -96,17 +106,17 @@ class KernelStack:
             at = layouts[id(start.model)]
             self._members.append(_Resident(place, start, at, _vectors(start.model, at, self._rule)))
         self._tested = max(_TESTED, training.batch_size)
-        self._work = aligned(max(workspace_size(at.fan_in, at.fan_out, self._tested) for at in layouts.values()))
+        self._work = aligned(max(workspace_size(at.fans[0], at.fans[1], self._tested) for at in layouts.values()))
         self._tabulate()
 
     def _tabulate(self) -> None:
         """What the compiled call needs of every member, see `kernel.train_members`."""
-        columns = np.cumsum([0, *(len(m.at.fan_in) for m in self._members)])
+        columns = np.cumsum([0, *(m.at.fans.shape[1] for m in self._members)])
         self._rates = np.array([[m.start.rate] for m in self._members], np.float32).reshape(-1, 1)
         members = list(zip(self._members, columns.tolist(), strict=False))
-        fans = [np.stack([m.at.fan_in, m.at.fan_out]) for m in self._members]
-        self._fans = np.concatenate([np.empty((2, 0), np.int64), *fans], 1)
-        sizes = [[len(m.at.fan_in), m.at.activation, column, 0] for m, column in members]
+        fans = [m.at.fans[[0, 1, 3]] for m in self._members]
+        self._fans = np.concatenate([np.empty((3, 0), np.int64), *fans], 1)
+        sizes = [[m.at.fans.shape[1], m.at.activation, column, 0] for m, column in members]
         self._sizes = np.array(sizes, np.int64).reshape(-1, 4)
         self._addresses = np.array([[*map(_address, m.vectors), 0] for m in self._members], np.int64).reshape(-1, 5)
 
@@ -160,8 +170,8 @@ class KernelStack:
         member = self._members[row]
         views = member.at.views(torch.from_numpy(member.vectors[0]))
         with torch.no_grad():
-            for layer, (weight, bias) in zip(linears(model), views, strict=True):
-                layer.weight.copy_(weight)
+            for n, (layer, (weight, bias)) in enumerate(zip(linears(model), views, strict=True)):
+                member.at.part(layer.weight, n).copy_(weight)
                 layer.bias.copy_(bias)
         return model
 
@@ -178,9 +188,9 @@ def _vectors(model: nn.Module, at: _Layout, rule: kernel.Rule) -> tuple[Floats, 
     if masked:
         mask[:] = 1
         with torch.no_grad():
-            for layer, (ones, _) in zip(layers, at.views(torch.from_numpy(mask)), strict=True):
+            for n, (layer, (ones, _)) in enumerate(zip(layers, at.views(torch.from_numpy(mask)), strict=True)):
                 if getattr(layer, "masked", False):
-                    ones.copy_(layer.get_buffer("mask"))
+                    ones.copy_(at.part(layer.get_buffer("mask"), n))
         weights *= mask
     return weights, first, second, mask
 
@@ -192,4 +202,4 @@ def _load(layers: Sequence[nn.Linear], at: _Layout, into: Floats) -> None:
     assert all(p.dtype == torch.float32 and p.is_cpu for p in parameters)
     kept = [p if p.is_contiguous() else p.contiguous() for p in parameters]
     addresses = np.array([p.data_ptr() for p in kept]).reshape(-1, 2)
-    kernel.load(addresses, at.fan_in, at.fan_out, into)
+    kernel.load(addresses, at.fans, at.split, into)

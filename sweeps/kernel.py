@@ -163,23 +163,27 @@ def _blas(call, chars, shape, a, b, alpha, beta, c):
 
 # Products of narrow networks, where a BLAS spends much of its time on the call and on laying out its operands: tiles of
 # ROWS x COLUMNS numbers that stay in registers while the terms of their sums stream by. LLVM chooses the registers. On
-# an AMD EPYC (Zen 3) a step took 1 / 1.2 of the time it takes by MKL at width 64, 1 / 1.6 to 1 / 2 at 16, 1 / 1.1 at 96
-# and as long at 128 (medians of 15, interleaved, by a script that was not kept). No other processor was tried.
+# an AMD EPYC (Zen 3) a step took 1 / 1.6 to 1 / 2 of the time it takes by MKL at width 16, 1 / 1.2 at 64 (medians of
+# 15), 1 / 1.1 at 128 to 240 and with crelu 1 / 1.5 to 1 / 1.3, about as long at 256 and up to twice as long at 512
+# (medians of 3; interleaved, by scripts that were not kept). No other processor was tried.
 
-ROWS, COLUMNS, BLOCK = 4, 16, 8
-NARROW: Final = 112  # columns, beyond which a BLAS is as fast: a wider operand's lines crowd the same sets of a cache
+ROWS, COLUMNS, TALL, BLOCK = 4, 16, 8, 8
+NARROW: Final = (
+    240  # columns, beyond which a BLAS is as fast or faster: lines of wide operands crowd the same sets of a cache
+)
 LONG: Final = 1024  # rows and terms, likewise
 
 _FLOAT, _INDEX, _LANE = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 
 
-def _tile_of(rows: int, kind: str) -> Any:
-    """An intrinsic: rows x COLUMNS numbers of C, sums of so many terms; all by address, distances in bytes.
+def _tile_of(rows: int, columns: int, kind: str) -> Any:
+    """An intrinsic: rows x columns numbers of C, sums of so many terms; all by address, distances in bytes.
 
-    `set` C = A B; `add` C += scale A B; `relu` C = relu(D + A B); `gate` C = A B where D > 0, else 0.
+    `set` C = A B; `add` C += scale A B; `relu` C = relu(D + A B); `gate` C = A B where D > 0, else 0; `deduct` C -= A B
+    where D > 0; `crelu` C = relu(D + A B) and, half a row of C further on, relu(-(D + A B)).
     """
-    vector = ir.VectorType(_FLOAT, COLUMNS)
-    zero = ir.Constant(vector, [0.0] * COLUMNS)
+    vector = ir.VectorType(_FLOAT, columns)
+    zero = ir.Constant(vector, [0.0] * columns)
 
     def emit(context, builder, _signature, arguments):
         terms, a, a_row, a_step, b, b_row, d, d_row, c, c_row, scale = arguments
@@ -195,13 +199,13 @@ def _tile_of(rows: int, kind: str) -> Any:
 
         def everywhere(number):
             lane = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(_LANE, 0))
-            zeros = ir.Constant(ir.VectorType(_LANE, COLUMNS), [0] * COLUMNS)
+            zeros = ir.Constant(ir.VectorType(_LANE, columns), [0] * columns)
             return builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), zeros)
 
         def multiply_add(x, y, z):  # one instruction where the processor has it
             return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
 
-        first = [load(row(d, d_row, r)) if kind == "relu" else zero for r in range(rows)]
+        first = [load(row(d, d_row, r)) if "relu" in kind else zero for r in range(rows)]
         before, loop, after = builder.block, builder.append_basic_block("terms"), builder.append_basic_block("done")
         builder.branch(loop)
         builder.position_at_end(loop)
@@ -220,15 +224,21 @@ def _tile_of(rows: int, kind: str) -> Any:
         builder.cbranch(builder.icmp_signed("<", counter, terms), loop, after)
         builder.position_at_end(after)
         for r, total in enumerate(found):
-            if kind == "relu":  # not a number stays what it is
+            if "relu" in kind:  # not a number stays what it is
                 value = builder.select(builder.fcmp_ordered("<", total, zero), zero, total)
-            elif kind == "gate":
+            elif kind in ("gate", "deduct"):
                 value = builder.select(builder.fcmp_ordered(">", load(row(d, d_row, r)), zero), total, zero)
+                if kind == "deduct":
+                    value = builder.fsub(load(row(c, c_row, r)), value)
             elif kind == "add":
                 value = multiply_add(everywhere(scale), total, load(row(c, c_row, r)))
             else:
                 value = total
             builder.store(value, pointer(row(c, c_row, r), vector), align=4)
+            if kind == "crelu":
+                other = builder.select(builder.fcmp_ordered(">", total, zero), zero, builder.fneg(total))
+                further = builder.add(row(c, c_row, r), builder.ashr(c_row, one))
+                builder.store(other, pointer(further, vector), align=4)
         return context.get_dummy_value()
 
     def tile(_context, terms, a, a_row, a_step, b, b_row, d, d_row, c, c_row, scale):
@@ -238,26 +248,37 @@ def _tile_of(rows: int, kind: str) -> Any:
 
 
 def _tiles_of(kind: str) -> Any:
-    """A product by tiles, see `_tile_of`; d is where D is and the distance of its rows."""
-    tile, tile_row = _tile_of(ROWS, kind), _tile_of(1, kind)
+    """A product by tiles, see `_tile_of`; c and d are where C and D are and the distances of their rows."""
+    tile, tile_row = _tile_of(ROWS, COLUMNS, kind), _tile_of(1, COLUMNS, kind)
+    slim, slim_row = _tile_of(TALL, BLOCK, kind), _tile_of(1, BLOCK, kind)
 
     @_call
     def product(shape, a, b, d, scale, c):
         rows, columns, terms = shape
-        c_row = 4 * columns
+        c, c_row = c
+        wide = columns // COLUMNS * 4 * COLUMNS
         whole = rows // ROWS * ROWS
-        for j in range(0, c_row, 4 * COLUMNS):
+        for j in range(0, wide, 4 * COLUMNS):
             for i in range(0, whole, ROWS):
                 at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
                 tile(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
             for i in range(whole, rows):
                 at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
                 tile_row(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
+        whole = rows // TALL * TALL
+        for j in range(wide, 4 * columns, 4 * BLOCK):
+            for i in range(0, whole, TALL):
+                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
+                slim(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
+            for i in range(whole, rows):
+                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
+                slim_row(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
 
     return product
 
 
 _set_tiles, _add_tiles, _relu_tiles, _gate_tiles = map(_tiles_of, ("set", "add", "relu", "gate"))
+_crelu_tiles, _deduct_tiles = map(_tiles_of, ("crelu", "deduct"))
 
 
 def _emit_flip(_context, source, source_row, target, target_row):
@@ -297,7 +318,7 @@ _flip_block: Any = intrinsic(_emit_flip)
 def _tiled(shape, b):
     """Whether tiles can make A B, and are the faster way."""
     rows, columns, terms = shape
-    whole = columns % COLUMNS == 0 and (b[2] == NEXT or terms % BLOCK == 0)
+    whole = columns % BLOCK == 0 and (b[2] == NEXT or terms % BLOCK == 0)
     return whole and columns <= NARROW and rows <= LONG and terms <= LONG
 
 
@@ -317,7 +338,7 @@ def _upright(shape, b, spare):
 def _set_product(call, chars, shape, a, b, spare, c):
     """C = A B. There is room for B at `spare`."""
     if _tiled(shape, b):
-        _set_tiles(shape, a, _upright(shape, b, spare), (c, 0), ONE, c)
+        _set_tiles(shape, a, _upright(shape, b, spare), (c, 0), ONE, (c, 4 * shape[1]))
     else:
         _blas(call, chars, shape, a, b, UNIT, NONE, c)
 
@@ -326,7 +347,8 @@ def _set_product(call, chars, shape, a, b, spare, c):
 def _add_product(call, chars, shape, a, b, spare, scale, c):
     """C += scale A B, where the scale is `UNIT` or `DESCENT`. There is room for B at `spare`."""
     if _tiled(shape, b):
-        _add_tiles(shape, a, _upright(shape, b, spare), (c, 0), call.view(np.float32)[scale // 4], c)
+        factor = call.view(np.float32)[scale // 4]
+        _add_tiles(shape, a, _upright(shape, b, spare), (c, 0), factor, (c, 4 * shape[1]))
     else:
         _blas(call, chars, shape, a, b, scale, UNIT, c)
 
@@ -412,6 +434,14 @@ def _activate(z, h, activation, half):
             for i in range(start, start + half):
                 h[start + i] = ZERO if z[i] < ZERO else z[i]
                 h[start + i + half] = ZERO if z[i] > ZERO else -z[i]
+
+
+@_part
+def _clear(h, used):
+    """The features h (B, m) of units beyond the first `used` become 0, as those of other activations are."""
+    for r in range(h.shape[0]):
+        for c in range(used, h.shape[1]):
+            h[r, c] = ZERO
 
 
 @_part
@@ -563,7 +593,7 @@ def update_stacked(w, g, first, second, rates, rule, step):
 
 
 @_part
-def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, learns, work, loss, accuracy):
+def _train(addresses, fan_in, fan_out, used, activation, rule, rates, done, y, bound, learns, work, loss, accuracy):
     """One network of `train_members`."""
     weights, first, second, mask, x = addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
     steps, batch = y.shape
@@ -599,11 +629,15 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
             bias = weights + at_weight[layer] + 4 * _whole_lines(k * m)
             shape, inputs, weight = (batch, m, k), (below, 4 * k, NEXT), (weights + at_weight[layer], 4 * m, NEXT)
             if activation == RELU and _tiled(shape, weight):
-                _relu_tiles(shape, inputs, weight, (bias, 0), ONE, feature)
+                _relu_tiles(shape, inputs, weight, (bias, 0), ONE, (feature, 4 * m))
+            elif activation == CRELU and _tiled(shape, weight):
+                _crelu_tiles(shape, inputs, weight, (bias, 0), ONE, (feature, 8 * m))
             else:
                 _repeat(_vector(bias, m), _vector(spare, batch * m), batch)
                 _add_product(call, chars, shape, inputs, weight, spare, UNIT, spare)
                 _activate(_vector(spare, batch * m), _vector(feature, batch * fan_in[layer + 1]), activation, m)
+                if activation == SIGMOID and used[layer] < m:
+                    _clear(_matrix(feature, batch, m), used[layer])
             below = feature
         k = fan_in[last]
         logits, weight = at_feature[last], (weights + at_weight[last], 4 * k, NEXT)
@@ -623,12 +657,18 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
             weight = weights + at_weight[layer]
             bias = 4 * _whole_lines(k * m)
             below = at_feature[layer - 1] if layer > 0 else images
-            following = spare + layer % 2 * room
-            shape = (batch, k, m)
+            following, apart = spare + layer % 2 * room, 4 * k
+            shape, part = (batch, k, m), (batch, k // 2, m)
             transposed = (weight, 4 * k, NEXT) if layer == last else (weight, NEXT, 4 * m)
             if layer > 0 and activation == RELU and _tiled(shape, transposed):
                 upright = _upright(shape, transposed, gradient)
-                _gate_tiles(shape, above, upright, (below, 4 * k), ONE, following)
+                _gate_tiles(shape, above, upright, (below, 4 * k), ONE, (following, 4 * k))
+            elif layer > 0 and activation == CRELU and _tiled(part, transposed):
+                apart = 2 * k
+                left = _upright(shape, transposed, gradient)
+                right = left[0] + apart, left[1], left[2]
+                _gate_tiles(part, above, left, (below, 4 * k), ONE, (following, apart))
+                _deduct_tiles(part, above, right, (below + apart, 4 * k), ONE, (following, apart))
             elif layer > 0:
                 _set_product(call, chars, shape, above, transposed, gradient, following)
                 _differentiate(_vector(following, batch * k), _vector(below, batch * k), activation, k // 2)
@@ -638,7 +678,7 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
             else:
                 shape, left, right = (k, m, batch), (below, NEXT, 4 * k), above
                 if _tiled((1, m, batch), above):
-                    _set_tiles((1, m, batch), (unit, 0, 0), above, (unit, 0), ONE, gradient + bias)
+                    _set_tiles((1, m, batch), (unit, 0, 0), above, (unit, 0), ONE, (gradient + bias, 0))
                 else:
                     _sum_rows(_matrix(above[0], batch, above[1] // 4), _vector(gradient + bias, m))
             if plain:
@@ -658,7 +698,7 @@ def _train(addresses, fan_in, fan_out, activation, rule, rates, done, y, bound, 
                 rule,
                 done + s + 1,
             )
-            above = (following, 4 * k, NEXT)
+            above = (following, apart, NEXT)
 
 
 @_compile
@@ -671,7 +711,7 @@ def train_members(addresses, sizes, fans, rule, rates, done, y, bound, learns, w
         addresses: (K, 5) of a member's flat parameters, the rule's two moments, the 0/1 mask (0 where there is none),
             and its inputs (S, B, fan_in[0]) float32.
         sizes: (K, 4) its layers L >= 2, activation, the column of `fans` where its layers begin, and its index in y.
-        fans: (2, .) fan_in and fan_out of layers.
+        fans: (3, .) fan_in and fan_out of layers, padding included, and the units that there are.
         rates: (K, S) learning rates. done: steps made before this call.
         y: (., S, B) integers.
         work: scratch of `workspace_size` of the largest. loss, accuracy: (K, S) float64, filled.
@@ -679,25 +719,33 @@ def train_members(addresses, sizes, fans, rule, rates, done, y, bound, learns, w
     for k in range(addresses.shape[0]):
         start, stop = sizes[k, 2], sizes[k, 2] + sizes[k, 0]
         _train(
-            addresses[k], fans[0, start:stop], fans[1, start:stop], sizes[k, 1], rule, rates[k], done, y[sizes[k, 3]],
-            bound, learns, work, loss[k], accuracy[k],
+            addresses[k], fans[0, start:stop], fans[1, start:stop], fans[2, start:stop], sizes[k, 1], rule, rates[k],
+            done, y[sizes[k, 3]], bound, learns, work, loss[k], accuracy[k],
         )  # fmt: skip
 
 
 @_compile
-def load(sources, fan_in, fan_out, into):
-    """Fill the flat parameters `into` from the addresses (L, 2) of a network's weights (fan_out, fan_in) and biases."""
+def load(sources, fans, split, into):
+    """Fill the flat parameters `into`, zeros before, from a network's weights (fan_out, fan_in) and biases.
+
+    `sources` (L, 2) are their addresses; `fans` (4, L) what is stored, fan_in and fan_out, and what there is of it. The
+    fan-in of layers after the first is in `split` parts, each of which may be padded.
+    """
     at = _address(into)
-    for layer in range(fan_in.shape[0]):
-        k, m = fan_in[layer], fan_out[layer]
-        weight, bias = _matrix(sources[layer, 0], m, k), _vector(sources[layer, 1], m)
-        if layer + 1 < fan_in.shape[0]:
-            stored = _matrix(at, k, m)
-            for i in range(k):
-                for j in range(m):
-                    stored[i, j] = weight[j, i]
-        else:
-            _copy(_vector(at, k * m), _vector(sources[layer, 0], k * m))
+    for layer in range(fans.shape[1]):
+        k, m, mine, units = fans[:, layer]
+        weight, bias = _matrix(sources[layer, 0], units, mine), _vector(sources[layer, 1], units)
+        stored = _matrix(at, m, k) if layer + 1 == fans.shape[1] else _matrix(at, k, m)
+        part = mine // split if layer > 0 else mine
+        gap = k // split - part if layer > 0 else np.int64(0)
+        for i in range(mine):
+            row = i + i // part * gap
+            if layer + 1 < fans.shape[1]:
+                for j in range(units):
+                    stored[row, j] = weight[j, i]
+            else:
+                for j in range(units):
+                    stored[j, row] = weight[j, i]
         at += 4 * _whole_lines(k * m)
-        _copy(_vector(at, m), bias)
+        _copy(_vector(at, units), bias)
         at += 4 * _whole_lines(m)

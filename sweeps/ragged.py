@@ -1,7 +1,8 @@
 """Plain MLPs of any depths as stacked matrix products: what a device runs that is slow at many small ones.
 
-Members stand deepest first, so that hidden layer l works on the first K_l of them, a slice: nothing is padded, and a
-pack launches as many products as its deepest member alone. The backward pass is written out, so that the
+Members stand deepest first, so that hidden layer l works on the first K_l of them, a slice: no depth is padded, and a
+pack launches as many products as its deepest member alone. Those narrower than the widest are padded with units that
+stay 0, see `widths`, which says who is stacked with whom. The backward pass is written out, so that the
 parameters of all hidden layers are one tensor and one update, whatever the depth.
 
 Letters: K members, B batch, n hidden layers of the deepest member (those between the first layer and the head);
@@ -25,7 +26,7 @@ from sweeps.stacking import Batches, Series, Start, moments, of_steps, per_membe
 
 
 class RaggedStack:
-    """Plain MLPs alike in all but depth, as stacked products; see the module's docstring and `stack.Stack`."""
+    """Plain MLPs alike in all but depth and width, as stacked products; see the module's docstring."""
 
     def __init__(
         self,
@@ -54,10 +55,16 @@ class RaggedStack:
         ]
         self._counts = [len(layers) for layers in hidden]
         self._owners = self._members_of_rows()
-        self._weights = [_stacked([layer.weight.detach().T for layer in group], device) for group in groups]
+        self._split = 2 if self._name == "crelu" else 1  # features that leave a unit
+        self._weights = [self._stacked([x.weight.detach() for x in group], n, device) for n, group in enumerate(groups)]
         self._biases = [_stacked([layer.bias.detach()[None] for layer in group], device) for group in groups]
+        widths = torch.tensor([layers[0].out_features for layers in networks])
+        units = torch.arange(int(widths.max())) < widths[:, None, None]
+        needed = self._name == "sigmoid" and not units.all()  # which is not 0 at 0
+        self._units = units.float().to(device) if needed else None
         masked = any(getattr(layer, "masked", False) for group in groups for layer in group)
-        self._masks = [_stacked([_mask(layer).T for layer in group], device) for group in groups] if masked else []
+        masks = [[_mask(layer) for layer in group] for group in groups if masked]
+        self._masks = [self._stacked(group, n, device) for n, group in enumerate(masks)]
         for weight, mask in zip(self._weights, self._masks, strict=False):
             weight.mul_(mask)
         self._moments = [moments(self._rule, p) for p in (*self._weights, *self._biases)]
@@ -95,12 +102,12 @@ class RaggedStack:
 
     def _forward(self, x: Tensor) -> list[Tensor]:
         """Features after the first layer, after each hidden layer (K_n, B, .), and what the heads see (K, B, .)."""
-        h = self._activate(torch.baddbmm(self._biases[0], x, self._weights[0]))
+        h = self._features(torch.baddbmm(self._biases[0], x, self._weights[0]))
         features = [h]
         for count, weight, bias in zip(
             self._counts, self._weights[1].split(self._counts), self._biases[1].split(self._counts), strict=True
         ):
-            h = self._activate(torch.baddbmm(bias, h[:count], weight))
+            h = self._features(torch.baddbmm(bias, h[:count], weight))
             features.append(h)
         ends = [f[n:] for f, n in zip(features, [*self._counts, 0], strict=True)]  # who has no further layer
         features.append(torch.cat(ends[::-1]))
@@ -127,6 +134,10 @@ class RaggedStack:
             g = torch.bmm(g, weights[n - 1].mT)
         return found
 
+    def _features(self, z: Tensor) -> Tensor:
+        h = self._activate(z)
+        return h if self._units is None else h.mul_(self._units[: len(h)])
+
     def _activate(self, z: Tensor) -> Tensor:
         if self._name == "crelu":
             return torch.cat([z.relu(), z.neg().relu()], dim=2)
@@ -143,6 +154,7 @@ class RaggedStack:
         self._counts = [len(mine) for mine in hidden if len(mine)]
         index = [mine.to(self._rates.device) for mine in (kept, torch.cat([kept[:0], *hidden]), kept)]
         self._rates = self._rates[index[0]]
+        self._units = None if self._units is None else self._units[index[0]]
         self._owners = self._members_of_rows()
         self._weights, self._biases, self._masks = (
             [tensor[mine] for tensor, mine in zip(tensors, index, strict=False)]
@@ -163,9 +175,20 @@ class RaggedStack:
         at = [(0, row), *inner, (2, row)]
         with torch.no_grad():
             for layer, (group, i) in zip(linears(model), at, strict=True):
-                layer.weight.copy_(self._weights[group][i].T)
-                layer.bias.copy_(self._biases[group][i, 0])
+                part = self._part(layer.weight, group)
+                _, into, units = part.shape
+                part.copy_(self._part(self._weights[group][i].T, group)[:, :into, :units])
+                layer.bias.copy_(self._biases[group][i, 0, :units])
         return model
+
+    def _part(self, weight: Tensor, group: int) -> Tensor:
+        """View on a weight (fan_out, fan_in): (split, fan_in / split, fan_out), what leaves a unit apart."""
+        return weight.T.unflatten(0, (self._split if group > 0 else 1, -1))
+
+    def _stacked(self, weights: Sequence[Tensor], group: int, device: torch.device) -> Tensor:
+        """Weights (fan_out, fan_in) of first layers, hidden layers or heads, as (., fan_in, fan_out) of the widest."""
+        found = _stacked([self._part(weight, group) for weight in weights], device)
+        return found.flatten(1, 2) if weights else found
 
 
 def linears(model: nn.Module) -> list[nn.Linear]:
@@ -179,5 +202,11 @@ def _mask(layer: nn.Linear) -> Tensor:
     return torch.ones_like(layer.weight) if mask is None else mask.to(layer.weight)
 
 
-def _stacked(tensors: list[Tensor], device: torch.device) -> Tensor:
-    return torch.stack(tensors).to(device) if tensors else torch.zeros(0, 1, 1, device=device)
+def _stacked(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Tensors of up to three sides, zeros added to those that are shorter in one than others."""
+    if not tensors:
+        return torch.zeros(0, 1, 1, device=device)
+    whole = torch.zeros(len(tensors), *map(max, *(t.shape for t in [*tensors, tensors[0]])), dtype=tensors[0].dtype)
+    for into, t in zip(whole, tensors, strict=True):
+        into[tuple(map(slice, t.shape))] = t
+    return whole.to(device)

@@ -1,11 +1,11 @@
 """K networks as one: give it batches, it gives back every member's losses.
 
 Three kinds with one life cycle. A *kernel stack* (CPU, plain MLPs of any sizes) trains one member after
-another inside a compiled call. A *ragged stack* (other devices, plain MLPs alike in all but depth) is made of stacked
-matrix products. A *module stack* (any architecture and device, members of one structure) runs all members as
-one network with `torch.func`. Its steps and those of a ragged stack may be replayed as graphs on a CUDA device (see
-`captured`). All start from initialized modules, advance, drop members that are done, and write a member back into a
-module.
+another inside a compiled call. A *ragged stack* (other devices, plain MLPs of any depths, and of widths that do not
+differ too much, see `widths`) is made of stacked matrix products. A *module stack* (any architecture and device,
+members of one structure) runs all members as one network with `torch.func`. Its steps and those of a ragged stack may
+be replayed as graphs on a CUDA device (see `captured`). All start from initialized modules, advance, drop members that
+are done, and write a member back into a module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 
 from isoinit.layers import activation_name
 from isoinit.networks import MLP
-from sweeps import kernel, loop
+from sweeps import kernel, loop, widths
 from sweeps.compiled import KernelStack
 from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Training
@@ -61,9 +61,21 @@ def build(starts: Sequence[Start], training: Training, device: torch.device) -> 
         members = [starts[p] for p in places]
         if kind is KernelStack:
             stacks.append(KernelStack(places, members, training))
+        elif kind is ModuleStack:
+            stacks.append(ModuleStack(places, members, training, device))
         else:
-            stacks.append(kind(places, members, training, device))
+            for rows in _alike_enough([start.model for start in members], training, device):
+                chosen = [members[row] for row in rows]
+                stacks.append(RaggedStack([places[row] for row in rows], chosen, training, device))
     return stacks
+
+
+def _alike_enough(models: Sequence[nn.Module], training: Training, device: torch.device) -> list[list[int]]:
+    """Which MLPs to stack, alike but in width and depth, by their rows."""
+    layers = [linears(model) for model in models]
+    sizes = [widths.Sized(first.out_features, len(rest) + 1) for first, *rest in layers]
+    sides = layers[0][0].in_features + layers[0][-1].out_features
+    return widths.stacked(sizes, sides, training.batch_size, widths.costs(device))
 
 
 def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
@@ -73,7 +85,7 @@ def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
             return (KernelStack,)
         first, *_, head = linears(model)
         masked = any(getattr(layer, "masked", False) for layer in linears(model))
-        return RaggedStack, first.weight.shape, head.weight.shape, activation_name(model.activation), masked
+        return RaggedStack, first.in_features, head.out_features, activation_name(model.activation), masked
     return ModuleStack, str(model), tuple((name, t.shape, t.requires_grad) for name, t in loop.tensors(model))
 
 

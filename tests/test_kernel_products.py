@@ -14,14 +14,20 @@ from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, Start
 
 STEPS = 6
-SHAPES = [  # width, inputs, batch, classes: whole tiles, rows left over, sides of one, and what only a BLAS does
+SHAPES = [  # width, inputs, batch, classes: whole tiles, rows left over, padded, sides of one, what only a BLAS does
     (16, 8, 16, 5),
     (32, 20, 64, 10),
     (48, 64, 30, 10),
     (80, 7, 7, 16),
     (112, 1030, 33, 3),
     (128, 16, 16, 16),
+    (256, 16, 16, 16),
+    (250, 30, 16, 8),
     (20, 16, 32, 32),
+    (10, 64, 24, 10),
+    (31, 20, 64, 10),
+    (60, 9, 17, 3),
+    (121, 16, 16, 4),
     (16, 1, 1, 2),
     (1, 5, 16, 2),
     (3, 1, 1, 4),
@@ -58,17 +64,18 @@ def plain_loop(model: nn.Module, given: Batches, training: Training, rate: float
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "crelu"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "crelu", "sigmoid"])
 @pytest.mark.parametrize("training", [Training(), Training(momentum=0.9), Training(optimizer="adam")], ids=repr)
 def test_every_shape_trains_as_in_torch(shape, activation, training):
-    rate = 0.01 if training.optimizer == "adam" else 0.2
+    adam = 0.01 if shape[0] < 200 else 0.002  # at more, wide networks of float32 and of float64 are 5e-4 apart
+    rate = adam if training.optimizer == "adam" else 0.2
     model, given = mlp(shape, activation), batches(shape)
     (loss,), _ = KernelStack([0], [Start(model, rate, 0)], training).advance({0: given}, [1.0] * STEPS, 0)
     np.testing.assert_allclose(loss, plain_loop(model, given, training, rate), rtol=2e-5, atol=2e-6)
     assert np.ptp(loss) > 1e-3
 
 
-@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[5]], ids=str)
+@pytest.mark.parametrize("shape", [(32, 20, 64, 10), (256, 16, 16, 16), (10, 64, 24, 10)], ids=str)
 def test_masked_weights_of_whole_tiles_stay_zero(shape):
     model, given = mlp(shape), batches(shape)
     layers = [layer for layer in model.layers if isinstance(layer, nn.Linear)]
@@ -83,10 +90,11 @@ def test_masked_weights_of_whole_tiles_stay_zero(shape):
 
 
 @pytest.mark.parametrize("width", [kernel.NARROW, kernel.NARROW + kernel.COLUMNS])
-def test_not_a_number_is_not_taken_for_a_dead_unit(width):
+@pytest.mark.parametrize("activation", ["relu", "crelu"])
+def test_not_a_number_is_not_taken_for_a_dead_unit(width, activation):
     """A rectifier, or its derivative, made of `max` or of a mask times the gradient would hide it."""
     shape = (width, 8, 16, 4)
-    model = mlp(shape)
+    model = mlp(shape, activation)
     with torch.no_grad():
         model.get_submodule("layers.1").get_parameter("weight")[3, 4] = torch.nan
     (loss,), _ = KernelStack([0], [Start(model, 0.1, 0)], Training()).advance({0: batches(shape)}, [1.0] * STEPS, 0)

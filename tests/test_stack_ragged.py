@@ -11,13 +11,15 @@ import torch
 from isoinit import schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
-from sweeps import data, kernel, stack, train
+from sweeps import data, kernel, stack, train, widths
 from sweeps.ragged import RaggedStack, linears
 from sweeps.spec import Point, Training
-from sweeps.stack import Batches, KernelStack, Start
+from sweeps.stack import Batches, KernelStack, ModuleStack, Start
+from sweeps.widths import Costs
 
 CPU = torch.device("cpu")
 DEPTHS = (3, 7, 2, 7, 4)
+GROUPING, PADDING = Costs(launch=0.0, product=1.0), Costs(launch=1.0, product=0.0)
 RULES = [
     Training(),
     Training(momentum=0.9, weight_decay=0.02),
@@ -26,8 +28,8 @@ RULES = [
 ]
 
 
-def mlp(seed=0, depth=4, activation="relu") -> MLP:
-    model = MLP(20, 12, depth, 5, activation)
+def mlp(seed=0, depth=4, activation="relu", width=12) -> MLP:
+    model = MLP(20, width, depth, 5, activation)
     generator = torch.Generator().manual_seed(seed)
     return schemes.initialize(model, "xavier_normal", bias_variance=0.1, bias_mode="iid", generator=generator)
 
@@ -40,8 +42,9 @@ def batches(steps=30) -> dict[int, Batches]:
     }
 
 
-def starts(activation="relu", rate=0.05) -> list[Start]:
-    return [Start(mlp(i, depth, activation), rate * (1 + i), i % 2) for i, depth in enumerate(DEPTHS)]
+def starts(activation="relu", rate=0.05, wide=(12,) * 5) -> list[Start]:
+    sizes = zip(DEPTHS, wide, strict=True)
+    return [Start(mlp(i, depth, activation, width), rate * (1 + i), i % 2) for i, (depth, width) in enumerate(sizes)]
 
 
 def by_place(one: stack.Stack, values: np.ndarray) -> dict[int, list[float]]:
@@ -69,6 +72,29 @@ def test_members_of_mixed_depths_train_as_in_the_kernel(activation, training):
     written, reference = ragged.write(row, mlp(5, 7, activation)), compiled.write(1, mlp(5, 7, activation))
     for mine, theirs in zip(written.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_members_of_mixed_widths_train_as_in_the_kernel(activation, training, sparse):
+    """Dropped on the way, and written back: the first row is not of the widest."""
+    wide = (9, 12, 5, 12, 3)
+    given = starts(activation, 0.002 if training.optimizer == "adam" else 0.02, wide)
+    for i, start in enumerate(given if sparse else []):
+        for layer in linears(start.model):
+            set_mask(layer, torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(i)) < 0.6)
+    ragged, compiled = RaggedStack(range(5), given, training, CPU), KernelStack(range(5), given, training)
+    first, rest = ({s: Batches(b.x[cut], b.y[cut]) for s, b in batches().items()} for cut in (slice(10), slice(10, 30)))
+    assert_alike(ragged, ragged.advance(first, [1.0] * 10, 0)[:1], compiled, compiled.advance(first, [1.0] * 10, 0)[:1])
+    ragged.keep([row for row, place in enumerate(ragged.places) if place != 1])
+    compiled.keep([0, 2, 3, 4])
+    assert_alike(ragged, ragged.advance(rest, [1.0] * 20, 10), compiled, compiled.advance(rest, [1.0] * 20, 10))
+    for row, place in enumerate(ragged.places):
+        into = [mlp(5, DEPTHS[place], activation, wide[place]) for _ in range(2)]
+        written = ragged.write(row, into[0]), compiled.write(compiled.places.index(place), into[1])
+        for mine, theirs in zip(*(model.parameters() for model in written), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kept", [(0, 2, 3), (1, 4), (4,), ()])
@@ -118,17 +144,20 @@ def test_not_a_number_stays_with_its_member(activation):
     assert np.isfinite(np.delete(loss, row, 0)).all()
 
 
-def test_a_device_gets_one_stack_per_width_and_the_kernel_none():
+@pytest.mark.parametrize("costs", [GROUPING, PADDING], ids=["grouped", "padded"])
+def test_a_device_gets_a_stack_per_activation_and_per_width_if_that_costs_less(monkeypatch, costs):
+    original = stack._group
+    monkeypatch.setattr(stack, "_group", lambda model, _: original(model, torch.device("cuda")))
+    monkeypatch.setattr(widths, "costs", lambda _: costs)
     models = [mlp(), mlp(depth=7), MLP(20, 12, 3, 5, "relu", "batch"), MLP(20, 8, 3, 5), mlp(activation="tanh")]
-    groups = [stack._group(model, torch.device("cuda")) for model in models]
-    assert [group[0].__name__ for group in groups] == ["RaggedStack", "RaggedStack", "ModuleStack"] + [
-        "RaggedStack"
-    ] * 2
-    assert groups[0] == groups[1]
-    assert len(set(groups)) == 4
+    found = stack.build([Start(model, 0.1, 0) for model in models], Training(), CPU)
+    expected = [[3], [1, 0]] if costs is GROUPING else [[1, 0, 3]]
+    assert [one.places for one in found] == [*expected, [2], [4]]
+    assert [type(one) for one in found] == [RaggedStack] * len(expected) + [ModuleStack, RaggedStack]
 
 
-def test_a_whole_pack_trains_the_same_in_stacked_products(monkeypatch):
+@pytest.mark.parametrize("costs", [GROUPING, PADDING], ids=["grouped", "padded"])
+def test_a_whole_pack_trains_the_same_in_stacked_products(monkeypatch, costs):
     point = Point("he_normal", "mlp", "relu", "none", 4, 16, 1.0, "iid", 0.01, 1.0)
     points = [point, point._replace(depth=9), point._replace(scheme="orthogonal", width=7), point._replace(depth=2)]
     members = [train.Member(p, seed, rate) for p in points for seed in (0, 1) for rate in (0.05, 1e6)]
@@ -137,6 +166,7 @@ def test_a_whole_pack_trains_the_same_in_stacked_products(monkeypatch):
     expected = train.train(members, digits, training)
     original = stack._group
     monkeypatch.setattr(stack, "_group", lambda model, _: original(model, torch.device("cuda")))
+    monkeypatch.setattr(widths, "costs", lambda _: costs)
     for mine, theirs in zip(train.train(members, digits, training), expected, strict=True):
         np.testing.assert_allclose(mine.curve_loss, theirs.curve_loss, rtol=1e-5, atol=5e-6)
         assert mine.curve_step == theirs.curve_step
