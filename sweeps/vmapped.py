@@ -30,10 +30,16 @@ from sweeps.stacking import (
 _WORTH_STACKING, _LARGEST = 4, 2**16
 """On a CPU `vmap` beats a loop from so many members with convolutions on, from twice as many without, and never if a
 weight has `_LARGEST` numbers: larger products fill a core by themselves, and batched ones are slower."""
-_FEATURES, _POSITIONS = 2**14, 2**15
-"""And only while a layer's output for a batch has no more numbers than this, of a linear layer or of a convolution."""
+_FEATURES, _POSITIONS = 2**14, {8: 2**15, 4: 5 * 2**12, 1: 2**13}
+"""And only while a layer's output for a batch has no more numbers than this, of a linear layer or of a convolution: by
+the first of these that divides its channels, for where that is 1 a convolution in groups is slow, one alone is not."""
 _AT_ONCE = 2**19
 """Numbers of all members that go through a layer together. All measured with `tests/bench/modules.py`."""
+
+
+def _positions(channels: int) -> int:
+    """The largest output of a convolution that is stacked on a CPU."""
+    return next(most for factor, most in _POSITIONS.items() if channels % factor == 0)
 
 
 class ModuleStack:
@@ -96,7 +102,8 @@ class ModuleStack:
 
     def _streams(self, x: Tensor) -> bool:
         """Whether a member's features alone outgrow the cache of a CPU; x (S, B, *input_shape)."""
-        most = _POSITIONS if self._convolves else _FEATURES
+        channels = [p.shape[1] for p in self._trained.values() if p.dim() > 3]
+        most = min((_positions(width) for width in channels), default=_FEATURES)
         return x.device.type == "cpu" and self._features(x) > most
 
     def _features(self, x: Tensor) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from isoinit import schemes
+from isoinit import networks, schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, stack
@@ -188,6 +188,19 @@ def test_wide_networks_are_not_stacked_on_a_cpu_where_that_is_slower(monkeypatch
     for width, count, looped in ((12, 3, True), (12, 4, False), (255, 4, False), (256, 4, True)):
         starts = [Start(mlp(width=width, normalization="batch"), 0.1, 0)] * count
         assert (ModuleStack(range(count), starts, Training(), CPU)._loop is not None) is looped
+
+
+@pytest.mark.parametrize(
+    ("width", "batch", "looped"), [(8, 64, False), (7, 64, True), (7, 16, False), (12, 16, False), (12, 32, True)]
+)
+def test_convolutions_of_odd_widths_are_stacked_while_they_are_small(width, batch, looped, monkeypatch):
+    monkeypatch.setattr("sweeps.vmapped._WORTH_STACKING", 4)
+    model = networks.build("cnn", (1, 8, 8), width=width, depth=3, out_features=5)
+    schemes.initialize(model, "he_normal", generator=torch.Generator().manual_seed(0))
+    training = Training(batch_size=batch)
+    one = ModuleStack(range(4), [Start(model, 0.1, 0)] * 4, training, CPU)
+    one.advance({0: Batches(torch.ones(1, batch, 1, 8, 8), torch.zeros(1, batch, dtype=torch.long))}, [1.0], 0)
+    assert (one._loop is not None) is looped
 
 
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])

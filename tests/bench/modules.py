@@ -43,10 +43,13 @@ MODULES = [
     shape("mlp", 64, 16, "batch"),
     shape("mlp", 256, 4, "batch"),
     shape("mlp", 512, 4, "batch"),
+    shape("cnn", 7, 5),
     shape("cnn", 8, 5),
+    shape("cnn", 12, 5),
     shape("cnn", 32, 5),
     shape("cnn", 16, 16, "batch"),
     shape("resnet", 8, 8, "batch"),
+    shape("resnet", 15, 8, "batch"),
     shape("resnet", 32, 8, "batch"),
 ]
 KERNEL = [shape("mlp", width, depth) for width in (1, 16, 64, 256, 1024) for depth in (2, 16)]
