@@ -7,7 +7,7 @@ mask there is no such buffer and `masked` is False. Loading a state with or with
 dense.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
@@ -80,7 +80,15 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def fresh(kind: type[Module], *sizes: int) -> Module:
     """`kind(*sizes)` but for its parameters, sooner: the tables of a new module (of hooks, buffers, ...) are empty."""
-    state, tables = _blank(kind, *sizes)
+    return _copied(kind, *_blank(kind, *sizes))
+
+
+def bare(kind: type[Module]) -> Module:
+    """A module of this kind as `nn.Module.__init__` leaves it, sooner."""
+    return _copied(kind, *_blank(nn.Module))
+
+
+def _copied(kind: type[Module], state: dict[str, Any], tables: Sequence[tuple[str, Callable[[], Any]]]) -> Module:
     module = kind.__new__(kind)
     own = module.__dict__
     own.update(state)

@@ -124,10 +124,10 @@ def calibrate(
 @_exactly
 def walk(a, support, walking, target, skip, i, further, cos, sin):
     """Steps of the walks of `isoinit.schemes.sparse` with matrices a (count, columns, rows) and where they may be other
-    than zero, both in place, for those that are `walking` (count,), which then says who still are. Returns whether any.
+    than zero, both in place, for those that are `walking` (count,), which then says who still are.
 
-    i, further, cos, sin: of the planes, (steps, count) each; the other column is i + 1 + further, in a circle. skip:
-    leave columns that are both zero as they are, whose zeros would change their signs.
+    i, further, cos, sin: of the planes, (count, steps) each; the other column is i + 1 + further, in a circle. skip:
+    (count,), leave columns that are both zero as they are, whose zeros would change their signs.
     """
     count, columns, rows = a.shape
     for k in range(count):
@@ -138,17 +138,17 @@ def walk(a, support, walking, target, skip, i, further, cos, sin):
             for row in range(rows):
                 sizes[column] += support[k, column, row]
         now = sizes.sum()
-        for step in range(len(i)):
-            one = i[step, k]
-            other = (one + 1 + further[step, k]) % columns
+        for step in range(i.shape[1]):
+            one = i[k, step]
+            other = (one + 1 + further[k, step]) % columns
             union = 0
             for row in range(rows):
                 union += support[k, one, row] | support[k, other, row]
-            if skip and union == 0:
+            if skip[k] and union == 0:
                 continue
             after = now + 2 * union - sizes[one] - sizes[other]
             if after - target <= target - now:
-                c, s = cos[step, k], sin[step, k]
+                c, s = cos[k, step], sin[k, step]
                 for row in range(rows):
                     x, y = a[k, one, row], a[k, other, row]
                     a[k, one, row], a[k, other, row] = c * x + s * y, c * y - s * x
@@ -159,7 +159,6 @@ def walk(a, support, walking, target, skip, i, further, cos, sin):
             if after >= target:
                 walking[k] = False
                 break
-    return walking.any()
 
 
 @_part

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from isoinit.layers import ACTIVATIONS, Conv2d, Linear, Sizes, fresh, linears, listed
+from isoinit.layers import ACTIVATIONS, Conv2d, Linear, Sizes, bare, fresh, linears, listed
 from isoinit.parts import pool_of, validate, validate_pooling, weights_of
 from isoinit.resnet import ResNet
 from isoinit.schemes import Wiring, get
@@ -72,8 +72,7 @@ class MLP(nn.Module):
         )
         found: list[MLP] = []
         for depth in depths:
-            model = cls.__new__(cls)
-            nn.Module.__init__(model)
+            model = bare(cls)
             parameters = [next(first), *islice(hidden, depth - 2), next(head)]
             own = linears([sizes[0], *[sizes[1]] * (depth - 2), sizes[2]], parameters)
             model._modules.update(layers=listed(own), norms=listed(()), activation=fresh(ACTIVATIONS[activation]))
@@ -90,16 +89,17 @@ class MLP(nn.Module):
         return head(x)
 
     def wiring(self) -> Wiring:
-        *hidden, head = weights_of(self.layers)
+        layers, norms, activation = weights_of(self.layers), tuple(self.norms), self.activation
+        hidden = tuple(layers[:-1])
         return Wiring(
             architecture="mlp",
-            activation=self.activation,
-            stem=tuple(hidden),
-            head=head,
-            norms=tuple(self.norms),
-            signals=(self.activation,),
-            preactivations=tuple(hidden),
-            chain=type(self) is MLP and not self.norms and all(type(layer) is Linear for layer in self.layers),
+            activation=activation,
+            stem=hidden,
+            head=layers[-1],
+            norms=norms,
+            signals=(activation,),
+            preactivations=hidden,
+            chain=type(self) is MLP and not norms and all(type(layer) is Linear for layer in layers),
         )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
-from isoinit.schemes.sparse import rotations
+from isoinit.schemes.sparse import _numbers, rotations
 from isoinit.spectrum import jacobian
 
 PLAIN = [n for n, s in SCHEMES.items() if "mlp" in s.architectures and s.activations != ("crelu",)]
@@ -75,6 +76,14 @@ def test_behind_a_dead_layer_there_is_nothing_to_scale_and_a_warning(name: str) 
 def test_a_sparse_column_of_length_one_is_a_sign() -> None:
     signs = rotations(50, 1, 1, 1.0, Draw(torch.Generator().manual_seed(0)))
     assert set(signs.flatten().tolist()) == {-1.0, 1.0}
+
+
+def test_the_largest_number_drawn_is_a_column_that_there_is() -> None:
+    drawn = np.full((1, 3, 1), np.nextafter(np.float32(1), np.float32(0)))
+    for columns in (*range(2, 5000), 2**14 - 1, 2**14, 2**14 + 1):
+        one, further, *_ = _numbers(drawn, columns)
+        assert one == columns - 1
+        assert further == columns - 2
 
 
 @pytest.mark.parametrize("name", ["risotto_b", "risotto_c"])

@@ -119,9 +119,6 @@ class Draws(Draw):
     def uniform(self, *shape: int) -> Tensor:
         return self.uniforms([shape])[0]
 
-    def integers(self, high: int, *shape: int) -> Tensor:
-        raise AssertionError("drawn by each network for itself")
-
     def _parts(self, draw: Callable[[Draw, int], Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         numbers = [math.prod(shape[1:]) for shape in shapes]
         counts = zip(*[self.counts[shape[0]] for shape in shapes], strict=True)

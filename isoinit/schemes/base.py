@@ -56,10 +56,6 @@ class Draw:
     def _typed(self, drawn: Tensor) -> Tensor:
         return drawn if self.dtype == _SINGLE else drawn.to(self.dtype)
 
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform on 0 .. high - 1."""
-        return torch.randint(high, shape, generator=self.generator, device=self.generator.device)
-
     def normals(self, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """One standard normal tensor per shape, from a single draw."""
         return self._parts(Draw.normal, shapes)

@@ -38,20 +38,31 @@ def rotations(count: int, rows: int, columns: int, density: float, draw: Draw) -
         return torch.where(draw.uniform(count, 1, 1) < 0.5, -1.0, 1.0).to(draw.dtype)
     a = torch.zeros(count, columns, rows, dtype=draw.dtype, device="cpu").numpy()  # columns of the result
     a.reshape(count, -1)[:, : rows * rows : rows + 1] = 1  # [I 0]
-    for part, own in draw.each(count):
-        walk = _walk_compiled if draw.compiled else _walk_each if len(a[part]) <= _FEW else _walk_together
-        walk(a[part], density * rows * columns, own)
+    target = density * rows * columns
+    if draw.compiled:
+        _walk_compiled(a, target, draw)
+    else:
+        walk = _walk_each if count <= _FEW else _walk_together
+        walk(a, target, draw)
     return torch.from_numpy(a).to(draw.generator.device).mT
 
 
 def _walk_compiled(a: NDArray[Any], target: float, draw: Draw) -> None:
-    """The walks of the other two by compiled code, (count, columns, rows) in place."""
+    """The walks of the other two by compiled code, (count, columns, rows) in place, those of several networks too."""
     from isoinit import narrow  # loads a compiler, which who has one network does not need
 
     count, columns, rows = a.shape
-    support, walking, going = a != 0, np.ones(count, np.bool_), rows < target
-    while going:
-        going = narrow.walk(a, support, walking, target, count <= _FEW, *_numbers(count, columns, draw))
+    support, walking = a != 0, np.full(count, rows < target)
+    few = np.empty(count, np.bool_)
+    drawn = np.zeros((count, 3, _steps(columns)), a.dtype)
+    parts = draw.each(count)
+    for part, _ in parts:
+        few[part] = len(few[part]) <= _FEW
+    while walking.any():
+        for part, own in parts:
+            if walking[part].any():
+                drawn[part] = _drawn(len(few[part]), columns, own)
+        narrow.walk(a, support, walking, target, few, *_numbers(drawn, columns))
 
 
 def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
@@ -63,7 +74,7 @@ def _walk_together(a: NDArray[Any], target: float, draw: Draw) -> None:
     nonzeros = np.full(count, rows)
     walking = nonzeros < target
     while walking.any():
-        for i, j, cos, sin in zip(*_planes(count, columns, draw), strict=True):
+        for i, j, cos, sin in zip(*(part.T for part in _planes(count, columns, draw)), strict=True):
             k = every[walking]
             i, j = i[k], j[k]
             union = support[k, i] | support[k, j]
@@ -91,7 +102,7 @@ def _walk_each(a: NDArray[Any], target: float, draw: Draw) -> None:
     nonzeros = [rows] * count
     walking = list(range(count)) if rows < target else []
     while walking:
-        planes = [part.T.tolist() for part in _planes(count, columns, draw)]
+        planes = [part.tolist() for part in _planes(count, columns, draw)]
         for k in list(walking):
             matrix, support, now = a[k], supports[k], nonzeros[k]
             for i, j, cos, sin in zip(*(part[k] for part in planes), strict=True):
@@ -113,21 +124,26 @@ def _walk_each(a: NDArray[Any], target: float, draw: Draw) -> None:
 
 def _planes(count: int, columns: int, draw: Draw) -> list[NDArray[Any]]:
     """Random planes of rotation for `count` matrices: two different columns, cosine and sine of a uniform angle, each
-    (steps, count)."""
-    i, further, cos, sin = _numbers(count, columns, draw)
+    (count, steps)."""
+    i, further, cos, sin = _numbers(_drawn(count, columns, draw), columns)
     return [i, (i + 1 + further) % columns, cos, sin]
 
 
-def _numbers(count: int, columns: int, draw: Draw) -> list[NDArray[Any]]:
-    """What `_planes` are made of: a column, how much further the other is less one, cosine and sine."""
-    steps = max(64, 2 * columns)  # most walks are over by then
-    i, further = draw.integers(columns, steps, count), draw.integers(columns - 1, steps, count)
-    angle = draw.uniform(steps, count)
-    if not angle.is_cpu:
-        i, further, angle = i.cpu(), further.cpu(), angle.cpu()
-    numbers = angle.numpy()
-    numbers *= 2 * math.pi  # torch takes longer to make a tensor of the factor
-    return [i.numpy(), further.numpy(), angle.cos().numpy(), angle.sin().numpy()]
+def _steps(columns: int) -> int:
+    """Steps to draw at once: most walks are over by then."""
+    return max(64, 2 * columns)
+
+
+def _drawn(count: int, columns: int, draw: Draw) -> NDArray[Any]:
+    return draw.uniform(count, 3, _steps(columns)).cpu().numpy()
+
+
+def _numbers(drawn: NDArray[Any], columns: int) -> list[NDArray[Any]]:
+    """What `_planes` are made of, from numbers below 1 (count, 3, steps): a column, how much further the other is less
+    one, cosine and sine. The product of a number below 1 and a whole one is rounded to below the latter."""
+    i, further, angle = drawn.transpose(1, 0, 2)
+    angle = 2 * math.pi * angle
+    return [(columns * i).astype(np.int64), ((columns - 1) * further).astype(np.int64), np.cos(angle), np.sin(angle)]
 
 
 def _dense(count: int, rows: int, columns: int, draw: Draw) -> Generator[Sequence[Tensor], list[Tensor], Tensor]:
