@@ -167,8 +167,8 @@ def masked(model: nn.Module, seed: int) -> nn.Module:
     return model
 
 
-def mlp(seed: int, depth: int = 4, activation: str = "tanh", normalization: str = "none") -> nn.Module:
-    return initialized(networks.MLP(48, 9, depth, 5, activation, normalization), seed)
+def mlp(seed: int, depth: int = 4, activation: str = "tanh", normalization: str = "none", width: int = 9) -> nn.Module:
+    return initialized(networks.MLP(48, width, depth, 5, activation, normalization), seed)
 
 
 def cnn(seed: int) -> nn.Module:
@@ -224,6 +224,19 @@ def test_captured_stacked_products_train_as_launched_ones(rule: str, sparse: boo
     expected = trained(ragged(None, RULES[rule], sparse), models)
     assert_equal(trained(ragged(device, RULES[rule], sparse), models), expected)
     assert len(device.graphs) == 2
+    assert device.replays == STEPS - 2 * TRIED
+
+
+def test_captured_products_of_padded_networks_train_as_launched_ones() -> None:
+    def models(first: int) -> list[nn.Module]:
+        sizes = enumerate(((5, 7), (2, 12), (3, 4), (3, 12), (5, 9)), first)
+        return [mlp(seed, depth, "sigmoid", width=width) for seed, (depth, width) in sizes]
+
+    device, results = Simulated(), []
+    for steps in (steps_of(device), steps_of(None)):
+        starts = [Start(model, 0.05 * (1 + i), i % 2) for i, model in enumerate(models(0))]
+        results.append(trained(RaggedStack(range(5), starts, RULES["adam"], CPU, steps), models(9)))
+    assert_equal(*results)
     assert device.replays == STEPS - 2 * TRIED
 
 

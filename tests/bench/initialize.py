@@ -117,7 +117,7 @@ def pack(name: str, depth: int, width: int, networks: int) -> list[Key]:
 def point(name: str, depth: int, width: int, weight_scale: float) -> Point:
     scheme = SCHEMES[name]
     activation = (scheme.activations or ("relu",))[0]
-    density = 0.125 if scheme.sparse else 1.0
+    density = max(0.125, 1 / (width // 2)) if scheme.sparse else 1.0  # mirrored cores of narrow ones have no less
     return Point(name, "mlp", activation, "none", depth, width, weight_scale, "zero", 0.0, density)
 
 
