@@ -168,9 +168,7 @@ def _blas(call, chars, shape, a, b, alpha, beta, c):
 # (medians of 3; interleaved, by scripts that were not kept). No other processor was tried.
 
 ROWS, COLUMNS, TALL, BLOCK = 4, 16, 8, 8
-NARROW: Final = (
-    240  # columns, beyond which a BLAS is as fast or faster: lines of wide operands crowd the same sets of a cache
-)
+NARROW: Final = 240  # columns, beyond which a BLAS is as fast: a wider operand's lines crowd the same sets of a cache
 LONG: Final = 1024  # rows and terms, likewise
 
 _FLOAT, _INDEX, _LANE = ir.FloatType(), ir.IntType(64), ir.IntType(32)
