@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from isoinit import MLP, SCHEMES, initialize, probe
 from isoinit.probe import probes
+from isoinit.schemes import Scheme
 from sweeps import data, preparing, train
 from sweeps.history import Replicate
 from sweeps.spec import Point, Training
@@ -45,7 +46,7 @@ def measure(name: str, depth: int, width: int, rounds: int, share_rounds: int, n
     scheme = SCHEMES[name]
     x, y = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
     model = MLP(64, width, depth, 10, (scheme.activations or ("relu",))[0])
-    density = 0.125 if scheme.sparse else 1.0
+    density = density_of(scheme, width)
 
     wanted = pack(name, depth, width, networks)
 
@@ -117,8 +118,12 @@ def pack(name: str, depth: int, width: int, networks: int) -> list[Key]:
 def point(name: str, depth: int, width: int, weight_scale: float) -> Point:
     scheme = SCHEMES[name]
     activation = (scheme.activations or ("relu",))[0]
-    density = max(0.125, 1 / (width // 2)) if scheme.sparse else 1.0  # mirrored cores of narrow ones have no less
-    return Point(name, "mlp", activation, "none", depth, width, weight_scale, "zero", 0.0, density)
+    return Point(name, "mlp", activation, "none", depth, width, weight_scale, "zero", 0.0, density_of(scheme, width))
+
+
+def density_of(scheme: Scheme, width: int) -> float:
+    """An eighth, or what the mirrored cores of narrow networks have at least."""
+    return max(0.125, 1 / (width // 2)) if scheme.sparse else 1.0
 
 
 def together(name: str, depth: int, width: int, networks: int, rounds: int) -> float:
