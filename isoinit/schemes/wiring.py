@@ -53,9 +53,12 @@ class Run:
     @property
     def whole(self) -> Tensor:
         """The weights of several networks, which are parts of one tensor."""
-        found = whole(self.weights)
-        assert found is not None, self.shape
-        return found
+        assert self._whole is not None, self.shape
+        return self._whole
+
+    @cached_property
+    def _whole(self) -> Tensor | None:
+        return whole(self.weights)
 
     def parts(self, numbers: int) -> "list[Run]":
         """The run cut into pieces of so many numbers, or of one layer."""
@@ -67,7 +70,7 @@ class Run:
 
     def fill(self, weights: Tensor) -> None:
         """Set the weights to those of the stack (layers, *shape)."""
-        copy_each(self.weights, weights)
+        _copy(self.weights, self._whole, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +160,10 @@ def whole(tensors: Sequence[Tensor]) -> Tensor | None:
 
 def copy_each(targets: Sequence[Tensor], stack: Tensor) -> None:
     """Copy each tensor of a stack into its target, in one call."""
-    together = whole(targets)
+    _copy(targets, whole(targets), stack)
+
+
+def _copy(targets: Sequence[Tensor], together: Tensor | None, stack: Tensor) -> None:
     if together is None:
         torch._foreach_copy_(list(targets), stack.unbind())  # pyright: ignore[reportPrivateImportUsage]
     else:
