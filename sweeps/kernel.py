@@ -12,7 +12,8 @@ the logits are (classes, B): a matrix of ten columns is what a BLAS is slowest a
 BLAS that torch exports, otherwise to scipy's; those of narrow ones are made here, see `_tile_of`.
 
 The compiled functions are in one file on purpose: numba's cache on disk is renewed when the file of the called
-function changes, and does not look at the files of what that calls. Compiling takes some twenty seconds, once per machine.
+function changes, and does not look at the files of what that calls. Compiling takes some twenty seconds, once per
+machine.
 """
 
 from __future__ import annotations
