@@ -17,7 +17,7 @@ from isoinit.layers import activation_name
 from isoinit.networks import MLP
 from sweeps import kernel, widths
 from sweeps.kernel import LINE, Floats
-from sweeps.ragged import linears
+from sweeps.ragged import apart, linears
 from sweeps.spec import Training
 from sweeps.stacking import LOSS_BOUND, Batches, Series, Start
 
@@ -76,8 +76,8 @@ class _Layout:
         return found
 
     def part(self, weight: Tensor, layer: int) -> Tensor:
-        """View on a weight (fan_out, fan_in) of a layer: (split, fan_in / split, fan_out), what leaves a unit apart."""
-        return weight.T.unflatten(0, (self.split if layer else 1, -1))
+        """View on a weight of a layer, as `apart` has it."""
+        return apart(weight, self.split if layer else 1)
 
 
 def _address(values: NDArray[Any]) -> int:

@@ -182,13 +182,17 @@ class RaggedStack:
         return model
 
     def _part(self, weight: Tensor, group: int) -> Tensor:
-        """View on a weight (fan_out, fan_in): (split, fan_in / split, fan_out), what leaves a unit apart."""
-        return weight.T.unflatten(0, (self._split if group > 0 else 1, -1))
+        return apart(weight, self._split if group > 0 else 1)
 
     def _stacked(self, weights: Sequence[Tensor], group: int, device: torch.device) -> Tensor:
         """Weights (fan_out, fan_in) of first layers, hidden layers or heads, as (., fan_in, fan_out) of the widest."""
         found = _stacked([self._part(weight, group) for weight in weights], device)
         return found.flatten(1, 2) if weights else found
+
+
+def apart(weight: Tensor, split: int) -> Tensor:
+    """View on a weight (fan_out, fan_in): (split, fan_in / split, fan_out), if `split` features leave every unit."""
+    return weight.T.unflatten(0, (split, -1))
 
 
 def linears(model: nn.Module) -> list[nn.Linear]:
