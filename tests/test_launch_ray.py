@@ -144,7 +144,7 @@ def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path) ->
 
 def test_a_worker_that_dies_costs_an_attempt_and_no_trial(folder: Path) -> None:
     driver = subprocess.Popen(
-        _command("launch", "tiny.yaml", "--json", "--set", "training.steps=2000", "--trials", "8"),
+        _command("launch", "tiny.yaml", "--json", "--set", "training.steps=20000", "--trials", "8"),
         cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
