@@ -31,9 +31,10 @@ from analysis.gp import LogisticGP, learn
 from analysis.kernels import Kernel
 from analysis.points import Counts, Points
 from analysis.region import RegionModel
-from sweeps import boundary, placing
-from sweeps.boundary import ROLE, START, BoundarySampler
-from sweeps.coordinates import Axes
+from sweeps.boundary import ROLE, START, BoundarySampler, placing
+from sweeps.boundary import sampler as sampling
+from sweeps.boundary.coordinates import Axes
+from sweeps.boundary.memory import Memory
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -159,7 +160,7 @@ def test_threads_with_a_study_each_share_a_sampler():
 def test_threads_that_look_at_once_miss_no_trial():
     """Every trial once, in the order of completion, whichever thread saw it first."""
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-    memory = boundary._Memory()
+    memory = Memory()
 
     def work(_: int) -> None:
         for _ in range(60):
@@ -383,12 +384,12 @@ def noisy_study(seed: int) -> optuna.Study:
 
 def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.MonkeyPatch):
     """Some by chance would look like coins, each placed where those left out were in doubt: half as steep."""
-    monkeypatch.setattr(boundary, "LEARN_ON", 40)
+    monkeypatch.setattr(sampling, "LEARN_ON", 40)
     ratios = []
     for seed in range(3):
         study = noisy_study(seed)
         axes = Axes.of(SPACE, "depth", FLOORS)
-        points, counts = axes.points(study.trials), boundary._counts(study.trials)
+        points, counts = axes.points(study.trials), sampling._counts(study.trials)
         kernel = Kernel(2, 1, frontier=True)
         some = np.random.default_rng(seed).permutation(len(study.trials))[:40]
         _, first = learn(kernel, points.take(slice(0, 40)), counts.take(slice(0, 40)))
@@ -399,7 +400,7 @@ def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.Mo
         by_chance = learn(kernel, points.take(some), counts.take(some))[1]
         ratios.append(learn(kernel, points.take(slice(0, 40)), counts.take(slice(0, 40)))[1][-1] - by_chance[-1])
         monkeypatch.undo()
-        monkeypatch.setattr(boundary, "LEARN_ON", 40)
+        monkeypatch.setattr(sampling, "LEARN_ON", 40)
     assert np.mean(ratios) > np.log(1.6)
 
 

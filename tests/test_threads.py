@@ -17,10 +17,10 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from analysis import region
+from analysis.kernels import Kernel
 from analysis.points import Points
 from analysis.region import RegionModel
 from analysis.threads import one_thread
-from sweeps import boundary
 from sweeps.boundary import BoundarySampler
 
 
@@ -41,13 +41,13 @@ def two() -> Iterator[None]:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     """The threads at every covariance of the model."""
     found: list[set[int]] = []
-    matrix = boundary.Kernel.matrix
+    matrix = Kernel.matrix
 
-    def watched(self: boundary.Kernel, theta: np.ndarray, a: Points, b: Points) -> np.ndarray:
+    def watched(self: Kernel, theta: np.ndarray, a: Points, b: Points) -> np.ndarray:
         found.append(threads())
         return matrix(self, theta, a, b)
 
-    monkeypatch.setattr(boundary.Kernel, "matrix", watched)
+    monkeypatch.setattr(Kernel, "matrix", watched)
     return found
 
 

@@ -1,60 +1,24 @@
-"""An Optuna sampler that looks for the edge of a region instead of for an optimum.
-
-It maps the set of points where a yes-or-no experiment ("did the network train?") succeeds with probability at least one
-half. A Gaussian-process classifier (`analysis.gp`) reads all outcomes so far, and each trial is placed where the
-classifier is least sure of the side: the *straddle* of Bryan et al. (2005), the largest 1.96 sd - |mean| of the latent
-log-odds. Unlike an optimiser's trials, those trials make a map; several times fewer of them do.
-
-    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, depth="depth"))
-    trial = study.ask(distributions)
-    trial.set_user_attr("n_trained", 1)
-    trial.set_user_attr("n_replicates", 2)
-    study.tell(trial, score)  # finite; > 0 iff trained, and all that is read if there are no counts
-
-Three rules come before it, for what the classifier is sure of and should not be (see `sweeps.placing`): an outcome
-that it had all but excluded is asked again next to it, a scheme of which nothing shallow was tried is tried there once,
-and from the 128th trial on a few trials go beyond the frontier, where no other is near.
-
-Pending points lower the variance and leave the mean; how much they lower it is how much their outcome will tell (see
-`placing.noise`), which is little more than a sign where little is known.
-
-What was tried and not kept is listed in `tests/bench/boundary.py`, which has the measurements of what was.
-
-What it loses: a small island far beyond the frontier is found by chance alone, by the start, the audit trials and those
-few. Once it is found, the trials that follow map it.
-
-References: Bryan et al., Active learning for identifying function threshold boundaries, NeurIPS 2005 (straddle);
-Gotovos et al., Active learning for level set estimation, IJCAI 2013; Desautels et al., Parallelizing
-exploration-exploitation tradeoffs in GP bandit optimization, JMLR 2014 (batches: pending points lower the variance and
-leave the mean); Lyu, Binois, Ludkovski, Evaluating Gaussian process metamodels and sequential designs for noisy level
-set estimation, Statistics and Computing 2021; Letham et al., Look-ahead acquisition functions for Bernoulli level set
-estimation, AISTATS 2022.
-"""
+"""The sampler: whose turn it is, what was told, which model; where the model looks is `placing`."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.search_space import IntersectionSearchSpace
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from analysis.gp import LogisticGP, learn, thin
 from analysis.kernels import Kernel
 from analysis.points import Counts, Points
 from analysis.threads import one_thread
-from sweeps.coordinates import Axes, axis_of
-from sweeps.placing import Key, Plan
+from sweeps.boundary.coordinates import Axes, axis_of
+from sweeps.boundary.memory import Memory, Seen
+from sweeps.boundary.placing import Key, Plan
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
 START = 8  # trials of the space-filling start
@@ -63,11 +27,9 @@ ACTIVE = 400  # trials the posterior is conditioned on: likewise
 GROWTH = 1.25  # hyperparameters are learnt anew when the trials have grown by this factor
 SOBOL_AXES = 64
 
-_logger = logging.getLogger(__name__)
-
 
 class BoundarySampler(BaseSampler):
-    """Sampler that maps where trials succeed. See the module's docstring for the method.
+    """Sampler that maps where trials succeed. See the package's docstring for the method.
 
     Args:
         seed: Of everything random. None draws one.
@@ -108,7 +70,7 @@ class BoundarySampler(BaseSampler):
         self._batch = batch
         self._floors = dict(floors or {})
         self._start = qmc.Sobol(SOBOL_AXES, rng=self._rng("start")).random(4 * START)
-        self._memory = _Memory()
+        self._memory = Memory()
 
     def _rng(self, *key: str | int) -> np.random.Generator:
         """A generator of its own for every purpose, so that draws do not depend on what was drawn before."""
@@ -124,7 +86,7 @@ class BoundarySampler(BaseSampler):
         study._storage.set_trial_system_attr(trial._trial_id, ROLE, role)
         trial.system_attrs[ROLE] = role  # Optuna does not read the storage again before it infers the space
 
-    def _role(self, seen: _Seen, number: int) -> str:
+    def _role(self, seen: Seen, number: int) -> str:
         """The start is as random as an audit: what it has of their share is not asked again."""
         if len(seen.told) < START:
             return "start"
@@ -173,7 +135,7 @@ class BoundarySampler(BaseSampler):
         """Results per new plan: few at first, and a divisor of the batch, so that a batch told is a batch read."""
         return max(step for step in range(1, min(self._batch, 1 + told // 16) + 1) if self._batch % step == 0)
 
-    def _plan(self, memory: _Memory, axes: Axes, told: Sequence[FrozenTrial]) -> Plan:
+    def _plan(self, memory: Memory, axes: Axes, told: Sequence[FrozenTrial]) -> Plan:
         """Model and candidates after the trials `told`: a function of the seed and of those alone."""
         key = axes, tuple(t.number for t in told)
         if memory.plan and memory.plan.key == key:
@@ -188,7 +150,7 @@ class BoundarySampler(BaseSampler):
         return plan
 
     def _learnt(
-        self, memory: _Memory, kernel: Kernel, points: Points, counts: Counts, key: Key
+        self, memory: Memory, kernel: Kernel, points: Points, counts: Counts, key: Key
     ) -> tuple[Kernel, np.ndarray]:
         """Kernel and hyperparameters learnt from the first START * GROWTH^i trials told, for the largest such i."""
         axes, numbers = key
@@ -204,21 +166,17 @@ class BoundarySampler(BaseSampler):
             memory.learnt = known
         return known[1]
 
-    def _recall(self, study: Study) -> _Memory:
+    def _recall(self, study: Study) -> Memory:
         memory = self._memory  # another thread, with another study, may put its own in the place
         if memory.storage is not study._storage or memory.study_id != study._study_id:
-            self._memory = memory = _Memory(study._storage, study._study_id)
+            self._memory = memory = Memory(study._storage, study._study_id)
         return memory
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_memory"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _memory=_Memory())
-
-
-def _told(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.COMPLETE and trial.user_attrs.get("n_replicates") != 0
+        vars(self).update(state, _memory=Memory())
 
 
 def _counts(told: Sequence[FrozenTrial]) -> Counts:
@@ -228,54 +186,3 @@ def _counts(told: Sequence[FrozenTrial]) -> Counts:
         bad = told[int(np.argmax((k < 0) | (k > n)))]
         raise ValueError(f"`0 <= n_trained <= n_replicates` must hold, but trial {bad.number} has {bad.user_attrs}.")
     return Counts(k, n)
-
-
-class _Seen(NamedTuple):
-    """The trials of a study at one moment."""
-
-    told: list[FrozenTrial]
-    shared: set[str]
-    running: list[FrozenTrial]
-
-
-@dataclass
-class _Memory:
-    """What an ask need not compute again. Losing it changes no ask."""
-
-    storage: Any = None
-    study_id: int = -1
-    intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
-    learnt: tuple[Key, tuple[Kernel, np.ndarray]] | None = None
-    plan: Plan | None = None
-    warned: bool = False
-    order: list[tuple[datetime, int]] = field(default_factory=list)  # of `told`: when it ended, and its number
-    told: list[FrozenTrial] = field(default_factory=list)
-    shared: set[str] | None = None  # parameters that all of `told` have
-    open: list[int] = field(default_factory=list)  # trials that had not ended when last looked at
-    looked: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def look(self, study: Study) -> _Seen:
-        """What was told, in the order of completion, and what runs. Trials that had ended are not looked at again."""
-        with self.lock:
-            trials = study.get_trials(deepcopy=False)
-            news = [trials[i] for i in (*self.open, *range(self.looked, len(trials)))]
-            self.looked = len(trials)
-            self.open = [t.number for t in news if not t.state.is_finished()]
-            for t in filter(_told, news):
-                assert t.datetime_complete is not None
-                key = t.datetime_complete, t.number
-                at = bisect(self.order, key)
-                self.order.insert(at, key)
-                self.told.insert(at, t)
-                self.shared = t.params.keys() & (t.params.keys() if self.shared is None else self.shared)
-            running = [t for t in news if t.state == TrialState.RUNNING]
-            return _Seen(self.told.copy(), self.shared or set(), running)
-
-    def warn(self, study: Study) -> None:
-        if study.direction == StudyDirection.MINIMIZE and not self.warned:
-            _logger.warning(
-                "BoundarySampler takes a value above 0 for trained, whatever the direction of the study, and this "
-                "study minimizes: create it with direction='maximize'."
-            )
-            self.warned = True

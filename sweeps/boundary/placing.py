@@ -38,7 +38,7 @@ from scipy.special import log_ndtr, ndtr
 
 from analysis.gp import LogisticGP
 from analysis.points import Counts, Points
-from sweeps.coordinates import Axes, keys
+from sweeps.boundary.coordinates import Axes, keys
 
 STRADDLE = 1.96
 EXCLUDED = 0.05  # probability below which an outcome is a surprise

@@ -1,0 +1,75 @@
+"""What the boundary sampler has seen of a study, and what an ask need not compute again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from bisect import bisect
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.kernels import Kernel
+from sweeps.boundary.placing import Key, Plan
+
+_logger = logging.getLogger("sweeps.boundary")
+
+
+class Seen(NamedTuple):
+    """The trials of a study at one moment."""
+
+    told: list[FrozenTrial]
+    shared: set[str]
+    running: list[FrozenTrial]
+
+
+@dataclass
+class Memory:
+    """What an ask need not compute again. Losing it changes no ask."""
+
+    storage: Any = None
+    study_id: int = -1
+    intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
+    learnt: tuple[Key, tuple[Kernel, np.ndarray]] | None = None
+    plan: Plan | None = None
+    warned: bool = False
+    order: list[tuple[datetime, int]] = field(default_factory=list)  # of `told`: when it ended, and its number
+    told: list[FrozenTrial] = field(default_factory=list)
+    shared: set[str] | None = None  # parameters that all of `told` have
+    open: list[int] = field(default_factory=list)  # trials that had not ended when last looked at
+    looked: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look(self, study: Study) -> Seen:
+        """What was told, in the order of completion, and what runs. Trials that had ended are not looked at again."""
+        with self.lock:
+            trials = study.get_trials(deepcopy=False)
+            news = [trials[i] for i in (*self.open, *range(self.looked, len(trials)))]
+            self.looked = len(trials)
+            self.open = [t.number for t in news if not t.state.is_finished()]
+            for t in filter(_told, news):
+                assert t.datetime_complete is not None
+                key = t.datetime_complete, t.number
+                at = bisect(self.order, key)
+                self.order.insert(at, key)
+                self.told.insert(at, t)
+                self.shared = t.params.keys() & (t.params.keys() if self.shared is None else self.shared)
+            running = [t for t in news if t.state == TrialState.RUNNING]
+            return Seen(self.told.copy(), self.shared or set(), running)
+
+    def warn(self, study: Study) -> None:
+        if study.direction == StudyDirection.MINIMIZE and not self.warned:
+            _logger.warning(
+                "BoundarySampler takes a value above 0 for trained, whatever the direction of the study, and this "
+                "study minimizes: create it with direction='maximize'."
+            )
+            self.warned = True
+
+
+def _told(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE and trial.user_attrs.get("n_replicates") != 0
