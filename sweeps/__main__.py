@@ -121,9 +121,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _folder(text: str) -> str:
-    if not Path(text).expanduser().is_dir():
+    folder = Path(text).expanduser().resolve()  # workers have folders of their own to work in
+    if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    return text
+    return str(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from analysis.words import strict_json
 from sweeps import reading
 
 if TYPE_CHECKING:
+    from sweeps import closing
     from sweeps.rundir import RunDir
     from sweeps.spec import SweepSpec
 
@@ -73,7 +74,8 @@ def status(args: argparse.Namespace) -> int:
     spec, driver = run.spec(), run.driver()
     outcomes = Counter(run.ledger.read()[0]["outcome"].to_pylist())
     done = outcomes.total() - outcomes["failed"]
-    state = "running" if driver else "finished" if done >= spec.search.trials else "not running"
+    ended = done >= spec.search.trials or run.state().get("status") == "FINISHED"  # it may have met its goal before
+    state = "running" if driver else "finished" if ended else "not running"
     if args.json:
         return _json(
             {
@@ -197,16 +199,22 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
 
         options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
-        finished = launching.launch(spec, options, console, ray)
-        if ray is not None:
-            ray.leave()
-        from sweeps import closing
+        ends: list[closing.End] = []
 
-        end = closing.close(finished)
+        def close(finished: launching.Finished) -> None:
+            from sweeps import closing
+
+            if ray is not None:
+                ray.leave()
+            ends.append(closing.close(finished))
+
+        finished = launching.launch(spec, options, console, ray, close)
+    from sweeps import closing
+
     if args.json:
-        _json(end.to_dict())
+        _json(ends[0].to_dict())
     else:
-        console.print(closing.render(end, _flag(args)), soft_wrap=True)  # commands are to be copied
+        console.print(closing.render(ends[0], _flag(args)), soft_wrap=True)  # commands are to be copied
     return 1 if finished.interrupted else 0
 
 

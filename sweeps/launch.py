@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,7 +54,7 @@ class Finished:
     new_trials: int
     """How many of `trials` this launch has trained; failed ones are none."""
     interrupted: bool
-    """Ended before its last trial, by a signal or by 'sweep stop'."""
+    """Ended before its last trial: by a signal, by 'sweep stop', or because packs failed for good."""
     unpublished: int
     """Parts that the tracking server has not received yet."""
     tracker: tracking.Tracker
@@ -81,16 +81,25 @@ class _Sweep:
     options: Options
 
 
-def launch(spec: SweepSpec, options: Options, console: Console | None = None, ray: Cluster | None = None) -> Finished:
+def launch(
+    spec: SweepSpec,
+    options: Options,
+    console: Console | None = None,
+    ray: Cluster | None = None,
+    close: Callable[[Finished], None] = lambda _: None,
+) -> Finished:
     """Run `spec` to its end, or go on with it; the same spec continues a sweep of its name.
 
     Args:
         ray: the Ray of `options.address`, entered before, so that it starts meanwhile.
+        close: called at the end, while nobody else can run this sweep.
 
     Raises:
         ValueError: the spec cannot be run, the name is taken, or the tracking server or the Ray
-            cluster cannot be reached; nothing is written then.
+            cluster cannot be reached; no sweep is written then.
     """
+    if options.data_folder is not None:  # workers have folders of their own to work in
+        options = replace(options, data_folder=str(Path(options.data_folder).expanduser().resolve()))
     design = space.build(spec)
     if spec.search.sampler == "grid":
         search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
@@ -110,7 +119,9 @@ def launch(spec: SweepSpec, options: Options, console: Console | None = None, ra
                 tracker.open()
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
-        return _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console, ray)
+        finished = _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console, ray)
+        close(finished)
+        return finished
 
 
 def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finished:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.outcome import Outcome
@@ -110,7 +111,7 @@ def run_packs(
         phase: called with a few words while there is no pack to count.
 
     Raises:
-        ValueError: that Ray cannot be reached or started.
+        ValueError: that Ray cannot be reached or started, or breaks down.
     """
     phase("starting Ray" if cluster.address is None else f"joining Ray at {cluster.address}")
     cluster.ready()
@@ -124,7 +125,13 @@ def run_packs(
         ray.get(writer.append.remote(encode(part)))
 
     search.on_failed = failed
-    _tune(search, context, resources, folder / "tune", cluster.address, finished, phase)
+    try:
+        _tune(search, context, resources, folder / "tune", cluster.address, finished, phase)
+    except RayError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"Ray broke down ({said}); what was finished is kept, 'sweep resume {spec.name}' goes on"
+        ) from error
 
 
 def _tune(

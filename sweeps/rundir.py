@@ -12,13 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 import yaml
 
 from sweeps.ledger import Ledger
 from sweeps.reading import near, parse
 from sweeps.spec import SweepSpec
+
+_LOOKS: Final = 25
+_PAUSE: Final = 0.02  # seconds
 
 
 class RunDir:
@@ -70,7 +73,6 @@ class RunDir:
         self.path.mkdir(parents=True, exist_ok=True)
         _replace(self._spec, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
         _replace(self._state, json.dumps(state))
-        self._stop.unlink(missing_ok=True)
 
     def note(self, **ended: Any) -> None:
         """Add to the state how the last launch ended."""
@@ -78,23 +80,22 @@ class RunDir:
 
     @contextmanager
     def driving(self) -> Iterator[None]:
-        """Hold the folder's lock, which the system releases even after SIGKILL.
+        """Hold the folder's lock, which the system releases even after SIGKILL; an old request to stop is over then.
 
         Raises:
             ValueError: another process is running this sweep.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self._lock.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(file):
                 raise ValueError(
                     f"sweep {self.path.name!r} is already running in process {self.driver()}; "
                     "watch it with 'sweep status' or end it with 'sweep stop'"
-                ) from None
+                )
             file.truncate(0)
             file.write(f"{os.getpid()} {time.time()}")
             file.flush()
+            self._stop.unlink(missing_ok=True)
             yield
 
     def driver(self) -> int | None:
@@ -102,12 +103,17 @@ class RunDir:
         if not self._lock.exists():
             return None
         with self._lock.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                return int(file.read().split()[0])
-        return None
+            for _ in range(_LOOKS):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    file.seek(0)
+                    if found := file.read().split():
+                        return int(found[0])
+                    time.sleep(_PAUSE)  # it has the lock and is about to write who it is
+                else:
+                    return None
+        raise ValueError(f"{self._lock} is held by a process that does not say which; try again")
 
     def stop(self) -> None:
         """Ask the driver to finish the packs that are running and ask for no more."""
@@ -115,6 +121,18 @@ class RunDir:
 
     def stopped(self) -> bool:
         return self._stop.exists()
+
+
+def _locked(file: TextIO) -> bool:
+    """Take the lock, if need be after those who only look who has it, for a moment."""
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return True
+    return False
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,11 +1,11 @@
 """`SAMPLERS`: by which rule the next points are chosen. One line adds a sampler.
 
-Every sampler is an Optuna sampler; `boundary` and `grid` are ours, the others Optuna's own.
+Every sampler is an Optuna sampler; `tpe` and `gp` are Optuna's own, the others ours: a study that is rebuilt from a
+ledger must go on where it stopped, and Optuna's samplers keep where they are in attributes or in a generator's state.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import qmc
 
 from sweeps.boundary import BoundarySampler
+from sweeps.boundary.coordinates import axis_of
 from sweeps.space import Space
 from sweeps.spec import Search
 
@@ -27,8 +28,7 @@ class GridSampler(BaseSampler):
     """Visits the full factorial design in a random order, each point once.
 
     A point counts as visited when the study has a trial at it that did not fail, so that a rebuilt
-    study goes on where it stopped (Optuna's own sampler keeps the visits in attributes, which a
-    study that is rebuilt from a ledger does not have). Once all are visited it begins anew.
+    study goes on where it stopped. Once all are visited it begins anew.
     """
 
     def __init__(self, grid: list[dict[str, Any]], seed: int) -> None:
@@ -81,6 +81,36 @@ class GridSampler(BaseSampler):
         return tuple(params[name] for name in self._names)
 
 
+class NumberedSampler(BaseSampler):
+    """Points that follow from the seed and the trial's number alone, so that trials n, n + 1, ... are the same in a
+    study that is rebuilt from the first n.
+
+    Args:
+        space: the parameters.
+        points: of the trial with this number, a place in the unit cube, uniform in it; [parameters].
+    """
+
+    def __init__(self, space: Space, points: Callable[[int], np.ndarray]) -> None:
+        self._axes = {name: axis_of(name, d, space.floors) for name, d in space.distributions.items()}
+        self._points = points
+        self._at = -1, np.empty(0)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if self._at[0] != trial.number:
+            self._at = trial.number, self._points(trial.number)
+        return self._axes[param_name].chance(self._at[1][list(self._axes).index(param_name)])
+
+
 @dataclass(frozen=True)
 class Sampler:
     """How to build a sampler, and what to expect of it."""
@@ -93,10 +123,23 @@ class Sampler:
     """To ask and tell a trial when 1,000 are finished, on one core (`tests/bench/scale.py`); it grows with them."""
 
 
-def _qmc(_: Space, search: Search) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return QMCSampler(qmc_type="sobol", scramble=True, seed=search.seed, warn_independent_sampling=False)
+def _random(space: Space, search: Search) -> BaseSampler:
+    return NumberedSampler(
+        space, lambda number: np.random.default_rng([search.seed, number]).random(len(space.distributions))
+    )
+
+
+def _sobol(space: Space, search: Search) -> BaseSampler:
+    sequence = qmc.Sobol(max(len(space.distributions), 1), rng=np.random.default_rng(search.seed))
+
+    def point(number: int) -> np.ndarray:
+        if number < sequence.num_generated:
+            sequence.reset()
+        if ahead := number - sequence.num_generated:
+            sequence.fast_forward(ahead)
+        return sequence.random()[0]
+
+    return NumberedSampler(space, point)
 
 
 def _boundary(space: Space, search: Search) -> BaseSampler:
@@ -116,10 +159,8 @@ SAMPLERS: Final[Mapping[str, Sampler]] = {
         adaptive=True,
         ask_seconds=0.025,
     ),
-    "sobol": Sampler("low-discrepancy points, spread evenly; 5 ms an ask at 5,000 trials", _qmc),
-    "random": Sampler(
-        "independent uniform points; 1 ms an ask at 5,000 trials", lambda _, s: RandomSampler(seed=s.seed)
-    ),
+    "sobol": Sampler("low-discrepancy points, spread evenly; 5 ms an ask at 5,000 trials", _sobol),
+    "random": Sampler("independent uniform points; 1 ms an ask at 5,000 trials", _random),
     "grid": Sampler(
         "full factorial design over lists and the `levels` of ranges; 2 ms an ask at 5,000 trials",
         lambda p, s: GridSampler(p.grid(), s.seed),

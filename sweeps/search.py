@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
@@ -36,15 +36,39 @@ class Journal:
         self._path = path
 
     def append(self, pack: Pack) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps(pack.to_dict()) + "\n")
+        with self._path.open("ab+") as file:
+            file.truncate(self._whole(file))
+            file.write(json.dumps(pack.to_dict()).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def read(self) -> list[Pack]:
-        """All packs in order; a last line that a kill cut short was never trained and is left out."""
-        lines = self._path.read_text().split("\n")[:-1] if self._path.exists() else []
-        return [Pack.from_dict(json.loads(line)) for line in lines]
+        """All packs in order; a last line that a kill cut short was never trained and is left out.
+
+        Raises:
+            ValueError: a line is no pack, and not the last; says which, and what to do.
+        """
+        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
+        return [self._pack(number, line) for number, line in enumerate(lines, 1)]
+
+    def _pack(self, number: int, line: bytes) -> Pack:
+        try:
+            return Pack.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"line {number} of {self._path} is damaged ({error}); remove the line: what was trained is in the "
+                "ledger, and what was not is asked for anew"
+            ) from None
+
+    @staticmethod
+    def _whole(file: BinaryIO) -> int:
+        """Bytes up to the end of the last line that is whole: what is written next must not continue a torn one."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read(1) in (b"", b"\n"):
+            return size
+        file.seek(0)
+        return file.read().rfind(b"\n") + 1
 
 
 class PackSearch(OptunaSearch):
@@ -140,11 +164,11 @@ class PackSearch(OptunaSearch):
 
     def ask(self) -> Pack | None:
         """The next pack, journalled; None when the search has ended."""
+        if self.exhausted or self._enough(self.rows):
+            return None
         if self._again:
             pack = self._again.popleft()
         else:
-            if self.exhausted or self._enough(self.rows):
-                return None
             count = min(self.size, self._spec.search.trials - self.asked)
             pack = self._named([self._ask_one() for _ in range(count)])
             self.asked += count

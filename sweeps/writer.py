@@ -12,7 +12,7 @@ from sweeps.ledger import Ledger, load
 from sweeps.tasks import Pack, results
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)  # to append a part twice is to append it once
 class LedgerWriter:
     """The one writer of a ledger: an actor on the driver's node."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,8 +57,41 @@ def test_a_launch_clears_an_old_request_to_stop(tmp_path: Path) -> None:
     run.create(SPEC, {})
     run.stop()
     assert run.stopped()
-    run.create(SPEC, {})
-    assert not run.stopped()
+    with run.driving():
+        assert not run.stopped()
+        run.stop()  # while it starts
+        run.create(SPEC, {})
+        assert run.stopped()
+
+
+def test_a_look_at_who_is_driving_keeps_nobody_from_driving(tmp_path: Path) -> None:
+    """A launch waits for the lock that a look takes for a moment; one that is held is refused within a second."""
+    run = RunDir(tmp_path, "toy")
+    with run.driving():
+        pass
+    with (run.path / "lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.1, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        timer.start()
+        with run.driving():
+            assert run.driver() == os.getpid()
+        timer.join()
+
+
+def test_a_driver_that_has_not_said_who_it_is_yet_is_waited_for(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, "toy")
+    run.path.mkdir(parents=True)
+    with (run.path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def say() -> None:
+            file.write("4711 0.0")
+            file.flush()
+
+        timer = threading.Timer(0.1, say)
+        timer.start()
+        assert run.driver() == 4711
+        timer.join()
 
 
 def test_progress_counts_outcomes_and_says_what_is_left() -> None:

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 
 
 def _search(folder: Path, *settings: str, **kwargs) -> PackSearch:
+    folder.mkdir(exist_ok=True)
     spec = parse(TEXT, settings)
     return PackSearch(spec, space.build(spec), "digest", Journal(folder / "packs.jsonl"), **kwargs)
 
@@ -135,6 +136,31 @@ def test_a_rebuilt_search_first_asks_for_what_was_running_and_loses_and_repeats_
     assert {t.state for t in resumed.study.trials} == {TrialState.COMPLETE}
 
 
+@pytest.mark.parametrize("sampler", [name for name, sampler in SAMPLERS.items() if not sampler.adaptive] + ["boundary"])
+@pytest.mark.parametrize("packs", [1, 3])
+def test_a_rebuilt_search_goes_on_with_the_points_that_would_have_come(
+    tmp_path: Path, sampler: str, packs: int
+) -> None:
+    """A sampler that begins anew trains again what was trained."""
+    setting = f"search.sampler={sampler}"
+
+    def finish(search: PackSearch, packs: int = 99) -> list[dict]:
+        rows = []
+        while packs > 0 and (pack := search.ask()) is not None:
+            packs -= 1
+            told = _judge(pack)
+            search.tell(told)
+            for t, r in zip(pack.tasks, told, strict=True):
+                rows.append({**t.point._asdict(), "trial_key": t.trial_key, "role": t.role, **vars(r)})
+        return rows
+
+    whole = finish(_search(tmp_path / "whole", setting))
+    first = finish(_search(tmp_path / "parts", setting), packs)
+    resumed = _search(tmp_path / "parts", setting)
+    resumed.rebuild(first)
+    assert first + finish(resumed) == whole
+
+
 def test_failed_trials_are_asked_for_again_after_a_resume(tmp_path: Path) -> None:
     killed = _search(tmp_path)
     pack = killed.ask()
@@ -158,6 +184,17 @@ def test_a_search_ends_when_enough_is_known(tmp_path: Path) -> None:
     assert search.ask() is None
 
 
+def test_a_resumed_search_that_is_to_stop_hands_out_nothing_of_what_was_running(tmp_path: Path) -> None:
+    killed = _search(tmp_path)
+    killed.ask()
+    stopped = _search(tmp_path, enough=lambda _: True)
+    stopped.rebuild([])
+    assert stopped.ask() is None
+    resumed = _search(tmp_path)
+    resumed.rebuild([])
+    assert resumed.asked == 8
+
+
 def test_a_line_that_a_kill_cut_short_is_not_read(tmp_path: Path) -> None:
     search = _search(tmp_path)
     search.ask()
@@ -165,6 +202,11 @@ def test_a_line_that_a_kill_cut_short_is_not_read(tmp_path: Path) -> None:
     whole = path.read_text()
     path.write_text(whole + whole[:100])
     assert len(Journal(path).read()) == 1
+    search.ask()
+    assert len(Journal(path).read()) == 2
+    path.write_text(whole[:100] + "\n" + whole)
+    with pytest.raises(ValueError, match=r"line 1 of .*packs.jsonl is damaged.*remove the line"):
+        Journal(path).read()
 
 
 def test_optuna_logs_nothing_below_a_warning(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Every coordinate that is handed out is one that the distribution can express: in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,22 @@ class Numeric:
 
     def place(self, unit: np.ndarray) -> np.ndarray:
         """The nearest coordinates whose values the distribution can express."""
-        return self.scale.encode(self._values(unit))
+        return self.scale.encode(self._snapped(self.scale.decode(unit)))
+
+    def chance(self, unit: float) -> int | float:
+        """A value, uniform on the axis if `unit` is on [0, 1): those at the ends have a whole step to them too."""
+        margin = self.step / 2
+        wide = replace(self.scale, low=self.scale.low - margin, high=self.scale.high + margin)
+        return self._plain(self._snapped(wide.decode(np.array(unit))))
 
     def value(self, coordinate: float) -> int | float:
-        value = float(self._values(np.array(coordinate)))
-        return round(value) if self.whole else value
+        return self._plain(self._snapped(self.scale.decode(np.array(coordinate))))
 
-    def _values(self, unit: np.ndarray) -> np.ndarray:
+    def _plain(self, value: np.ndarray) -> int | float:
+        return round(float(value)) if self.whole else float(value)
+
+    def _snapped(self, values: np.ndarray) -> np.ndarray:
         low, high = self.scale.low, self.scale.high
-        values = self.scale.decode(unit)
         if self.step:
             values = low + self.step * np.round((values - low) / self.step)
         return np.clip(values, low, high)
@@ -61,6 +68,10 @@ class Choice:
 
     def place(self, unit: np.ndarray) -> np.ndarray:
         return np.floor(unit * len(self.distribution.choices))
+
+    def chance(self, unit: float) -> Any:
+        """A choice, each as likely as the others if `unit` is uniform on [0, 1)."""
+        return self.value(float(self.place(np.array(unit))))
 
     def value(self, coordinate: float) -> Any:
         return self.distribution.choices[int(coordinate)]
