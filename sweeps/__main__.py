@@ -70,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
         "--address", metavar="ADDRESS", help="a Ray cluster: 'auto' or host:port (default: a Ray of its own)"
     )
     where.add_argument("--inline", action="store_true", help="no Ray: train in this process, for tests and debuggers")
-    where.add_argument(
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
         "--data-dir", type=_folder, metavar="DIR", help="folder that has the data sets, for machines without internet"
     )
 
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         commands.plan,
         spec,
         as_json,
-        where,
+        data,
     )
     add(
         "launch",
@@ -92,15 +93,31 @@ def parser() -> argparse.ArgumentParser:
         runs,
         store,
         where,
+        data,
         as_json,
     )
     add("status", "tell how far a sweep is", commands.status, name, runs, as_json)
     resumed = add(
-        "resume", "go on with a sweep that was stopped or killed", commands.resume, name, runs, store, where, as_json
+        "resume",
+        "go on with a sweep that was stopped or killed",
+        commands.resume,
+        name,
+        runs,
+        store,
+        where,
+        data,
+        as_json,
     )
     resumed.add_argument("--trials", type=int, metavar="N", help="go on to this many trials")
-    add("stop", "let the running packs finish and then end the sweep; 'resume' goes on", commands.stop, name, runs)
-    add("sync", "send to MLflow what it has not received, the map too", commands.sync, name, runs, store)
+    add(
+        "stop",
+        "let the running packs finish and then end the sweep; 'resume' goes on",
+        commands.stop,
+        name,
+        runs,
+        as_json,
+    )
+    add("sync", "send to MLflow what it has not received, the map too", commands.sync, name, runs, store, as_json)
     add("verify", "compare the ledger with MLflow, trial by trial", commands.verify, name, runs, store, as_json)
     exported = add(
         "export", "write both tables as Parquet, from MLflow alone", commands.export, name, runs, store, as_json
@@ -113,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
         name,
         runs,
         as_json,
-        where,
+        data,
     )
     replayed.add_argument("trial_key", metavar="TRIAL_KEY", help="its key, or the beginning of it")
     add("doctor", "check this machine: what is missing, with the remedy", commands.doctor, runs, store, as_json)
@@ -132,13 +149,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         if getattr(arguments, "json", False):
-            print(json.dumps({"error": str(error)}))
-        print(f"sweep: {error}", file=sys.stderr)
+            print(json.dumps({"error": said}))
+        print(f"sweep: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("sweep: interrupted; what was finished is kept, 'sweep resume' goes on", file=sys.stderr)
+        trains = arguments.run in (commands.launch, commands.resume)
+        hint = "; what was finished is kept, and if there is something 'sweep resume' goes on" if trains else ""
+        print(f"sweep: interrupted{hint}", file=sys.stderr)
         return 130
 
 

@@ -169,8 +169,10 @@ def _next(end: End, flag: str) -> str:
     if not end.tracking_uri.startswith("http"):
         store = "" if end.tracking_uri == mlflow_store.DEFAULT_URI else f" --backend-store-uri {end.tracking_uri}"
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
+    lines.append(f"  {end.page}")
+    if not end.trials:
+        return "next:\n" + "\n".join(lines)
     lines += [
-        f"  {end.page}",
         f"  sweep export {end.name}   both tables as Parquet",
         f"  analysis map exports/{end.name}   the map, also by another criterion",
         f"  analysis report exports/{end.name}   one page with everything",

@@ -63,6 +63,10 @@ def resume(args: argparse.Namespace) -> int:
     state = run.state()
     spec = run.spec()
     if args.trials is not None:
+        outcomes = run.ledger.read()[0]["outcome"].to_pylist()
+        done = sum(outcome != "failed" for outcome in outcomes)
+        if args.trials < done:
+            raise ValueError(f"--trials {args.trials}: {done} trials of {args.name!r} are done already; ask for more")
         spec = reading.parse(_yaml(spec), [f"search.trials={args.trials}"], origin=args.name)
     args.address = args.address or state.get("address")
     args.data_dir = args.data_dir or state.get("data_folder")
@@ -102,6 +106,8 @@ def stop(args: argparse.Namespace) -> int:
     if driver is None:
         raise ValueError(f"sweep {args.name!r} is not running; 'sweep resume {args.name}' would go on with it")
     run.stop()
+    if args.json:
+        return _json({"name": args.name, "pid": driver})
     print(
         f"{args.name}: process {driver} ends after its running packs; 'sweep resume {args.name}{_flag(args)}' goes on"
     )
@@ -114,6 +120,8 @@ def sync(args: argparse.Namespace) -> int:
     run = _existing(args)
     uri = _uri(args, run)
     sent = closing.sync(run, uri)
+    if args.json:
+        return _json({"name": args.name, "sent": sent, "tracking_uri": uri})
     print(f"{args.name}: sent {sent} parts to {uri}")
     return 0
 

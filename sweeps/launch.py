@@ -5,6 +5,7 @@ The driver owns the search and the publisher; packs are trained by workers, or h
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from analysis import region
 from analysis.outcome import Criterion, Outcome
-from sweeps import data, mlflow_store, plan, provenance, space, tracking, train, work
+from sweeps import capacity, data, mlflow_store, plan, provenance, space, tracking, train, work
 from sweeps.cluster import Cluster
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
@@ -98,8 +99,10 @@ def launch(
         ValueError: the spec cannot be run, the name is taken, or the tracking server or the Ray
             cluster cannot be reached; no sweep is written then.
     """
-    if options.data_folder is not None:  # workers have folders of their own to work in
-        options = replace(options, data_folder=str(Path(options.data_folder).expanduser().resolve()))
+    here = options.address is None
+    if folder := options.data_folder or (os.environ.get(data.FOLDER_VARIABLE) if here else None):
+        resolved = Path(folder).expanduser().resolve()  # workers have folders of their own to work in
+        options = replace(options, data_folder=str(resolved))
     design = space.build(spec)
     if spec.search.sampler == "grid":
         search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
@@ -107,6 +110,8 @@ def launch(
     mlflow_store.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
     train.train_samples(dataset, spec.training)  # before a worker finds out
+    if here and not options.inline:
+        capacity.check(spec, design, dataset)
     origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
     tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset, origin))

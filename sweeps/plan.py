@@ -23,7 +23,7 @@ from rich.text import Text
 
 from analysis.words import theory_text, time_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import data, network, space, speed
+from sweeps import capacity, data, network, space, speed
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec
@@ -81,7 +81,9 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     """
     design = space.build(spec)
     dataset = data.load(spec.dataset, folder=data_folder)
-    slots = slots or max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
+    if slots is None:
+        capacity.check(spec, design, dataset)
+        slots = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
     even, packs = _dry_run(spec, design)
     found = _limits([*design.corners(), *(t.point for t in even)])
     tasks = _seek(spec, design, even, found) if spec.search.sampler == "boundary" else even

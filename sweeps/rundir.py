@@ -54,7 +54,13 @@ class RunDir:
 
     def state(self) -> dict[str, Any]:
         """How it was last launched (tracking URI, address, what `resume` needs to go on alike), and how that ended."""
-        return json.loads(self._state.read_text()) if self._state.exists() else {}
+        try:
+            return json.loads(self._state.read_text()) if self._state.exists() else {}
+        except ValueError as error:
+            raise ValueError(
+                f"{self._state} is damaged ({error}); remove it, and give --tracking-uri, --address and --data-dir "
+                "again if the sweep was launched with them"
+            ) from None
 
     def check(self, spec: SweepSpec) -> None:
         """See that the folder, if there is one, is of the same spec.

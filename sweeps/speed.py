@@ -7,6 +7,7 @@ shared the machine with other work only if all did, so that a busy hour does not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -182,13 +183,15 @@ def _cache() -> dict[str, Any]:
     """What was measured on this machine; a file that cannot be read is as good as none."""
     try:
         return json.loads(_file().read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return {}
 
 
 def _write(known: dict[str, Any]) -> None:
+    """Keep what was measured, if there is a place for it: where there is none it is measured every time."""
     file = _file()
-    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(known))
-    partial.rename(file)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(known))
+        partial.rename(file)

@@ -1,0 +1,68 @@
+"""Whether this machine has room for a sweep, asked before anything is allocated: what is too large says so at once."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Final
+
+import torch
+
+from sweeps.data import Dataset
+from sweeps.space import Space
+from sweeps.spec import Point, SweepSpec
+
+SHARE: Final = 0.7
+"""Of the memory; chosen: the rest is for data, libraries and other programs."""
+LAYER: Final = 10_000
+"""Bytes that a layer takes besides its numbers, as Python objects; chosen, of their order."""
+_BYTES: Final = 4  # float32
+_TAPS: Final = 9  # weights of a convolution per pair of channels
+
+
+def check(spec: SweepSpec, design: Space, dataset: Dataset) -> None:
+    """See that packs of this spec can be trained here.
+
+    Raises:
+        ValueError: a pack asks for more CPUs or GPUs than there are, or the largest networks do not fit the memory.
+    """
+    _check_devices("cpus", spec.resources.cpus, os.cpu_count() or 1)
+    if spec.resources.gpus != "auto":
+        _check_devices("gpus", spec.resources.gpus, torch.accelerator.device_count())
+    largest = max(design.corners(), key=lambda point: _bytes(point, spec, dataset))
+    networks = spec.training.seeds * len(spec.training.learning_rate)
+    packs = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
+    needed, there = networks * packs * _bytes(largest, spec, dataset), memory()
+    if needed > SHARE * there:
+        raise ValueError(
+            f"space: the {networks} networks of a trial of depth {largest.depth} and width {largest.width} take about "
+            f"{networks * _bytes(largest, spec, dataset) / 1e9:.3g} GB while they train, and {packs} packs at once "
+            f"must fit {SHARE:.0%} of this machine's {there / 1e9:.3g} GB; lower space.depth, space.width or "
+            "training.seeds, or raise resources.cpus, so that fewer packs run at once"
+        )
+
+
+def memory() -> float:
+    """Bytes that this machine has; infinite where the system does not say."""
+    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
+    if not all(name in getattr(os, "sysconf_names", {}) for name in names):
+        return math.inf
+    pages, size = map(os.sysconf, names)
+    return float(pages) * size
+
+
+def _check_devices(kind: str, wanted: float, there: int) -> None:
+    if wanted > there:
+        raise ValueError(
+            f"resources.{kind}: a pack asks for {wanted:g}, but this machine has {there}; ask for less, or train on a "
+            "Ray cluster with --address"
+        )
+
+
+def _bytes(point: Point, spec: SweepSpec, dataset: Dataset) -> float:
+    """About what one replicate takes while it trains: parameters, gradients, what it began with, and moments."""
+    taps = 1 if point.architecture == "mlp" else _TAPS
+    inputs = math.prod(dataset.input_shape) if point.architecture == "mlp" else dataset.input_shape[0]
+    parameters = point.width * taps * (float(point.depth) * point.width + inputs)
+    moments = 2 if spec.training.optimizer == "adam" else int(spec.training.momentum > 0)
+    return _BYTES * parameters * (3 + moments) + LAYER * point.depth
