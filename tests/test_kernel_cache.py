@@ -21,6 +21,7 @@ from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 
+from isoinit import narrow
 from isoinit.editions import edition, entries
 from sweeps import kernel
 
@@ -90,7 +91,10 @@ def of_edition(function: Any, number: int) -> FunctionCache:
     return FunctionCache(FunctionType(made.__code__, made.__globals__, made.__name__, None, (CellType(number),)))
 
 
-@pytest.mark.parametrize(("package", "entry_points"), [(kernel, {"train_members", "load", "update_stacked"})])
+@pytest.mark.parametrize(
+    ("package", "entry_points"),
+    [(kernel, {"train_members", "load", "update_stacked"}), (narrow, {"_measure", "_calibrate", "walk"})],
+)
 def test_what_is_cached_is_known_by_the_edition_of_its_package(package: ModuleType, entry_points: set[str]) -> None:
     number, functions = edition(folder(package)), dict(compiled(package))
     cached = {name: f for name, f in functions.items() if isinstance(f._cache, FunctionCache)}
@@ -99,7 +103,7 @@ def test_what_is_cached_is_known_by_the_edition_of_its_package(package: ModuleTy
         assert key(of_edition(function, number)) == key(function._cache) != key(of_edition(function, number + 1))
 
 
-@pytest.mark.parametrize("package", [kernel])
+@pytest.mark.parametrize("package", [kernel, narrow])
 def test_an_edition_is_another_one_when_any_module_is(package: ModuleType, tmp_path: Path) -> None:
     copy = shutil.copytree(folder(package), tmp_path / "copy")
     number = edition(copy)
