@@ -10,6 +10,7 @@ import torch
 
 from isoinit import CNN, MLP, chain, initialize, narrow
 from isoinit.layers import ACTIVATIONS, DERIVATIVES, Linear, set_mask
+from isoinit.narrow.layers import KINDS
 from isoinit.probe import Probe, probe, probes
 
 X = torch.randn(12, 9, generator=torch.Generator().manual_seed(1))
@@ -44,7 +45,7 @@ def assert_identical(mine: Probe, theirs: Probe) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [2, 3, 9])
 def test_a_narrow_network_is_measured_as_by_torch(activation: str, depth: int) -> None:
-    assert set(narrow._KINDS) == set(DERIVATIVES) == set(ACTIVATIONS)
+    assert set(KINDS) == set(DERIVATIVES) == set(ACTIVATIONS)
     model = network(activation, depth)
     assert is_narrow(model)
     for x, y, inputs in ((X, Y, 4), (X.view(12, 3, 3), None, 4), (X, Y, 0), (X[:3], Y[:3], 7), (X[:1], Y[:1], 1)):

@@ -11,6 +11,7 @@ from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, stack
 from sweeps.compiled import aligned
+from sweeps.kernel import activations, loss
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, ModuleStack, Start
 
@@ -222,13 +223,13 @@ def test_members_go_through_a_layer_in_parts_or_one_by_one_if_their_features_are
 def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
     x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 0, 1000), torch.tensor([np.inf, -np.inf])])
     h = x.numpy().copy()
-    kernel._activate(h.copy(), h, kernel.TANH, 0)
+    activations.activate(h.copy(), h, activations.TANH, 0)
     np.testing.assert_allclose(h, torch.tanh(x.double()).numpy(), rtol=6e-7, atol=0)
 
 
 def test_compiled_exponential_is_exact_to_a_few_units_in_the_last_place():
     x = -torch.cat([torch.linspace(0, 86, 40001), torch.logspace(-30, 0, 1000), torch.tensor([1e3, np.inf])])
-    z = np.asarray(numba.vectorize(lambda value: kernel._exp(value))(x.numpy()))
+    z = np.asarray(numba.vectorize(lambda value: loss.exp(value))(x.numpy()))
     assert z.dtype == np.float32
     np.testing.assert_allclose(z[:-2], torch.exp(x.double()).numpy()[:-2], rtol=3e-7, atol=0)
     assert (z[-2:] < 1e-37).all()
@@ -243,10 +244,10 @@ def test_compiled_cross_entropy_is_torchs_ties_and_all(classes):
     y[5] = 0
     z = aligned(37 * classes)
     z[:] = logits.T.flatten().numpy()
-    loss, hits = kernel._cross_entropy(z, y.numpy(), classes, aligned(74))
+    found, hits = loss.cross_entropy(z, y.numpy(), classes, aligned(74))
     logits.requires_grad_()
     expected = nn.functional.cross_entropy(logits.double(), y)
     (gradient,) = torch.autograd.grad(expected, logits)
-    assert loss == pytest.approx(expected.item(), rel=1e-7, abs=1e-9)
+    assert found == pytest.approx(expected.item(), rel=1e-7, abs=1e-9)
     assert hits == (logits.argmax(1) == y).double().mean().item()
     np.testing.assert_allclose(z.reshape(classes, 37).T, gradient.numpy(), rtol=1e-6, atol=1e-8)
