@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from sweeps import data, launch
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
+from sweeps.rundir import RunDir
 from sweeps.tracking import Tracker
 
 SPEC = """
@@ -343,3 +345,61 @@ def test_a_data_set_that_cannot_be_had_is_one_sentence(
     with pytest.raises(SystemExit):
         main(["launch", "quickstart", "--data-dir", str(tmp_path / "nowhere")])
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_sweep_that_met_its_goal_is_finished(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--set", "search.until={undecided: 0.99}") == 0
+    capsys.readouterr()
+    assert main(["status", "tiny", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["state"] == "finished"
+    assert status["done"] < status["trials"] == 20
+
+
+def test_fewer_trials_than_are_done_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "8") == 0
+    assert main(["resume", "tiny", "--inline", "--trials", "3"]) == 2
+    assert "8 trials of 'tiny' are done already" in capsys.readouterr().err
+    assert main(["status", "tiny"]) == 0
+    assert "8/8" in capsys.readouterr().out
+
+
+def test_nobody_else_can_run_a_sweep_before_its_end_is_on_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second launch in between would be told by MLflow that it has ended."""
+    drivers = []
+    finish = Tracker.finish
+
+    def finishing(tracker: Tracker, *arguments: Any) -> None:
+        drivers.append(RunDir(folder / "runs", "tiny").driver())
+        finish(tracker, *arguments)
+
+    monkeypatch.setattr(Tracker, "finish", finishing)
+    assert _launch("--trials", "8") == 0
+    assert drivers == [os.getpid()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["launch", "tiny.yaml", "--inline", "--runs-dir", "tiny.yaml"], "tiny.yaml"),
+        (["launch", "tiny.yaml", "--inline", "--runs-dir", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], place: str
+) -> None:
+    assert main([*arguments, "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"].startswith(place)
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_relative_folder_of_data_is_the_same_for_workers_elsewhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "data").mkdir()
+    assert _launch("--trials", "8", "--data-dir", "data") == 0
+    assert RunDir(folder / "runs", "tiny").state()["data_folder"] == str(folder / "data")
+    monkeypatch.setenv("ISOINIT_DATA", "data")
+    assert _launch("--trials", "8", "--name", "other") == 0
+    assert RunDir(folder / "runs", "other").state()["data_folder"] == str(folder / "data")

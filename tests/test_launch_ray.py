@@ -124,17 +124,24 @@ def test_a_sweep_whose_driver_was_killed_is_finished_by_resume(folder: Path, mom
     assert Ledger(run).keys() >= killed | journalled
 
 
-def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path) -> None:
+@pytest.mark.parametrize("how", ["sweep stop", "Ctrl-C"])
+def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path, how: str) -> None:
+    """Every pack that was begun is finished: Tune's own handler of Ctrl-C would kill those that run."""
     driver = subprocess.Popen(
-        _command("launch", "tiny.yaml", "--set", "training.steps=400"),
+        _command("launch", "tiny.yaml", "--set", "training.steps=4000"),
         cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     run = folder / "runs/tiny"
     while not list(run.glob("ledger/*.parquet")):
         assert driver.poll() is None
         time.sleep(0.05)
-    assert _sweep(folder, "stop", "tiny").returncode == 0
+    if how == "Ctrl-C":
+        driver.send_signal(signal.SIGINT)
+    else:
+        assert _sweep(folder, "stop", "tiny").returncode == 0
     said, _ = driver.communicate(timeout=120)
+    asked = {task.trial_key for pack in Journal(run / "packs.jsonl").read() for task in pack.tasks}
+    assert Ledger(run).keys() == asked
     assert driver.returncode == 1
     assert "sweep resume tiny" in said
     assert 0 < len(Ledger(run).keys()) < 48
@@ -159,15 +166,31 @@ def test_a_worker_that_dies_costs_an_attempt_and_no_trial(folder: Path) -> None:
     assert max(Ledger(folder / "runs/tiny").read()[0]["attempt"].to_pylist()) == 2
 
 
-def _wait_for_worker(driver: int) -> int:
-    """Process id of a pack's actor of this driver's Ray while it trains."""
+def test_the_writer_of_the_ledger_may_die(folder: Path) -> None:
+    driver = subprocess.Popen(
+        _command("launch", "tiny.yaml", "--json", "--set", "training.steps=20000", "--trials", "8"),
+        cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        _wait_for_worker(driver.pid)
+        os.kill(_wait_for_worker(driver.pid, r"ray::LedgerWriter"), signal.SIGKILL)
+        said, _ = driver.communicate(timeout=200)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0
+    assert json.loads(said)["trials"] == 8
+    _check_whole(folder, 8)
+
+
+def _wait_for_worker(driver: int, name: str = r"ray::\w*Trainable.train") -> int:
+    """Process id of an actor of this driver's Ray, by default a pack's while it trains."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         found = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
         rows = [line.split(None, 2) for line in found.splitlines()[1:]]
         parent = {int(pid): int(ppid) for pid, ppid, _ in rows}
         for pid, _, arguments in rows:
-            if re.match(r"ray::\w*Trainable.train", arguments) and _descends(int(pid), driver, parent):
+            if re.match(name, arguments) and _descends(int(pid), driver, parent):
                 return int(pid)
         time.sleep(0.05)
     raise AssertionError("no pack was ever trained")

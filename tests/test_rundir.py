@@ -52,6 +52,14 @@ def test_a_folder_keeps_its_spec_and_refuses_another(tmp_path: Path) -> None:
         RunDir.existing(tmp_path, "tyo")
 
 
+def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, "toy")
+    run.create(SPEC, {})
+    (run.path / "launch.json").write_text("{bad")
+    with pytest.raises(ValueError, match=r"launch.json is damaged .*remove it"):
+        run.state()
+
+
 def test_a_launch_clears_an_old_request_to_stop(tmp_path: Path) -> None:
     run = RunDir(tmp_path, "toy")
     run.create(SPEC, {})

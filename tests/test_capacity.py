@@ -1,0 +1,80 @@
+"""What a machine has no room for is refused in one sentence, before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from sweeps import capacity, data, network, plan, space, speed, train
+from sweeps.__main__ import main
+from sweeps.reading import parse
+
+TEXT = """
+name: tiny
+space: {scheme: he_normal, depth: {low: 2, high: 20, log: true}, width: 8}
+training: {learning_rate: [0.1, 0.01], steps: 5, seeds: 2}
+search: {sampler: random, trials: 4, batch: 4}
+"""
+
+
+def _check(*settings: str) -> None:
+    spec = parse(TEXT, settings)
+    capacity.check(spec, space.build(spec), data.load(spec.dataset))
+
+
+def test_what_fits_is_not_refused() -> None:
+    _check()
+    _check(f"resources.cpus={os.cpu_count()}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("resources.cpus=4096", r"resources.cpus: a pack asks for 4096, but this machine has \d+.*--address"),
+        ("resources.gpus=512", r"resources.gpus: a pack asks for 512, but this machine has \d+.*--address"),
+        (
+            "space.depth={low: 2, high: 100000000, log: true}",
+            "the 4 networks of a trial of depth 100000000 and width 8",
+        ),
+        ("space.width=10000000", "depth 20 and width 10000000 take about .* GB.*lower space.depth, space.width"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_built(
+    setting: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was built")
+
+    monkeypatch.setattr(network, "network", never)
+    monkeypatch.setattr(train, "train", never)
+    with pytest.raises(ValueError, match=said):
+        plan.plan(parse(TEXT, [setting]))
+    assert main(["launch", "depth-limits", "--name", "x", "--set", setting]) == 2
+    assert capsys.readouterr().err.startswith(("sweep: resources.", "sweep: space: "))
+
+
+@pytest.mark.parametrize(("architecture", "normalization"), [("mlp", "none"), ("cnn", "none"), ("resnet", "batch")])
+def test_the_estimate_is_of_the_order_of_what_the_network_has(architecture: str, normalization: str) -> None:
+    """From a third to thrice the parameters, with gradients and what it began with, where they are most of it."""
+    settings = [f"network.architecture={architecture}", f"network.normalization={normalization}", "space.width=256"]
+    settings += ["space.scheme=he_normal", "space.depth=20", "dataset=digits"]
+    spec = parse(TEXT, settings)
+    dataset = data.load("digits")
+    point = next(space.build(spec).corners())
+    model = network.network(point, dataset.input_shape, dataset.classes)
+    held = 3 * sum(p.numel() * p.element_size() for p in model.parameters())
+    assert held / 3 < capacity._bytes(point, spec, dataset) < 3 * held
+
+
+def test_a_machine_without_a_place_for_what_it_measured_measures_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert speed._cache() == {}
+    speed._write({"x": 1})
+    assert speed._cache() == {}
+
+
+def test_devices_are_counted_by_torch() -> None:
+    with pytest.raises(ValueError, match=f"this machine has {torch.accelerator.device_count()};"):
+        _check("resources.gpus=512")
