@@ -53,7 +53,7 @@ class End:
     page: str
     """Address of the sweep in MLflow's UI; `mlflow ui` serves it unless the store is a server."""
     errors: list[str]
-    """What the infrastructure said when packs failed."""
+    """What the infrastructure said when packs failed or could not be sent."""
 
     def to_dict(self) -> dict[str, Any]:
         return vars(self)
@@ -84,6 +84,8 @@ def close(finished: Finished) -> End:
     took = None if end.predicted_seconds is None else Took(end.trials, end.seconds, end.predicted_seconds)
     status = "KILLED" if finished.interrupted else "FINISHED"
     finished.run.note(status=status, took=took)  # `sync` sends them if the store cannot be reached now
+    if finished.unpublished and finished.tracker.failure is not None:
+        end.errors.append(f"MLflow lacks packs: {finished.tracker.failure}")
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
             finished.tracker.finish(_summary(end.networks, limits, took), paths, status, took)

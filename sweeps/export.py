@@ -7,9 +7,11 @@ numbers included, and needs no request per trial.
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -51,15 +53,16 @@ class Exported:
 
 
 def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT) -> Exported:
-    """Write a sweep to `out/trials/`, `out/replicates/` and `out/spec.yaml`; all of it or nothing.
+    """Write a sweep to `out/trials/`, `out/replicates/` and `out/spec.yaml`; if that fails, none of it.
 
-    An earlier export of the same sweep in `out` is replaced.
+    An earlier export of the same sweep in `out` is replaced; what else is in `out` stays there. A kill may leave
+    one table new and the other old: exporting again repairs that.
 
     Raises:
-        ValueError: there is no such sweep, `out` holds something else, MLflow cannot be read, or nothing was
-            published yet.
+        ValueError: there is no such sweep, `out` holds something else or cannot be written, MLflow cannot be read,
+            or nothing was published yet.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     _check_target(out, name)
     client = connect(tracking_uri)
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
@@ -180,26 +183,67 @@ def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:
 
 
 def _check_target(out: Path, name: str) -> None:
-    """See that `out` is free or holds an export of this sweep."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """See that `out` is free or holds an export of this sweep, be it one that was killed."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())) or _scratch(out, name).is_dir():
         return
     if not all((out / kind / f"{name}.parquet").is_file() for kind in _TABLES):
         raise ValueError(f"--out {out} holds something else than an export of {name!r}; name another folder")
 
 
+def _scratch(out: Path, name: str) -> Path:
+    return out / f".{name}.export"
+
+
 def _write(out: Path, name: str, trials: pa.Table, replicates: pa.Table, spec: bytes) -> tuple[Path, ...]:
-    """Write into a folder beside `out` and put it in its place; what else is in `out` stays there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-        fresh, old = Path(beside) / "new", Path(beside) / "old"
-        for kind, table in zip(_TABLES, (trials, replicates), strict=True):
-            (fresh / kind).mkdir(parents=True)
-            pq.write_table(table, fresh / kind / f"{name}.parquet", compression="zstd", row_group_size=ROW_GROUP)
-        (fresh / _SPEC).write_bytes(spec)
-        if out.exists():
-            out.rename(old)
-        fresh.rename(out)
-        for other in old.iterdir() if old.exists() else ():
-            if other.name not in (*_TABLES, _SPEC):
-                other.rename(out / other.name)
-    return (*(out / kind / f"{name}.parquet" for kind in _TABLES), out / _SPEC)
+    """Write into a folder within `out`, which a kill leaves there, and then put file by file in its place."""
+    scratch, fresh = _scratch(out, name), not out.exists()
+    killed = scratch.exists()
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        _empty(scratch)
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written ({error.strerror}); name another folder") from error
+    places = [Path(kind, f"{name}.parquet") for kind in _TABLES] + [Path(_SPEC)]
+    try:
+        for place, table in zip(places, (trials, replicates), strict=False):
+            (scratch / "new" / place).parent.mkdir(parents=True)
+            pq.write_table(table, scratch / "new" / place, compression="zstd", row_group_size=ROW_GROUP)
+        (scratch / "new" / _SPEC).write_bytes(spec)
+        _replace(out, scratch, places)
+    except BaseException:
+        _empty(scratch)
+        if not killed:  # or else it still says that what is in `out` is an export, be it half of one
+            scratch.rmdir()
+        if fresh:
+            out.rmdir()
+        raise
+    shutil.rmtree(scratch)
+    return tuple(out / place for place in places)
+
+
+def _empty(scratch: Path) -> None:
+    for folder in scratch.iterdir():
+        shutil.rmtree(folder)
+
+
+def _replace(out: Path, scratch: Path, places: Sequence[Path]) -> None:
+    """Put files of `scratch/new` in their places; if that fails, what was there is there again."""
+    folders = [folder for kind in _TABLES if not (folder := out / kind).exists()]
+    earlier = [place for place in places if (out / place).exists()]
+    for place in earlier:
+        (scratch / "old" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(out / place, scratch / "old" / place)
+    try:
+        for folder in folders:
+            folder.mkdir()
+        for place in places:
+            os.replace(scratch / "new" / place, out / place)
+    except BaseException:
+        for place in places:
+            if place in earlier:
+                os.replace(scratch / "old" / place, out / place)
+            else:
+                (out / place).unlink(missing_ok=True)
+        for folder in filter(Path.exists, folders):
+            folder.rmdir()
+        raise

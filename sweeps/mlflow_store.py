@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import http.client
 import os
+import sqlite3
+import tempfile
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,20 +39,26 @@ _QUIET: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the publisher retries
 }
 _DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
+_PACKAGES: Final = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""Of modules whose package has another name."""
+_ELSEWHERE: Final = "give another --tracking-uri"
 
 
 def check(uri: str) -> None:
     """See within seconds whether `uri` can be a tracking store.
 
     Raises:
-        ValueError: its scheme is unknown or no longer supported, its database is none, or no server answers.
+        ValueError: its scheme is unknown or no longer supported, its file is no database of MLflow's or cannot be
+            written, or no server answers.
     """
     scheme, sign, rest = uri.partition("://")
     scheme = scheme.partition("+")[0]
     if scheme in ("http", "https"):
         _check_server(uri)
     elif scheme == "sqlite" and rest.startswith("/"):
-        _check_database(uri, Path(rest.removeprefix("/")))
+        path = Path(rest.removeprefix("/"))
+        _check_writable(uri, path)
+        _check_database(uri, path)
     elif uri.startswith("file:") or not sign:
         raise ValueError(
             f"tracking URI {uri}: MLflow no longer keeps runs in a folder; "
@@ -63,14 +71,39 @@ def check(uri: str) -> None:
         )
 
 
+def _check_writable(uri: str, path: Path) -> None:
+    """MLflow makes the file and its folders, and SQLite needs a second file beside it."""
+    try:
+        if path.is_file():
+            path.open("r+b").close()
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ValueError(f"tracking URI {uri}: {path} cannot be written ({reason}); {_ELSEWHERE}") from None
+
+
 def _check_database(uri: str, path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as file:
-            usable = file.read(16) in (b"", b"SQLite format 3\0")
-    else:
-        usable = not path.exists()
-    if not usable:
-        raise ValueError(f"tracking URI {uri}: {path} is there, but is no SQLite database")
+    if not path.exists():
+        return
+    try:
+        if not path.is_file():
+            raise sqlite3.DatabaseError("not a file")
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:  # it makes no file
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            columns = {row[1] for row in database.execute("pragma table_info(experiments)")}
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return  # another sweep writes to it
+        raise ValueError(
+            f"tracking URI {uri}: {path} is there, but is no SQLite database, or a damaged one ({error}); "
+            f"{_ELSEWHERE}, or move it away: 'sweep sync' fills a new one"
+        ) from None
+    others = {name for name in tables if not name.startswith(("alembic_", "sqlite_"))}
+    if others and "artifact_location" not in columns:
+        raise ValueError(
+            f"tracking URI {uri}: {path} is a database of another program, with the table {min(others)}; {_ELSEWHERE}"
+        )
 
 
 def _check_server(uri: str) -> None:
@@ -95,25 +128,49 @@ def _check_server(uri: str) -> None:
 
 
 def connect(uri: str) -> MlflowClient:
-    """A quiet client with short time limits."""
-    _hush()
-    from mlflow import MlflowClient
+    """A quiet client with short time limits.
 
-    if uri.startswith("sqlite:///"):  # MLflow keeps a store per URI, open where the folder was when it was first used
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-    return MlflowClient(tracking_uri=uri)
+    Raises:
+        ValueError: in one sentence, why the store cannot be opened.
+    """
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///")).absolute()
+        if not os.path.exists(path):  # MLflow would try for minutes
+            _check_writable(uri, path)
+        _check_database(uri, path)
+        store = f"sqlite:///{path}"  # MLflow keeps a store per URI, open where the folder was when it was first used
+    else:
+        store = uri
+    with one_sentence(uri):
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=store)
 
 
 @contextmanager
 def one_sentence(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into a ValueError of one sentence."""
-    _hush()
-    from mlflow.exceptions import MlflowException
+    """Turn whatever MLflow or what is below it raises into a ValueError of one sentence.
 
+    Below it are drivers of databases and clients of artifact stores: there is no end to their exceptions.
+    """
+    _hush()
     try:
         yield
-    except (MlflowException, OSError) as error:
-        raise ValueError(f"MLflow at {uri}: {_first_line(error)}") from error
+    except ValueError:  # one of ours
+        raise
+    except Exception as error:
+        raise ValueError(f"MLflow at {uri}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"the module {error.name} is missing; pip install '{_PACKAGES.get(error.name, error.name)}'"
+    if isinstance(error, (MlflowException, OSError)):
+        return _first_line(error)
+    kind = type(error).__name__
+    return f"{kind}: {_first_line(error)}; is it a store of MLflow's that can be written? If not, {_ELSEWHERE}"
 
 
 def _hush() -> None:

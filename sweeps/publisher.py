@@ -16,6 +16,7 @@ class Publisher:
 
     The ledger is the queue, so nothing can be lost or pile up in memory. While the store is down it tries
     again after 1, 2, 4, ... at most `longest_wait` seconds; the sweep neither waits for it nor fails with it.
+    Why it failed is in `error`, and in the tracker's `failure` for the end of the sweep, which has no publisher.
     """
 
     def __init__(self, tracker: Tracker, book: Ledger, *, longest_wait: float = 60.0, last_wait: float = 60.0) -> None:
@@ -26,8 +27,6 @@ class Publisher:
         self._interrupted = False
         self.waiting = 0
         """Parts that were not published yet when it last looked."""
-        self.error: str | None = None
-        """Why publishing last failed; None if it did not."""
 
     def __enter__(self) -> Publisher:
         self._thread.start()
@@ -36,6 +35,11 @@ class Publisher:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._interrupted = kind is not None
         self.close(self._last_wait if kind is None else min(5.0, self._last_wait))
+
+    @property
+    def error(self) -> str | None:
+        """Why publishing last failed; None if it did not."""
+        return self._tracker.failure
 
     def notify(self) -> None:
         """Say that a part was appended."""
@@ -54,6 +58,8 @@ class Publisher:
         self._thread.join(timeout)
         self._stop.set()  # between two trials
         self._thread.join(5.0)
+        if self._thread.is_alive() and self.error is None:
+            self._tracker.failure = f"MLflow at {self._tracker.uri} has not answered in time"
         return self.remaining()
 
     def remaining(self) -> int:
@@ -62,6 +68,13 @@ class Publisher:
         return len(self._ledger.parts() if run_id is None else self._ledger.unpublished(run_id))
 
     def _run(self) -> None:
+        try:
+            self._publish()
+        except Exception as error:  # a mistake of ours, which trying again would not mend: the thread ends
+            self._tracker.failure = f"publishing has ended by a {type(error).__name__}: {error}"
+            raise
+
+    def _publish(self) -> None:
         wait = 1.0
         while not self._stop.is_set():
             closing = self._closing.is_set()  # asked before looking, so that the last look is after the last part
@@ -91,7 +104,7 @@ class Publisher:
             if closing:
                 self._tracker.finish(status="KILLED" if self._interrupted else "FINISHED")
         except ValueError as error:
-            self.error = str(error)
+            self._tracker.failure = str(error)
             return False
-        self.waiting, self.error = 0, None
+        self.waiting, self._tracker.failure = 0, None
         return True

@@ -92,8 +92,11 @@ def _override(data: dict[str, Any], setting: str) -> None:
 def _sentence(error: ValidationError) -> str:
     """The most telling problem as `where: what, but got this`."""
     problems = error.errors()
-    worst = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in worst["loc"] if not _branch(part)) or "spec"
+    field = _place(problems[0]["loc"])
+    same = [p for p in problems if _place(p["loc"]) == field]
+    deepest = max(same, key=lambda p: len(p["loc"]))  # that of a list's item rather than that the list is no range
+    worst = next((p for p in problems if p["type"] == "extra_forbidden"), deepest)
+    where = _place(worst["loc"]) or "spec"
     if worst["type"] == "extra_forbidden":
         valid = _fields(worst["loc"][:-1])
         return f"{where} is not a field{near(str(worst['loc'][-1]), valid)}; valid: {', '.join(valid)}"
@@ -108,6 +111,11 @@ def _sentence(error: ValidationError) -> str:
 def _want(message: str) -> str:
     """`Input should be a valid integer, unable to ...` as `should be a valid integer`."""
     return message.partition(", unable")[0].removeprefix("Input ").removeprefix("Value ").removeprefix("String ")
+
+
+def _place(location: Sequence[object]) -> str:
+    """The field of an error's location; its value tells which item of a list it is."""
+    return ".".join(str(part) for part in location if not isinstance(part, int) and not _branch(part))
 
 
 def _branch(part: object) -> bool:

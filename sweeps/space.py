@@ -115,7 +115,8 @@ def _build_axis(name: str, given: list[Any] | Range) -> Axis:
 
 def _range_axis(name: str, given: Range) -> Axis:
     scale = np.geomspace if given.log else np.linspace
-    values = [float(v) for v in scale(given.low, given.high, given.levels)]
+    rounded = scale(given.low, given.high, given.levels)  # if its ends are close, to the same value or beyond them
+    values = list(dict.fromkeys(min(max(float(v), given.low), given.high) for v in rounded))
     if name in _WHOLE:
         whole = IntDistribution(int(given.low), int(given.high), log=given.log)
         return Axis(name, name, whole, int, int, tuple(dict.fromkeys(round(v) for v in values)))

@@ -9,10 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from analysis.outcome import Criterion
 
@@ -73,8 +84,24 @@ def _axis(value: Any) -> Any:
     return Range.model_validate(value) if isinstance(value, dict) else _listed(value)
 
 
-Numbers = Annotated[Range | list[float], BeforeValidator(_axis)]
-Integers = Annotated[Range | list[int], BeforeValidator(_axis)]
+def _says(law: str) -> WrapValidator:
+    """The whole law of a value, whichever part of it is broken."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(f"{law}, but got {value!r}") from None
+
+    return WrapValidator(check)
+
+
+Depth = Annotated[int, Field(ge=2), _says("must be a whole number of at least 2")]
+Width = Annotated[int, Field(ge=1), _says("must be a whole number of at least 1")]
+Number = Annotated[float, _says("must be a finite number")]
+Depths = Annotated[Range | list[Depth], BeforeValidator(_axis)]
+Widths = Annotated[Range | list[Width], BeforeValidator(_axis)]
+Numbers = Annotated[Range | list[Number], BeforeValidator(_axis)]
 Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
 
 
@@ -88,8 +115,8 @@ class Space(_Model):
     """The axes. A number or name fixes an axis, a list gives its levels, `{low, high, log}` a range."""
 
     scheme: Names
-    depth: Integers
-    width: Integers
+    depth: Depths
+    width: Widths
     weight_scale: Numbers = [1.0]
     bias_mode: Names = ["iid"]
     bias_variance: Numbers = [0.0]
@@ -145,6 +172,14 @@ class Training(_Model):
     first_seed: int = Field(default=0, ge=0)
     stop_on_success: bool = False
     train_samples: int | None = Field(default=None, ge=1, description="use only so many training samples")
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _distinct(cls, rates: list[float]) -> list[float]:
+        """The same rate again would train the same network again, which is no replicate of its own."""
+        if twice := [rate for rate, times in Counter(rates).items() if times > 1]:
+            raise ValueError(f"every rate must be given once, but {twice[0]:g} is given {rates.count(twice[0])} times")
+        return rates
 
 
 class CriterionSpec(_Model):

@@ -58,6 +58,8 @@ class Tracker:
         self.uri, self.identity, self.experiment = uri, identity, experiment
         self.run_id: str | None = None
         """The parent run; None until `open`."""
+        self.failure: str | None = None
+        """Why publishing in the background last failed; None if it did not."""
         self._children: dict[str, _Child] = {}
         self._parts: dict[str, int] = {}
         """Names and sizes of the parts that were uploaded."""

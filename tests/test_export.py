@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,106 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pyt
         export(uri, "toy", out)
     assert len(pq.read_table(out / "replicates")) == 32
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]
+
+
+class _Killed(BaseException):
+    """A Ctrl-C at a bad moment."""
+
+
+def _interrupt(*_: Any, **__: Any) -> None:
+    raise _Killed
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_an_interrupted_export_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, earlier: bool
+) -> None:
+    uri, book = _published(tmp_path, 1)
+    out = tmp_path / "out"
+    out.mkdir()
+    if earlier:
+        export(uri, "toy", out)
+        (out / "notes.md").write_text("mine")
+        (out / "trials" / "mine.csv").write_text("mine")
+        book.append(ledger.part(*pack(1)))
+        sync(book, tracker(uri))
+    before, moves, move = _files(out), 0, os.replace
+
+    def interrupted(*given: Any) -> Any:
+        nonlocal moves
+        moves += 1
+        if moves == moment + 1:
+            raise _Killed
+        return move(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        patch.setattr(Path, "rename", interrupted)
+        with pytest.raises(_Killed):
+            export(uri, "toy", out)
+    assert _files(out) == before
+    assert earlier or not any(out.iterdir())
+    done = export(uri, "toy", out)
+    assert len(pq.read_table(done.paths[0])) == len(done.trials) == 4 + 4 * earlier
+    assert _files(out).keys() == before.keys() | {"trials/toy.parquet", "replicates/toy.parquet", "spec.yaml"}
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from sweeps.export import export
+move, moves = os.replace, iter(range(9))
+def killed(*given):
+    if next(moves) == int(sys.argv[1]):
+        os._exit(9)
+    move(*given)
+os.replace = Path.rename = killed
+export(sys.argv[2], "toy", Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize(("earlier", "moment"), [(True, 1), (False, 1), (False, 0)])
+def test_an_export_that_was_killed_is_repaired_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool, moment: int
+) -> None:
+    uri, _ = _published(tmp_path, 1)
+    out, mine = tmp_path / "out", {}
+    if earlier:
+        export(uri, "toy", out)
+        (out / "notes.md").write_text("mine")
+        mine = {"notes.md": b"mine"}
+    command = [sys.executable, "-c", _KILLED, str(moment), uri, str(out)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert mine.items() <= _files(out).items()
+    with monkeypatch.context() as patch:  # be it only the next but one
+        patch.setattr(pq, "write_table", _interrupt)
+        with pytest.raises(_Killed):
+            export(uri, "toy", out)
+    assert mine.items() <= _files(out).items()
+    done = export(uri, "toy", out)
+    assert _rows(pq.read_table(done.paths[1])) == _rows(done.replicates)
+    assert _files(out).keys() == {"trials/toy.parquet", "replicates/toy.parquet", "spec.yaml", *mine}
+
+
+def test_an_export_into_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, _ = _published(tmp_path, 1)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(uri, "toy", Path("."))
+    assert len(export(uri, "toy", Path(".")).trials) == 4
+    assert sorted(os.listdir(".")) == ["replicates", "spec.yaml", "trials"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    uri, _ = _published(tmp_path, 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"--out .*/file/out cannot be written \(Not a directory\); name another"):
+        export(uri, "toy", tmp_path / "file" / "out")
 
 
 def _artifact(folder: Path, name: str) -> Path:

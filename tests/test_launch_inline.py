@@ -135,6 +135,33 @@ def test_a_store_that_fails_only_at_the_end_gets_the_map_with_a_sync(
     assert "maps/map.png" in maps()
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_store_that_fails_while_a_sweep_runs_is_a_warning_at_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> bool:
+        raise KeyError("tags")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "publish", fail)
+        assert _launch("--json", "--trials", "4") == 0
+    ended = json.loads(capsys.readouterr().out)
+    assert ended["unpublished"] == 1
+    assert ended["errors"] == ["MLflow lacks packs: publishing has ended by a KeyError: 'tags'"]
+    assert main(["sync", "tiny"]) == 0
+    assert main(["verify", "tiny"]) == 0
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write to")
+def test_a_store_that_cannot_be_written_is_refused_before_anything_is_trained(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _launch("--tracking-uri", "sqlite:////proc/x.db") == 2
+    assert "/proc/x.db cannot be written" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
+
+
 def test_a_sweep_whose_end_is_not_known_has_ended_if_all_of_it_is_there(folder: Path) -> None:
     """As after a kill: the state does not say how it went."""
     assert _launch("--trials", "12") == 0

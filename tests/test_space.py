@@ -77,6 +77,28 @@ def test_the_grid_is_the_full_factorial_design() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        (["space.weight_scale={low: 1.0, high: 1.0}"], [1.0]),
+        (["space.weight_scale={low: 0.3, high: 0.3, log: true}"], [0.3]),  # which no power of ten is to the last bit
+        (["space.weight_scale={low: 0.3, high: 0.30000000000000004, log: true}"], [0.3, 0.30000000000000004]),
+        (["space.weight_scale=[0.3, 0.30, 1, 1.0]"], [0.3, 1.0]),
+    ],
+)
+def test_no_point_is_twice_in_the_grid(settings: list[str], values: list[float]) -> None:
+    built = space.build(_spec("space.depth=4", "space.width=[8, 8]", "space.bias_variance=0", *settings))
+    grid = [built.point(params) for params in built.grid()]
+    assert len(grid) == len(set(grid)) == 2 * 2 * len(values)
+    assert sorted({point.weight_scale for point in grid}) == values
+
+
+def test_a_range_of_one_value_and_zero_has_two_levels() -> None:
+    built = space.build(_spec("space.bias_variance={low: 0.3, high: 0.3, log: true, zero: true}"))
+    assert {built.point(params).bias_variance for params in built.grid()} == {0.0, 0.3}
+    assert len(built.grid()) == len({built.point(params) for params in built.grid()})
+
+
+@pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("space.scheme=[he_nromal]", ["he_nromal", "he_normal"]),

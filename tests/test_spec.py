@@ -45,6 +45,15 @@ def test_a_number_is_a_level_a_list_levels_and_a_mapping_a_range() -> None:
         ("search.until={undecided: 2}", ["search.until.undecided", "2"]),
         ("name=a b", ["name"]),
         ("steps", ["--set", "training.steps=300"]),
+        ("space.width=8.5", ["space.width: must be a whole number of at least 1, but got 8.5"]),
+        ("space.width=[8, 0]", ["space.width: must be a whole number of at least 1, but got 0"]),
+        ("space.depth=[4, x]", ["space.depth: must be a whole number of at least 2, but got 'x'"]),
+        ("space.bias_variance=.nan", ["space.bias_variance: must be a finite number, but got nan"]),
+        ("space.bias_variance=[0.1, .inf]", ["space.bias_variance: must be a finite number, but got inf"]),
+        ("space.weight_scale=[abc]", ["space.weight_scale: must be a finite number, but got 'abc'"]),
+        ("training.learning_rate=[0.1, .nan]", ["training.learning_rate should be a finite number, but got nan"]),
+        ("training.learning_rate=[0.1, 1, 0.10]", ["training.learning_rate: every rate", "but 0.1 is given 2 times"]),
+        ("training.learning_rate=[1, 1.0, 1]", ["training.learning_rate: every rate", "but 1 is given 3 times"]),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_field_and_the_remedy(setting: str, words: list[str]) -> None:
@@ -52,6 +61,7 @@ def test_a_mistake_is_one_sentence_that_names_the_field_and_the_remedy(setting: 
         parse(MINIMAL, [setting])
     message = str(caught.value)
     assert "\n" not in message
+    assert "instance of Range" not in message
     assert all(word in message for word in words), message
 
 

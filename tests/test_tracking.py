@@ -385,6 +385,138 @@ def test_news_do_not_make_it_knock_more_often(tmp_path: Path) -> None:
     assert publisher.remaining() == 1
 
 
+class _Broken:
+    """A tracker with a mistake in it."""
+
+    run_id: str | None = None
+    failure: str | None = None
+
+    def open(self) -> str:
+        raise KeyError("sweep")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_in_the_publisher_ends_it_with_its_reason_and_not_the_sweep(tmp_path: Path) -> None:
+    broken = _Broken()
+    started = time.monotonic()
+    with Publisher(broken, _book(tmp_path, 1)) as publisher:  # type: ignore[arg-type]
+        _until(lambda: publisher.error is not None)
+    assert time.monotonic() - started < 30  # nobody waits for it at the end
+    assert publisher.remaining() == 1
+    assert broken.failure == publisher.error == "publishing has ended by a KeyError: 'sweep'"
+    assert publisher.status() == f"MLflow is 1 parts behind: {publisher.error}"
+
+
+def test_a_store_that_hangs_is_named_when_time_is_out(tmp_path: Path) -> None:
+    mine, end = tracker("http://127.0.0.1:9"), threading.Event()
+
+    def hang(**_: Any) -> str:
+        end.wait(60)
+        raise ValueError("late")
+
+    mine.open = hang  # type: ignore[method-assign]
+    publisher = Publisher(mine, _book(tmp_path, 1), last_wait=0.0)
+    join, publisher._thread.join = publisher._thread.join, lambda _=None: None  # type: ignore[method-assign]
+    with publisher:
+        pass
+    assert mine.failure == "MLflow at http://127.0.0.1:9 has not answered in time"
+    end.set()
+    join()
+
+
+DRIVERS = {
+    "postgresql+psycopg2://u@host/db": ("psycopg2", "psycopg2-binary"),
+    "postgresql+psycopg://u@host/db": ("psycopg", "psycopg[binary]"),
+    "mysql+pymysql://u@host/db": ("pymysql", "pymysql"),
+    "mysql://u@host/db": ("MySQLdb", "mysqlclient"),
+    "mssql://u@host/db": ("pyodbc", "pyodbc"),
+}
+
+
+@pytest.mark.parametrize(("uri", "driver"), DRIVERS.items())
+def test_a_driver_that_is_missing_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, driver: tuple[str, str]
+) -> None:
+    module, package = driver
+    monkeypatch.setitem(sys.modules, module, None)  # missing on every machine
+    book = _book(tmp_path, 1)
+    for act in (
+        lambda: sync(book, tracker(uri)),
+        lambda: export(uri, "toy", tmp_path / "out"),
+        lambda: verify(book, uri, "toy"),
+    ):
+        with pytest.raises(ValueError) as error:
+            act()
+        assert str(error.value) == f"MLflow at {uri}: the module {module} is missing; pip install '{package}'"
+
+
+def test_what_is_below_mlflow_fails_in_one_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ValueError, match=r"MLflow at mysql\+nobody:.* Can't load .*give another --tracking-uri"
+    ) as error:
+        tracker("mysql+nobody://u@host/db").open()
+    assert "\n" not in str(error.value)
+    from mlflow import MlflowClient
+
+    class NoCredentialsError(Exception):
+        """As the client of an artifact store has it."""
+
+    def refuse(*_: Any) -> None:
+        raise NoCredentialsError("Unable to locate credentials\nat all")
+
+    uri, book = sqlite(tmp_path), _book(tmp_path, 1)
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    with pytest.raises(ValueError, match="NoCredentialsError: Unable to locate credentials; is it a store"):
+        sync(book, tracker(uri))
+
+
+def _with_table(path: Path, name: str) -> Path:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"create table {name} (a integer)")
+        database.commit()
+    return path
+
+
+def test_a_database_that_is_not_mlflows_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    refused = {
+        damaged: "is no SQLite database, or a damaged one .* move it away: 'sweep sync' fills a new one",
+        _with_table(tmp_path / "notes.db", "notes"): "database of another program, with the table notes; give another",
+        _with_table(tmp_path / "runs.db", "runs"): "database of another program, with the table runs; give another",
+        _with_table(tmp_path / "labs.db", "experiments"): "database of another program, with the table experiments",
+    }
+    for path, words in refused.items():
+        before = path.read_bytes()
+        for act in (check, connect):
+            with pytest.raises(ValueError, match=words) as error:
+                act(f"sqlite:///{path}")
+            assert "\n" not in str(error.value)
+        assert path.read_bytes() == before
+    (tmp_path / "empty.db").touch()
+    check(f"sqlite:///{tmp_path}/empty.db")
+    check(f"sqlite:///{_with_table(tmp_path / 'half.db', 'alembic_version')}")  # MLflow was killed while it made it
+
+
+def test_a_database_that_another_writes_to_is_none_the_worse(tmp_path: Path) -> None:
+    uri = sqlite(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        check(uri)
+
+
+def test_a_place_that_cannot_be_written_is_found_out_at_once(tmp_path: Path) -> None:
+    started = time.monotonic()
+    (tmp_path / "file").touch()
+    for path in (Path("/proc/x.db"), Path("/proc/a/b/x.db"), tmp_path / "file" / "x.db"):
+        for act in (check, connect):
+            with pytest.raises(ValueError, match=rf"{path} cannot be written \(.+\); give another --tracking-uri"):
+                act(f"sqlite:///{path}")
+    check(f"sqlite:///{tmp_path}/new/folder/mlflow.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert time.monotonic() - started < 30
+
+
 def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
     check(sqlite(tmp_path))
     check(f"sqlite:///{tmp_path}/new.db")
