@@ -141,6 +141,25 @@ def test_groups_too_small_to_mirror_are_refused(name: str) -> None:
         filled(convolutions(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 1, groups=8)), name, 4, 4, 4)
 
 
+@pytest.mark.parametrize("name", [n for n in GROUPED if n not in MIRRORED and "mirrored" in SCHEMES[n].bias_modes])
+def test_biases_of_groups_too_small_to_mirror_are_refused_before_anything_changes(name: str) -> None:
+    """The halves of a bias were to be put into the groups after the weights had been drawn, and did not fit."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.ReLU(), nn.Conv2d(4, 8, 1))
+    before = [p.detach().double() for p in model.parameters()]
+    with pytest.raises(ValueError, match="inside 4 groups needs a width divisible by 8, got 4; 'iid' takes any"):
+        filled(model, name, 4, 4, 4, bias_mode="mirrored", bias_variance=0.1)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    for arguments in ({"bias_mode": "iid", "bias_variance": 0.1}, {"bias_mode": "mirrored"}):
+        assert filled(model, name, 4, 4, 4, **arguments)(noise(2, 4, 4, 4)).isfinite().all()
+
+
+def test_a_mirrored_bias_of_an_odd_width_without_groups_has_one_number_without_a_partner() -> None:
+    model = filled(MLP(4, 7, 3, 2), "he_normal", 4, bias_mode="mirrored", bias_variance=1.0)
+    bias = model.get_submodule("layers.0").get_parameter("bias").detach()
+    assert torch.equal(bias[3:6], -bias[:3])
+    assert bias[6] != 0
+
+
 def test_mirrored_groups_of_monotone_sizes_are_isometric() -> None:
     model = nn.Sequential(
         nn.Conv2d(4, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=4),

@@ -12,6 +12,7 @@ from torch import Tensor
 from isoinit.layers import activation_name
 from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, residual, sparse
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
+from isoinit.schemes.biases import require_mirrored
 from isoinit.schemes.wiring import Wiring
 
 _TAPS = 9  # of the convolutions of `isoinit.networks`
@@ -132,6 +133,8 @@ def validate(
             raise ValueError(f"{key} must be finite and at least 0, got {value!r}")
     if scheme.requires is not None:
         scheme.requires(wiring, **options)
+    if bias_mode == "mirrored" and bias_variance > 0:
+        require_mirrored(scheme, wiring)
 
 
 def check_numbers(bias_variance: float, bias_mode: str, weight_scale: float) -> None:
