@@ -254,3 +254,31 @@ def test_he_spectra_widen_with_depth_as_two_l() -> None:
         spread.append(np.mean([v.var() / v.mean() ** 2 for v in values]))
     assert spread[0] == pytest.approx(3, rel=0.2)
     assert spread[1] == pytest.approx(9, rel=0.3)
+
+
+def test_the_units_of_a_linear_layer_on_many_positions_are_on_its_last_axis() -> None:
+    """Positions were taken for units: half of the units were dead, and no position."""
+    layers = nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 6), nn.ReLU(), nn.Flatten(), nn.Linear(42, 4)
+    model = initialize(nn.Sequential(*layers).double(), "he_normal", generator=generator())
+    with torch.no_grad():
+        model[0].get_parameter("weight")[:5] = 0
+        model[0].get_parameter("bias")[:5] = -1
+    x = noise(20, 7, 12)
+    measured = probe(model, x)
+    assert measured.dead[0] == 0.5
+    for i, end in enumerate((1, 3)):
+        z = model[:end](x).detach()
+        units = z.flatten(0, 1)
+        assert measured.sample_variance[i] == pytest.approx(float(units.var(0, correction=0).mean()))
+        assert measured.squared_sample_mean[i] == pytest.approx(float(units.mean(0).square().mean()))
+        cosines = nn.functional.cosine_similarity(z.flatten(1)[:, None], z.flatten(1)[None], dim=2)
+        assert measured.correlation[i] == pytest.approx(float((cosines.sum() - 20) / 380))
+        assert measured.dead[i] == float((units.clamp_min(0) == 0).all(0).double().mean())
+
+
+def test_units_of_convolutions_stay_in_front_of_the_positions() -> None:
+    model = nn.Sequential(nn.Conv1d(3, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(40, 4)).double()
+    initialize(model, "he_normal", generator=generator())
+    x = noise(20, 3, 5)
+    units = model[0](x).detach().movedim(1, -1).flatten(0, 1)
+    assert probe(model, x).sample_variance[0] == pytest.approx(float(units.var(0, correction=0).mean()))
