@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
+from isoinit.layers import CReLU
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
 from isoinit.schemes.sparse import _numbers, rotations
@@ -369,3 +370,40 @@ def test_an_argument_that_is_not_possible_is_refused_before_anything_changes(arg
 def test_check_refuses_without_a_network(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check(**{"architecture": "mlp", "depth": 5, "width": 8, **arguments})
+
+
+def tokens(activation: nn.Module) -> nn.Sequential:
+    """Linear layers on every one of seven positions, and a head on all of them."""
+    layers = nn.Linear(12, 10), activation, nn.Linear(10, 6), activation, nn.Flatten(), nn.Linear(42, 4)
+    return nn.Sequential(*layers).double()
+
+
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if scheme.needs_data])
+def test_the_units_of_a_linear_layer_are_on_its_last_axis(name: str) -> None:
+    """Positions of different means were taken for units, and the units for positions."""
+    model, x = tokens(nn.Tanh()), noise(64, 7, 12) + 3 * torch.arange(7.0)[:, None]
+    initialize(model, name, data=x, generator=torch.Generator().manual_seed(0))
+    for end in (1, 3, 6):
+        units = model[:end](x).detach().flatten(0, -2)
+        variance = units.var(0, correction=0)
+        if name == "sample_variance":
+            torch.testing.assert_close(variance, torch.ones_like(variance))
+            torch.testing.assert_close(units.mean(0), torch.zeros_like(variance))
+        else:
+            total = units.var(correction=0) if name == "lsuv" else variance.mean()
+            torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_mirrored_units_that_a_flatten_tears_apart_are_refused(name: str) -> None:
+    """Half of the inputs of the head were taken for the mirror of the other half, and the network was not linear."""
+    with pytest.raises(ValueError, match="6 mirrored units in front of one that reads 42 inputs has several positions"):
+        filled(tokens(nn.ReLU()), name, 7, 12)
+    positions = nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 6))
+    first, second = jacobian(nn.Sequential(*filled(positions, name, 7, 12).children(), nn.Flatten()), noise(2, 7, 12))
+    assert float((first - second).abs().max()) < 1e-12
+
+
+def test_crelu_that_doubles_positions_is_refused() -> None:
+    with pytest.raises(ValueError, match="20 inputs behind a linear layer of 10 units, got 10"):
+        filled(tokens(CReLU()), "ll_crelu", 7, 12)
