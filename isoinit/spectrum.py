@@ -56,6 +56,8 @@ def leading_singular_values(
 def bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
     """What `leading_singular_values` is where normalization is frozen already."""
     push, pull, rows, columns = _products(model, x)
+    if rows < columns:  # of the transpose, so that the steps span the whole of the smaller side, where the walk begins
+        push, pull, rows, columns = pull, push, columns, rows
     steps = min(steps, rows, columns)
     band = x.new_zeros(len(x), steps, steps)
     left: list[Tensor] = []

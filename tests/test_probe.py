@@ -104,6 +104,13 @@ def test_lanczos_finds_equal_and_zero_values_as_often_as_they_occur() -> None:
     torch.testing.assert_close(found, values.expand(2, 20), rtol=0, atol=1e-9)
 
 
+def test_lanczos_finds_all_values_of_few_outputs_of_many_inputs() -> None:
+    """As many steps as outputs do not span the inputs, where the walk began, and the least values were wrong."""
+    model, x = he(40, 30, 3, 5), noise(3, 40)
+    exact = torch.linalg.svdvals(jacobian(model, x))
+    torch.testing.assert_close(leading_singular_values(model, x, 5, generator=generator()), exact)
+
+
 def test_the_probe_takes_the_leading_values_where_it_is_asked_to() -> None:
     model, x = he(40, 60, 6, 50), noise(5, 40)
     exact, leading = probe(model, x), probe(model, x, leading=3, generator=generator())
