@@ -331,6 +331,8 @@ def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, m
         ({"weight_scale": 0.0}, "finite and positive, got 0.0"),
         ({"density": 0.5}, "is dense, got density 0.5; sparse are eoi, ll_eoi"),
         ({"density": 0.0}, r"density must be in \(0, 1\]"),
+        ({"scheme": "eoi", "density": "a"}, r"density must be in \(0, 1\], got 'a'"),
+        ({"scheme": None}, "scheme must be one of xavier_normal, .*, got None"),
         ({"narrowing": "loose"}, "narrowing must be one of 'free', 'tracked', got 'loose'"),
         ({"narrow": "free"}, "has the options narrowing, got 'narrow'"),
         ({"scheme": "lsuv"}, "give data="),
