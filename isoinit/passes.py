@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from isoinit.asked import loss_of, outputs_of, refuse_model
 from isoinit.chain import Chain
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Wiring, unit_axis
@@ -16,17 +16,14 @@ from isoinit.spectrum import buffers_kept, frozen_normalization, jacobian_rows
 def by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> Chain:
     """What `chain.measure` finds of a plain MLP, of any model."""
     wiring = read(model)
+    refuse_model(model)
     with torch.enable_grad(), buffers_kept(model), _recorded(model, wiring) as (hidden, before):
-        gradients = _gradient_norms(_loss(model(x), y), [layer.weight for layer in wiring.layers])
+        gradients = _gradient_norms(loss_of(outputs_of(model, x), y), [layer.weight for layer in wiring.layers])
     jacobians = x.new_empty(0, 0, 0)
     if inputs:
         with frozen_normalization(model, x):
             jacobians = jacobian_rows(model, x[:inputs])
     return Chain(hidden, before, gradients, jacobians)
-
-
-def _loss(output: Tensor, y: Tensor | None) -> Tensor:
-    return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
 
 
 @contextmanager
