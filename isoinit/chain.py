@@ -60,7 +60,7 @@ def plain(model: nn.Module, x: Tensor, inputs: int) -> Plain | None:
         layers.append(layer)
         weights.append(weight)
         biases.append(bias)
-    if inputs * len(weights[-1]) > _ROWS:
+    if inputs * len(weights[-1]) > _ROWS or x[0].numel() != weights[0].shape[1] or x.device != weights[0].device:
         return None
     masks = None
     if any(layer.masked for layer in layers):

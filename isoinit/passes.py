@@ -5,19 +5,20 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from isoinit.asked import loss_of, outputs_of, refuse_model
 from isoinit.chain import Chain
 from isoinit.schemes.reading import read
-from isoinit.schemes.wiring import Wiring
+from isoinit.schemes.wiring import Wiring, unit_axis
 from isoinit.spectrum import buffers_kept, frozen_normalization, jacobian_rows
 
 
 def by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> Chain:
     """What `chain.measure` finds of a plain MLP, of any model."""
     wiring = read(model)
+    refuse_model(model)
     with torch.enable_grad(), buffers_kept(model), _recorded(model, wiring) as (hidden, before):
-        gradients = _gradient_norms(_loss(model(x), y), [layer.weight for layer in wiring.layers])
+        gradients = _gradient_norms(loss_of(outputs_of(model, x), y), [layer.weight for layer in wiring.layers])
     jacobians = x.new_empty(0, 0, 0)
     if inputs:
         with frozen_normalization(model, x):
@@ -25,26 +26,32 @@ def by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> C
     return Chain(hidden, before, gradients, jacobians)
 
 
-def _loss(output: Tensor, y: Tensor | None) -> Tensor:
-    return functional.cross_entropy(output, y) if y is not None else output.square().sum(1).mean() / 2
-
-
 @contextmanager
 def _recorded(model: nn.Module, wiring: Wiring) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Lists that fill with the post- and the pre-activations while the model runs."""
+    """Lists that fill with the post- and the pre-activations while the model runs, the units in front of positions."""
     after: list[Tensor] = []
     before: list[Tensor] = []
+    axis = [1]  # of the units, as of the output of the weight layer that ran last
     overwritten = not wiring.activated or any(m.__dict__.get("inplace") for m in model.modules())
 
+    def kept(output: Tensor) -> Tensor:
+        return output.detach().clone() if overwritten else output.detach()
+
+    def units_first(signal: Tensor) -> Tensor:
+        return signal.movedim(axis[0], 1) if signal.dim() > 2 else signal
+
+    def record_axis(layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        axis[0] = unit_axis(layer) if output.dim() > 2 else 1
+
     def record_signal(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        signal = output.detach().clone() if overwritten else output.detach()
-        after.append(signal if wiring.activated else wiring.activation(signal))
+        after.append(units_first(kept(output) if wiring.activated else wiring.activation(kept(output))))
 
     def record_preactivation(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        before.append(output.detach().clone() if overwritten else output.detach())
+        before.append(units_first(kept(output)))
 
     # a module that serves several layers is hooked once, and reports at each of its calls
-    hooks = [m.register_forward_hook(record_signal) for m in dict.fromkeys(wiring.signals)]
+    hooks = [layer.register_forward_hook(record_axis) for layer in wiring.layers]
+    hooks += [m.register_forward_hook(record_signal) for m in dict.fromkeys(wiring.signals)]
     hooks += [m.register_forward_hook(record_preactivation) for m in dict.fromkeys(wiring.preactivations)]
     try:
         yield after, before

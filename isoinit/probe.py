@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from isoinit import chain
+from isoinit.asked import are_classes, outside, refuse_classes, refuse_inputs
 from isoinit.passes import by_autograd
+from isoinit.schemes.reading import uncompiled
 from isoinit.signals import Floats, array, dead_share, each, spread, squared_norm, sums_of
 from isoinit.spectrum import bidiagonalize, frozen_normalization, spectra, spectrum
 
@@ -111,28 +113,28 @@ def probe(
 ) -> Probe:
     """Measure `model` on inputs x (B, ...), classes y (B,): one forward and one backward pass, and the Jacobian.
 
-    The Jacobian's singular values are exact, for the first `jacobian_inputs` inputs, at the cost of one pass over
-    out_features copies of each. Where outputs are many, `leading=k` takes the k largest by Lanczos from a start that
-    `generator` draws (`leading_singular_values`). Batch normalization is measured as the model's mode says, and as a
-    fixed affine map in the Jacobian. The model is left as it was: no gradients, buffers as before.
+    The Jacobian's singular values are exact, for the first `jacobian_inputs` inputs, at the cost of one pass over as
+    many copies of each as an output has numbers. Where those are many, `leading=k` takes the k largest by Lanczos from
+    a start that `generator` draws (`leading_singular_values`). Batch normalization is measured as the model's mode
+    says, and as a fixed affine map in the Jacobian. The model is left as it was: no gradients, buffers as before.
 
-    ValueError if the model is not understood, there is no input, or `leading` comes without a generator.
+    ValueError if the model is not understood or does not run on x, if x are no numbers, or y no classes of its outputs,
+    or if `leading` comes without a generator.
     """
-    if not len(x):
-        raise ValueError(f"x must hold at least one input, got the shape {tuple(x.shape)}")
-    if leading is not None and (generator is None or leading < 1):
-        raise ValueError(
-            f"leading must be at least 1 and needs generator=torch.Generator(), got {leading}, {generator}"
-        )
+    refuse_inputs(x, jacobian_inputs, leading, generator)
     inputs = jacobian_inputs if jacobian and leading is None else 0
-    network = chain.plain(model, x, inputs) if _are_classes(y, x) else None
-    measured = by_autograd(model, x, y, inputs) if network is None else chain.measure(network, x, y, inputs)
-    if jacobian and leading is not None and generator is not None:
-        with frozen_normalization(model, x):
-            rows = bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
-    else:
-        rows = spectrum(measured.jacobians)
-    return _summarized(x, measured, rows)
+    with torch.inference_mode(False):  # in which nothing has a gradient, and what was made in it never will
+        model, x, y = uncompiled(model), outside(x), y if y is None else outside(y)
+        network = chain.plain(model, x, inputs) if are_classes(y, x) else None
+        if network is not None and y is not None:
+            refuse_classes(y, len(network.weights[-1]))
+        measured = by_autograd(model, x, y, inputs) if network is None else chain.measure(network, x, y, inputs)
+        if jacobian and jacobian_inputs and leading is not None and generator is not None:
+            with frozen_normalization(model, x):
+                rows = bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
+        else:
+            rows = spectrum(measured.jacobians)
+        return _summarized(x, measured, rows)
 
 
 def probes(models: Sequence[nn.Module], x: Tensor, y: Tensor | None = None, *, jacobian_inputs: int = 4) -> list[Probe]:
@@ -144,7 +146,8 @@ def probes(models: Sequence[nn.Module], x: Tensor, y: Tensor | None = None, *, j
     """
     from isoinit import narrow  # loads a compiler, which who has one network does not need
 
-    known = len(x) > 0 and _are_classes(y, x)
+    refuse_inputs(x, jacobian_inputs)
+    models, known = [uncompiled(model) for model in models], are_classes(y, x)
     plain = [chain.plain(model, x, jacobian_inputs) if known else None for model in models]
     alike: dict[tuple[Any, ...], list[int]] = {}
     found: dict[int, Probe] = {}
@@ -175,11 +178,6 @@ def _measured(networks: Sequence[chain.Plain], x: Tensor, y: Tensor | None, inpu
             layers, more = slice(begin, end), slice(begin + k, end + k + 1)
             measured = correlation[layers], variance[layers], squared_mean[layers], dead[layers]
             yield Probe(squares[more], *measured, norms[more], array(values))
-
-
-def _are_classes(y: Tensor | None, x: Tensor) -> bool:
-    """Whether the loss is one that `chain` and `narrow` know; cross-entropy has others, and refuses some."""
-    return y is None or (y.shape == x.shape[:1] and y.dtype == torch.int64 and bool((y >= 0).all()))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a
 
 
 def jacobian(model: nn.Module, x: Tensor) -> Tensor:
-    """d output / d input for every input, (B, out, in): one pass over out copies of every input.
+    """d output / d input for every input, both flattened, (B, out, in): one pass over out copies of every input.
 
     Batch normalization in training mode counts as the affine map that the statistics of x make of it.
     """
@@ -29,12 +29,12 @@ def jacobian(model: nn.Module, x: Tensor) -> Tensor:
 def jacobian_rows(model: nn.Module, x: Tensor) -> Tensor:
     """What `jacobian` is of a model that takes every input by itself: where normalization is frozen already."""
     with torch.no_grad():
-        out = model(x[:1]).shape[1]
+        out = model(x[:1]).flatten(1).shape[1]
     parts = []
     for places in torch.arange(len(x) * out, device=x.device).split(_COPIES):
         copies = x[places // out].detach().requires_grad_()
         with torch.enable_grad():
-            picked = model(copies).gather(1, (places % out).unsqueeze(1)).sum()
+            picked = model(copies).flatten(1).gather(1, (places % out).unsqueeze(1)).sum()
             parts.append(torch.autograd.grad(picked, copies)[0].flatten(1))
     return torch.cat(parts).view(len(x), out, -1)
 
@@ -56,6 +56,8 @@ def leading_singular_values(
 def bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
     """What `leading_singular_values` is where normalization is frozen already."""
     push, pull, rows, columns = _products(model, x)
+    if rows < columns:  # of the transpose, so that the steps span the whole of the smaller side, where the walk begins
+        push, pull, rows, columns = pull, push, columns, rows
     steps = min(steps, rows, columns)
     band = x.new_zeros(len(x), steps, steps)
     left: list[Tensor] = []

@@ -34,6 +34,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.threads": ("analysis", "sweeps"),
     "analysis.words": ("analysis", "sweeps"),
     "torch": (
+        "isoinit.asked",
         "isoinit.chain",
         "isoinit.layers",
         "isoinit.narrow",

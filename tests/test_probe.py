@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 import isoinit
 from isoinit import CNN, MLP, ResNet, initialize, probe
-from isoinit.probe import Probe
+from isoinit.probe import Probe, probes
 from isoinit.spectrum import jacobian, leading_singular_values
 
 
@@ -102,6 +103,13 @@ def test_lanczos_finds_equal_and_zero_values_as_often_as_they_occur() -> None:
         model[0].get_parameter("weight").copy_(left * values @ right.mT)
     found = leading_singular_values(model, noise(2, 30), 20, steps=20, generator=generator())
     torch.testing.assert_close(found, values.expand(2, 20), rtol=0, atol=1e-9)
+
+
+def test_lanczos_finds_all_values_of_few_outputs_of_many_inputs() -> None:
+    """As many steps as outputs do not span the inputs, where the walk began, and the least values were wrong."""
+    model, x = he(40, 30, 3, 5), noise(3, 40)
+    exact = torch.linalg.svdvals(jacobian(model, x))
+    torch.testing.assert_close(leading_singular_values(model, x, 5, generator=generator()), exact)
 
 
 def test_the_probe_takes_the_leading_values_where_it_is_asked_to() -> None:
@@ -254,3 +262,124 @@ def test_he_spectra_widen_with_depth_as_two_l() -> None:
         spread.append(np.mean([v.var() / v.mean() ** 2 for v in values]))
     assert spread[0] == pytest.approx(3, rel=0.2)
     assert spread[1] == pytest.approx(9, rel=0.3)
+
+
+def test_the_units_of_a_linear_layer_on_many_positions_are_on_its_last_axis() -> None:
+    """Positions were taken for units: half of the units were dead, and no position."""
+    layers = nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 6), nn.ReLU(), nn.Flatten(), nn.Linear(42, 4)
+    model = initialize(nn.Sequential(*layers).double(), "he_normal", generator=generator())
+    with torch.no_grad():
+        model[0].get_parameter("weight")[:5] = 0
+        model[0].get_parameter("bias")[:5] = -1
+    x = noise(20, 7, 12)
+    measured = probe(model, x)
+    assert measured.dead[0] == 0.5
+    for i, end in enumerate((1, 3)):
+        z = model[:end](x).detach()
+        units = z.flatten(0, 1)
+        assert measured.sample_variance[i] == pytest.approx(float(units.var(0, correction=0).mean()))
+        assert measured.squared_sample_mean[i] == pytest.approx(float(units.mean(0).square().mean()))
+        cosines = nn.functional.cosine_similarity(z.flatten(1)[:, None], z.flatten(1)[None], dim=2)
+        assert measured.correlation[i] == pytest.approx(float((cosines.sum() - 20) / 380))
+        assert measured.dead[i] == float((units.clamp_min(0) == 0).all(0).double().mean())
+
+
+def test_units_of_convolutions_stay_in_front_of_the_positions() -> None:
+    model = nn.Sequential(nn.Conv1d(3, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(40, 4)).double()
+    initialize(model, "he_normal", generator=generator())
+    x = noise(20, 3, 5)
+    units = model[0](x).detach().movedim(1, -1).flatten(0, 1)
+    assert probe(model, x).sample_variance[0] == pytest.approx(float(units.var(0, correction=0).mean()))
+
+
+def other(*sizes: int) -> nn.Sequential:
+    """What `probe` measures by autograd."""
+    into, width, out = sizes
+    model = nn.Sequential(nn.Linear(into, width), nn.ReLU(), nn.Linear(width, out)).double()
+    return initialize(model, "he_normal", generator=generator())
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"x": np.zeros((3, 4))}, "x must be a tensor of floating-point numbers in memory, got a ndarray"),
+    ({"x": torch.ones(3, 4, dtype=torch.int64)}, "floating-point numbers in memory, got torch.int64 on cpu"),
+    ({"x": torch.ones(3, 4, device="meta")}, "in memory, got torch.float32 on meta"),
+    ({"x": noise(4)}, r"x must be inputs \(batch, ...\) of features, got the shape \(4,\)"),
+    ({"x": noise(3, 5)}, r"x must be inputs of the model, which does not take the shape \(3, 5\) in torch.float64"),
+    ({"x": noise(3, 4).float()}, r"does not take the shape \(3, 4\) in torch.float32 on cpu"),
+    ({"y": torch.tensor([0, 1, 2])}, "y must hold classes from 0 to 1, got 0 to 2"),
+    ({"y": torch.tensor([0, 1, -1])}, "y must hold classes from 0 to 1, got -1 to 1"),
+    ({"y": torch.tensor([0.0, 1.0, 1.0])}, r"torch.int64 on cpu of shape \(3,\), got torch.float32 on cpu of shape"),
+    ({"y": torch.zeros(3, 2, 2, dtype=torch.int64)}, r"y must be classes from 0 to 1, .* of shape \(3, 2, 2\)"),
+    ({"y": [0, 1, 1]}, "y must be a tensor of classes, got a list"),
+    ({"jacobian_inputs": -1}, "jacobian_inputs must be a whole number of at least 0, got -1"),
+    ({"jacobian_inputs": 1.5}, "jacobian_inputs must be a whole number of at least 0, got 1.5"),
+]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_what_cannot_be_measured_is_refused_in_a_sentence(arguments: Any, message: str, plain: bool) -> None:
+    model = he(4, 6, 3, 2) if plain else other(4, 6, 2)
+    arguments = {"x": noise(3, 4), **arguments}
+    with pytest.raises(ValueError, match=message):
+        probe(model, **arguments)
+    with pytest.raises(ValueError, match=message):
+        probes([model], **arguments)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_classes_that_cross_entropy_ignores_are_ignored() -> None:
+    for model in (he(4, 6, 3, 2), other(4, 6, 2)):
+        x, y = noise(3, 4), torch.tensor([0, 1, -100])
+        np.testing.assert_allclose(probe(model, x, y).gradient_norms, probe(model, x[:2], y[:2]).gradient_norms)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_model_that_is_nowhere_is_refused(plain: bool) -> None:
+    model = (he(4, 6, 3, 2) if plain else other(4, 6, 2)).to("meta")
+    with pytest.raises(ValueError, match=r"in memory to be measured, got the parameter .*0.weight on the meta device"):
+        probe(model, noise(3, 4))
+    with torch.inference_mode():
+        inside = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).double()
+    with pytest.raises(ValueError, match=r"outside of torch.inference_mode.*got the parameter 0.weight of inside"):
+        probe(inside, noise(3, 4))
+
+
+def test_a_caller_in_inference_mode_gets_what_another_gets() -> None:
+    batch = he(4, 6, 3, 2, normalization="batch")
+    for model in (he(4, 6, 3, 2), other(4, 6, 2), batch):
+        expected = probe(model, noise(5, 4), torch.arange(5) % 2)
+        with torch.inference_mode():
+            measured = probe(model, noise(5, 4), torch.arange(5) % 2)
+            leading = probe(model, noise(5, 4), leading=2, generator=generator()).jacobian_singular_values
+        np.testing.assert_array_equal(measured.gradient_norms, expected.gradient_norms)
+        np.testing.assert_array_equal(measured.jacobian_singular_values, expected.jacobian_singular_values)
+        np.testing.assert_allclose(leading, expected.jacobian_singular_values[:, :2], rtol=1e-9, atol=1e-12)
+
+
+def test_outputs_that_are_images_count_by_all_their_numbers() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 3, 1)).double()
+    flat = nn.Sequential(*initialize(model, "he_normal", generator=generator()), nn.Flatten())
+    x = noise(4, 2, 3, 3)
+    images, vectors = probe(model, x), probe(flat, x)
+    assert images.jacobian_singular_values.shape == (4, 18)
+    np.testing.assert_array_equal(images.jacobian_singular_values, vectors.jacobian_singular_values)
+    np.testing.assert_array_equal(images.gradient_norms, vectors.gradient_norms)
+    by_torch = torch.autograd.functional.jacobian(model, x[:1])
+    assert isinstance(by_torch, Tensor)
+    torch.testing.assert_close(jacobian(model, x[:1])[0], by_torch.view(27, 18))
+    leading = probe(model, x, leading=3, generator=generator()).jacobian_singular_values
+    np.testing.assert_allclose(leading, images.jacobian_singular_values[:, :3], rtol=1e-6)
+    assert probe(model, x, leading=3, generator=generator(), jacobian_inputs=0).jacobian_singular_values.size == 0
+
+
+class Whole(nn.Sequential):
+    """One output for all inputs together."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).view(-1)
+
+
+def test_a_model_without_an_output_for_each_input_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"an output \(features, ...\) for each of the 3 inputs, got \(6,\)"):
+        probe(Whole(*other(4, 6, 2)), noise(3, 4))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
+from isoinit.layers import CReLU
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
 from isoinit.schemes.sparse import _numbers, rotations
@@ -139,6 +140,25 @@ def test_a_grouped_fan_out_is_that_of_a_group() -> None:
 def test_groups_too_small_to_mirror_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="needs a width divisible by 16, got 8"):
         filled(convolutions(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 1, groups=8)), name, 4, 4, 4)
+
+
+@pytest.mark.parametrize("name", [n for n in GROUPED if n not in MIRRORED and "mirrored" in SCHEMES[n].bias_modes])
+def test_biases_of_groups_too_small_to_mirror_are_refused_before_anything_changes(name: str) -> None:
+    """The halves of a bias were to be put into the groups after the weights had been drawn, and did not fit."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.ReLU(), nn.Conv2d(4, 8, 1))
+    before = [p.detach().double() for p in model.parameters()]
+    with pytest.raises(ValueError, match="inside 4 groups needs a width divisible by 8, got 4; 'iid' takes any"):
+        filled(model, name, 4, 4, 4, bias_mode="mirrored", bias_variance=0.1)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    for arguments in ({"bias_mode": "iid", "bias_variance": 0.1}, {"bias_mode": "mirrored"}):
+        assert filled(model, name, 4, 4, 4, **arguments)(noise(2, 4, 4, 4)).isfinite().all()
+
+
+def test_a_mirrored_bias_of_an_odd_width_without_groups_has_one_number_without_a_partner() -> None:
+    model = filled(MLP(4, 7, 3, 2), "he_normal", 4, bias_mode="mirrored", bias_variance=1.0)
+    bias = model.get_submodule("layers.0").get_parameter("bias").detach()
+    assert torch.equal(bias[3:6], -bias[:3])
+    assert bias[6] != 0
 
 
 def test_mirrored_groups_of_monotone_sizes_are_isometric() -> None:
@@ -311,6 +331,8 @@ def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, m
         ({"weight_scale": 0.0}, "finite and positive, got 0.0"),
         ({"density": 0.5}, "is dense, got density 0.5; sparse are eoi, ll_eoi"),
         ({"density": 0.0}, r"density must be in \(0, 1\]"),
+        ({"scheme": "eoi", "density": "a"}, r"density must be in \(0, 1\], got 'a'"),
+        ({"scheme": None}, "scheme must be one of xavier_normal, .*, got None"),
         ({"narrowing": "loose"}, "narrowing must be one of 'free', 'tracked', got 'loose'"),
         ({"narrow": "free"}, "has the options narrowing, got 'narrow'"),
         ({"scheme": "lsuv"}, "give data="),
@@ -350,3 +372,40 @@ def test_an_argument_that_is_not_possible_is_refused_before_anything_changes(arg
 def test_check_refuses_without_a_network(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check(**{"architecture": "mlp", "depth": 5, "width": 8, **arguments})
+
+
+def tokens(activation: nn.Module) -> nn.Sequential:
+    """Linear layers on every one of seven positions, and a head on all of them."""
+    layers = nn.Linear(12, 10), activation, nn.Linear(10, 6), activation, nn.Flatten(), nn.Linear(42, 4)
+    return nn.Sequential(*layers).double()
+
+
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if scheme.needs_data])
+def test_the_units_of_a_linear_layer_are_on_its_last_axis(name: str) -> None:
+    """Positions of different means were taken for units, and the units for positions."""
+    model, x = tokens(nn.Tanh()), noise(64, 7, 12) + 3 * torch.arange(7.0)[:, None]
+    initialize(model, name, data=x, generator=torch.Generator().manual_seed(0))
+    for end in (1, 3, 6):
+        units = model[:end](x).detach().flatten(0, -2)
+        variance = units.var(0, correction=0)
+        if name == "sample_variance":
+            torch.testing.assert_close(variance, torch.ones_like(variance))
+            torch.testing.assert_close(units.mean(0), torch.zeros_like(variance))
+        else:
+            total = units.var(correction=0) if name == "lsuv" else variance.mean()
+            torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_mirrored_units_that_a_flatten_tears_apart_are_refused(name: str) -> None:
+    """Half of the inputs of the head were taken for the mirror of the other half, and the network was not linear."""
+    with pytest.raises(ValueError, match="6 mirrored units in front of one that reads 42 inputs has several positions"):
+        filled(tokens(nn.ReLU()), name, 7, 12)
+    positions = nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 6))
+    first, second = jacobian(nn.Sequential(*filled(positions, name, 7, 12).children(), nn.Flatten()), noise(2, 7, 12))
+    assert float((first - second).abs().max()) < 1e-12
+
+
+def test_crelu_that_doubles_positions_is_refused() -> None:
+    with pytest.raises(ValueError, match="20 inputs behind a linear layer of 10 units, got 10"):
+        filled(tokens(CReLU()), "ll_crelu", 7, 12)

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, prune
 
 from isoinit import MLP, initialize, probe
 from isoinit.layers import CReLU
+from isoinit.probe import probes
 from isoinit.schemes import Residual, Wiring
 from isoinit.schemes.reading import read
 from isoinit.spectrum import jacobian
@@ -335,3 +336,24 @@ def test_crelu_refuses_what_tears_its_pairs_apart() -> None:
         model = nn.Sequential(nn.Conv2d(2, 4, 3), CReLU(), module, nn.Flatten(), nn.Linear(8, 2))
         with pytest.raises(ValueError, match=f"does not survive {type(module).__name__}"):
             initialize(model, "ll_crelu", generator=generator())
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("scheme", ["he_normal", "lsuv"])
+def test_a_compiled_network_is_initialized_and_measured_as_what_was_compiled(scheme: str, plain: bool) -> None:
+    """It was refused; or an MLP, once it had run, did not call the hooks and was measured to have no layers."""
+    model = (
+        MLP(4, 8, 3, 2)
+        if plain
+        else nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    )
+    model, x = model.double(), noise(6, 4)
+    compiled = cast(nn.Module, torch.compile(model, backend="eager"))
+    compiled(x)
+    assert initialize(compiled, scheme, data=x, generator=generator()) is compiled
+    weights = [p.detach().clone() for p in model.parameters()]
+    expected = probe(initialize(model, scheme, data=x, generator=generator()), x)
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+    for measured in (probe(compiled, x), *probes([compiled], x)):
+        for field in FIELDS:
+            np.testing.assert_array_equal(getattr(measured, field), getattr(expected, field), err_msg=field)

@@ -16,7 +16,7 @@ from isoinit.layers import drop_mask
 from isoinit.schemes.base import INVARIANTS, Draw, Scheme, Steps, orthonormal
 from isoinit.schemes.biases import draw_biases
 from isoinit.schemes.checks import SCHEMES, check, get, validate
-from isoinit.schemes.reading import read
+from isoinit.schemes.reading import read, uncompiled
 from isoinit.schemes.wiring import NORMS, Residual, Wiring, biases_of
 
 __all__ = [
@@ -99,7 +99,8 @@ def begin(
 ) -> Steps:
     """`initialize`, checked and yet to be done, by `together` with that of other networks: the same weights, bit by
     bit, with one QR for all matrices of a shape."""
-    record = get(scheme) if isinstance(scheme, str) else scheme
+    record = scheme if isinstance(scheme, Scheme) else get(scheme)
+    model = uncompiled(model)
     wiring = read(model)
     validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
     if not isinstance(generator, torch.Generator):

@@ -7,17 +7,25 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Scheme
 from isoinit.schemes.mirrored import interleave
 from isoinit.schemes.wiring import Wiring, bias_of, biases_of, copy_each, groups
 
 
+def require_mirrored(scheme: Scheme, wiring: Wiring) -> None:
+    """ValueError unless every hidden bias can be [c; -c], in the groups of its layer and of the next."""
+    for layer, bias, blocks in _biased(scheme, wiring):
+        size = len(bias)
+        if layer is not wiring.head and blocks > 1 and size % (2 * blocks):
+            raise ValueError(f"bias_mode 'mirrored' inside {blocks} groups needs a width divisible by {2 * blocks}, "
+                             f"got {size}; 'iid' takes any")  # fmt: skip
+
+
 def draw_biases(scheme: Scheme, wiring: Wiring, draw: Draw, mode: str, deviation: float) -> None:
     """Set the biases that a bias variance reaches: independent, or in the hidden layers [c; -c] (`mode` "mirrored")."""
-    layers = scheme.biased(wiring)
-    successors = [groups(layer) for layer in layers[1:]] + [1]
-    biased = [(bias, (len(bias), mode == "mirrored" and x is not wiring.head, math.lcm(groups(x), after)))
-              for x, after in zip(layers, successors, strict=True) if (bias := bias_of(x)) is not None]  # fmt: skip
+    biased = [(bias, (len(bias), mode == "mirrored" and layer is not wiring.head, blocks))
+              for layer, bias, blocks in _biased(scheme, wiring)]  # fmt: skip
     alike = [(form, [bias for bias, _ in part]) for form, part in groupby(biased, key=lambda pair: pair[1])]
     normals = draw.normals([(len(biases), size) for (size, _, _), biases in alike])
     for ((size, mirrored, blocks), biases), values in zip(alike, normals, strict=True):
@@ -45,6 +53,18 @@ def draw_biases_as_one(
         _mirror(within)
     copy_each(hidden, within)
     copy_each(heads, last.mul_(scale))
+
+
+def _biased(scheme: Scheme, wiring: Wiring) -> list[tuple[WeightLayer, Tensor, int]]:
+    """The layers with a bias that a bias variance reaches, their biases, and into how many blocks the groups of the
+    layer and of the next cut the units."""
+    layers = scheme.biased(wiring)
+    successors = [groups(layer) for layer in layers[1:]] + [1]
+    return [
+        (layer, bias, math.lcm(groups(layer), after))
+        for layer, after in zip(layers, successors, strict=True)
+        if (bias := bias_of(layer)) is not None
+    ]
 
 
 def _mirror(values: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from isoinit.layers import activation_name
 from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, residual, sparse
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
+from isoinit.schemes.biases import require_mirrored
 from isoinit.schemes.wiring import Wiring
 
 _TAPS = 9  # of the convolutions of `isoinit.networks`
@@ -23,9 +24,9 @@ assert len(SCHEMES) == sum(len(family.SCHEMES) for family in _FAMILIES), "two sc
 
 def get(name: str) -> Scheme:
     """The scheme called `name`; ValueError with the nearest and all names if there is none."""
-    if name in SCHEMES:
+    if isinstance(name, str) and name in SCHEMES:
         return SCHEMES[name]
-    near = difflib.get_close_matches(name, SCHEMES, n=1)
+    near = difflib.get_close_matches(name, SCHEMES, n=1) if isinstance(name, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {name!r}{hint}")
 
@@ -82,8 +83,8 @@ def _check_network(
 def _check_density(scheme: Scheme, density: float, layers: Sequence[tuple[int, int]]) -> None:
     """layers: (units, taps of a kernel) of hidden layers. Only if none can have the density it is refused; a layer that
     cannot then has its least, with a warning."""
-    if not 0 < density <= 1:
-        raise ValueError(f"density must be in (0, 1], got {density}")
+    if not (isinstance(density, Real) and 0 < density <= 1):
+        raise ValueError(f"density must be in (0, 1], got {density!r}")
     if density < 1 and not scheme.sparse:
         able = [s.name for s in SCHEMES.values() if s.sparse]
         raise ValueError(f"scheme {scheme.name} is dense, got density {density}; sparse are {', '.join(able)}")
@@ -132,6 +133,8 @@ def validate(
             raise ValueError(f"{key} must be finite and at least 0, got {value!r}")
     if scheme.requires is not None:
         scheme.requires(wiring, **options)
+    if bias_mode == "mirrored" and bias_variance > 0:
+        require_mirrored(scheme, wiring)
 
 
 def check_numbers(bias_variance: float, bias_mode: str, weight_scale: float) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isoinit.schemes.base import Scheme
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
-from isoinit.schemes.wiring import Run, Wiring, biases_of
+from isoinit.schemes.wiring import Run, Wiring, biases_of, unit_axis
 
 Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
@@ -61,11 +61,12 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *,
 
     def correct(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        units = output.movedim(1, -1).flatten(0, -2) if output.dim() > 2 else output
+        axis = unit_axis(layer)
+        units = output.movedim(axis, -1).flatten(0, -2) if output.dim() > 2 else output
         shift, norm, count = rescale(units)
         deviation = _varying(norm / math.sqrt(count), layer)
         _correct(layer.weight, layer.bias, shift, deviation)
-        along = (-1, *[1] * (output.dim() - 2))
+        along = (-1, *[1] * (output.dim() - 2)) if axis == 1 else (-1,)
         output = output if shift is None else output - shift.view(along)
         return output / (deviation.view(along) if deviation.dim() else deviation)
 

@@ -84,6 +84,10 @@ def _sides(runs: tuple[tuple[torch.Size, int, int], ...]) -> tuple[tuple[int, in
         if size % shape[0]:
             raise ValueError(f"{shape[0]} mirrored units cannot be told apart in the {size} inputs that the next layer "
                              "reads; a flatten or a pool between them keeps their order")  # fmt: skip
+        if len(shape) == 2 and size != shape[0]:  # what the units of several positions were flattened to
+            raise ValueError(f"a linear layer of {shape[0]} mirrored units in front of one that reads {size} inputs "
+                             "has several positions, and a flatten, which puts the units of one behind those of "
+                             "another, tears the halves apart")  # fmt: skip
     pairs = list(pairwise(forms))
     between = {pair: _hidden_side(*pair) for pair in dict.fromkeys(pairs)}
     hidden = [between[pair] for pair in pairs]
@@ -241,6 +245,12 @@ def _require_crelu(wiring: Wiring) -> None:
         raise ValueError(
             "ll_crelu needs layers without groups: CReLU puts the two signs of a unit into different groups"
         )
+    for weight, after in pairwise(wiring.weights):
+        if weight.dim() == 2 and after.shape[1] != 2 * len(weight):
+            raise ValueError(
+                f"ll_crelu needs {2 * len(weight)} inputs behind a linear layer of {len(weight)} units, got "
+                f"{after.shape[1]}: CReLU doubles axis 1, where the positions are if there are several"
+            )
 
 
 MONOTONE = (

@@ -5,7 +5,7 @@ What is not a chain (a sum of branches, two inputs, a layer used twice) is refus
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,6 +13,8 @@ from torch import nn
 from isoinit.layers import CReLU, WeightLayer
 from isoinit.schemes.steps import WAYS, Step, steps
 from isoinit.schemes.wiring import Wiring, groups
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @runtime_checkable
@@ -22,6 +24,7 @@ class Wired(Protocol):
 
 def read(model: nn.Module) -> Wiring:
     """The wiring of `model`. ValueError naming the first thing that is not understood."""
+    model = uncompiled(model)
     if hasattr(type(model), "wiring") or isinstance(model, Wired):  # to ask a protocol takes longer than to wire
         wiring = cast(Wired, model).wiring()
     elif isinstance(model, nn.Module):
@@ -38,6 +41,12 @@ def read(model: nn.Module) -> Wiring:
         if type(weight) is not nn.Parameter and isinstance(weight, nn.UninitializedParameter):  # asked in Python
             raise ValueError(f"a {type(layer).__name__} does not know its shape yet: run the model on an input first")
     return wiring
+
+
+def uncompiled(model: Network) -> Network:
+    """What `torch.compile` has wrapped, for hooks are not heard by what it made; a model that it has not, itself."""
+    inner = model._modules.get("_orig_mod") if type(model).__name__ == "OptimizedModule" else None
+    return model if inner is None else cast(Network, inner)
 
 
 def _refuse_unread(model: nn.Module, chain: Sequence[Step]) -> None:

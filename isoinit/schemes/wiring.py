@@ -174,6 +174,11 @@ def groups(layer: WeightLayer) -> int:
     return 1 if isinstance(layer, nn.Linear) else layer.groups
 
 
+def unit_axis(layer: nn.Module) -> int:
+    """Where the units are in the output: of a convolution in front of the positions, of a linear layer behind them."""
+    return -1 if isinstance(layer, nn.Linear) else 1
+
+
 def fans(layer: WeightLayer) -> tuple[int, int]:
     """(fan_in, fan_out) of one output and of one input; both per group, unlike torch's fan_out."""
     out, into, *kernel = layer.weight.shape
