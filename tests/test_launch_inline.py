@@ -374,7 +374,8 @@ def test_a_data_set_that_cannot_be_had_is_one_sentence(
     assert "there is no folder" in capsys.readouterr().err
 
 
-def test_a_sweep_that_met_its_goal_is_finished(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_a_sweep_that_met_its_goal_is_finished(capsys: pytest.CaptureFixture[str]) -> None:
     assert _launch("--set", "search.until={undecided: 0.99}") == 0
     capsys.readouterr()
     assert main(["status", "tiny", "--json"]) == 0
@@ -383,7 +384,8 @@ def test_a_sweep_that_met_its_goal_is_finished(folder: Path, capsys: pytest.Capt
     assert status["done"] < status["trials"] == 20
 
 
-def test_fewer_trials_than_are_done_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_fewer_trials_than_are_done_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert _launch("--trials", "8") == 0
     assert main(["resume", "tiny", "--inline", "--trials", "3"]) == 2
     assert "8 trials of 'tiny' are done already" in capsys.readouterr().err
@@ -396,15 +398,16 @@ def test_nobody_else_can_run_a_sweep_before_its_end_is_on_record(folder: Path, m
     drivers = []
     finish = Tracker.finish
 
-    def finishing(tracker: Tracker, *arguments: Any) -> None:
+    def finishing(tracker: Tracker, *arguments: Any, **named: Any) -> None:
         drivers.append(RunDir(folder / "runs", "tiny").driver())
-        finish(tracker, *arguments)
+        finish(tracker, *arguments, **named)
 
     monkeypatch.setattr(Tracker, "finish", finishing)
     assert _launch("--trials", "8") == 0
-    assert drivers == [os.getpid()]
+    assert drivers == 2 * [os.getpid()]  # by the publisher, and with the map
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("arguments", "place"),
     [
@@ -413,7 +416,7 @@ def test_nobody_else_can_run_a_sweep_before_its_end_is_on_record(folder: Path, m
     ],
 )
 def test_a_place_that_cannot_be_written_is_one_sentence(
-    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], place: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], place: str
 ) -> None:
     assert main([*arguments, "--json"]) == 2
     said = capsys.readouterr()
