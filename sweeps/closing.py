@@ -169,7 +169,11 @@ def _next(end: End, flag: str) -> str:
     if end.unpublished:
         lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {end.unpublished} packs that it lacks")
     if not end.tracking_uri.startswith("http"):
-        store = "" if end.tracking_uri == mlflow_store.DEFAULT_URI else f" --backend-store-uri {end.tracking_uri}"
+        store = (
+            ""
+            if end.tracking_uri == mlflow_store.lasting(mlflow_store.DEFAULT_URI)
+            else f" --backend-store-uri {end.tracking_uri}"
+        )
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
     lines.append(f"  {end.page}")
     if not end.trials:

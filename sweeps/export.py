@@ -110,7 +110,7 @@ def verify(book: ledger.Ledger, tracking_uri: str, name: str, experiment: str = 
     unfinished = [run.info.run_id for run in runs if run.info.status not in COMPLETE]
     found = (
         _list("parts of the ledger are not in MLflow (run 'sweep sync')", local.keys() - remote.keys()),
-        _list("parts in MLflow are not in the ledger", remote.keys() - local.keys()),
+        _list("parts in MLflow are not in the ledger (is it of another --runs-dir?)", remote.keys() - local.keys()),
         _list("parts differ between the ledger and MLflow", differing),
         _list("trials of the ledger have no run in MLflow (run 'sweep sync')", want.keys() - have.keys()),
         _list("runs in MLflow are of no trial of the ledger", have.keys() - want.keys()),

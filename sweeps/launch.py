@@ -107,6 +107,7 @@ def launch(
     if spec.search.sampler == "grid":
         search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
         spec = spec.model_copy(update={"search": search})
+    options = replace(options, tracking_uri=mlflow_store.lasting(options.tracking_uri))
     mlflow_store.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
     train.train_samples(dataset, spec.training)  # before a worker finds out
@@ -121,7 +122,7 @@ def launch(
             ray.ready()
         if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
             with mlflow_store.one_sentence(options.tracking_uri):
-                tracker.open()
+                tracker.open(fresh=not run.journal.exists())
         state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
         run.create(spec, state)
         finished = _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console, ray)

@@ -147,6 +147,13 @@ def connect(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=store)
 
 
+def lasting(uri: str) -> str:
+    """The same store, whatever folder it is asked for from."""
+    if not uri.startswith("sqlite:///"):
+        return uri
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+
+
 @contextmanager
 def one_sentence(uri: str) -> Iterator[None]:
     """Turn whatever MLflow or what is below it raises into a ValueError of one sentence.

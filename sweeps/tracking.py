@@ -64,13 +64,13 @@ class Tracker:
         self._parts: dict[str, int] = {}
         """Names and sizes of the parts that were uploaded."""
 
-    def open(self, *, launching: bool = True) -> str:
+    def open(self, *, launching: bool = True, fresh: bool = False) -> str:
         """Find the parent run, or create it and the experiment; return its id.
 
-        `launching` marks it as running and adds this launch's environment.
+        `launching` marks it as running and adds this launch's environment. A sweep that is `fresh` was never launched.
 
         Raises:
-            ValueError: the name belongs to a sweep with another spec.
+            ValueError: the name belongs to a sweep with another spec, or to one that has trials while this is fresh.
         """
         with one_sentence(self.uri):
             self._client = connect(self.uri)
@@ -82,6 +82,12 @@ class Tracker:
                 )
             self._experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
             self._children = dict(self._reconciled(run) for run in children(self._client, parent))
+            if fresh and self._children:
+                raise ValueError(
+                    f"MLflow at {self.uri} has {len(self._children)} trials of a sweep {self.identity.name!r} that are "
+                    "not in this folder of runs; launch it with the --runs-dir that has them, or give this one another "
+                    "--name"
+                )
             uploaded = self._client.list_artifacts(run_id, "parts")
             self._parts = {Path(file.path).name: file.file_size or 0 for file in uploaded}
             self._describe(run_id, launching)

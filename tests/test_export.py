@@ -326,7 +326,7 @@ def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
         found,
         (
             "1 parts of the ledger are not in MLflow (run 'sweep sync'): toy-00000.parquet",
-            "1 parts in MLflow are not in the ledger: x.parquet",
+            "1 parts in MLflow are not in the ledger (is it of another --runs-dir?): x.parquet",
             "1 parts differ between the ledger and MLflow: toy-00002.parquet",
             "3 trials of the ledger have no run in MLflow",
             "1 runs in MLflow are of no trial of the ledger: stranger",

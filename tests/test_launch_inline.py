@@ -433,3 +433,25 @@ def test_a_relative_folder_of_data_is_the_same_for_workers_elsewhere(
     monkeypatch.setenv("ISOINIT_DATA", "data")
     assert _launch("--trials", "8", "--name", "other") == 0
     assert RunDir(folder / "runs", "other").state()["data_folder"] == str(folder / "data")
+
+
+def test_a_store_that_has_trials_of_a_lost_folder_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their export would be a mixture of two searches."""
+    assert _launch("--trials", "8") == 0
+    assert _launch("--trials", "16") == 0
+    assert _launch("--trials", "8", "--runs-dir", "others") == 2
+    assert "has 16 trials of a sweep 'tiny' that are not in this folder of runs" in capsys.readouterr().err
+    assert not (folder / "others/tiny/spec.yaml").exists()
+
+
+def test_a_sweep_is_exported_from_wherever_one_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _launch("--trials", "8") == 0
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    capsys.readouterr()
+    assert main(["export", "tiny", "--runs-dir", "../runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 8
+    assert main(["verify", "tiny", "--runs-dir", "../runs"]) == 0
+    assert not Path("mlflow.db").exists()
