@@ -51,9 +51,7 @@ def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
     if bad.any():
         place = f"n_trained is {_first(trials['n_trained'], bad)}"
         of = _value(trials["n_replicates"], int(bad.argmax()))
-        raise ValueError(
-            f"0 <= n_trained <= n_replicates must hold, but {place}, where n_replicates is {'null' if of is None else of}"
-        )
+        raise ValueError(f"0 <= n_trained <= n_replicates must hold, but {place}, where n_replicates is {of}")
 
 
 def check_curves(replicates: pa.Table) -> None:
