@@ -26,10 +26,13 @@ words:
   trained      met the criterion within the budget at the best of the trial's learning rates, for half of its seeds
   region       where P(trained) is at least 1/2, and frontier, its edge: the depth limit of a scheme
   band         holds the frontier with 90 % probability, given the trials and the smoothness of the frontier
+  > and <      a limit, or an end of a band, that lies at an end of the depths that were tried; more is not known of it
+  trains again deeper than its limit, where networks first stop training, this one is surely in the region once more
   undecided    a cell that lies in the region with a probability between 5 and 95 %
   audit trial  a uniformly random trial (role audit or start): only they give an error of the map that trusts no model
 
-In JSON, "inf" is a depth limit that theory does not see, and null is no theory.
+In JSON, "inf" is a depth limit that theory does not see, or the open end of a ratio's interval; null is no theory, or
+a ratio of which nothing is known.
 """
 CRITERION = (
     "judge the stored curves by this rule instead of the sweep's, without training again: 'accuracy>=0.9', "

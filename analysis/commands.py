@@ -22,7 +22,7 @@ from analysis.words import strict_json
 
 
 def _export(args: argparse.Namespace) -> store.Export:
-    return store.read(args.dir, Criterion.parse(args.criterion) if args.criterion else None)
+    return store.read(args.dir, None if args.criterion is None else Criterion.parse(args.criterion))
 
 
 def _out(args: argparse.Namespace) -> Path:
@@ -55,8 +55,7 @@ def summarize(args: argparse.Namespace) -> int:
     )
     console.print(_table("Trials", *summary.tally_rows(found)))
     if found.limits is not None:
-        title = f"Depth limits at the smallest {_axis(found.limits)}"
-        console.print(_table(title, *summary.limit_rows(found.limits)))
+        _print_limits(console, f"Depth limits {summary.headline(found.limits)}", found.limits)
         console.print(summary.audit_text(found.audit), highlight=False)
     else:
         console.print(f"No depth limits: {found.note}", highlight=False)
@@ -93,37 +92,33 @@ def frontier(args: argparse.Namespace) -> int:
         return _json({"files": files, "limits": limits.to_pylist()})
     shown = set(_some(info.x.values.tolist()))
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
-    _console().print(_table("Depth limits", *summary.limit_rows(pa.Table.from_pylist(rows))))
+    _print_limits(_console(), "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
     return _list(files)
 
 
 def compare(args: argparse.Namespace) -> int:
-    from analysis.draw.canvas import save
-    from analysis.draw.limits import agreement_figure
-
     export = _export(args)
-    info = _map(export, args)
-    limits = maps.limits(info)
     agreement = comparing.agreement(export.trials)
-    first = maps.scheme_limits(export.trials)
-    ratios = comparing.ratios(first)
     paired = comparing.paired(export.trials, export.replicates)
-    out = _out(args)
-    files = [*save(agreement_figure(info), out / "compare"), out / "compare.parquet"]
-    pq.write_table(limits, out / "compare.parquet", compression="zstd")
+    no_map = maps.no_map(export.trials)
+    first = None if no_map else maps.scheme_limits(export.trials)
+    ratios = [] if first is None else comparing.ratios(first)
+    files, limits = ([], []) if no_map else _compare_limits(export, args)
     if args.json:
         made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
         pairs = [p._asdict() for p in paired]
         quotients = [r._asdict() for r in ratios]
-        return _json(
-            {"files": files, "agreement": made, "limits": limits.to_pylist(), "ratios": quotients, "paired": pairs}
-        )
+        found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "paired": pairs}
+        return _json({**found, "note": no_map})
     console = _console()
     console.print(_table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement)))
     for made in agreement:
         if made.why_no_theory:
             console.print(f"{made.scheme}: {made.why_no_theory}", highlight=False)
-    console.print(_table(f"Depth limits at the smallest {_axis(first)}", *summary.limit_rows(first)))
+    if first is None:
+        console.print(f"No depth limits: {no_map}", highlight=False)
+    else:
+        _print_limits(console, f"Depth limits {summary.headline(first)}", first)
     if ratios:
         console.print(_table("Ratios of these depth limits", *summary.ratio_rows(ratios)))
     if paired:
@@ -131,6 +126,18 @@ def compare(args: argparse.Namespace) -> int:
     else:
         console.print("No two schemes share a point and a seed, so none are compared on pairs.", highlight=False)
     return _list(files)
+
+
+def _compare_limits(export: store.Export, args: argparse.Namespace) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Draw and write measured against predicted limits; the files, and the limits as rows."""
+    from analysis.draw.canvas import save
+    from analysis.draw.limits import agreement_figure
+
+    info = _map(export, args)
+    limits, out = maps.limits(info), _out(args)
+    files = [*save(agreement_figure(info), out / "compare"), out / "compare.parquet"]
+    pq.write_table(limits, out / "compare.parquet", compression="zstd")
+    return files, limits.to_pylist()
 
 
 def report(args: argparse.Namespace) -> int:
@@ -184,8 +191,11 @@ def _console() -> Console:
     return plain if plain.is_terminal else Console(width=120)
 
 
-def _axis(limits: pa.Table) -> str:
-    return summary.across(limits).replace("_", " ")
+def _print_limits(console: Console, title: str, limits: pa.Table, noted: pa.Table | None = None) -> None:
+    """The table, and a note on it, or on `noted` if that is the whole of which it is a part."""
+    console.print(_table(title, *summary.limit_rows(limits)))
+    if note := summary.limit_note(limits if noted is None else noted):
+        console.print(note, highlight=False)
 
 
 def _list(files: Sequence[Path]) -> int:

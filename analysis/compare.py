@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from analysis.checks import need
 from analysis.outcome import Outcome
 from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES
@@ -66,6 +68,27 @@ def predicted_limits(points: pa.Table) -> tuple[np.ndarray, str]:
     return np.array([np.nan if isinstance(p, str) else p.depth_limit for p in found]), reason
 
 
+_POINT = (*AXES, "dataset", "optimizer", "batch_size", "steps")
+
+
+def _where(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The point of a trial but for its scheme, the same for biases that are zero under whatever name."""
+    none = row["bias_mode"] == "zero" or row["bias_variance"] == 0
+    biases = {"bias_mode": "zero", "bias_variance": 0.0} if none else {}
+    return tuple({**row, **biases}[name] for name in _POINT if name != "scheme")
+
+
+def _once(trials: pa.Table) -> pa.Table:
+    """The trials without those whose networks occurred before under another name: zero biases have several."""
+    names: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    rows = trials.select(_POINT).to_pylist()
+    kept = []
+    for row in rows:
+        name = (row["bias_mode"], row["bias_variance"])
+        kept.append(names.setdefault((row["scheme"], *_where(row)), name) == name)
+    return trials.filter(pa.array(kept))
+
+
 class Agreement(NamedTuple):
     """How often theory and training agree whether a point trains, for one scheme.
 
@@ -86,8 +109,9 @@ class Agreement(NamedTuple):
 
 
 def agreement(trials: pa.Table) -> list[Agreement]:
-    """Predicted against measured outcomes, scheme by scheme."""
-    trials = usable(trials)
+    """Predicted against measured outcomes, scheme by scheme; networks under two names count once."""
+    need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
+    trials = _once(usable(trials))
     found = predictions(trials)
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
@@ -142,15 +166,14 @@ _Key = tuple[tuple[Any, ...], int]
 
 def _trained_by_point(trials: pa.Table, replicates: pa.Table) -> dict[str, dict[_Key, bool]]:
     """scheme -> (all other axes and the data set, seed) -> whether that network trained."""
-    where = [axis for axis in AXES if axis != "scheme"]
-    where += ["dataset", "optimizer", "batch_size", "steps"]
-    rows = trials.select(["trial_key", "scheme", "best_learning_rate", *where]).to_pylist()
+    need(trials, ["trial_key", "best_learning_rate", *_POINT], "a comparison on pairs")
+    rows = trials.select(["trial_key", "best_learning_rate", *_POINT]).to_pylist()
     by_key = {row["trial_key"]: row for row in rows}
     found: dict[str, dict[_Key, bool]] = {}
     for network in replicates.select(["trial_key", "seed", "learning_rate", "outcome"]).to_pylist():
         row = by_key.get(network["trial_key"])
         if row is not None and network["learning_rate"] == row["best_learning_rate"]:
-            key = (tuple(row[axis] for axis in where), network["seed"])
+            key = (_where(row), network["seed"])
             found.setdefault(row["scheme"], {})[key] = network["outcome"] == Outcome.TRAINED
     return found
 
@@ -172,8 +195,10 @@ def _paired(first: str, second: str, a: dict[_Key, bool], b: dict[_Key, bool]) -
 class Ratio(NamedTuple):
     """Depth limit of the first scheme over that of the second, with a 90 % interval.
 
-    `where`: values of the axes that vary; `bounded`: one of the limits lies at an end of the depths that were
-    tried, so the ratio is only a bound.
+    `where`: values of the axes that vary. `censored`: `above` or `below` if one of the limits lies at an end of the
+    depths that were tried, or both at opposite ones, so that the true ratio is more or less than `ratio`; `unknown` if
+    both lie at the same end, so that nothing is known of it and all three numbers are nan; else `no`. An end of the
+    interval that rests on what is cut off is open: 0 or inf. `bounded`: a limit or an end of a band is cut off.
     """
 
     where: str
@@ -183,6 +208,7 @@ class Ratio(NamedTuple):
     low: float
     high: float
     bounded: bool
+    censored: str
 
 
 def ratios(limits: pa.Table) -> list[Ratio]:
@@ -207,6 +233,21 @@ def _ratio(where: str, a: dict[str, Any], b: dict[str, Any]) -> Ratio:
     )
     down, up = np.hypot(a_mid - a_low, b_high - b_mid), np.hypot(a_high - a_mid, b_mid - b_low)
     middle = a_mid - b_mid
-    bounded = a["censored"] != "no" or b["censored"] != "no"
     ratio, low, high = np.exp([middle, middle - down, middle + up]).tolist()
-    return Ratio(where, a["scheme"], b["scheme"], ratio, low, high, bounded)
+    ends = ("censored", "censored_low", "censored_high")
+    bounded = any(row[end] != "no" for row in (a, b) for end in ends)
+    censored = _RATIO[a["censored"], b["censored"]]
+    if censored == "unknown":
+        return Ratio(where, a["scheme"], b["scheme"], math.nan, math.nan, math.nan, bounded, censored)
+    if a["censored_low"] == "below" or b["censored_high"] == "above":
+        low = 0.0
+    if a["censored_high"] == "above" or b["censored_low"] == "below":
+        high = math.inf
+    return Ratio(where, a["scheme"], b["scheme"], ratio, low, high, bounded, censored)
+
+
+_RATIO: Final = {  # what is known of the ratio, by where the limits of the first and of the second lie
+    ("no", "no"): "no", ("above", "no"): "above", ("no", "below"): "above", ("above", "below"): "above",
+    ("below", "no"): "below", ("no", "above"): "below", ("below", "above"): "below",
+    ("above", "above"): "unknown", ("below", "below"): "unknown",
+}  # fmt: skip

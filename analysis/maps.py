@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from analysis.checks import need
 from analysis.compare import predicted_limits
 from analysis.frontier import Band
-from analysis.region import RegionModel, state, usable
+from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
@@ -43,6 +44,15 @@ class Abscissa(NamedTuple):
     def zero(self) -> bool:
         return self.log and len(self.values) > 1 and self.values[0] == 0
 
+    @property
+    def headline(self) -> int:
+        """The column that one number stands for: no bias or the smallest, the unscaled weights, the largest net."""
+        if self.name == "bias_variance":
+            return 0
+        if self.name == "weight_scale":
+            return int(np.abs(np.log(self.values)).argmin())
+        return len(self.values) - 1
+
 
 class Marks(NamedTuple):
     """The trials of a panel, each array [trials]."""
@@ -54,7 +64,11 @@ class Marks(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One scheme in one slice. P and states are [depths, columns], bands and limits [columns]."""
+    """One scheme in one slice. P and states are [depths, columns], bands and limits [columns].
+
+    `trains_again` is the least depth beyond the limit that is in the region after all (P >= 0.95), nan where none is: a
+    column with one is not monotone, and its limit is not the greatest depth that trains.
+    """
 
     scheme: str
     fixed: Mapping[str, Any]  # the other axes
@@ -66,6 +80,7 @@ class Panel(NamedTuple):
     predicted: np.ndarray  # depth limit by theory: inf: no limit, nan: no theory
     why_no_theory: str
     marks: Marks
+    trains_again: np.ndarray
 
 
 class MapInfo(NamedTuple):
@@ -122,10 +137,10 @@ def region_map(
         abscissa: one of `ABSCISSAS`; by default the first of them that varies.
 
     Raises:
-        ValueError: no trial says anything, or the depth does not vary, so that there is no frontier.
+        ValueError: no trial says anything, a column is missing, or the depth does not vary, so that there is no
+            frontier.
     """
-    trials = usable(trials)
-    _check_depth(trials)
+    trials = _mappable(trials)
     model = model or RegionModel.fit(trials)
     depths = _depths(trials)
     x = _abscissa(trials, abscissa)
@@ -140,10 +155,22 @@ def _ordered(panels: Sequence[Panel]) -> tuple[Panel, ...]:
     return tuple(sorted(panels, key=lambda p: (slices.index(p.slice), reach[p.scheme], p.scheme)))
 
 
-def _check_depth(trials: pa.Table) -> None:
+def no_map(trials: pa.Table) -> str:
+    """The sentence why there is no map of these trials, of which at least one did not fail; empty if there is one."""
+    trials = usable(trials)
     depths = trials["depth"].unique().to_pylist()
-    if len(depths) < 2:
-        raise ValueError(f"a map needs trials of more than one depth, but all {len(trials)} have depth {depths[0]}")
+    return (
+        f"a map needs trials of more than one depth, but all {len(trials)} have depth {depths[0]}"
+        if len(depths) < 2
+        else ""
+    )
+
+
+def _mappable(trials: pa.Table) -> pa.Table:
+    need(trials, [*AXES, "sweep", "outcome"], "a map")
+    if reason := no_map(trials):
+        raise ValueError(reason)
+    return usable(trials)
 
 
 def _depths(trials: pa.Table) -> np.ndarray:
@@ -163,7 +190,9 @@ def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
     if len(levels) <= FEW:
         return Abscissa(name, levels, levels=True, log=bool(len(positive)))
     grid = np.geomspace(positive[0], positive[-1], COLUMNS)
-    values = np.concatenate([[0.0], grid]) if levels[0] == 0 else grid
+    if np.issubdtype(levels.dtype, np.integer):
+        grid = np.unique(grid.round().astype(levels.dtype))
+    values = np.concatenate([[0], grid]) if levels[0] == 0 else grid
     return Abscissa(name, values, levels=False, log=True)
 
 
@@ -203,7 +232,14 @@ def _panel(
     share = rows["n_trained"].to_numpy() / rows["n_replicates"].to_numpy()
     marks = Marks(depth, across, share, _column(rows, "outcome"))
     limit = model.depth_limit(columns)
-    return Panel(fixed["scheme"], fixed, text, p, state(p), counts, limit, predicted, why_not, marks)
+    again = trains_again(p, limit.median, depths)
+    return Panel(fixed["scheme"], fixed, text, p, state(p), counts, limit, predicted, why_not, marks, again)
+
+
+def trains_again(p: np.ndarray, limit: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Least depth beyond each limit that is surely in the region, nan where none is; `p` is [depths, columns]."""
+    again = (p >= SURE) & (depths[:, None] > limit)
+    return np.where(again.any(axis=0), depths[again.argmax(axis=0)], np.nan)
 
 
 def points(fixed: Mapping[str, Any], **columns: np.ndarray) -> pa.Table:
@@ -214,7 +250,7 @@ def points(fixed: Mapping[str, Any], **columns: np.ndarray) -> pa.Table:
 
 def _cell(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Index of the nearest centre on a log scale; zero belongs to a centre of zero alone."""
-    zero = np.isclose(centres, 0)
+    zero = centres == 0
     distance = np.abs(_log(values)[:, None] - _log(centres))
     distance[(values[:, None] == 0) != zero] = np.inf
     return distance.argmin(axis=1)
@@ -244,7 +280,9 @@ def cells(info: MapInfo) -> pa.Table:
 def limits(info: MapInfo) -> pa.Table:
     """The frontier as a table, one row per column of each panel: axes, depth_limit with its 90 % band, prediction.
 
-    `censored` says that the limit is at an end of the depths that were tried: `below` or `above`, else `no`.
+    `censored` says that the limit is at an end of the depths that were tried: `below` or `above`, else `no`;
+    `censored_low` and `censored_high` say it of the ends of the band. `trains_again_at` is the least depth beyond the
+    limit that is in the region after all (P >= 0.95), null where none is.
     """
     return pa.concat_tables(
         points(
@@ -255,6 +293,9 @@ def limits(info: MapInfo) -> pa.Table:
                 "low": panel.frontier.low,
                 "high": panel.frontier.high,
                 "censored": censoring(panel.frontier.median, info.depths),
+                "censored_low": censoring(panel.frontier.low, info.depths),
+                "censored_high": censoring(panel.frontier.high, info.depths),
+                "trains_again_at": pa.array(panel.trains_again, from_pandas=True).cast(pa.int32()),
                 "predicted": panel.predicted,
             },
         )
@@ -268,15 +309,15 @@ def censoring(limit: np.ndarray, depths: Sequence[int] | np.ndarray) -> np.ndarr
 
 
 def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Table:
-    """Depth limit of every scheme (and slice) at its smallest abscissa, zero bias variance if there is one.
+    """Depth limit of every scheme (and slice) at one value of the abscissa.
 
+    It is the smallest bias variance, zero if there is one, the weight scale nearest 1, or the largest density or width.
     Columns as of `limits`. For progress lines and summaries: a second for some hundred trials.
     """
-    trials = usable(trials)
-    _check_depth(trials)
+    trials = _mappable(trials)
     model = model or RegionModel.fit(trials)
     x = _abscissa(trials, None)
-    first = x._replace(values=x.values[:1])
-    depths = _depths(trials)[[0, -1]]
+    first = x._replace(values=x.values[[x.headline]])
+    depths = _depths(trials)
     panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in _slices(trials, x.name)]
     return limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))

@@ -204,6 +204,9 @@ class Summary(NamedTuple):
 def summarize(replicates: Sequence[Replicate]) -> Summary:
     """Judge a trial at its best learning rate: most trained seeds, then the best score, then the smaller rate.
 
+    If none trained at any rate, rates at which a network diverged come after all others, whatever their scores: one
+    that diverged late scores more than one that never moved, which is no reason to prefer its rate.
+
     The trial is trained iff at least half of the seeds are (P(trained) >= 1/2): its score is the
     upper median of the seeds' scores, and its outcome that of the seed which has it.
     """
@@ -213,9 +216,12 @@ def summarize(replicates: Sequence[Replicate]) -> Summary:
     for r in replicates:
         by_rate.setdefault(r.learning_rate, []).append(r.label)
 
-    def merit(rate: float) -> tuple[int, float, float]:
+    none_trained = not any(map(_trained, by_rate.values()))
+
+    def merit(rate: float) -> tuple[int, bool, float, float]:
         labels = by_rate[rate]
-        return _trained(labels), math.fsum(item.score for item in labels) / len(labels), -rate
+        whole = none_trained and all(item.outcome is not Outcome.DIVERGED for item in labels)
+        return _trained(labels), whole, math.fsum(item.score for item in labels) / len(labels), -rate
 
     best = max(by_rate, key=merit)
     labels = sorted(by_rate[best], key=lambda item: (item.score, item.outcome), reverse=True)

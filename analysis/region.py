@@ -20,6 +20,7 @@ from scipy.special import ndtr
 from scipy.stats import qmc
 
 from analysis.averaging import plausible
+from analysis.checks import check_axes, check_counts, need
 from analysis.frontier import Band, Mixture, exit_band
 from analysis.gp import LogisticGP, learn, thin
 from analysis.kernels import Kernel
@@ -208,6 +209,7 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
     It is the one statement that trusts no model. It counts disagreement with what an audit trial did, so where
     seeds disagree it contains their noise as well as the error of the map.
     """
+    need(trials, ["role"], "the error of a map")
     trials = usable(trials)
     audit = np.isin(_strings(trials["role"]), AUDIT_ROLES)
     held = trials.filter(pa.array(audit))
@@ -228,13 +230,17 @@ def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def usable(trials: pa.Table) -> pa.Table:
-    """The trials that say something: infrastructure failures and empty counts are dropped."""
-    missing = {"n_replicates", "n_trained"} - set(trials.column_names)
-    if missing:
-        raise ValueError(f"a region needs the columns n_replicates and n_trained, but {sorted(missing)} is missing")
-    seen = _floats(trials["n_replicates"]) > 0
+    """The trials that say something: infrastructure failures and empty counts are dropped.
+
+    Raises:
+        ValueError: there are none, or their counts or axes are no such numbers.
+    """
+    need(trials, ["n_replicates", "n_trained"], "a region")
+    seen = _floats(trials["n_replicates"]) != 0
     if "outcome" in trials.column_names:
         seen &= _strings(trials["outcome"]) != "failed"
+    check_counts(trials, seen)
+    check_axes(trials, rows=seen)
     kept = trials.filter(pa.array(seen))
     if not len(kept):
         raise ValueError(f"a region needs at least one trial that did not fail, but got none of {len(trials)}")
@@ -254,6 +260,7 @@ def _encode(axes: Sequence[Axis], points: pa.Table) -> Points:
     missing = [axis.name for axis in axes if axis.name not in points.column_names]
     if missing:
         raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
+    check_axes(points, [axis.name for axis in axes if isinstance(axis, Numeric)])
     x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]
     c = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Category)]
     empty = np.zeros((len(points), 0))

@@ -83,6 +83,8 @@ def _header(found: summary.Summary) -> str:
 def _results(export: Export, found: summary.Summary, abscissa: str | None) -> Iterable[str]:
     if found.limits is None:
         yield f"<h2>No map</h2><p>{escape(found.note)}.</p>\n"
+        if found.failed < found.trials:
+            yield from _comparison(export, found, None)
         return
     info = maps.region_map(export.trials, sweep=found.sweep, criterion=found.criterion, abscissa=abscissa)
     x = info.x.name.replace("_", " ")
@@ -91,27 +93,29 @@ def _results(export: Export, found: summary.Summary, abscissa: str | None) -> It
         "Colour: probability that a point lies in the trainable region, where at least half of the seeds train at the "
         "best learning rate. Solid: the frontier and its 90 % band. Dashed: the depth limit that theory predicts for "
         "the start of training. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
-    yield _table(f"Depth limits at the smallest {x}", *summary.limit_rows(found.limits))
+    yield _table(f"Depth limits {summary.headline(found.limits)}", *summary.limit_rows(found.limits))
+    yield _paragraphs(filter(None, [summary.limit_note(found.limits)]))
     yield f"<p>{escape(summary.audit_text(found.audit))}</p>\n<h2>Depth limits</h2>"
     yield _figure(frontier_figure(info), "Depth limit of each scheme", f"Depth limits over the {x}.")
     yield from _comparison(export, found, info)
 
 
-def _comparison(export: Export, found: summary.Summary, info: maps.MapInfo) -> Iterable[str]:
+def _comparison(export: Export, found: summary.Summary, info: maps.MapInfo | None) -> Iterable[str]:
+    """What theory and training, and scheme and scheme, have in common; of depth limits if there is a map."""
     agreement = compare.agreement(export.trials)
-    assert found.limits is not None
     yield "<h2>Theory and measurement</h2>"
-    yield _figure(agreement_figure(info), "Measured against predicted depth limits",
-        "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted to "
-        "these data; at the far right are the points where it sees no limit.", narrow=True)  # fmt: skip
+    if info is not None:
+        yield _figure(agreement_figure(info), "Measured against predicted depth limits",
+            "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted "
+            "to these data; at the far right are the points where it sees no limit.", narrow=True)  # fmt: skip
     yield _table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement))
     yield _paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
-    ratios, paired = compare.ratios(found.limits), compare.paired(export.trials, export.replicates)
+    ratios = [] if found.limits is None else compare.ratios(found.limits)
+    paired = compare.paired(export.trials, export.replicates)
     if ratios or paired:
         yield "<h2>Scheme against scheme</h2>"
-    if ratios:
-        x = info.x.name.replace("_", " ")
-        yield _table(f"Ratios of depth limits at the smallest {x}", *summary.ratio_rows(ratios))
+    if ratios and found.limits is not None:
+        yield _table(f"Ratios of depth limits {summary.headline(found.limits)}", *summary.ratio_rows(ratios))
     if paired:
         yield _table("On the same points and seeds", *summary.paired_rows(paired))
         yield _paragraphs(["The interval is over points that one of the two schemes won; 50 % is no difference."])
@@ -125,20 +129,25 @@ def _outcomes(found: summary.Summary) -> str:
 
 def _method(found: summary.Summary) -> str:
     rule = f" Here it is <code>{escape(found.criterion)}</code>." if found.criterion else ""
+    map_ = _MAP_METHOD if found.limits is not None else ""
     return f"""<h2>Method</h2>
 <p>Each trial is a point of the search space. It was trained with several seeds at every learning rate of the sweep's
 list, and is judged at the rate at which most seeds trained, so that a bad step size is not mistaken for an
 untrainable network. A network is trained at the first recorded step at which the criterion holds.{rule} Divergence is
 an outcome; only trials that the infrastructure lost are left out.</p>
+{map_}<p>Theory follows the signal, the gradient and the angle between inputs through the network at initialization
+(mean-field maps with the exact finite-width drift and spread). It does not know the learning rate, the number of steps
+or the data.</p>
+"""
+
+
+_MAP_METHOD = """\
 <p>The map is a logistic Gaussian-process classifier of all outcomes (expectation propagation, with hyperparameters of
 the most evidence by Laplace's approximation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). Where the
 evidence is for it, its kernel knows that there is a frontier along the depth. The frontier is the first
 depth at which the latent log-odds fall below zero; its band holds 90 % of 400 joint posterior draws. Rates per cell are
 not shown: trials that were placed near the frontier crowd on one side of a cell. The map error is measured on audit
 trials, which were placed uniformly at random, by a model that has not seen them; its interval is Wilson's.</p>
-<p>Theory follows the signal, the gradient and the angle between inputs through the network at initialization
-(mean-field maps with the exact finite-width drift and spread). It does not know the learning rate, the number of steps
-or the data.</p>
 """
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import yaml
 
+from analysis.checks import check_axes, check_counts, check_curves
 from analysis.outcome import Criterion, Curve, Outcome, Replicate, label, summarize
 from analysis.schema import REPLICATES, TRIALS, Took, took, validate
 
+_NUMBER: Final = (int, float)
 _REMEDY = "run 'sweep export' again into an empty folder"
 
 
@@ -51,7 +53,7 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     spec = _spec(folder / "spec.yaml")
     if criterion is not None:
         trials, replicates = relabel(trials, replicates, criterion)
-    return Export(folder, trials, replicates, spec, criterion or _criterion(spec), took(trials))
+    return Export(folder, trials, replicates, spec, criterion or _criterion(folder / "spec.yaml", spec), took(trials))
 
 
 def _table(folder: Path, schema: pa.Schema) -> pa.Table:
@@ -68,9 +70,18 @@ def _part(file: Path, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} cannot be read as Parquet (torn or foreign); {_REMEDY}") from error
     try:
-        return validate(table, schema)
+        return _checked(validate(table, schema), schema)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def _checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if schema is TRIALS:
+        check_axes(table)
+        check_counts(table)
+    else:
+        check_curves(table)
+    return table
 
 
 def _check_keys(folder: Path, trials: pa.Table, replicates: pa.Table) -> None:
@@ -87,6 +98,12 @@ def _check_keys(folder: Path, trials: pa.Table, replicates: pa.Table) -> None:
         unknown = set(column.unique().to_pylist()) - set(Outcome)
         if unknown:
             raise ValueError(f"{folder}: outcome must be one of {', '.join(Outcome)}, but got {min(unknown)!r}")
+    lost = set(settled(trials)["trial_key"].to_pylist()) - set(replicates["trial_key"].unique().to_pylist())
+    if lost:
+        raise ValueError(
+            f"{folder}: {len(lost)} of {len(trials)} trials did not fail but have no replicates, such as trial "
+            f"{min(lost)}; {_REMEDY}"
+        )
 
 
 def _spec(file: Path) -> Mapping[str, Any]:
@@ -101,14 +118,25 @@ def _spec(file: Path) -> Mapping[str, Any]:
     return spec
 
 
-def _criterion(spec: Mapping[str, Any]) -> Criterion | None:
+def _criterion(file: Path, spec: Mapping[str, Any]) -> Criterion | None:
     rule = spec.get("criterion")
-    if not isinstance(rule, dict):
+    if rule is None:
         return None
+    if not isinstance(rule, dict):
+        raise ValueError(f"{file}: criterion must be a mapping such as {{at_least: 0.8}}, but got {rule!r}")
+    kinds = {"metric": (str, "a name"), "at_least": (_NUMBER, "a number"), "at_most": (_NUMBER, "a number"),
+             "within": (int, "a whole number of steps")}  # fmt: skip
+    for name, (kind, wanted) in kinds.items():
+        value = rule.get(name)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ValueError(f"{file}: criterion.{name} must be {wanted}, but got {value!r}")
     threshold = rule.get("at_least") if rule.get("at_least") is not None else rule.get("at_most")
     if threshold is None:
         return None
-    return Criterion(rule.get("metric", "train_accuracy"), float(threshold), rule.get("within"))
+    try:
+        return Criterion(rule.get("metric") or "train_accuracy", float(threshold), rule.get("within"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def relabel(trials: pa.Table, replicates: pa.Table, criterion: Criterion) -> tuple[pa.Table, pa.Table]:
@@ -117,7 +145,7 @@ def relabel(trials: pa.Table, replicates: pa.Table, criterion: Criterion) -> tup
     Failed trials stay failed: there is no curve to judge.
 
     Raises:
-        ValueError: the curves cannot decide the criterion, because they end too early.
+        ValueError: the curves cannot decide the criterion, because they are missing, begin too late or end too early.
     """
     budgets: dict[str, int] = dict(zip(trials["trial_key"].to_pylist(), trials["steps"].to_pylist(), strict=True))
     longest = max(budgets.values())
@@ -127,6 +155,7 @@ def relabel(trials: pa.Table, replicates: pa.Table, criterion: Criterion) -> tup
     outcomes: list[str] = []
     passages: list[int | None] = []
     for row in _rows(replicates):
+        _check_curve(row, criterion)
         curve = row.curve(budgets[row.trial_key])
         verdict = label(curve, criterion)
         if verdict.outcome in _UNFINISHED and row.steps_run < min(criterion.within or curve.budget, curve.budget):
@@ -139,6 +168,20 @@ def relabel(trials: pa.Table, replicates: pa.Table, criterion: Criterion) -> tup
         passages.append(verdict.steps_to_threshold)
     replicates = _replace(replicates, REPLICATES, outcome=outcomes, steps_to_threshold=passages)
     return _resummarized(trials, judged), replicates
+
+
+def _check_curve(row: _Row, criterion: Criterion) -> None:
+    """Refuse a criterion of which this curve can say nothing."""
+    if any(curve is None for curve in (row.step, row.loss, row.accuracy)):
+        raise ValueError(
+            f"criterion '{criterion}' cannot be decided: trial {row.trial_key} has no curve (null) for its network of "
+            f"seed {row.seed}, learning rate {row.learning_rate:g}; {_REMEDY}"
+        )
+    if criterion.within is not None and row.step and criterion.within < row.step[0]:
+        raise ValueError(
+            f"criterion '{criterion}' cannot be decided: the first recorded step is {row.step[0]} (trial "
+            f"{row.trial_key}), so 'within' must be at least {row.step[0]}, but got {criterion.within}"
+        )
 
 
 _UNFINISHED = (Outcome.SLOW, Outcome.STALLED, Outcome.VANISHED)
@@ -154,13 +197,13 @@ class _Row(NamedTuple):
     test_accuracy: float | None
     log_forward_ratio: float | None
     log_gradient_ratio: float | None
-    step: list[int]
-    loss: list[float]
-    accuracy: list[float]
+    step: list[int] | None
+    loss: list[float] | None
+    accuracy: list[float] | None
 
     def curve(self, budget: int) -> Curve:
         probes = (self.test_accuracy, self.log_forward_ratio, self.log_gradient_ratio)
-        return Curve(self.step, self.loss, self.accuracy, budget, *probes)
+        return Curve(self.step or [], self.loss or [], self.accuracy or [], budget, *probes)
 
 
 _PLAIN = _Row._fields[:7]

@@ -15,7 +15,7 @@ from analysis.outcome import Outcome
 from analysis.region import AuditError, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
-from analysis.words import limit_text, run_text, theory_text
+from analysis.words import band_text, interval_text, limit_text, ratio_text, run_text, theory_text
 
 
 class Tally(NamedTuple):
@@ -116,13 +116,32 @@ def across(limits: pa.Table) -> str:
     return limits.column_names[limits.column_names.index("depth_limit") - 1]
 
 
+def headline(limits: pa.Table) -> str:
+    """Where on the abscissa `maps.scheme_limits` took its limits, as the end of a title."""
+    x = across(limits)
+    which = {"bias_variance": "the smallest {}", "weight_scale": "the {} nearest 1"}.get(x, "the largest {}")
+    return f"at {which.format(x.replace('_', ' '))} ({limits[x][0].as_py():.3g})"
+
+
+def limit_note(limits: pa.Table) -> str:
+    """What it means that networks train again beyond a limit; empty if none of a table of limits do."""
+    again = len(limits) - limits["trains_again_at"].null_count
+    if not again:
+        return ""
+    return (
+        f"{again} of {len(limits)} limits are not monotone: a depth limit is where networks first stop training, "
+        "counted from the shallow end. Where deeper ones train again (P in region >= 0.95), it is not the greatest "
+        "depth that trains; see the map."
+    )
+
+
 def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
     """A table of limits as header and rows of text; only axes that vary are shown."""
     rows, x = limits.to_pylist(), across(limits)
     varying = [a for a in AXES if a in rows[0] and a not in ("scheme", x) and len({row[a] for row in rows}) > 1]
     texts = [
         [row["scheme"], *(_number(row[axis]) for axis in [*varying, x]), limit_text(row),
-         f"{row['low']:.0f} to {row['high']:.0f}", theory_text(row["predicted"])]
+         band_text(row), theory_text(row["predicted"])]
         for row in rows
     ]  # fmt: skip
     return [name.replace("_", " ") for name in ("scheme", *varying, x, "depth limit", "90 % band", "theory")], texts
@@ -159,11 +178,11 @@ def agreement_rows(agreement: Sequence[Agreement]) -> tuple[list[str], list[list
 def ratio_rows(ratios: Sequence[Ratio]) -> tuple[list[str], list[list[str]]]:
     """Ratios of depth limits, as header and rows of text."""
     rows = [
-        [f"{r.first} / {r.second}", r.where, f"{r.ratio:.2f}", f"{r.low:.2f} to {r.high:.2f}", "bound" * r.bounded]
+        [f"{r.first} / {r.second}", r.where, ratio_text(r.ratio, r.censored), interval_text(r.low, r.high)]
         for r in ratios
     ]
-    header = ["schemes", "where", "ratio", "90 % interval", ""]
-    keep = [i for i in range(5) if any(row[i] for row in rows)]
+    header = ["schemes", "where", "ratio", "90 % interval"]
+    keep = [i for i in range(4) if any(row[i] for row in rows)]
     return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 

@@ -5,12 +5,44 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+_SIDE: Final = {"above": "> ", "below": "< "}
 
 
 def limit_text(row: Mapping[str, Any]) -> str:
-    """A measured depth limit; one at an end of the depths that were tried says which side it is on."""
-    return {"above": "> ", "below": "< "}.get(row["censored"], "") + f"{row['depth_limit']:.0f}"
+    """A measured depth limit; one at an end of the depths that were tried says which side it is on.
+
+    Where deeper networks train again the depth at which they do stands beside it.
+    """
+    again = row.get("trains_again_at")
+    return _at(row["depth_limit"], row["censored"]) + (f", trains again at {again}" if again is not None else "")
+
+
+def band_text(row: Mapping[str, Any]) -> str:
+    """The band of a depth limit: `8 to 12`, `61 to > 93` where it is cut off, `> 60` where all of it is beyond.
+
+    An end of which the row does not say whether it is cut off is not.
+    """
+    low, high = (_at(row[end], row.get(f"censored_{end}", "no")) for end in ("low", "high"))
+    beyond = row.get("censored_low") == row.get("censored_high") in _SIDE
+    return high if beyond else f"{low} to {high}"
+
+
+def _at(depth: float, censored: str) -> str:
+    return _SIDE.get(censored, "") + f"{depth:.0f}"
+
+
+def ratio_text(value: float, censored: str) -> str:
+    """A ratio of depth limits: `1.20`, `> 1.20` or `< 1.20` if it is a bound, else unknown."""
+    return "unknown" if math.isnan(value) else _SIDE.get(censored, "") + f"{value:.2f}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """An interval of a ratio, with `> 1.20` or `< 1.20` where one end is open, and unknown if both are."""
+    if not low > 0:
+        return "unknown" if not high < math.inf else f"< {high:.2f}"
+    return f"{low:.2f} to {high:.2f}" if high < math.inf else f"> {low:.2f}"
 
 
 def theory_text(value: float | None) -> str:

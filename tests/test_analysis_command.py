@@ -148,7 +148,30 @@ def test_a_sweep_without_a_map_still_has_a_summary_and_a_page(
     main(["summary", str(one_depth)])
     assert "No depth limits: a map needs trials of more than one depth" in capsys.readouterr().out
     assert main(["report", str(one_depth), "--out", str(tmp_path)]) == 0
-    assert "more than one depth" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "more than one depth" in page
+    assert "Does theory say rightly whether a point trains?" in page
+    assert "Gaussian-process" not in page
+
+
+def test_what_needs_no_map_is_compared_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trials, replicates = exports.tables(16, shared_points=True)
+    place = trials.schema.get_field_index("depth")
+    trials = trials.set_column(place, trials.schema.field("depth"), pa.array([9] * len(trials), pa.int32()))
+    folder = exports.write(tmp_path / "flat", trials, replicates)
+    found = _json(capsys, "compare", str(folder))
+    assert {a["scheme"] for a in found["agreement"]} == set(exports.LIMITS)
+    assert len(found["paired"]) == 6
+    assert (found["files"], found["limits"], found["ratios"]) == ([], [], [])
+    assert "more than one depth" in found["note"]
+    assert main(["compare", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "No depth limits: a map needs trials of more than one depth" in text
+    assert "On the same points and seeds" in text
+    main(["report", str(folder), "--out", str(tmp_path)])
+    page = (tmp_path / "report.html").read_text()
+    assert "On the same points and seeds" in page
+    assert "The map is a logistic" not in page
 
 
 @pytest.mark.parametrize(
@@ -159,7 +182,8 @@ def test_a_sweep_without_a_map_still_has_a_summary_and_a_page(
         (["map", "EXPORT", "--criterion", "accuracy>=0.9 within 900"], "looks beyond the 100 steps"),
         (["map", "FLAT"], "more than one depth"),
         (["frontier", "FLAT"], "more than one depth"),
-        (["compare", "FLAT"], "more than one depth"),
+        (["map", "EXPORT", "--criterion", ""], "a criterion reads like 'accuracy>=0.9'"),
+        (["map", "EXPORT", "--criterion", "accuracy>=0.9 within 5"], "the first recorded step is 10"),
         (["report", "EXPORT", "--out", "EXPORT/spec.yaml"], "cannot be made"),
     ],
 )

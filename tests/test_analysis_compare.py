@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from analysis import summary
 from analysis.compare import agreement, paired, predicted_limits, predictions, ratios
 from isoinit.theory.predict import predict
 
@@ -109,6 +110,8 @@ def test_ratio_of_two_lognormal_bands_is_their_quadrature() -> None:
         low=[40 * math.exp(-sigma), 10 * math.exp(-sigma)],
         high=[40 * math.exp(sigma), 10 * math.exp(sigma)],
         censored=["no", "no"],
+        censored_low=["no", "no"],
+        censored_high=["no", "no"],
     )
     (ratio,) = ratios(table)
     assert (ratio.first, ratio.second, ratio.bounded) == ("a", "b", False)
@@ -127,6 +130,59 @@ def test_ratios_stay_within_a_slice_and_tell_bounds() -> None:
             "low": [9.0, 19.0, 28.0, 90.0],
             "high": [11.0, 22.0, 33.0, 100.0],
             "censored": ["no", "no", "no", "above"],
+            "censored_low": ["no"] * 4,
+            "censored_high": ["no", "no", "no", "above"],
         }
     )
     assert [(r.where, r.first, r.bounded) for r in ratios(table)] == [("width 64", "b", True), ("width 32", "b", False)]
+
+
+def _two(**ends: tuple[str, str]) -> pa.Table:
+    """Limits 30 and 10 of a and b, with bands, cut off at `ends`."""
+    plain = {name: ["no", "no"] for name in ("censored", "censored_low", "censored_high")}
+    cut = {name: list(values) for name, values in ends.items()}
+    return _limits(scheme=["a", "b"], depth_limit=[30.0, 10.0], low=[20.0, 8.0], high=[40.0, 15.0], **(plain | cut))
+
+
+@pytest.mark.parametrize("end", ["above", "below"])
+def test_two_limits_beyond_one_end_have_no_ratio(end: str) -> None:
+    (ratio,) = ratios(_two(censored=(end, end)))
+    assert (ratio.censored, ratio.bounded) == ("unknown", True)
+    assert all(math.isnan(v) for v in (ratio.ratio, ratio.low, ratio.high))
+    assert summary.ratio_rows([ratio])[1] == [["a / b", "unknown", "unknown"]]
+
+
+@pytest.mark.parametrize(
+    ("ends", "censored", "open_low", "open_high"),
+    [
+        ({"censored": ("above", "no"), "censored_high": ("above", "no")}, "above", False, True),
+        ({"censored": ("no", "below"), "censored_low": ("no", "below")}, "above", False, True),
+        ({"censored": ("no", "above"), "censored_high": ("no", "above")}, "below", True, False),
+        ({"censored_high": ("above", "no")}, "no", False, True),
+        ({"censored_low": ("below", "below")}, "no", True, True),
+        ({"censored_low": ("no", "above")}, "no", False, False),
+    ],
+)
+def test_what_rests_on_a_cut_off_end_is_open(ends: dict, censored: str, open_low: bool, open_high: bool) -> None:
+    (whole,), (ratio,) = ratios(_two()), ratios(_two(**ends))
+    assert (whole.bounded, ratio.bounded, ratio.censored) == (False, True, censored)
+    assert ratio.ratio == pytest.approx(3.0)
+    assert ratio.low == (0.0 if open_low else whole.low)
+    assert ratio.high == (math.inf if open_high else whole.high)
+
+
+def test_networks_under_two_names_count_once() -> None:
+    """Biases of zero variance are none, iid or mirrored or zero."""
+    trials, replicates = exports.tables(32, shared_points=True)
+    once = _with(trials, "bias_variance", 0.0)
+    keys = [f"again-{key}" for key in trials["trial_key"].to_pylist()]
+    again = _with(once, "bias_mode", "mirrored")
+    again = again.set_column(again.schema.get_field_index("trial_key"), "trial_key", pa.array(keys))
+    networks = [f"again-{key}" for key in replicates["trial_key"].to_pylist()]
+    copies = replicates.set_column(replicates.schema.get_field_index("trial_key"), "trial_key", pa.array(networks))
+    both = pa.concat_tables([once, again]), pa.concat_tables([replicates, copies])
+    assert list(map(repr, paired(*both))) == list(map(repr, paired(once, replicates)))  # nan is not nan
+    assert [(a.n, a.agree) for a in agreement(both[0])] == [(a.n, a.agree) for a in agreement(once)]
+    biased = pa.concat_tables([_with(t, "bias_variance", 0.1) for t in (once, again)])
+    assert [a.n for a in agreement(biased)] == [2 * a.n for a in agreement(once)]
+    assert [p.pairs for p in paired(biased, both[1])] == [2 * p.pairs for p in paired(once, replicates)]

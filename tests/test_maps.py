@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from analysis import summary
 from analysis.draw.region import draw_map
-from analysis.maps import MapInfo, cells, censoring, limits, region_map, scheme_limits
+from analysis.maps import MapInfo, cells, censoring, limits, region_map, scheme_limits, trains_again
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +162,66 @@ def test_every_scheme_also_has_a_figure_of_its_own(tmp_path: Path) -> None:
     info = region_map(exports.tables(24)[0].filter(pc.field("scheme").isin(["he_normal", "ll_orth"])))
     names = {p.name for p in draw_map(info, tmp_path / "map")}
     assert names == {f"map{s}.{kind}" for s in ("", "-he_normal", "-ll_orth") for kind in ("png", "svg")}
+
+
+def _columns(trains: Callable[[int, float], bool], axis: str, values: Sequence[float]) -> pa.Table:
+    """A trial at each of 16 depths and each value of `axis`, which trains as it is told."""
+    points = [(d, v) for v in values for d in np.geomspace(2, 60, 16).round().astype(int).tolist()]
+    table = _replace(exports.tables(len(points))[0], "depth", [d for d, _ in points])
+    for name, value in (("scheme", "orthogonal"), ("role", "grid"), ("outcome", "slow"), ("bias_variance", 0.0)):
+        table = _replace(table, name, [value] * len(points))
+    table = _replace(table, axis, [v for _, v in points])
+    table = _replace(table, "n_replicates", [4] * len(points))
+    return _replace(table, "n_trained", [4 * trains(d, v) for d, v in points])
+
+
+def test_a_column_that_trains_again_beyond_its_limit_says_where() -> None:
+    """Shallow sparse networks fail and deep ones train: the first exit is at once, and it is not the whole story."""
+    table = limits(region_map(_columns(lambda d, v: v == 1.0 or d >= 12, "density", [0.1, 1.0]))).to_pylist()
+    sparse, dense = table
+    assert (sparse["density"], sparse["censored"]) == (0.1, "below")
+    assert 8 <= sparse["trains_again_at"] <= 26
+    assert (dense["censored"], dense["trains_again_at"]) == ("above", None)
+
+
+def test_training_again_is_beyond_the_limit_and_sure() -> None:
+    depths = np.array([2, 4, 8, 16])
+    p = np.array([[1.0, 0.1, 0.1, 0.0], [0.9, 0.94, 0.96, 1.0], [0.1, 0.94, 0.97, 0.0], [0.0, 0.9, 0.5, 0.0]])
+    found = trains_again(p, np.array([5.0, 2.0, 2.0, 4.0]), depths)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 4, np.nan])
+
+
+def test_both_ends_of_a_band_are_censored() -> None:
+    table = limits(region_map(_columns(lambda d, v: d < 9 or v == 1.0, "density", [0.1, 1.0]))).to_pylist()
+    assert [row["censored_low"] for row in table] == ["no", "above"]
+    assert [row["censored_high"] for row in table] == ["no", "above"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "at"),
+    [
+        ("density", [0.1, 0.5, 1.0], 1.0),
+        ("width", [16, 32, 64], 64),
+        ("weight_scale", [0.25, 0.9, 4.0], 0.9),
+        ("bias_variance", [0.01, 0.1], 0.01),
+    ],
+)
+def test_the_one_limit_of_a_scheme_is_where_it_says_most(axis: str, values: list[float], at: float) -> None:
+    trials = _columns(lambda d, _: d < 9, axis, values)
+    assert scheme_limits(trials)[axis].to_pylist() == [at]
+    x = region_map(trials).x
+    assert x.values[x.headline] == at
+    assert summary.headline(scheme_limits(trials)).endswith(f"({at:g})")
+
+
+def test_columns_of_many_widths_are_whole_numbers() -> None:
+    x = region_map(_columns(lambda d, _: d < 9, "width", range(6, 33, 2))).x
+    assert not x.levels
+    assert np.issubdtype(x.values.dtype, np.integer)
+    assert (np.diff(x.values) > 0).all()
+    assert x.values[[0, -1]].tolist() == [6, 32]
+
+
+def test_a_tiny_bias_variance_is_not_zero() -> None:
+    info = region_map(_columns(lambda d, _: d < 9, "bias_variance", [0.0, 1e-10, 1e-2]))
+    assert info.panels[0].n_trials.sum(axis=0).tolist() == [16, 16, 16]

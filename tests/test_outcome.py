@@ -214,3 +214,21 @@ def test_no_replicates_cannot_be_summarized() -> None:
 
 def test_every_outcome_has_its_sentence() -> None:
     assert set(MEANING) == set(Outcome)
+
+
+def test_where_none_trained_a_rate_that_diverged_is_not_the_best() -> None:
+    """Late divergence scores more than no progress at all; one rate without it is enough."""
+    late, still = Label(Outcome.DIVERGED, -0.55, None), Label(Outcome.STALLED, -1.0, None)
+    slow = Label(Outcome.SLOW, -0.3, None)
+    both = [Replicate(seed, 0.1, late) for seed in (0, 1)] + [Replicate(seed, 0.01, still) for seed in (0, 1)]
+    assert summarize(both) == (2, 0, 0.01, Outcome.STALLED, -1.0)
+    one = [Replicate(0, 0.1, slow), Replicate(1, 0.1, late), Replicate(0, 0.01, still), Replicate(1, 0.01, still)]
+    assert summarize(one).best_learning_rate == 0.01
+    assert summarize(both[:2]).outcome is Outcome.DIVERGED
+
+
+def test_where_some_trained_divergence_at_a_rate_is_no_matter_of_its_own() -> None:
+    good, late, still = Label(Outcome.TRAINED, 0.5, 50), Label(Outcome.DIVERGED, -0.55, None), Outcome.STALLED
+    mixed = [Replicate(0, 0.1, good), Replicate(1, 0.1, late)]
+    whole = [Replicate(0, 0.01, good), Replicate(1, 0.01, Label(still, -1.0, None))]
+    assert summarize(mixed + whole).best_learning_rate == 0.1

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from analysis import region
+from analysis.maps import region_map
 from analysis.region import Category, Numeric, RegionModel, audit_error, infer_axes, progress, state, wilson
 
 SCHEMES = {"short": 6.0, "long": 30.0}  # limits in depth at small bias variance
@@ -177,3 +178,34 @@ def test_audit_error_sets_ties_aside():
 def test_wilson_agrees_with_published_values(k: int, n: int, low: float, high: float):
     """As by R's `prop.test(k, n, correct = FALSE)`, which is the score interval."""
     assert wilson(k, n) == pytest.approx((low, high), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("n_trained", 99, "0 <= n_trained <= n_replicates must hold, but n_trained is 99 in row 1"),
+        ("n_trained", None, "n_trained is null in row 1"),
+        ("depth", 0, "depth must be finite and 1 or more, but is 0 in row 1"),
+        ("bias_variance", float("nan"), "bias_variance must be finite and 0 or more, but is nan in row 1"),
+    ],
+)
+def test_no_map_is_made_of_numbers_that_cannot_be(name: str, value: float | None, says: str) -> None:
+    trials = table(40)
+    column = pa.array([value, *trials[name].to_pylist()[1:]], trials.schema.field(name).type)
+    with pytest.raises(ValueError, match=says):
+        RegionModel.fit(trials.set_column(trials.column_names.index(name), name, column))
+
+
+@pytest.mark.parametrize("depth", [None, 0, -3])
+def test_points_without_a_depth_are_refused(model: RegionModel, depth: int | None) -> None:
+    points = table(3).set_column(2, "depth", pa.array([4, depth, 9], pa.int32()))
+    with pytest.raises(ValueError, match=r"depth must be finite and 1 or more, but is .* in row 2"):
+        model.p_in_region(points)
+
+
+def test_a_minimal_table_says_which_column_is_missing() -> None:
+    few = table(40).select(["scheme", "depth", "bias_variance", "n_replicates", "n_trained"])
+    with pytest.raises(ValueError, match="the error of a map needs the columns role, but role is missing"):
+        audit_error(few)
+    with pytest.raises(ValueError, match=r"a map needs the columns scheme, .* but architecture, .* are missing"):
+        region_map(few)

@@ -45,8 +45,9 @@ def test_the_time_of_the_sweep_stays_when_it_is_judged_anew(made: tuple[pa.Table
 
 def test_two_sweeps_in_one_folder_took_no_time_together(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
     folder = exports.write(tmp_path / "two", stamp(made[0], Took(78, 41.25, 49.5)), made[1])
-    other = stamp(exports.tables(20, seed=1)[0], Took(20, 9.0, 8.0))
-    pq.write_table(other, folder / "trials" / "a-second.parquet")
+    other, networks = exports.tables(20, seed=1)
+    pq.write_table(stamp(other, Took(20, 9.0, 8.0)), folder / "trials" / "a-second.parquet")
+    pq.write_table(networks, folder / "replicates" / "a-second.parquet")
     assert read(folder).took is None
 
 
@@ -164,3 +165,90 @@ def test_broken_spec_is_named(folder: Path, text: str) -> None:
     (folder / "spec.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"spec\.yaml is not"):
         read(folder)
+
+
+def test_a_horizon_before_the_first_recorded_step_is_refused(made: tuple[pa.Table, pa.Table]) -> None:
+    """It would judge nothing: every network would be called stalled."""
+    with pytest.raises(ValueError, match=r"first recorded step is 10 \(trial \w+\), so 'within' must be at least 10"):
+        relabel(*made, Criterion("train_accuracy", 0.2, within=9))
+    assert len(relabel(*made, Criterion("train_accuracy", 0.2, within=10))[0]) == 80
+
+
+def _put(table: pa.Table, name: str, value: object, row: int = 2) -> pa.Table:
+    values = table[name].to_pylist()
+    values[row] = value
+    field = table.schema.field(name)
+    return table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("depth", 0, "depth must be finite and 1 or more, but is 0 in row 3 (1 of 40 rows are wrong)"),
+        ("width", -8, "width must be finite and 1 or more, but is -8 in row 3"),
+        ("bias_variance", float("nan"), "bias_variance must be finite and 0 or more, but is nan in row 3"),
+        ("bias_variance", -1.0, "bias_variance must be finite and 0 or more, but is -1.0 in row 3"),
+        ("weight_scale", float("inf"), "weight_scale must be finite and above 0, but is inf in row 3"),
+        ("density", 2.0, "density must be finite and above 0 and at most 1, but is 2.0 in row 3"),
+        ("n_trained", 99, "0 <= n_trained <= n_replicates must hold, but n_trained is 99 in row 3"),
+        ("n_trained", -1, "0 <= n_trained <= n_replicates must hold, but n_trained is -1 in row 3"),
+        ("n_trained", None, "0 <= n_trained <= n_replicates must hold, but n_trained is null in row 3"),
+        ("n_replicates", None, "where n_replicates is null"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_column_value_and_count(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, column: str, value: object, says: str
+) -> None:
+    folder = exports.write(tmp_path / "export", _put(made[0], column, value), made[1])
+    with pytest.raises(ValueError, match=re.escape(says)) as caught:
+        read(folder)
+    assert str(caught.value).startswith(f"{folder}/trials/part-0.parquet: ")
+
+
+def test_curves_of_unequal_length_are_refused(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
+    folder = exports.write(tmp_path / "export", made[0], _put(made[1], "curve_loss", [1.0, 0.5]))
+    with pytest.raises(ValueError, match=r"curve_loss must be as long as curve_step, but has 2 values for 10 steps in"):
+        read(folder)
+
+
+def test_a_curve_that_is_null_cannot_be_judged_anew(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
+    folder = exports.write(tmp_path / "export", made[0], _put(made[1], "curve_loss", None))
+    assert read(folder)
+    with pytest.raises(ValueError, match=r"cannot be decided: trial \w+ has no curve \(null\)"):
+        read(folder, Criterion("train_accuracy", 0.5))
+
+
+def test_trials_without_replicates_are_refused_unless_they_failed(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path
+) -> None:
+    trials, replicates = made
+    assert len(read(exports.write(tmp_path / "some-failed", trials, replicates)).trials) == 80
+    failed = trials.filter(pc.field("outcome") == "failed")
+    assert len(read(exports.write(tmp_path / "all-failed", failed, replicates.slice(0, 0))).replicates) == 0
+    with pytest.raises(ValueError, match="78 of 80 trials did not fail but have no replicates, such as trial"):
+        read(exports.write(tmp_path / "none", trials, replicates.slice(0, 0)))
+    key = trials["trial_key"][0].as_py()
+    with pytest.raises(ValueError, match=f"1 of 80 trials did not fail but have no replicates, such as trial {key}"):
+        read(exports.write(tmp_path / "one", trials, replicates.filter(pc.field("trial_key") != key)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("abc", "criterion must be a mapping such as {at_least: 0.8}, but got 'abc'"),
+        ({"at_least": [1]}, "criterion.at_least must be a number, but got [1]"),
+        ({"at_least": "abc"}, "criterion.at_least must be a number, but got 'abc'"),
+        ({"at_least": True}, "criterion.at_least must be a number, but got True"),
+        ({"metric": ["a"], "at_least": 0.8}, "criterion.metric must be a name, but got ['a']"),
+        ({"metric": "acc", "at_least": 0.8}, "criterion.metric must be one of train_accuracy"),
+        ({"at_least": 0.8, "within": 2.5}, "criterion.within must be a whole number of steps, but got 2.5"),
+        ({"at_least": 7}, "0 < threshold <= 1 must hold"),
+    ],
+)
+def test_a_criterion_of_the_wrong_type_names_file_and_field(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, rule: object, says: str
+) -> None:
+    folder = exports.write(tmp_path / "export", *made, {**exports.SPEC, "criterion": rule})
+    with pytest.raises(ValueError, match=re.escape(says)) as caught:
+        read(folder)
+    assert str(caught.value).startswith(f"{folder}/spec.yaml: ")

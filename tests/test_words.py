@@ -7,7 +7,16 @@ import math
 
 import pytest
 
-from analysis.words import limit_text, run_text, strict_json, theory_text, time_text
+from analysis.words import (
+    band_text,
+    interval_text,
+    limit_text,
+    ratio_text,
+    run_text,
+    strict_json,
+    theory_text,
+    time_text,
+)
 
 
 def _refuse(constant: str) -> None:
@@ -65,3 +74,33 @@ def test_a_time_has_two_units_at_most(seconds: float, text: str) -> None:
 def test_a_run_is_told_with_as_much_as_is_known(numbers: tuple, text: str) -> None:
     """More or less than predicted is in per cent of what was predicted."""
     assert run_text(*numbers) == text
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        (("no", "no"), "8 to 12"),
+        (("no", "above"), "8 to > 12"),
+        (("below", "no"), "< 8 to 12"),
+        (("below", "above"), "< 8 to > 12"),
+        (("above", "above"), "> 12"),
+        (("below", "below"), "< 12"),
+    ],
+)
+def test_a_band_says_which_of_its_ends_is_cut_off(ends: tuple[str, str], text: str) -> None:
+    assert band_text({"low": 8.2, "high": 11.7, "censored_low": ends[0], "censored_high": ends[1]}) == text
+    assert band_text({"low": 8.2, "high": 11.7}) == "8 to 12"
+
+
+def test_a_limit_beyond_which_networks_train_again_says_where() -> None:
+    row = {"censored": "below", "depth_limit": 2.0, "trains_again_at": 14}
+    assert limit_text(row) == "< 2, trains again at 14"
+    assert limit_text({**row, "trains_again_at": None}) == "< 2"
+
+
+def test_a_ratio_is_a_number_a_bound_or_unknown() -> None:
+    assert [ratio_text(1.5, c) for c in ("no", "above", "below")] == ["1.50", "> 1.50", "< 1.50"]
+    assert ratio_text(math.nan, "unknown") == "unknown"
+    assert interval_text(1.0, 2.0) == "1.00 to 2.00"
+    assert (interval_text(1.0, math.inf), interval_text(0.0, 2.0)) == ("> 1.00", "< 2.00")
+    assert interval_text(0.0, math.inf) == interval_text(math.nan, math.nan) == "unknown"

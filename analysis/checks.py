@@ -1,0 +1,78 @@
+"""What the numbers of a table must obey, checked at the edge: a breach is a sentence with column, law and count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_LAWS: Final[Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
+    "depth": ("1 or more", lambda v: v >= 1),
+    "width": ("1 or more", lambda v: v >= 1),
+    "weight_scale": ("above 0", lambda v: v > 0),
+    "bias_variance": ("0 or more", lambda v: v >= 0),
+    "density": ("above 0 and at most 1", lambda v: (v > 0) & (v <= 1)),
+}
+_CURVE: Final = ("curve_step", "curve_loss", "curve_accuracy")
+
+
+def need(table: pa.Table, columns: Iterable[str], what: str) -> None:
+    """Refuse a table that lacks some of the columns that `what` needs."""
+    wanted = list(columns)
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        lacks = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        raise ValueError(f"{what} needs the columns {', '.join(wanted)}, but {lacks}")
+
+
+def check_axes(table: pa.Table, names: Iterable[str] = tuple(_LAWS), rows: np.ndarray | None = None) -> None:
+    """Refuse numeric axes that are null, not finite or out of their range; axes that `table` lacks are passed over.
+
+    Args:
+        rows: which of them matter [n]; all if not given.
+    """
+    for name in names:
+        if name not in table.column_names:
+            continue
+        values = table[name].to_numpy().astype(float)
+        law, holds = _LAWS.get(name, ("a number", np.isfinite))
+        bad = ~(np.isfinite(values) & holds(values)) & (True if rows is None else rows)
+        if bad.any():
+            raise ValueError(f"{name} must be finite and {law}, but is {_first(table[name], bad)}")
+
+
+def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
+    """Refuse counts of networks that are null, or of which more trained than there are; `rows` as of `check_axes`."""
+    n, k = (trials[name].to_numpy().astype(float) for name in ("n_replicates", "n_trained"))
+    bad = ~((k >= 0) & (k <= n)) & (True if rows is None else rows)
+    if bad.any():
+        place = f"n_trained is {_first(trials['n_trained'], bad)}"
+        of = _value(trials["n_replicates"], int(bad.argmax()))
+        raise ValueError(f"0 <= n_trained <= n_replicates must hold, but {place}, where n_replicates is {of}")
+
+
+def check_curves(replicates: pa.Table) -> None:
+    """Refuse training curves whose steps, losses and accuracies differ in number; no curve at all is null."""
+    lengths = [pc.list_value_length(replicates[name]).to_numpy().astype(float) for name in _CURVE]  # pyright: ignore
+    for name, length in zip(_CURVE[1:], lengths[1:], strict=True):
+        bad = (lengths[0] != length) & ~np.isnan(lengths[0]) & ~np.isnan(length)
+        if bad.any():
+            place = int(bad.argmax())
+            raise ValueError(
+                f"{name} must be as long as curve_step, but has {length[place]:.0f} values for {lengths[0][place]:.0f} "
+                f"steps in row {place + 1} ({bad.sum()} of {len(bad)} rows are wrong)"
+            )
+
+
+def _first(column: pa.ChunkedArray, bad: np.ndarray) -> str:
+    """`nan in row 3 (2 of 60 rows are wrong)`, rows counted from 1."""
+    place = int(bad.argmax())
+    return f"{_value(column, place)} in row {place + 1} ({bad.sum()} of {len(bad)} rows are wrong)"
+
+
+def _value(column: pa.ChunkedArray, place: int) -> str:
+    value = column[place].as_py()
+    return "null" if value is None else str(value)
