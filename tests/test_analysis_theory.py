@@ -118,7 +118,7 @@ def test_correlations_are_compared_in_their_mean() -> None:
     assert np.asarray(dots) == pytest.approx(np.nanmean(info.simulation.correlation, axis=0))
     legend = axis.get_legend()
     assert legend is not None
-    assert [t.get_text() for t in legend.texts] == ["mean field", "networks: mean, 5 and 95 %"]
+    assert [t.get_text() for t in legend.texts] == ["mean field", "mean, 5, 95 %"]
 
 
 def test_one_layer_is_seen_and_layers_are_whole() -> None:
@@ -126,8 +126,10 @@ def test_one_layer_is_seen_and_layers_are_whole() -> None:
         figure = profile_figure(profile_info(Point("he_normal", depth, 8), nets=4))
         for axis in figure.axes[:3]:
             assert len(np.unique(axis.lines[0].get_xdata())) > 1, "a line of one point is not seen"
-            ticks = axis.get_xticks()
-            assert (ticks == np.round(ticks)).all()
+            low, high = axis.get_xlim()
+            ticks = [t for t in axis.get_xticks() if low <= t <= high]
+            assert ticks
+            assert all(t == round(t) >= 1 for t in ticks)
 
 
 def _row(info: ProfileInfo, name: str) -> tuple[str, str]:

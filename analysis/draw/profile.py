@@ -42,6 +42,7 @@ def profile_figure(info: ProfileInfo) -> Figure:
         _draw_correlation(angle, info)
         for axis in (norm, gradient, angle):
             axis.set_xlabel("layer $l$")
+            axis.set_xlim(0.5, point.depth - 0.5)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True) if point.depth > 2 else FixedLocator([1]))
         _draw_spectrum(spectrum, info)
         for axis in (norm, gradient, angle, spectrum):
@@ -111,9 +112,12 @@ def _draw_correlation(axis: Axes, info: ProfileInfo) -> None:
         seen = measured.correlation[:, living]
         low, high = np.nanquantile(seen, [0.05, 0.95], axis=0)
         _dots(axis, theory.layers[living], np.stack([low, np.nanmean(seen, axis=0), high]))
-        handles.append(_dot("networks: mean, 5 and 95 %"))
+        handles.append(_dot("mean, 5, 95 %"))
     axis.set_ylim(min(-0.05, axis.get_ylim()[0]), 1.05)
-    axis.legend(handles=handles, loc="best", fontsize=7.5)
+    axis.legend(  # above the panel, beside its title: bars may be anywhere within
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=7.5, borderaxespad=0.2,
+        handlelength=1.2, handletextpad=0.4, columnspacing=0.8,
+    )  # fmt: skip
 
 
 def _dot(label: str) -> Line2D:
