@@ -40,10 +40,12 @@ def profile_figure(info: ProfileInfo) -> Figure:
         norm.set(title="squared norm, $\\log\\,|x_l|^2 / |x_0|^2$")
         gradient.set(title="squared gradient, $\\log\\,|J_l v|^2 / |v|^2$")
         _draw_correlation(angle, info)
+        last = point.depth - 1
+        ticks = [t for t in MaxNLocator(integer=True).tick_values(1, last) if 1 <= t <= last] if last > 1 else [1]
         for axis in (norm, gradient, angle):
             axis.set_xlabel("layer $l$")
-            axis.set_xlim(0.5, point.depth - 0.5)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True) if point.depth > 2 else FixedLocator([1]))
+            axis.xaxis.set_major_locator(FixedLocator(ticks))
+            axis.set_xlim(1 - max(0.5, 0.02 * last), last + max(0.5, 0.02 * last))
         _draw_spectrum(spectrum, info)
         for axis in (norm, gradient, angle, spectrum):
             axis.spines[["top", "right"]].set_visible(False)
