@@ -9,7 +9,7 @@ import numpy as np
 
 from isoinit.theory import theories
 from isoinit.theory.predict import predict
-from isoinit.theory.profile import LEVELS, Profile, profile
+from isoinit.theory.profile import LEVELS, NO_SPREAD, Profile, profile
 from isoinit.theory.simulate import DEAD, Simulation, no_simulation, simulate
 
 NETS: Final = 64
@@ -83,10 +83,12 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     """Rows of `(quantity, theory, simulation)` at the last hidden layer."""
     theory, measured, last = info.theory, info.simulation, -1
     low, middle, high = theory.log_norm[last, [0, 2, 4]]
+    derived = theory.norm_route != NO_SPREAD
+    gradient, deviation = theory.log_gradient[last], theory.log_gradient_sd[last]
     rows = [
         ("norm |x_L|^2 / |x_0|^2, median", _size(middle), ""),
-        ("  5 to 95 % of seeds", f"{_size(low)} to {_size(high)}", ""),
-        ("log gradient |J v|^2 / |v|^2", _spread(theory.log_gradient[last], theory.log_gradient_sd[last]), ""),
+        ("  5 to 95 % of seeds", f"{_size(low)} to {_size(high)}" if derived else "-", ""),
+        ("log gradient |J v|^2 / |v|^2", _spread(gradient, deviation if derived or deviation > 0 else None), ""),
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
         ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
     ]
@@ -94,12 +96,12 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         rows.append(("singular values of J, 5 / 50 / 95 %", _three(theory.singular_levels, theory.singular_values), ""))
     if measured is None:
         return rows
-    low, middle, high = np.quantile(measured.log_norm[:, last], [LEVELS[0], LEVELS[2], LEVELS[4]])
+    low, middle, high = np.quantile(measured.log_norm[:, last], [LEVELS[0], LEVELS[2], LEVELS[4]], method="nearest")
     gradient = measured.log_gradient[measured.log_gradient[:, last] > DEAD, last]
     aligned = measured.correlation[np.isfinite(measured.correlation[:, last]), last]
-    values = np.sort(measured.singular_values.ravel())
-    squares = measured.singular_values[measured.singular_values[:, 0] > 0] ** 2
-    squares = squares / squares[:, :1]
+    values = np.sort(_resolved(measured.singular_values).ravel())
+    shown = measured.singular_values[measured.singular_values[:, 0] > 0]
+    squares = (shown / shown[:, :1]) ** 2
     spread = (squares.var(axis=1) / squares.mean(axis=1) ** 2).mean() if len(squares) else np.nan
     seen = [
         _size(middle),
@@ -120,12 +122,20 @@ def _size(log: float) -> str:
     return f"{np.exp(log):.3g}" if abs(log) < 600 else f"e^{log:.0f}"
 
 
-def _spread(mean: float, deviation: float) -> str:
-    return f"{mean:.2f} ± {deviation:.2f}"
+def _spread(mean: float, deviation: float | None) -> str:
+    """`mean ± deviation`; the mean alone if the deviation is not known."""
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _resolved(singular: np.ndarray) -> np.ndarray:
+    """Singular values [nets, units], descending; those that rounding hides are 0."""
+    return np.where(singular > singular.shape[1] * np.finfo(float).eps * singular[:, :1], singular, 0.0)
 
 
 def _three(levels: np.ndarray, values: np.ndarray) -> str:
-    return " / ".join(f"{v:.2g}" for v in np.interp([0.05, 0.5, 0.95], levels, values))
+    """The 5, 50 and 95 % points of ascending `values`: each a value that occurs, for none lies within a jump."""
+    at = np.searchsorted(levels, [0.05, 0.5, 0.95], side="right") - 1
+    return " / ".join(f"{v:.2g}" for v in values[np.maximum(at, 0)])
 
 
 def as_dict(info: ProfileInfo) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.draw.profile import profile_figure
-from analysis.profiles import Point, as_dict, profile_info, text
+from analysis.profiles import Point, ProfileInfo, as_dict, profile_info, text
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_orth"])
@@ -108,6 +108,64 @@ def test_the_picture_says_what_is_missing_and_draws_no_rounding() -> None:
     low, high = exact.axes[1].get_ylim()
     assert low < 0 < high
     assert high - low > 0.1, "a gradient that is constant up to rounding is drawn flat"
+
+
+def test_correlations_are_compared_in_their_mean() -> None:
+    info = profile_info(Point("he_normal", 6, 8), nets=32)
+    axis = profile_figure(info).axes[2]
+    dots = next(line for line in axis.lines if line.get_marker() == "o").get_ydata()
+    assert info.simulation is not None
+    assert np.asarray(dots) == pytest.approx(np.nanmean(info.simulation.correlation, axis=0))
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.texts] == ["mean field", "mean, 5, 95 %"]
+
+
+def test_one_layer_is_seen_and_layers_are_whole() -> None:
+    for depth in (2, 6):
+        figure = profile_figure(profile_info(Point("he_normal", depth, 8), nets=4))
+        for axis in figure.axes[:3]:
+            assert len(np.unique(axis.lines[0].get_xdata())) > 1, "a line of one point is not seen"
+            low, high = axis.get_xlim()
+            ticks = [t for t in axis.get_xticks() if low <= t <= high]
+            assert ticks
+            assert all(t == round(t) >= 1 for t in ticks)
+
+
+def _row(info: ProfileInfo, name: str) -> tuple[str, str]:
+    return next((told, found) for row, told, found in text(info) if name in row)
+
+
+def test_a_spread_that_was_not_derived_is_not_stated() -> None:
+    info = profile_info(Point("idinit", 20, 32), nets=4)
+    assert _row(info, "5 to 95 % of seeds")[0] == "-"
+    assert _row(info, "log gradient")[0] == "-0.69"
+    labels = [t.get_text() for t in profile_figure(info).legends[0].texts]
+    assert not any("of seeds" in label for label in labels)
+    isometry = profile_info(Point("ll_orth", 20, 32), nets=4)
+    assert _row(isometry, "5 to 95 % of seeds") == ("1 to 1", "1 to 1"), "here none is what was derived"
+
+
+def test_singular_values_are_some_that_occur_and_rounding_is_none() -> None:
+    assert _row(profile_info(Point("idinit", 20, 32), nets=4), "singular values")[0] == "0 / 0 / 1"
+    deep = profile_info(Point("he_normal", 12, 8), nets=8)
+    assert _row(deep, "singular values")[1].startswith("0 / ")
+    assert "e-" not in _row(profile_info(Point("he_normal", 6, 32), nets=8), "singular values")[1]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("he_normal", 1), ("ll_orth", 2)])
+def test_one_input_unit_has_no_angle(scheme: str, width: int, tmp_path: Path) -> None:
+    info = profile_info(Point(scheme, 2, width))
+    assert info.simulation is None
+    assert "at least 2 input units" in info.note
+    assert main(["theory", scheme, "--depth", "2", "--width", str(width), "--out", str(tmp_path)]) == 0
+    with pytest.raises(ValueError, match="at least 2 input units"):
+        profile_info(Point(scheme, 2, width), nets=2)
+
+
+def test_a_bias_may_be_as_large_as_floats_hold() -> None:
+    small, large = (profile_info(Point("he_normal", 5, 8, bias), nets=0).theory.log_norm[-1] for bias in (1e20, 1e300))
+    assert large - small == pytest.approx(np.full(5, 280 * math.log(10)), abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import summary
-from analysis.draw.region import draw_map
+from analysis.draw.axes import theory_text, value_ticks
+from analysis.draw.limits import frontier_figure
+from analysis.draw.region import draw_map, map_figure
 from analysis.maps import MapInfo, cells, censoring, limits, region_map, scheme_limits, trains_again
 
 
@@ -225,3 +227,43 @@ def test_columns_of_many_widths_are_whole_numbers() -> None:
 def test_a_tiny_bias_variance_is_not_zero() -> None:
     info = region_map(_columns(lambda d, _: d < 9, "bias_variance", [0.0, 1e-10, 1e-2]))
     assert info.panels[0].n_trials.sum(axis=0).tolist() == [16, 16, 16]
+
+
+def test_ticks_are_round_numbers() -> None:
+    for low, high, labels in (
+        (0.3, 4.0, ["0.5", "1", "2"]),
+        (1e-4, 1e-2, ["$10^{-4}$", "$10^{-3}$", "$10^{-2}$"]),
+        (1.2e-4, 9e-3, ["0.0002", "0.0005", "0.001", "0.002", "0.005"]),
+        (6.0, 32.0, ["10", "20"]),
+        (0.81, 0.98, ["0.85", "0.9", "0.95"]),
+        (1e-12, 1.0, ["$10^{-12}$", "$10^{-9}$", "$10^{-6}$", "$10^{-3}$", "$10^{0}$"]),
+    ):
+        at, text = value_ticks(low, high)
+        assert text == labels
+        assert all(np.log10(low) - 1e-5 <= a <= np.log10(high) + 1e-5 for a in at)
+
+
+def test_a_theory_that_is_not_seen_is_told(info: MapInfo) -> None:
+    assert [theory_text(v, np.array([2, 50])) for v in (np.nan, np.inf, 999.0, 9.0, 0.1)] == [
+        "no theory", "theory: no limit", "theory: 999, above", "theory: 9", "theory: 0, below"
+    ]  # fmt: skip
+    never = info._replace(panels=tuple(p._replace(predicted=np.full_like(p.predicted, np.inf)) for p in info.panels))
+    for made, drawn in ((info, True), (never, False)):
+        figure = map_figure(made)
+        assert ("depth limit by theory" in [t.get_text() for t in figure.legends[0].texts]) is drawn
+        assert any("theory: no limit" in t.get_text() for axis in figure.axes for t in axis.texts)
+        assert any("dashed: theory" in t.get_text() for t in frontier_figure(made).texts) is drawn
+    (told,) = [t.get_text() for t in frontier_figure(never).axes[0].texts]
+    assert told.replace("\n", " ") == f"theory: no limit ({', '.join(info.schemes)})"
+
+
+def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:
+    """Twelve schemes with the same three limits: no two share colour, marker and face, nor the place of a marker."""
+    panels = tuple(info.panels[0]._replace(scheme=f"scheme_{k}") for k in range(12))
+    figure = frontier_figure(info._replace(panels=panels))
+    entries = figure.legends[0].get_lines()
+    looks = {(str(e.get_color()), str(e.get_marker()), str(e.get_markerfacecolor())) for e in entries}
+    assert len(looks) == 12
+    marks = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+    places = np.concatenate([np.asarray(line.get_xdata()) for line in marks])
+    assert len(np.unique(places.round(9))) == len(places) > 12

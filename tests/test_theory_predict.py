@@ -1,7 +1,7 @@
 """Predictions: every scheme of the registry, limits that follow from named thresholds, and real networks."""
 
 from dataclasses import fields, replace
-from math import inf, isfinite, log
+from math import inf, isfinite, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from isoinit.theory import meanfield
 from isoinit.theory.activations import ACTIVATIONS
 from isoinit.theory.factors import gaussian
+from isoinit.theory.finite_width import Chain
 from isoinit.theory.predict import (
     DEFAULT,
     MAX_DEPTH,
@@ -21,6 +22,8 @@ from isoinit.theory.predict import (
     no_theory,
     predict,
 )
+from isoinit.theory.profile import profile
+from isoinit.theory.simulate import DEAD, simulate
 from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, THEORIES
 
 
@@ -331,3 +334,55 @@ def test_bad_arguments_say_what_is_right(name: str, arguments: dict[str, Any], m
 def test_words_are_those_of_the_house() -> None:
     assert ARCHITECTURES == ("mlp", "cnn", "resnet")
     assert BIAS_MODES == ("zero", "iid", "mirrored")
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "sigma_b2"),
+    [(16, 30, 1.0), (16, 20, 0.1), (32, 30, 0.01), (64, 200, 0.01), (8, 30, 0.3), (3, 30, 0.1), (32, 100, 1e-4)],
+)
+def test_drift_and_spread_with_a_bias_are_those_of_the_exact_chain(width: int, depth: int, sigma_b2: float) -> None:
+    """By transition matrix, and where that would be inexact itself, by draws of the chain."""
+    told = predict("he_normal", depth=depth, width=width, sigma_b2=sigma_b2, bias_mode="iid")
+    chain = Chain.equal(width, depth - 1, 2.0, sigma_b2, float(width))
+    law, drawn = chain.law(), chain.sample(20_000, np.random.default_rng(0))[:, -1]
+    logs = np.log(drawn[drawn > 0] / width)
+    for mean, deviation in (
+        (law.log_mean - log(width), sqrt(law.log_variance)),
+        (logs.mean(), logs.std()),
+    ):
+        assert told.drift == pytest.approx(mean, abs=0.06)
+        assert told.spread == pytest.approx(deviation, rel=0.08)
+
+
+def test_drift_and_spread_with_a_bias_lie_within_the_exact_quantiles() -> None:
+    told = predict("he_normal", depth=30, width=16, sigma_b2=1.0, bias_mode="iid")
+    quantiles = profile("he_normal", depth=30, width=16, sigma_b2=1.0, bias_mode="iid").log_norm[-1]
+    assert quantiles == pytest.approx([-0.44, 0.62, 1.40, 2.29, 3.86], abs=0.02)
+    normal = told.drift + told.spread * np.array([-1.645, -0.674, 0.0, 0.674, 1.645])
+    assert normal == pytest.approx(quantiles, abs=0.25), "but for the skewness of the law"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "mode", "sigma_b2"),
+    [
+        ("ll_gauss", "iid", 0.1),
+        ("ll_gauss", "mirrored", 1.0),
+        ("orthogonal", "iid", 1.0),
+        ("ll_orth", "iid", 1.0),
+        ("ll_orth", "mirrored", 0.1),
+    ],
+)
+def test_drift_and_spread_with_a_bias_are_those_of_random_networks(scheme: str, mode: str, sigma_b2: float) -> None:
+    arguments: dict[str, Any] = {"depth": 30, "width": 16, "sigma_b2": sigma_b2, "bias_mode": mode}
+    told = predict(scheme, **arguments)
+    found = simulate(scheme, nets=1000, rng=np.random.default_rng(1), **arguments).log_norm[:, -1]
+    found = found[found > DEAD]
+    assert told.drift == pytest.approx(found.mean(), abs=0.06 * told.spread + 4 * told.spread / sqrt(len(found)))
+    assert told.spread == pytest.approx(found.std(), rel=0.13)
+
+
+@pytest.mark.parametrize(("scheme", "mode"), [("he_normal", "iid"), ("ll_gauss", "iid"), ("ll_gauss", "mirrored")])
+def test_a_bias_that_vanishes_leaves_the_exact_moments(scheme: str, mode: str) -> None:
+    none = predict(scheme, depth=40, width=32)
+    some = predict(scheme, depth=40, width=32, sigma_b2=1e-12, bias_mode=mode)
+    assert (some.drift, some.spread) == pytest.approx((none.drift, none.spread), rel=1e-4)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.maps import SYMBOL, Abscissa, MapInfo
 
@@ -54,13 +54,7 @@ class Along:
         """`(positions, labels)`."""
         if self.x.levels:
             return list(range(len(self.rest))), [f"{v:g}" for v in self.rest]
-        low, high = np.log10(self.rest[[0, -1]])
-        decades = [d for d in range(math.floor(low), math.ceil(high) + 1) if low - 1e-6 <= d <= high + 1e-6]
-        if len(decades) > 1:
-            at, text = [float(d) for d in decades], [f"$10^{{{d}}}$" for d in decades]
-        else:
-            values = np.geomspace(self.rest[0], self.rest[-1], 7)[1::2]
-            at, text = np.log10(values).tolist(), [f"{v:.3g}" for v in values]
+        at, text = value_ticks(float(self.rest[0]), float(self.rest[-1]))
         return (at, text) if self.zero is None else ([self.zero, *at], ["0", *text])
 
 
@@ -95,6 +89,39 @@ def label_axes(axis: Axes, info: MapInfo, left: str | None, *, bottom: bool) -> 
         axis.set_ylabel(f"{left}\n{SYMBOL['depth']}" if left else SYMBOL["depth"])
     if bottom:
         axis.set_xlabel(SYMBOL[info.x.name])
+
+
+def value_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """`(log10 of it, label)` of round values from `low` to `high`: powers of ten over a wide range, else 1, 2, 5 and so
+    on, and evenly spaced ones where that leaves less than two."""
+    ends = np.log10([low, high]) + np.array([-1e-6, 1e-6])
+    decades = range(math.ceil(ends[0]), math.floor(ends[1]) + 1)
+    if ends[1] - ends[0] >= 2:
+        some = decades[:: math.ceil(len(decades) / 6)]
+        return [float(d) for d in some], [f"$10^{{{d}}}$" for d in some]
+    round_ones = [m * 10.0**e for e in range(math.floor(ends[0]), math.ceil(ends[1]) + 1) for m in (1, 2, 5)]
+    values = [v for v in round_ones if ends[0] <= math.log10(v) <= ends[1]]
+    if len(values) < 2:
+        even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+        values = [float(v) for v in even if v > 0 and ends[0] <= math.log10(v) <= ends[1]]
+    values = values or [low]
+    return [math.log10(v) for v in values], [f"{v:g}" for v in values]
+
+
+def theory_shown(predicted: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Which predicted depth limits lie within a panel of these depths."""
+    bottom, top = edges_around(depths)[[0, -1]]
+    return (predicted >= bottom) & (predicted <= top)
+
+
+def theory_text(predicted: float, depths: np.ndarray) -> str:
+    """What to say of a predicted depth limit, for it may not be seen: `no theory`, `theory: 54, above`."""
+    if np.isnan(predicted):
+        return "no theory"
+    if np.isinf(predicted):
+        return "theory: no limit"
+    bottom, top = edges_around(depths)[[0, -1]]
+    return f"theory: {predicted:.0f}" + ", above" * bool(predicted > top) + ", below" * bool(predicted < bottom)
 
 
 def depth_ticks(depths: np.ndarray) -> list[float]:

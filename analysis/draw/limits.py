@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+import textwrap
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.draw.axes import Along, bent, depth_ticks, edges_around, label_axes
+from analysis.draw.axes import Along, bent, depth_ticks, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import SOFT, STYLE, canvas, head, legend_columns, meaning
 from analysis.maps import SYMBOL, MapInfo, Panel
 
@@ -22,10 +23,16 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 )  # fmt: skip
 
 
+MARKERS: Final = 5  # along a continuous line
+CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
+
+
 def frontier_figure(info: MapInfo) -> Figure:
     """All schemes on one axis: depth limit with its band, and the theory dashed; a panel per slice."""
+    apart = [_unseen([p for p in info.panels if p.slice == text], info) for text in info.slices]
+    lines = max(text.count("\n") + bool(text) for text in apart)
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(1, len(info.slices), wide=3.9, high=3.4)
+        figure, axes = canvas(1, len(info.slices), wide=3.9, high=3.4 + 0.13 * lines)
         for x, (axis, text) in enumerate(zip(axes[0], info.slices, strict=True)):
             for panel in info.panels:
                 if panel.slice == text:
@@ -33,30 +40,53 @@ def frontier_figure(info: MapInfo) -> Figure:
             axis.set_yscale("log")
             axis.set_xlim(*Along(info.x).limits())
             axis.set_ylim(edges_around(info.depths)[[0, -1]])
-            axis.set_title(text, loc="left")
+            axis.set_title(text, loc="left", pad=6 + 10 * lines)
+            axis.text(0, 1.02, apart[x], transform=axis.transAxes, va="bottom", fontsize=7.5, color=SOFT)
             axis.grid(axis="y", color="#e6e8eb", lw=0.6)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
             label_axes(axis, info, "" if x == 0 else None, bottom=True)
+        drawn = any(theory_shown(p.predicted, info.depths).any() for p in info.panels)
         head(
             figure,
             f"Depth limits: {info.sweep}",
-            "median and 90 % band; dashed: theory" + meaning(info.criterion),
+            "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion),
         )
-        handles = [Line2D([], [], color=_ink(info, s)[0], lw=2.2, label=s) for s in info.schemes]
-        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure))
+        figure.legend(
+            handles=[Line2D([], [], **_stroke(info, s), ms=5, label=s) for s in info.schemes],
+            loc="outside lower center", ncols=legend_columns(figure), handlelength=3.2,
+        )  # fmt: skip
     return figure
 
 
+def _unseen(panels: list[Panel], info: MapInfo) -> str:
+    """Of which schemes no prediction is to be seen, and why not: `theory: no limit (ll_orth)`."""
+    schemes: dict[str, list[str]] = {}
+    for panel in panels:
+        if not theory_shown(panel.predicted, info.depths).any():
+            schemes.setdefault(theory_text(float(panel.predicted[0]), info.depths), []).append(panel.scheme)
+    return "\n".join(textwrap.wrap("; ".join(f"{why} ({', '.join(who)})" for why, who in schemes.items()), 62))
+
+
 def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
-    along = Along(info.x)
-    colour = _ink(info, panel.scheme)[0]
+    along, stroke = Along(info.x), _stroke(info, panel.scheme)
+    order = info.schemes.index(panel.scheme)
     for edges, rows in along.blocks(np.stack([*panel.frontier, panel.predicted])):
         (at, median), (_, low), (_, high), (_, predicted) = (bent(edges, info.x.levels, row) for row in rows)
-        axis.fill_between(at, low, high, color=colour, alpha=0.13, lw=0)
-        axis.plot(at, median, color=colour, lw=2.2, solid_capstyle="butt")
+        axis.fill_between(at, low, high, color=stroke["color"], alpha=0.13, lw=0)
+        axis.plot(at, median, color=stroke["color"], ls=stroke["ls"], lw=2.2, solid_capstyle="butt")
         shown = np.where(np.isfinite(predicted), predicted, np.nan)
-        axis.plot(at, shown, color=colour, lw=1.2, ls=(0, (4, 2)))
+        axis.plot(at, shown, color=stroke["color"], lw=1.2, ls=(3 * (order % 2), (4, 2)))
+        places = _places(edges, (order + 0.5) / len(info.schemes), stepped=info.x.levels)
+        height = np.exp(np.interp(places, at[np.isfinite(median)], np.log(median[np.isfinite(median)])))
+        axis.plot(places, height, **{**stroke, "ls": ""}, ms=5, zorder=3, clip_on=False)
+
+
+def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
+    """Where the markers of a line lie: one in each of its pieces, at a `phase` in (0, 1) that differs from scheme to
+    scheme, so that lines that coincide are all seen."""
+    pieces = edges if stepped or len(edges) == 2 else np.linspace(edges[0], edges[-1], MARKERS + 1)
+    return pieces[:-1] + phase * np.diff(pieces)
 
 
 def agreement_figure(info: MapInfo) -> Figure:
@@ -83,25 +113,25 @@ def agreement_figure(info: MapInfo) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         axis.set(xlabel="predicted depth limit (layers)", ylabel="measured depth limit (layers)")
         head(figure, f"Theory and measurement: {info.sweep}", f"a point per {SYMBOL[info.x.name]}; bars: 90 % band")
-        handles = [
-            Line2D([], [], ls="", color=_ink(info, s)[0], marker=_ink(info, s)[1], ms=5, label=s) for s in info.schemes
-        ]
+        handles = [Line2D([], [], **{**_stroke(info, s), "ls": ""}, ms=5, label=s) for s in info.schemes]
         figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure))
     return figure
 
 
 def _draw_agreement(axis: Axes, panel: Panel, info: MapInfo, endless: float) -> None:
-    colour, marker = _ink(info, panel.scheme)
+    stroke = {**_stroke(info, panel.scheme), "ls": ""}
     known = ~np.isnan(panel.predicted)
     at = np.where(np.isinf(panel.predicted), endless, panel.predicted)[known]
     at = at * np.exp(0.05 * (((np.arange(len(at)) * 0.618034) % 1) - 0.5))  # equal predictions side by side
     median, low, high = (v[known] for v in panel.frontier)
     bars = np.stack([median - low, high - median])
-    axis.errorbar(
-        at, median, bars, fmt=marker, color=colour, ms=3.5, lw=0.5, alpha=0.75, markeredgewidth=0, elinewidth=0.5
-    )
+    axis.errorbar(at, median, bars, **{**stroke, "mew": 0.7, "lw": 0.5}, ms=3.5, alpha=0.75, elinewidth=0.5)
 
 
-def _ink(info: MapInfo, scheme: str) -> tuple[str, str]:
-    """Colour and marker of a scheme, the same in every figure of a sweep."""
-    return SCHEME[sorted(info.schemes).index(scheme) % len(SCHEME)]
+def _stroke(info: MapInfo, scheme: str) -> dict[str, Any]:
+    """Colour, marker and dashes of a scheme, the same in every figure of a sweep; hollow markers from the second
+    cycle of colours on."""
+    cycle, place = divmod(sorted(info.schemes).index(scheme), len(SCHEME))
+    colour, marker = SCHEME[place]
+    face = "white" if cycle else colour
+    return {"color": colour, "marker": marker, "mfc": face, "mew": 1.0, "ls": CYCLE[cycle % len(CYCLE)], "lw": 2.2}

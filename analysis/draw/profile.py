@@ -13,16 +13,22 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, head
 from analysis.profiles import ProfileInfo
+from isoinit.theory.profile import NO_SPREAD
 from isoinit.theory.simulate import DEAD
 
 LEAST_SPAN: Final = 0.2  # of an axis of logs
+LEAST_BAND: Final = 1e-6  # a narrower one is rounding
 
 
 def profile_figure(info: ProfileInfo) -> Figure:
-    """Norm, gradient, correlation over depth, and the singular values: theory as lines, random networks as dots."""
+    """Norm, gradient, correlation over depth, and the singular values: theory as lines, random networks as dots.
+
+    Medians, except for the correlation: mean field tells its mean, and is compared with that of the networks.
+    """
     theory, measured = info.theory, info.simulation
     point = theory.prediction
     with mpl.rc_context(STYLE):
@@ -33,15 +39,13 @@ def profile_figure(info: ProfileInfo) -> Figure:
         _fan(gradient, theory.layers, theory.gradient_bands, measured and measured.log_gradient)
         norm.set(title="squared norm, $\\log\\,|x_l|^2 / |x_0|^2$")
         gradient.set(title="squared gradient, $\\log\\,|J_l v|^2 / |v|^2$")
-        angle.plot(theory.layers, theory.correlation, color=THEORY, lw=1.8)
-        angle.set(title="correlation of two inputs")
-        if measured is not None:
-            living = np.isfinite(measured.correlation).any(axis=0)
-            found = np.nanquantile(measured.correlation[:, living], [0.05, 0.5, 0.95], axis=0)
-            _dots(angle, theory.layers[living], found)
-        angle.set_ylim(min(-0.05, angle.get_ylim()[0]), 1.05)
+        _draw_correlation(angle, info)
+        last = point.depth - 1
+        ticks = [t for t in MaxNLocator(integer=True).tick_values(1, last) if 1 <= t <= last] if last > 1 else [1]
         for axis in (norm, gradient, angle):
             axis.set_xlabel("layer $l$")
+            axis.xaxis.set_major_locator(FixedLocator(ticks))
+            axis.set_xlim(1 - max(0.5, 0.02 * last), last + max(0.5, 0.02 * last))
         _draw_spectrum(spectrum, info)
         for axis in (norm, gradient, angle, spectrum):
             axis.spines[["top", "right"]].set_visible(False)
@@ -51,13 +55,14 @@ def profile_figure(info: ProfileInfo) -> Figure:
         where = f"{kind}, depth {point.depth}, width {point.width}, $\\sigma_w^2$ = {point.sigma_w2:.3g}"
         bias = f", $\\sigma_b^2$ = {point.sigma_b2:.3g} ({point.bias_mode})" if point.sigma_b2 else ", no bias"
         head(figure, f"Theory at initialization: {point.scheme}", where + bias)
-        handles: list[Any] = [
-            Line2D([], [], color=THEORY, lw=1.8, label="theory: median"),
-            Patch(fc=to_rgba(THEORY, 0.2), label="theory: 50 and 90 % of seeds"),
-        ]
+        banded = _banded(theory.log_norm) or _banded(theory.gradient_bands)
+        line = "theory: median" if banded or theory.norm_route != NO_SPREAD else "theory: wide limit"
+        handles: list[Any] = [Line2D([], [], color=THEORY, lw=1.8, label=line)]
+        if banded:
+            handles.append(Patch(fc=to_rgba(THEORY, 0.2), label="theory: 50 and 90 % of seeds"))
         if measured is not None:
             label = f"{info.nets} random networks: 5, 50, 95 %"
-            handles.append(Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=label))
+            handles.append(_dot(label))
         else:
             handles.append(Line2D([], [], ls="", label="random networks: not simulated"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -73,10 +78,11 @@ def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.nda
     every = np.concatenate([quantiles.ravel(), found.ravel()])
     alive = every[every > DEAD] if (every > DEAD).any() else np.zeros(1)
     floor = alive.min() - 0.12 * max(np.ptp(alive), 1.0)
-    quantiles = np.maximum(quantiles, floor)
-    for low, high in ((0, 4), (1, 3)):
-        axis.fill_between(layers, quantiles[:, low], quantiles[:, high], color=THEORY, alpha=0.14, lw=0)
-    axis.plot(layers, quantiles[:, 2], color=THEORY, lw=1.8)
+    at, bands = _widened(layers, np.maximum(quantiles, floor))
+    if _banded(quantiles):
+        for low, high in ((0, 4), (1, 3)):
+            axis.fill_between(at, bands[:, low], bands[:, high], color=THEORY, alpha=0.14, lw=0)
+    axis.plot(at, bands[:, 2], color=THEORY, lw=1.8)
     if measured is not None:
         _dots(axis, layers, np.maximum(found, floor))
     low, high = axis.get_ylim()
@@ -88,12 +94,44 @@ def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.nda
                       ha="right", fontsize=7.5, color=SOFT)  # fmt: skip
 
 
-def _dots(axis: Axes, layers: np.ndarray, quantiles: np.ndarray) -> None:
-    """Three quantiles [3, layers] at some fifteen layers: the median as a dot, the others as a bar."""
+def _banded(quantiles: np.ndarray) -> bool:
+    """Whether quantiles [layers, 5] lie apart anywhere."""
+    return bool((quantiles[:, 4] > np.maximum(quantiles[:, 0], DEAD) + LEAST_BAND).any())
+
+
+def _widened(layers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`(at, values)` of a line over the layers; a single one as a flat piece, for a point would not be seen."""
+    return (layers, values) if len(layers) > 1 else (layers + np.array([-0.25, 0.25]), np.repeat(values, 2, axis=0))
+
+
+def _draw_correlation(axis: Axes, info: ProfileInfo) -> None:
+    theory, measured = info.theory, info.simulation
+    axis.plot(*_widened(theory.layers, theory.correlation), color=THEORY, lw=1.8)
+    axis.set(title="correlation of two inputs")
+    handles = [Line2D([], [], color=THEORY, lw=1.8, label="mean field")]
+    living = np.isfinite(measured.correlation).any(axis=0) if measured is not None else np.zeros(1, bool)
+    if measured is not None and living.any():
+        seen = measured.correlation[:, living]
+        low, high = np.nanquantile(seen, [0.05, 0.95], axis=0)
+        _dots(axis, theory.layers[living], np.stack([low, np.nanmean(seen, axis=0), high]))
+        handles.append(_dot("mean, 5, 95 %"))
+    axis.set_ylim(min(-0.05, axis.get_ylim()[0]), 1.05)
+    axis.legend(  # above the panel, beside its title: bars may be anywhere within
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=7.5, borderaxespad=0.2,
+        handlelength=1.2, handletextpad=0.4, columnspacing=0.8,
+    )  # fmt: skip
+
+
+def _dot(label: str) -> Line2D:
+    return Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=label)
+
+
+def _dots(axis: Axes, layers: np.ndarray, statistics: np.ndarray) -> None:
+    """Three statistics [3, layers] at some fifteen layers: the middle one as a dot, the others as ends of a bar."""
     some = np.unique(np.linspace(0, len(layers) - 1, 15).round().astype(int))
-    low, median, high = quantiles[:, some]
-    bars = np.stack([median - low, high - median])
-    axis.errorbar(layers[some], median, bars, fmt="o", color=INK, ms=3.2, lw=0.7, elinewidth=0.7, zorder=3)
+    low, middle, high = statistics[:, some]
+    bars = np.maximum(np.stack([middle - low, high - middle]), 0)  # the mean of a skewed law may lie outside
+    axis.errorbar(layers[some], middle, bars, fmt="o", color=INK, ms=3.2, lw=0.7, elinewidth=0.7, zorder=3)
 
 
 def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
@@ -108,14 +146,13 @@ def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
 
     if len(theory.singular_values):
         axis.plot(theory.singular_levels, height(theory.singular_values), color=THEORY, lw=1.8)
-    else:
-        why = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
-        if measured is None:
-            axis.set_yticks([])
-        axis.text(0.03, 0.95, why, transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
+    elif measured is None:
+        axis.set_yticks([])
+    route = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
+    axis.text(0.03, 0.95, route, transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
     if measured is not None:
         ranked = np.sort(measured.singular_values, axis=1)
         levels = (np.arange(ranked.shape[1]) + 0.5) / ranked.shape[1]
-        _dots(axis, levels, np.quantile(height(ranked), [0.05, 0.5, 0.95], axis=0))
+        _dots(axis, levels, np.quantile(height(ranked), [0.05, 0.5, 0.95], axis=0, method="nearest"))
     axis.set(title="singular values of the Jacobian, $\\log_{10} s$", xlabel="rank (share below)")
     axis.set_ylim(floor - 0.1, float(logs.max()) + 0.3)

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
-from analysis.draw.axes import Along, bent, edges_around, label_axes
+from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
 from analysis.maps import MapInfo, Panel
 from analysis.outcome import Outcome
@@ -100,7 +100,7 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
         gap = (along.zero + along.unit / 2, along.edges[0])
         axis.add_patch(Rectangle((gap[0], rows[0]), gap[1] - gap[0], rows[-1] - rows[0], color="white", zorder=1.5))
     name = (len(info.schemes) == 1 and panel.slice) or panel.scheme
-    axis.set_title(name, loc="left", fontweight="bold", pad=16)
+    axis.set_title(name, loc="left", fontweight="bold", pad=26)
     axis.text(0, 1.03, _limit_text(panel, info), transform=axis.transAxes, fontsize=7.5, color=SOFT)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
@@ -110,7 +110,9 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
 def _limit_text(panel: Panel, info: MapInfo) -> str:
     median, low, high = (float(v[0]) for v in panel.frontier)
     sign = ">" if median >= 0.99 * info.depths[-1] else "<" if median <= 1.01 * info.depths[0] else ""
-    return f"depth limit {sign}{median:.0f} ({low:.0f}–{high:.0f}) at {_SHORT[info.x.name]} = {info.x.values[0]:.2g}"
+    where = f"at {_SHORT[info.x.name]} = {info.x.values[0]:.2g}"
+    theory = theory_text(float(panel.predicted[0]), info.depths)
+    return f"{where}: depth limit {sign}{median:.0f} ({low:.0f}–{high:.0f})\n{theory}"
 
 
 def _draw_lines(
@@ -167,6 +169,6 @@ def _legend(info: MapInfo) -> list[Any]:
         Line2D([], [], color=INK, lw=2.0, label="frontier (median)"),
         Patch(fc=to_rgba(INK, 2 * BAND), ec=to_rgba(INK, 0.7), lw=0.7, label="its 90 % band"),
     ]
-    if any(np.isfinite(panel.predicted).any() for panel in info.panels):
+    if any(theory_shown(panel.predicted, info.depths).any() for panel in info.panels):
         lines.append(Line2D([], [], color=THEORY, lw=1.7, ls=(0, (4, 2)), label="depth limit by theory"))
     return [*marks, *lines, Line2D([], [], ls="", label="fill: share of seeds that trained")]

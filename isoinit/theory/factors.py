@@ -12,6 +12,7 @@ successive layers are independent, and a Jacobian times a fixed vector is multip
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from math import exp, inf, log, log1p
 
 import numpy as np
@@ -36,19 +37,27 @@ class Factor:
     total: float | None = None
     death: float = 0.0
 
-    @property
+    @cached_property
     def log_mean(self) -> float:
         """`E log F` given survival; minus this, exponentiated, is the gain that keeps the typical norm."""
         mean = self.log_scale + float(self.weights @ digamma(self.shapes))
         return mean if self.total is None else mean - float(digamma(self.total))
 
-    @property
+    @cached_property
     def log_variance(self) -> float:
         """`Var log F` given survival."""
         location = digamma(self.shapes)
         spread = polygamma(1, self.shapes) + (location - self.weights @ location) ** 2
         variance = float(self.weights @ spread)
         return max(0.0, variance if self.total is None else variance - float(polygamma(1, self.total)))
+
+    @cached_property
+    def log_third(self) -> float:
+        """Third central moment of log F given survival."""
+        location = digamma(self.shapes)
+        apart = location - self.weights @ location
+        third = float(self.weights @ (polygamma(2, self.shapes) + 3 * polygamma(1, self.shapes) * apart + apart**3))
+        return third if self.total is None else third - float(polygamma(2, self.total))
 
     def moment(self, s: float) -> float:
         """`E F^s`; for s <= 0 given survival. inf where it diverges (s at or below minus the least shape)."""
@@ -77,18 +86,21 @@ class Factor:
         return self.weights @ np.exp(power)
 
 
+@lru_cache(maxsize=512)
 def gaussian(width: int, fan_in: int | None = None, sw2: float = 2.0) -> Factor:
     """Independent Gaussian weights of variance `sw2 / fan_in` (`fan_in = width` unless told)."""
     units, weights = _active_units(width)
     return Factor(log(2 * sw2 / (fan_in or width)), weights, units / 2, death=2.0**-width)
 
 
+@lru_cache(maxsize=512)
 def orthogonal(width: int, sw2: float = 2.0) -> Factor:
     """`sqrt(sw2)` times a Haar orthogonal square matrix."""
     units, weights = _active_units(width)
     return Factor(log(sw2), weights, units / 2, total=width / 2, death=2.0**-width)
 
 
+@lru_cache(maxsize=512)
 def mirrored_gaussian(width: int, sw2: float = 2.0) -> Factor:
     """Mirrored blocks with a Gaussian core of entry variance `sw2 / width`; `width` even."""
     half = width // 2

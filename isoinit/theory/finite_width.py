@@ -12,7 +12,7 @@ The norm is heavy-tailed (log-variance 5 L / N): compare logs and quantiles, not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from math import inf, log, sqrt
 from typing import Self
 
 import numpy as np
@@ -65,11 +65,14 @@ class Chain:
         return [made[layer] for layer in zip(self.widths, self.weight_variances, strict=True)]
 
     def moments(self) -> tuple[Array, Array]:
-        """`E z_l` and `E z_l^2` for l = 0..L, exact for any bias variance; arrays of shape (L + 1,)."""
-        m1, m2, s2b = [self.start], [self.start**2], self.bias_variance
+        """`E z_l` and `E z_l^2` for l = 0..L, exact for any bias variance; arrays of shape (L + 1,).
+
+        inf where floats cannot hold them.
+        """
+        m1, m2, s2b = [self.start], [self.start * self.start], self.bias_variance
         for n, s2w in zip(self.widths, self.weight_variances, strict=True):
             t1 = s2w * m1[-1] + s2b
-            t2 = s2w**2 * m2[-1] + 2 * s2w * s2b * m1[-1] + s2b**2
+            t2 = s2w * s2w * m2[-1] + 2 * s2w * s2b * m1[-1] + s2b * s2b
             m1.append(n * t1 / 2)
             m2.append(n * (n + 5) * t2 / 4)
         return np.array(m1), np.array(m2)
@@ -127,14 +130,15 @@ def transition_laws(chain: Chain) -> list[NormLaw]:
     units = {n: product_laws([gaussian(n, 1, 1.0)])[0] for n in set(chain.widths)}
     matrices: dict[tuple[int, float, int], Array] = {}
     sources, masses, atom = np.array([log(chain.start)]), np.ones(1), 0.0
+    log_bias = _log(chain.bias_variance)
     laws = []
     for n, s2w in zip(chain.widths, chain.weight_variances, strict=True):
         step = (n, s2w, len(sources))
         if step not in matrices:
-            matrices[step] = _kernel(units[n], edges, np.log(s2w * np.exp(sources) + chain.bias_variance))
+            matrices[step] = _kernel(units[n], edges, np.logaddexp(log(s2w) + sources, log_bias))
         moved, dead = masses @ matrices[step], 2.0**-n
         if chain.bias_variance:
-            moved = moved + atom * _kernel(units[n], edges, np.log([chain.bias_variance]))[0]
+            moved = moved + atom * _kernel(units[n], edges, np.array([log_bias]))[0]
             atom = dead
         else:
             atom += (1 - atom) * dead
@@ -166,6 +170,19 @@ def _log_edges(chain: Chain) -> Array:
     if chain.bias_variance:
         restart = log(chain.bias_variance) + min(gaussian(n, 1, 1.0).log_mean for n in chain.widths)
         low = max(low, restart - 8 * sqrt(one.log_variance))
-    high = log(chain.moments()[0].max()) + min(25.0, 8 * float(sd[-1]))
+    high = _log_mean_max(chain) + min(25.0, 8 * float(sd[-1]))
     spacing = sqrt(min(f.log_variance for f in factors)) / _CELLS_PER_SD
     return np.linspace(low, high, 2 + min(_MAX_CELLS, int((high - low) / spacing)))
+
+
+def _log_mean_max(chain: Chain) -> float:
+    """The log of the greatest `E z_l`, of a signal that may leave the floats."""
+    greatest = log_mean = log(chain.start)
+    for n, s2w in zip(chain.widths, chain.weight_variances, strict=True):
+        log_mean = float(np.logaddexp(log(s2w) + log_mean, _log(chain.bias_variance))) + log(n / 2)
+        greatest = max(greatest, log_mean)
+    return greatest
+
+
+def _log(x: float) -> float:
+    return log(x) if x > 0 else -inf

@@ -100,7 +100,7 @@ def mirrored_step(point: Point, g: float, bias: Bias) -> Step:
     if bias.mode != "iid" or bias.variance == 0:
         nxt = _biased(Point(g * point.q, point.d), bias)
         share = g * point.q / nxt.q
-        return Step(nxt, g, 1.0, 0.0, share, signal_noise=2 * (1 - share**2))
+        return Step(nxt, g, 1.0, 0.0, share)
     total = point.q + bias.variance
     rho = point.q / total
     kept = _bent(1 + rho)
@@ -129,6 +129,12 @@ def _square_moment(c: float) -> float:
 
 def mirrored_moment(point: Point, bias: Bias) -> float:
     return point.q + (bias.variance if bias.mode == "iid" else 0.0)
+
+
+def mirrored_reading(point: Point, bias: Bias) -> tuple[float, float]:
+    """With an iid bias: the share of the activations' square that u brought, and its noise, as in `Step`."""
+    rho = point.q / (point.q + bias.variance)
+    return rho, max(2 + 2 * _square_moment(-rho) - 2 * rho**2, 0.0)
 
 
 def mirrored_distance(point: Point, bias: Bias) -> float:

@@ -50,7 +50,8 @@ __all__ = [
 class Prediction:
     """What theory says of one grid point: natural logs of squared norms of the typical net; `depth` in weight layers.
 
-    drift, spread        log |x_last|^2 / |x_0|^2 in a net of square layers, and its standard deviation over seeds
+    drift, spread        log |x_last|^2 / |x_0|^2 in a net of square layers, and its standard deviation over seeds;
+                         exact for Gaussian and orthogonal weights without a bias, by `fluctuation` with one
     correlation          cosine of two inputs in the last hidden layer's pre-activations, mean over seeds
     alignment            1 - |cosine| of the typical seed
     log_gradient         log |J v|^2 / |v|^2 from the input to the last hidden layer,

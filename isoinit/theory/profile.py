@@ -26,6 +26,7 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SINGULAR_LEVELS = np.linspace(0.005, 0.995, 100)
 DEEP = 0.5  # layers over width from which the deep limit is the closer one: chosen, from random products of N = 32
 DEEPEST = 2000
+NO_SPREAD = "no spread over seeds in the wide limit"
 _LOST = 1400  # minus the log of a singular value that is zero: so large that half of it underflows
 _SPECTRA = {
     "gaussian": "gaussian",
@@ -46,7 +47,8 @@ class Profile:
 
     layers            (L,) 1..L; layer l is weight layer l
     log_norm          (L, 5) quantiles `LEVELS` over seeds of log |x_l|^2 / |x_0|^2, after the activation; -inf: dead
-    norm_route        how they were found: an exact law, or a log-normal one with the first two log-moments
+    norm_route        how they were found: an exact law, or a log-normal one with the first two log-moments; `NO_SPREAD`
+                      where the spread of a finite width is not derived
     correlation       (L,) of two inputs in the pre-activations, mean field
     log_gradient      (L,) typical log |J_l v|^2 / |v|^2, J_l from the input to x_l, of nets without a dead layer
     log_gradient_sd   (L,) its standard deviation over seeds
@@ -127,15 +129,18 @@ def _log_norms(setting: Setting | Smooth, walked: list[State]) -> tuple[Array, s
     if isinstance(setting, Setting):
         start = setting.width * setting.tolerance.input_square.value
         if setting.family == "gaussian" and setting.bias.variance > 0:
-            chain = Chain.equal(setting.width, layers, 2 * setting.gain, setting.bias.variance, start)
-            exact = [law.log_quantile(LEVELS) - log(start) for law in chain.laws()]
+            unit = max(1.0, setting.bias.variance)  # the chain has no scale of its own, and floats have
+            chain = Chain.equal(setting.width, layers, 2 * setting.gain, setting.bias.variance / unit, start / unit)
+            exact = [law.log_quantile(LEVELS) - log(chain.start) for law in chain.laws()]
             return np.array(exact), "exact law, transition matrix"
         factor = FAMILIES[setting.family].forward(setting.width, setting.gain)
         if factor.log_variance > 0 and setting.bias.variance == 0:
             exact = [law.log_quantile(LEVELS) for law in product_laws([factor] * layers)]
             return np.array(exact), "exact law, FFT"
+        if setting.family == "mirrored_orthogonal" and setting.bias.variance == 0:
+            return np.repeat([[s.log_signal] for s in walked], len(LEVELS), axis=1), "exact: an isometry"
     sd = np.sqrt([s.signal_variance for s in walked])
-    route = "log-normal, first two log-moments" if sd.any() else "no spread over seeds in the wide limit"
+    route = "log-normal, first two log-moments" if sd.any() else NO_SPREAD
     alive = np.array([s.alive for s in walked])
     return _log_normal(np.array([s.log_signal for s in walked]), sd, alive), route
 

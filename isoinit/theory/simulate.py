@@ -66,7 +66,7 @@ def simulate(
     if why := no_simulation(prediction):
         raise ValueError(why)
     net = _net(prediction)
-    fan_in = net.width // 2 if net.mirrored else net.width
+    fan_in = _fan_in(net)
     x = _inputs(nets, _BATCH.get(net.family, 2), fan_in, tolerance, rng)
     start = np.sum(x[:, 0] ** 2, axis=1)
     jacobian = np.broadcast_to(np.eye(fan_in), (nets, fan_in, fan_in))
@@ -134,10 +134,18 @@ def no_simulation(prediction: Prediction) -> str:
     setting = setting_of(prediction)
     if isinstance(setting, Smooth):
         name = prediction.activation
-        return f"batch normalization with {name} is not simulated here" if setting.net.normalized else ""
-    if setting.family.startswith("mirrored") and setting.width % 2:
+        if setting.net.normalized:
+            return f"batch normalization with {name} is not simulated here"
+    elif setting.family.startswith("mirrored") and setting.width % 2:
         return f"the simulation of a mirrored net needs an even width, but got {prediction.width}"
+    if (units := _fan_in(_net(prediction))) < 2:
+        return f"two inputs at an angle need at least 2 input units, but width {prediction.width} gives {units}"
     return ""
+
+
+def _fan_in(net: "_Net") -> int:
+    """Inputs of the net: those of a core in a mirrored one."""
+    return net.width // 2 if net.mirrored else net.width
 
 
 def _net(prediction: Prediction) -> _Net:

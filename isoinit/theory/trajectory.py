@@ -5,7 +5,8 @@ from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
 from isoinit.theory.families import Family
-from isoinit.theory.maps import Bias, Point
+from isoinit.theory.fluctuation import Fluctuation
+from isoinit.theory.maps import Bias, Point, mirrored_reading
 
 _FAR = 1e100
 
@@ -36,22 +37,30 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     """States after hidden layers 1, 2, ... without end.
 
     `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
-    zero bias in the plain and mirrored families; a bias carries the fluctuation of the norm to first order.
+    zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`.
     """
     forward, backward = family.forward(width, g), family.backward(width, g)
-    drift, spread = forward.log_mean - log(g), forward.log_variance
+    drift, spread, skew = forward.log_mean - log(g), forward.log_variance, forward.log_third
     back_drift, back_spread = backward.log_mean - log(g), backward.log_variance
     twist, units = family.twist(width), width / 2 if family.mirrored else width
     point, gain = family.first(inputs, g, bias)
-    share = g * inputs.q / (g * inputs.q + bias.variance)
-    signal = signal_variance = gradient_variance = relative_variance = log_alive = 0.0
-    gradient, layer, noise = log(gain), 0, 2 * (1 - share**2) if family.mirrored else 0.0
-    log_unit, free = 0.0, bias.variance == 0  # variances are in units of exp(log_unit)
+    halves = family.mirrored and bias.mode == "iid"  # whose point is what comes before the bias
+    share = 1.0 if halves else max(1 - bias.variance / point.q, 0.0)
+    # orthogonal weights keep a norm that they would spread if they were Gaussian, as a bias does
+    turned = 2.0 if not (family.gaussian or halves) and (family.mirrored or spread > 0) else 0.0
+    noise = turned * (1 - share**2)
+    gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
+    gradient, layer, free, norm = log(gain), 0, bias.variance == 0, Fluctuation()
     while True:
         layer += 1
         step = family.step(point, g, bias)
-        signal = share * signal + drift
-        signal_variance = share**2 * signal_variance + spread + noise / units
+        norm = _next(norm, share, noise / units, bias.variance / point.q, forward.death if layer > 1 else 0.0)
+        norm = norm.plus(drift, spread, skew)
+        if halves and not free:
+            part, own = mirrored_reading(point, bias)
+            seen = _next(norm, part, own / units, bias.variance / point.q)
+        else:
+            seen = norm
         gradient += back_drift
         gradient_variance += back_spread
         relative_variance += step.slope_spread + family.gaussian
@@ -61,8 +70,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
             layer=layer,
             correlation=1 - distance,
             distance=_twisted(distance, exp(twist * (layer - 1))) if twist else min(distance, 2 - distance),
-            log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + signal - noise / (2 * units),
-            signal_variance=signal_variance,
+            log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + seen.mean,
+            signal_variance=seen.variance,
             log_gradient=gradient + log(step.slopes),
             gradient_variance=gradient_variance,
             relative_variance=relative_variance,
@@ -70,12 +79,22 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         )
         gradient += log(step.gain) - step.gradient_noise / (2 * units)
         gradient_variance += step.gradient_noise / units
-        point, share, noise = step.point, step.share, step.signal_noise
+        point, share, noise = step.point, step.share, step.signal_noise + turned * (1 - step.share**2)
         if not 1 / _FAR < point.q < _FAR:
             # a rectifier has no scale of its own: a signal out of the range of floats is carried in its own unit
             log_unit += log(point.q)
             bias = Bias(bias.variance / point.q, bias.mode)
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
+
+
+def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: float = 0.0) -> Fluctuation:
+    """Of the next squared norm before its own factor: a share of the signal's, and the bias's relative variance `noise`
+    at mean field. `rest` is what `1 - share` loses to rounding."""
+    rest = 1 - share if share < 1 - 1e-8 else rest
+    if not (share > 0 and rest > 0):
+        return norm
+    norm, mixed = norm.with_bias(share, rest, dead)
+    return norm.with_noise(noise * mixed / (rest * (1 + share))) if noise else norm
 
 
 def _twisted(d: float, twist: float) -> float:
