@@ -136,8 +136,9 @@ list, and is judged at the rate at which most seeds trained, so that a bad step 
 untrainable network. A network is trained at the first recorded step at which the criterion holds.{rule} Divergence is
 an outcome; only trials that the infrastructure lost are left out.</p>
 {map_}<p>Theory follows the signal, the gradient and the angle between inputs through the network at initialization
-(mean-field maps with the exact finite-width drift and spread). It does not know the learning rate, the number of steps
-or the data.</p>
+(mean-field maps; the drift and spread of a finite width are exact for Gaussian and orthogonal weights without a bias,
+and with one close approximations; for smooth activations they are to first order, and for weights that are fitted to
+the data those of the signal are left out). It does not know the learning rate, the number of steps or the data.</p>
 """
 
 

@@ -20,7 +20,7 @@ from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
-from analysis.words import counted, limit_text, run_text, theory_text, time_text
+from analysis.words import band_text, counted, limit_text, run_text, theory_text, time_text
 from sweeps import data, mlflow_store, provenance, speed, tracking
 from sweeps.launch import Finished, identity
 from sweeps.progress import COLORS
@@ -39,7 +39,7 @@ class End:
     networks: int
     outcomes: dict[str, int]
     limits: list[dict[str, Any]]
-    """Depth limit per scheme at its smallest bias variance, as `analysis.maps.scheme_limits` has it."""
+    """Depth limit per scheme, as `analysis.maps.scheme_limits` has it."""
     maps: list[str]
     no_map: str
     """Why there is no map; empty if there is one."""
@@ -169,11 +169,8 @@ def _next(end: End, flag: str) -> str:
     if end.unpublished:
         lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {end.unpublished} packs that it lacks")
     if not end.tracking_uri.startswith("http"):
-        store = (
-            ""
-            if end.tracking_uri == mlflow_store.lasting(mlflow_store.DEFAULT_URI)
-            else f" --backend-store-uri {end.tracking_uri}"
-        )
+        usual = end.tracking_uri == mlflow_store.lasting(mlflow_store.DEFAULT_URI)
+        store = "" if usual else f" --backend-store-uri {end.tracking_uri}"
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
     lines.append(f"  {end.page}")
     if not end.trials:
@@ -194,7 +191,7 @@ def _page(tracker: tracking.Tracker) -> str:
 def _limits_table(limits: list[dict[str, Any]]) -> Table:
     table = Table("scheme", "depth limit", "90 % band", "theory", box=None, pad_edge=False)
     for row in sorted(limits, key=lambda r: -r["depth_limit"]):
-        table.add_row(row["scheme"], limit_text(row), _band(row), theory_text(row["predicted"]))
+        table.add_row(row["scheme"], limit_text(row), band_text(row), theory_text(row["predicted"]))
     return table
 
 
@@ -206,10 +203,6 @@ def _summary(networks: int, limits: list[dict[str, Any]], took: Took | None) -> 
 
 def _markdown(limits: list[dict[str, Any]]) -> str:
     rows = "\n".join(
-        f"| {r['scheme']} | {limit_text(r)} | {_band(r)} | {theory_text(r['predicted'])} |" for r in limits
+        f"| {r['scheme']} | {limit_text(r)} | {band_text(r)} | {theory_text(r['predicted'])} |" for r in limits
     )
     return f"| scheme | depth limit | 90 % band | theory |\n|---|---|---|---|\n{rows}" if rows else ""
-
-
-def _band(row: dict[str, Any]) -> str:
-    return f"{row['low']:.0f} to {row['high']:.0f}"

@@ -33,8 +33,8 @@ def pack(
 ) -> tuple[pa.Table, pa.Table]:
     """`(trials, replicates)` of one pack: the same call gives the same tables.
 
-    A depth limit of 30 layers at learning rate 0.01; everything diverges at 0.1 beyond 10 layers, so there
-    are infinities and NaNs. `failed` lists trials (by place) that the infrastructure lost. Trial keys
+    A depth limit of 30 layers at learning rate 0.01; everything diverges at 0.1 beyond 10 layers, and at any
+    rate beyond 60, so there are infinities and NaNs. `failed` lists trials (by place) that the infrastructure lost. Trial keys
     are those of the trials `first`, `first + 1`, ... of the sweep (default: of this pack alone).
     """
     first = number * trials if first is None else first
@@ -77,7 +77,7 @@ def _replicate(key: str, seed: int, rate: float, depth: int, budget: int, record
     speed = max(0.0, 1 - depth / 30) * 0.05
     accuracy = 1 - 0.9 * np.exp(-speed * steps) + 0.01 * rng.uniform(size=recorded)
     loss = 2.3 * (1 - accuracy)
-    if rate > 0.05 and depth > 10:
+    if depth > (10 if rate > 0.05 else 60):
         loss[recorded // 2 :] = [math.inf, *[math.nan] * (recorded - recorded // 2 - 1)]
         accuracy[recorded // 2 :] = 0.1
     diverged = not np.isfinite(loss).all()

@@ -23,8 +23,8 @@ class Along:
             self.zero = None
             return
         at = np.log10(rest)
-        half = (at[1] - at[0]) / 2
-        self.edges = np.concatenate([at - half, [at[-1] + half]])
+        between = (at[1:] + at[:-1]) / 2  # whole numbers are not evenly spaced
+        self.edges = np.concatenate([[2 * at[0] - between[0]], between, [2 * at[-1] - between[-1]]])
         self.unit = (self.edges[-1] - self.edges[0]) / 12  # of the zero column
         self.zero = self.edges[0] - self.unit if x.zero else None
 

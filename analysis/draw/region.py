@@ -19,8 +19,9 @@ from matplotlib.patheffects import withStroke
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
-from analysis.maps import MapInfo, Panel
+from analysis.maps import MapInfo, Panel, censoring
 from analysis.outcome import Outcome
+from analysis.words import band_text, limit_text
 
 REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
 MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
@@ -89,7 +90,8 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
         axis.pcolormesh(edges, rows, block, cmap=REGION, vmin=0, vmax=1, rasterized=True)
         for edges, block in along.blocks(panel.p_in_region)
     ]
-    limits = np.stack([*panel.frontier, panel.predicted])
+    monotone = np.isnan(panel.trains_again)  # elsewhere the first exit is not the edge of what the colour shows
+    limits = np.stack([*(np.where(monotone, v, np.nan) for v in panel.frontier), panel.predicted])
     for edges, (median, low, high, predicted) in along.blocks(limits):
         _draw_lines(axis, edges, median, low, high, predicted, stepped=info.x.levels)
     _draw_marks(axis, panel, along)
@@ -108,11 +110,16 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
 
 
 def _limit_text(panel: Panel, info: MapInfo) -> str:
-    median, low, high = (float(v[0]) for v in panel.frontier)
-    sign = ">" if median >= 0.99 * info.depths[-1] else "<" if median <= 1.01 * info.depths[0] else ""
-    where = f"at {_SHORT[info.x.name]} = {info.x.values[0]:.2g}"
-    theory = theory_text(float(panel.predicted[0]), info.depths)
-    return f"{where}: depth limit {sign}{median:.0f} ({low:.0f}–{high:.0f})\n{theory}"
+    column = info.x.headline
+    ends = {name: v[column] for name, v in zip(("depth_limit", "low", "high"), panel.frontier, strict=True)}
+    sides = {f"censored_{name}": str(censoring(ends[name], info.depths)) for name in ("low", "high")}
+    again = panel.trains_again[column]
+    row = {**ends, **sides, "censored": str(censoring(ends["depth_limit"], info.depths))}
+    limit = limit_text(row | {"trains_again_at": None if np.isnan(again) else int(again)})
+    band = "" if band_text(row) == limit else f" ({band_text(row)})"
+    theory = theory_text(float(panel.predicted[column]), info.depths)
+    where = f"at {_SHORT[info.x.name]} = {info.x.values[column]:.2g}"
+    return f"{where}: depth limit {limit}{band}\n{theory}"
 
 
 def _draw_lines(
