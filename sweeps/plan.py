@@ -23,7 +23,7 @@ from rich.text import Text
 
 from analysis.words import theory_text, time_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import capacity, data, network, space, speed
+from sweeps import capacity, data, network, space, speed, train
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec
@@ -81,6 +81,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     """
     design = space.build(spec)
     dataset = data.load(spec.dataset, folder=data_folder)
+    train.train_samples(dataset, spec.training)
     if slots is None:
         capacity.check(spec, design, dataset)
         slots = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))

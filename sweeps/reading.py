@@ -64,9 +64,21 @@ def near(word: str, names: Sequence[str] | Mapping[str, object]) -> str:
     return f" (did you mean {match[0]!r}?)" if match else ""
 
 
+class _Strict(yaml.SafeLoader):
+    """A key that is given twice is a mistake: YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def _yaml(text: str, origin: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Strict)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -96,14 +108,14 @@ def _sentence(error: ValidationError) -> str:
     same = [p for p in problems if _place(p["loc"]) == field]
     deepest = max(same, key=lambda p: len(p["loc"]))  # that of a list's item rather than that the list is no range
     worst = next((p for p in problems if p["type"] == "extra_forbidden"), deepest)
-    where = _place(worst["loc"]) or "spec"
+    where = _place(worst["loc"])
     if worst["type"] == "extra_forbidden":
         valid = _fields(worst["loc"][:-1])
         return f"{where} is not a field{near(str(worst['loc'][-1]), valid)}; valid: {', '.join(valid)}"
     if worst["type"] == "missing":
         return f"{where} is missing"
     if worst["type"] == "value_error":
-        return f"{where}: {worst['msg'].removeprefix('Value error, ')}"
+        return f"{where}: ".removeprefix(": ") + worst["msg"].removeprefix("Value error, ")
     wanted = sorted({_want(p["msg"]) for p in problems if p["input"] is worst["input"]})
     return f"{where} {' or '.join(wanted)}, but got {worst['input']!r}"
 

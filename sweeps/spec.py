@@ -181,6 +181,14 @@ class Training(_Model):
             raise ValueError(f"every rate must be given once, but {twice[0]:g} is given {rates.count(twice[0])} times")
         return rates
 
+    @model_validator(mode="after")
+    def _used(self) -> Training:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0, but momentum is 0")
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError(f"momentum is of sgd, adam has its own, but got {self.momentum:g} with optimizer adam")
+        return self
+
 
 class CriterionSpec(_Model):
     metric: Literal["train_accuracy", "test_accuracy", "train_loss"] = "train_accuracy"
@@ -236,6 +244,17 @@ class SweepSpec(_Model):
     criterion: CriterionSpec = CriterionSpec(at_least=0.8)
     search: Search = Search()
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _judged_within_the_training(self) -> SweepSpec:
+        first, last = min(self.training.log_every, self.training.steps), self.training.steps
+        within = self.criterion.within
+        if within is not None and not first <= within <= last:
+            raise ValueError(
+                f"criterion.within must be from {first}, the first step that is recorded, to {last}, the last, "
+                f"but got {within}"
+            )
+        return self
 
     def canonical(self) -> str:
         """JSON with sorted keys of all that defines the sweep; its hash identifies the spec.

@@ -34,8 +34,8 @@ def pack(
     """`(trials, replicates)` of one pack: the same call gives the same tables.
 
     A depth limit of 30 layers at learning rate 0.01; everything diverges at 0.1 beyond 10 layers, and at any
-    rate beyond 60, so there are infinities and NaNs. `failed` lists trials (by place) that the infrastructure lost. Trial keys
-    are those of the trials `first`, `first + 1`, ... of the sweep (default: of this pack alone).
+    rate beyond 60, so there are infinities and NaNs. `failed` lists trials (by place) that the infrastructure lost.
+    Trial keys are those of the trials `first`, `first + 1`, ... of the sweep (default: of this pack alone).
     """
     first = number * trials if first is None else first
     done = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)

@@ -53,6 +53,10 @@ def test_a_number_is_a_level_a_list_levels_and_a_mapping_a_range() -> None:
         ("space.weight_scale=[abc]", ["space.weight_scale: must be a finite number, but got 'abc'"]),
         ("training.learning_rate=[0.1, .nan]", ["training.learning_rate should be a finite number, but got nan"]),
         ("training.learning_rate=[0.1, 1, 0.10]", ["training.learning_rate: every rate", "but 0.1 is given 2 times"]),
+        ("training.nesterov=true", ["training", "nesterov needs a momentum above 0"]),
+        ("training={optimizer: adam, momentum: 0.9}", ["training", "momentum is of sgd", "0.9 with optimizer adam"]),
+        ("criterion={metric: train_accuracy, at_least: 0.5, within: 5}", ["criterion.within", "from 10", "got 5"]),
+        ("criterion={metric: train_accuracy, at_least: 0.5, within: 201}", ["criterion.within", "to 200", "got 201"]),
         ("training.learning_rate=[1, 1.0, 1]", ["training.learning_rate: every rate", "but 1 is given 3 times"]),
     ],
 )
@@ -63,6 +67,11 @@ def test_a_mistake_is_one_sentence_that_names_the_field_and_the_remedy(setting: 
     assert "\n" not in message
     assert "instance of Range" not in message
     assert all(word in message for word in words), message
+
+
+def test_a_key_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at line 4, column 1: .*name.* is given twice"):
+        parse(f"{MINIMAL}\nname: other\n".lstrip())
 
 
 @pytest.mark.parametrize("text", ["a: [1", "just words", "- a\n- b", ""])
