@@ -27,7 +27,7 @@ from optuna.testing.pytest_samplers import (
 )
 from optuna.trial import TrialState
 from scipy.special import expit, ndtr
-from scipy.stats import chi2_contingency, kstest
+from scipy.stats import chi2_contingency, chisquare, kstest
 
 from analysis.gp import LogisticGP, learn
 from analysis.kernels import Kernel
@@ -145,7 +145,6 @@ def eager_threads() -> Iterator[None]:
     [
         IntDistribution(0, 2),
         IntDistribution(2, 11, step=3),
-        IntDistribution(1, 3, log=True),
         FloatDistribution(0.0, 1.0, step=0.5),
         CategoricalDistribution(["a", "b", "c"]),
     ],
@@ -162,6 +161,14 @@ def test_audits_are_as_even_as_those_of_optunas_random_sampler(distribution) -> 
     assert ours.keys() == theirs.keys()
     test: Any = chi2_contingency([[c[x] for x in theirs] for c in (ours, theirs)])
     assert test.pvalue > 1e-3
+
+
+def test_audits_on_a_log_scale_are_as_even_as_the_map_is() -> None:
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, audit=1.0))
+    seen = Counter(study.ask({"x": IntDistribution(2, 9, log=True)}).params["x"] for _ in range(1200))
+    ends = np.log([2, *np.arange(2.5, 9), 9])
+    share = np.diff(ends) / np.log(9 / 2)
+    assert chisquare([seen[x] for x in range(2, 10)], 1200 * share).pvalue > 1e-3
 
 
 def test_a_parameter_called_role_is_as_random_as_another() -> None:

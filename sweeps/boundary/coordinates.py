@@ -38,8 +38,13 @@ class Numeric:
         return self.scale.encode(self._snapped(self.scale.decode(unit)))
 
     def chance(self, unit: float) -> int | float:
-        """A value, uniform on the axis if `unit` is on [0, 1): those at the ends have a whole step to them too."""
-        margin = self.step / 2
+        """A value, uniform on the axis if `unit` is on [0, 1).
+
+        On a linear scale the values at the ends have a whole step to them, as those between have. A log scale is that
+        of a quantity which is only counted in whole numbers: there a value has what is nearest to it from low to high,
+        as it has in a map.
+        """
+        margin = 0.0 if self.scale.log else self.step / 2
         wide = replace(self.scale, low=self.scale.low - margin, high=self.scale.high + margin)
         return self._plain(self._snapped(wide.decode(np.array(unit))))
 
