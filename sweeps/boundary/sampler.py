@@ -92,7 +92,7 @@ class BoundarySampler(BaseSampler):
             return "start"
         starts = sum(t.system_attrs.get(ROLE) == "start" for t in (*seen.told, *seen.running))
         due = number * self._audit >= starts
-        return "audit" if due and self._rng(ROLE, number).random() < self._audit else "boundary"
+        return "audit" if due and self._rng("role", number).random() < self._audit else "boundary"
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if trial.system_attrs.get(ROLE) in ("start", "audit"):
@@ -110,7 +110,8 @@ class BoundarySampler(BaseSampler):
         if starts and trial.number < len(self._start) and order < SOBOL_AXES:
             unit = self._start[trial.number, order]
         else:
-            unit = self._rng(param_name, trial.number).random()
+            purpose = ROLE if param_name == "role" else param_name  # "role" is drawn from to say what an audit is
+            unit = self._rng(purpose, trial.number).random()
         return axis.chance(float(unit))
 
     @one_thread()
