@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import compare as comparing
-from analysis import maps, profiles, store, summary
+from analysis import mapinfo, maps, profiles, store, summary
 from analysis.outcome import Criterion
 from analysis.words import strict_json
 
@@ -34,7 +34,7 @@ def _out(args: argparse.Namespace) -> Path:
     return out
 
 
-def _map(export: store.Export, args: argparse.Namespace) -> maps.MapInfo:
+def _map(export: store.Export, args: argparse.Namespace) -> mapinfo.MapInfo:
     name, rule = summary.name(export), summary.criterion(export)
     return maps.region_map(export.trials, sweep=name, criterion=rule, abscissa=args.abscissa)
 
@@ -67,7 +67,7 @@ def draw_map(args: argparse.Namespace) -> int:
 
     info = _map(_export(args), args)
     out = _out(args)
-    cells = maps.cells(info)
+    cells = mapinfo.cells(info)
     pq.write_table(cells, out / "map.parquet", compression="zstd")
     files = [*region.draw_map(info, out / "map"), out / "map.parquet"]
     states = cells["state"].to_pylist()
@@ -83,7 +83,7 @@ def frontier(args: argparse.Namespace) -> int:
     from analysis.draw.limits import frontier_figure
 
     info = _map(_export(args), args)
-    limits, out = maps.limits(info), _out(args)
+    limits, out = mapinfo.limits(info), _out(args)
     pq.write_table(limits, out / "frontier.parquet", compression="zstd")
     pa_csv.write_csv(limits, out / "frontier.csv")
     drawn = save(frontier_figure(info), out / "frontier")
@@ -134,7 +134,7 @@ def _compare_limits(export: store.Export, args: argparse.Namespace) -> tuple[lis
     from analysis.draw.limits import agreement_figure
 
     info = _map(export, args)
-    limits, out = maps.limits(info), _out(args)
+    limits, out = mapinfo.limits(info), _out(args)
     files = [*save(agreement_figure(info), out / "compare"), out / "compare.parquet"]
     pq.write_table(limits, out / "compare.parquet", compression="zstd")
     return files, limits.to_pylist()

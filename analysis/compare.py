@@ -212,7 +212,7 @@ class Ratio(NamedTuple):
 
 
 def ratios(limits: pa.Table) -> list[Ratio]:
-    """Ratios between the schemes of a table as `maps.limits` gives it, where all other axes are the same.
+    """Ratios between the schemes of a table as `mapinfo.limits` gives it, where all other axes are the same.
 
     The interval is put together from the two bands on the log scale (MOVER, Zou & Donner 2008) as if they were
     independent. The model shares strength between schemes, so they err together rather, and it is too wide.

@@ -7,17 +7,17 @@ An axis with many levels is cut at three of them, and a trial appears in the sli
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from analysis.checks import need
 from analysis.compare import predicted_limits
-from analysis.frontier import Band
+from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES
 
@@ -29,75 +29,6 @@ SYMBOL: Final = {
     "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
     "width": "width $N$", "density": "density", "depth": "depth $L$ (weight layers)",
 }  # fmt: skip
-
-
-class Abscissa(NamedTuple):
-    """The axis to the right: its columns, ascending. `levels`: these are all there are; else cells of a continuum.
-    A zero beside positive values of a log axis is the first column, on its own."""
-
-    name: str
-    values: np.ndarray
-    levels: bool
-    log: bool
-
-    @property
-    def zero(self) -> bool:
-        return self.log and len(self.values) > 1 and self.values[0] == 0
-
-    @property
-    def headline(self) -> int:
-        """The column that one number stands for: no bias or the smallest, the unscaled weights, the largest net."""
-        if self.name == "bias_variance":
-            return 0
-        if self.name == "weight_scale":
-            return int(np.abs(np.log(self.values)).argmin())
-        return len(self.values) - 1
-
-
-class Marks(NamedTuple):
-    """The trials of a panel, each array [trials]."""
-
-    depth: np.ndarray
-    x: np.ndarray
-    trained: np.ndarray  # share of the seeds that trained
-    outcome: np.ndarray
-
-
-class Panel(NamedTuple):
-    """One scheme in one slice. P and states are [depths, columns], bands and limits [columns].
-
-    `trains_again` is the least depth beyond the limit that is in the region after all (P >= 0.95), nan where none is: a
-    column with one is not monotone, and its limit is not the greatest depth that trains.
-    """
-
-    scheme: str
-    fixed: Mapping[str, Any]  # the other axes
-    slice: str  # those of them that vary, as text
-    p_in_region: np.ndarray
-    state: np.ndarray
-    n_trials: np.ndarray
-    frontier: Band
-    predicted: np.ndarray  # depth limit by theory: inf: no limit, nan: no theory
-    why_no_theory: str
-    marks: Marks
-    trains_again: np.ndarray
-
-
-class MapInfo(NamedTuple):
-    sweep: str
-    criterion: str
-    depths: np.ndarray  # whole depths, ascending: the rows of every panel
-    x: Abscissa
-    panels: tuple[Panel, ...]  # slice by slice, in each the schemes by rising depth limit
-    n_trials: int
-
-    @property
-    def schemes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(p.scheme for p in self.panels))
-
-    @property
-    def slices(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(p.slice for p in self.panels))
 
 
 @dataclass(frozen=True)
@@ -242,12 +173,6 @@ def trains_again(p: np.ndarray, limit: np.ndarray, depths: np.ndarray) -> np.nda
     return np.where(again.any(axis=0), depths[again.argmax(axis=0)], np.nan)
 
 
-def points(fixed: Mapping[str, Any], **columns: np.ndarray) -> pa.Table:
-    """A table of points of the search space: some axes vary, the others are fixed."""
-    n = len(next(iter(columns.values())))
-    return pa.table({**{name: [value] * n for name, value in fixed.items()}, **columns})
-
-
 def _cell(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Index of the nearest centre on a log scale; zero belongs to a centre of zero alone."""
     zero = centres == 0
@@ -258,54 +183,6 @@ def _cell(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _log(values: np.ndarray) -> np.ndarray:
     return np.log(np.where(values > 0, values, 1.0))
-
-
-def cells(info: MapInfo) -> pa.Table:
-    """The map as a table, one row per cell: axes, p_in_region, state (in, out, undecided), n_trials in the cell."""
-    return pa.concat_tables(
-        points(
-            panel.fixed,
-            **{
-                "depth": np.repeat(info.depths, len(info.x.values)),
-                info.x.name: np.tile(info.x.values, len(info.depths)),
-                "p_in_region": panel.p_in_region.ravel(),
-                "state": panel.state.ravel(),
-                "n_trials": panel.n_trials.ravel(),
-            },
-        )
-        for panel in info.panels
-    )
-
-
-def limits(info: MapInfo) -> pa.Table:
-    """The frontier as a table, one row per column of each panel: axes, depth_limit with its 90 % band, prediction.
-
-    `censored` says that the limit is at an end of the depths that were tried: `below` or `above`, else `no`;
-    `censored_low` and `censored_high` say it of the ends of the band. `trains_again_at` is the least depth beyond the
-    limit that is in the region after all (P >= 0.95), null where none is.
-    """
-    return pa.concat_tables(
-        points(
-            panel.fixed,
-            **{
-                info.x.name: info.x.values,
-                "depth_limit": panel.frontier.median,
-                "low": panel.frontier.low,
-                "high": panel.frontier.high,
-                "censored": censoring(panel.frontier.median, info.depths),
-                "censored_low": censoring(panel.frontier.low, info.depths),
-                "censored_high": censoring(panel.frontier.high, info.depths),
-                "trains_again_at": pa.array(panel.trains_again, from_pandas=True).cast(pa.int32()),
-                "predicted": panel.predicted,
-            },
-        )
-        for panel in info.panels
-    )
-
-
-def censoring(limit: np.ndarray, depths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Where each limit lies: `above` or `below` what was tried (to 1 %), else `no`."""
-    return np.select([limit >= 0.99 * depths[-1], limit <= 1.01 * depths[0]], ["above", "below"], "no")
 
 
 def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Table:

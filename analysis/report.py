@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from analysis import compare, maps, summary
+from analysis import compare, mapinfo, maps, summary
 from analysis.draw.canvas import svg
 from analysis.draw.limits import agreement_figure, frontier_figure
 from analysis.draw.region import map_figure
@@ -100,7 +100,7 @@ def _results(export: Export, found: summary.Summary, abscissa: str | None) -> It
     yield from _comparison(export, found, info)
 
 
-def _comparison(export: Export, found: summary.Summary, info: maps.MapInfo | None) -> Iterable[str]:
+def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | None) -> Iterable[str]:
     """What theory and training, and scheme and scheme, have in common; of depth limits if there is a map."""
     agreement = compare.agreement(export.trials)
     yield "<h2>Theory and measurement</h2>"

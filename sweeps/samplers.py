@@ -24,7 +24,19 @@ from sweeps.space import Space
 from sweeps.spec import Search
 
 
-class GridSampler(BaseSampler):
+class _AloneSampler(BaseSampler):
+    """Asks for every parameter by itself."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+
+class GridSampler(_AloneSampler):
     """Visits the full factorial design in a random order, each point once.
 
     A point counts as visited when the study has a trial at it that did not fail, so that a rebuilt
@@ -40,14 +52,6 @@ class GridSampler(BaseSampler):
         self._running: dict[int, tuple[Any, ...]] = {}
         self._read = 0
         """Trials of the study that were looked at: all before are visited, running or failed."""
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         trials = study.get_trials(deepcopy=False)
@@ -81,7 +85,7 @@ class GridSampler(BaseSampler):
         return tuple(params[name] for name in self._names)
 
 
-class NumberedSampler(BaseSampler):
+class NumberedSampler(_AloneSampler):
     """Points that follow from the seed and the trial's number alone, so that trials n, n + 1, ... are the same in a
     study that is rebuilt from the first n.
 
@@ -94,14 +98,6 @@ class NumberedSampler(BaseSampler):
         self._axes = {name: axis_of(name, d, space.floors) for name, d in space.distributions.items()}
         self._points = points
         self._at = -1, np.empty(0)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

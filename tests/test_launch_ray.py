@@ -150,30 +150,26 @@ def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path, ho
 
 
 def test_a_worker_that_dies_costs_an_attempt_and_no_trial(folder: Path) -> None:
-    driver = subprocess.Popen(
-        _command("launch", "tiny.yaml", "--json", "--set", "training.steps=20000", "--trials", "8"),
-        cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        worker = _wait_for_worker(driver.pid)
-        os.kill(worker, signal.SIGKILL)
-        said, _ = driver.communicate(timeout=200)
-    finally:
-        driver.kill()
-    assert driver.returncode == 0
-    assert json.loads(said)["trials"] == 8
-    _check_whole(folder, 8)
+    _kill_while_it_trains(folder, _TRAINABLE)
     assert max(Ledger(folder / "runs/tiny").read()[0]["attempt"].to_pylist()) == 2
 
 
 def test_the_writer_of_the_ledger_may_die(folder: Path) -> None:
+    _kill_while_it_trains(folder, r"ray::LedgerWriter")
+
+
+_TRAINABLE = r"ray::\w*Trainable.train"
+
+
+def _kill_while_it_trains(folder: Path, name: str) -> None:
+    """A sweep of which one actor is killed ends with all its trials."""
     driver = subprocess.Popen(
         _command("launch", "tiny.yaml", "--json", "--set", "training.steps=20000", "--trials", "8"),
         cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
         _wait_for_worker(driver.pid)
-        os.kill(_wait_for_worker(driver.pid, r"ray::LedgerWriter"), signal.SIGKILL)
+        os.kill(_wait_for_worker(driver.pid, name), signal.SIGKILL)
         said, _ = driver.communicate(timeout=200)
     finally:
         driver.kill()
@@ -182,7 +178,7 @@ def test_the_writer_of_the_ledger_may_die(folder: Path) -> None:
     _check_whole(folder, 8)
 
 
-def _wait_for_worker(driver: int, name: str = r"ray::\w*Trainable.train") -> int:
+def _wait_for_worker(driver: int, name: str = _TRAINABLE) -> int:
     """Process id of an actor of this driver's Ray, by default a pack's while it trains."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

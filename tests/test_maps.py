@@ -16,7 +16,8 @@ from analysis import summary
 from analysis.draw.axes import theory_text, value_ticks
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import draw_map, map_figure
-from analysis.maps import MapInfo, cells, censoring, limits, region_map, scheme_limits, trains_again
+from analysis.mapinfo import MapInfo, cells, censoring, limits
+from analysis.maps import region_map, scheme_limits, trains_again
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from analysis.maps import SYMBOL, Abscissa, MapInfo
+from analysis.mapinfo import Abscissa, MapInfo
+from analysis.maps import SYMBOL
 
 
 class Along:

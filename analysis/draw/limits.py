@@ -15,7 +15,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.draw.axes import Along, bent, depth_ticks, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import SOFT, STYLE, canvas, head, legend_columns, meaning
-from analysis.maps import SYMBOL, MapInfo, Panel
+from analysis.mapinfo import MapInfo, Panel
+from analysis.maps import SYMBOL
 
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
     ("#0072b2", "o"), ("#d55e00", "s"), ("#00866a", "D"), ("#b04a87", "^"),

@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
-from analysis.maps import MapInfo, Panel, censoring
+from analysis.mapinfo import MapInfo, Panel, censoring
 from analysis.outcome import Outcome
 from analysis.words import band_text, limit_text
 
