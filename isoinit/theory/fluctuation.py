@@ -8,9 +8,10 @@ Legend: `r` squared norm over its mean-field value, `share` the part of the next
 which is exact for Gaussian weights and a Gaussian bias (`finite_width.Chain`). Without a bias the moments of log r add
 up, exactly. With one, log r is taken for a shifted log-normal variable (or its mirror image) with the three moments,
 and the next ones are found by quadrature. Against the exact chain at depths 5 to 100, gains 0.7 to 1.3 and any bias,
-the mean is right to 0.07 and the deviation to 4 % from width 16 on, to 0.2 and 9 % at any width. A normal variable
-would give deviations up to 30 % too small, and a linearization a mean wrong by several: deep nets have r << 1, where
-the bias matters more than in mean field.
+the mean is right to 0.07 and the deviation to 4 % from width 16 on, to 0.2 and 9 % at any width (540 points, a script
+that was not kept; `tests/test_theory_predict.py` has some). A normal variable would give deviations up to 30 % too
+small, and a linearization a mean wrong by several: deep nets have r << 1, where the bias matters more than in mean
+field.
 """
 
 from math import exp, expm1, log, sqrt
