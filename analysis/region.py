@@ -10,25 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.special import ndtr
 from scipy.stats import qmc
 
 from analysis.averaging import plausible
+from analysis.axes import Axis, Numeric, encode, floats, has_depth, infer_axes, names
 from analysis.checks import check_axes, check_counts, need
 from analysis.frontier import Band, Mixture, exit_band
 from analysis.gp import LogisticGP, learn, thin
 from analysis.kernels import Kernel
-from analysis.points import Counts, Points, Scale
+from analysis.points import Counts, Points
 from analysis.threads import one_thread
 
-NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
-CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
 SURE = 0.95  # a cell is decided when the region holds it, or does not, with this probability
 LEARN_ON = 500  # trials that hyperparameters are learnt from
 # Up to so many, hyperparameters are averaged over: they are too little known. Past it the share of decided cells steps
@@ -37,80 +34,6 @@ FEW_TRIALS = 400
 ACTIVE = 1000  # trials the posterior is conditioned on
 AUDIT_ROLES = ("audit", "start")  # of trials placed uniformly, whatever the others showed
 CELLS = 1024  # reference cells of `progress`
-FEW = 8  # an axis with at most this many levels has no cells between them
-
-
-@dataclass(frozen=True)
-class Numeric:
-    """A numeric axis. With a floor, zero (and anything below the floor) is one point, a decade under it."""
-
-    name: str
-    scale: Scale
-    levels: tuple[float, ...] = ()  # if they are few, cells lie on them
-
-    @classmethod
-    def infer(cls, name: str, values: np.ndarray) -> Numeric:
-        """Log scale for positive values; zero beside positive values lies a decade under the least; else linear."""
-        levels = np.unique(values)
-        few = tuple(levels.tolist()) if len(levels) <= FEW else ()
-        low, high = float(levels[0]), float(levels[-1])
-        if low < 0 or high == 0:
-            return cls(name, Scale(low, high), few)
-        floor = float(levels[levels > 0][0])
-        scale = Scale(low, high, log=True) if low > 0 else Scale(floor / 10, high, log=True, floor=floor)
-        return cls(name, scale, few)
-
-    def encode(self, column: pa.ChunkedArray) -> np.ndarray:
-        return self.scale.encode(_floats(column))
-
-    def decode(self, unit: np.ndarray) -> np.ndarray:
-        values = self.scale.decode(unit)
-        return np.where(values < self.scale.floor, 0.0, values)
-
-    def cell(self, unit: np.ndarray) -> np.ndarray:
-        """Values for `unit` in [0, 1)."""
-        if not self.levels:
-            return self.decode(unit)
-        return np.array(self.levels)[(unit * len(self.levels)).astype(int)]
-
-
-@dataclass(frozen=True)
-class Category:
-    """A categorical axis."""
-
-    name: str
-    levels: tuple[str, ...]
-
-    def encode(self, column: pa.ChunkedArray) -> np.ndarray:
-        values: list[str] = _strings(column).tolist()
-        unknown = next((value for value in values if value not in self.levels), None)
-        if unknown is not None:
-            near = get_close_matches(unknown, self.levels, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"{self.name} must be one of {list(self.levels)} seen by the model, but got {unknown!r}{hint}"
-            )
-        return np.array([self.levels.index(value) for value in values])
-
-    def cell(self, unit: np.ndarray) -> np.ndarray:
-        return np.array(self.levels)[(unit * len(self.levels)).astype(int)]
-
-
-Axis = Numeric | Category
-
-
-def infer_axes(trials: pa.Table) -> tuple[Axis, ...]:
-    """The axes that vary in `trials`, with the range and the levels that occur."""
-    axes: list[Axis] = [
-        Numeric.infer(name, _floats(trials[name]))
-        for name in NUMERIC
-        if name in trials.column_names and len(trials[name].unique()) > 1
-    ]
-    for name in CATEGORICAL:
-        levels = set(_strings(trials[name])) if name in trials.column_names else []
-        if len(levels) > 1:
-            axes.append(Category(name, tuple(sorted(map(str, levels)))))
-    return tuple(axes)
 
 
 @dataclass(frozen=True)
@@ -131,10 +54,10 @@ class RegionModel:
         """
         trials = usable(trials)
         chosen = infer_axes(trials) if axes is None else tuple(axes)
-        points = _encode(chosen, trials)
-        counts = Counts(_floats(trials["n_trained"]), _floats(trials["n_replicates"]))
+        points = encode(chosen, trials)
+        counts = Counts(floats(trials["n_trained"]), floats(trials["n_replicates"]))
         rng = np.random.default_rng(seed)
-        kernel = Kernel(points.x.shape[1], points.c.shape[1], frontier=_has_depth(chosen))
+        kernel = Kernel(points.x.shape[1], points.c.shape[1], frontier=has_depth(chosen))
         first = _first(trials, rng)
         if len(counts.k) <= FEW_TRIALS:
             drawn = plausible(kernel, points, counts)
@@ -146,7 +69,7 @@ class RegionModel:
     @one_thread()
     def p_in_region(self, points: pa.Table) -> np.ndarray:
         """Posterior probability [n] that P(trained) >= 1/2 at each row of a table with the columns of the axes."""
-        at = _encode(self.axes, points)
+        at = encode(self.axes, points)
         p = np.zeros(len(points))
         for share, gp in self.mixture:
             mean, variance, _ = gp.moments(at)
@@ -155,11 +78,11 @@ class RegionModel:
 
     def depth_limit(self, points: pa.Table, seed: int = 0) -> Band:
         """Median depth limit and 90 % band, in weight layers, for each row of `points`; its depth is not read."""
-        if not _has_depth(self.axes):
+        if not has_depth(self.axes):
             raise ValueError("a depth limit needs trials of more than one depth, but depth does not vary.")
         depth, *others = self.axes
         assert isinstance(depth, Numeric)
-        x, c = _encode(others, points)
+        x, c = encode(others, points)
         band = exit_band(self.mixture, Points(np.column_stack([np.zeros(len(x)), x]), c), seed)
         return Band(*(depth.decode(unit) for unit in band))
 
@@ -186,9 +109,9 @@ def progress(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0
     model = RegionModel.fit(trials, axes, seed)
     cells = model.cells()
     undecided = float(np.mean(state(model.p_in_region(cells)) == "undecided"))
-    if not _has_depth(model.axes):
+    if not has_depth(model.axes):
         return Progress(undecided, float("nan"))
-    band = exit_band(model.mixture, _encode(model.axes, cells.slice(0, 128)), seed)
+    band = exit_band(model.mixture, encode(model.axes, cells.slice(0, 128)), seed)
     return Progress(undecided, float(np.mean(band.high - band.low)))
 
 
@@ -211,9 +134,9 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
     """
     need(trials, ["role"], "the error of a map")
     trials = usable(trials)
-    audit = np.isin(_strings(trials["role"]), AUDIT_ROLES)
+    audit = np.isin(names(trials["role"]).to_numpy(), AUDIT_ROLES)
     held = trials.filter(pa.array(audit))
-    trained, n = _floats(held["n_trained"]), _floats(held["n_replicates"])
+    trained, n = floats(held["n_trained"]), floats(held["n_replicates"])
     clear = 2 * trained != n
     if not clear.any() or audit.all():
         return AuditError(float("nan"), 0.0, 1.0, 0, 0, len(held))
@@ -236,9 +159,9 @@ def usable(trials: pa.Table) -> pa.Table:
         ValueError: there are none, or their counts or axes are no such numbers.
     """
     need(trials, ["n_replicates", "n_trained"], "a region")
-    seen = _floats(trials["n_replicates"]) != 0
+    seen = floats(trials["n_replicates"]) != 0
     if "outcome" in trials.column_names:
-        seen &= _strings(trials["outcome"]) != "failed"
+        seen &= names(trials["outcome"]).to_numpy() != "failed"
     check_counts(trials, seen)
     check_axes(trials, rows=seen)
     kept = trials.filter(pa.array(seen))
@@ -254,26 +177,3 @@ def _first(trials: pa.Table, rng: np.random.Generator) -> np.ndarray:
     if "finished_at" in trials.column_names:
         return np.argsort(trials["finished_at"].to_numpy(), kind="stable")[:LEARN_ON]
     return np.sort(rng.choice(len(trials), LEARN_ON, replace=False))
-
-
-def _encode(axes: Sequence[Axis], points: pa.Table) -> Points:
-    missing = [axis.name for axis in axes if axis.name not in points.column_names]
-    if missing:
-        raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
-    check_axes(points, [axis.name for axis in axes if isinstance(axis, Numeric)])
-    x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]
-    c = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Category)]
-    empty = np.zeros((len(points), 0))
-    return Points(np.column_stack([empty, *x]), np.column_stack([empty, *c]).astype(int))
-
-
-def _has_depth(axes: Sequence[Axis]) -> bool:
-    return bool(axes) and axes[0].name == "depth"
-
-
-def _strings(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array(pc.fill_null(column.cast(pa.string()), "").to_pylist(), dtype=str)
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    return column.to_numpy().astype(float)

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from analysis import region
+from analysis.axes import Category, Numeric, infer_axes
 from analysis.maps import region_map
-from analysis.region import Category, Numeric, RegionModel, audit_error, infer_axes, progress, state, wilson
+from analysis.region import RegionModel, audit_error, progress, state, wilson
 
 SCHEMES = {"short": 6.0, "long": 30.0}  # limits in depth at small bias variance
 

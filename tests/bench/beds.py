@@ -28,8 +28,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.special import expit
 from scipy.stats import qmc
 
+from analysis.axes import Axis, Category, Numeric, infer_axes
 from analysis.points import Scale
-from analysis.region import Axis, Category, Numeric, infer_axes
 
 SCHEMES = ("he", "xavier", "orthogonal", "looks_linear")
 SCALES = {

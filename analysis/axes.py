@@ -1,0 +1,116 @@
+"""The axes of a trials table: columns of numbers and names, and their places in the cube where the model lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.checks import check_axes
+from analysis.points import Points, Scale
+
+NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
+CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
+FEW = 8  # an axis with at most this many levels has no cells between them
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A numeric axis. With a floor, zero (and anything below the floor) is one point, a decade under it."""
+
+    name: str
+    scale: Scale
+    levels: tuple[float, ...] = ()  # if they are few, cells lie on them
+
+    @classmethod
+    def infer(cls, name: str, values: np.ndarray) -> Numeric:
+        """Log scale for positive values; zero beside positive values lies a decade under the least; else linear."""
+        levels = np.unique(values)
+        few = tuple(levels.tolist()) if len(levels) <= FEW else ()
+        low, high = float(levels[0]), float(levels[-1])
+        if low < 0 or high == 0:
+            return cls(name, Scale(low, high), few)
+        floor = float(levels[levels > 0][0])
+        scale = Scale(low, high, log=True) if low > 0 else Scale(floor / 10, high, log=True, floor=floor)
+        return cls(name, scale, few)
+
+    def encode(self, column: pa.ChunkedArray) -> np.ndarray:
+        return self.scale.encode(floats(column))
+
+    def decode(self, unit: np.ndarray) -> np.ndarray:
+        values = self.scale.decode(unit)
+        return np.where(values < self.scale.floor, 0.0, values)
+
+    def cell(self, unit: np.ndarray) -> np.ndarray:
+        """Values for `unit` in [0, 1)."""
+        if not self.levels:
+            return self.decode(unit)
+        return np.array(self.levels)[(unit * len(self.levels)).astype(int)]
+
+
+@dataclass(frozen=True)
+class Category:
+    """A categorical axis."""
+
+    name: str
+    levels: tuple[str, ...]
+
+    def encode(self, column: pa.ChunkedArray) -> np.ndarray:
+        values = names(column)
+        codes = pc.index_in(values, pa.array(self.levels, pa.string()))  # pyright: ignore[reportAttributeAccessIssue]
+        if codes.null_count:
+            unknown = values.filter(codes.is_null())[0].as_py()
+            near = get_close_matches(unknown, self.levels, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{self.name} must be one of {list(self.levels)} seen by the model, but got {unknown!r}{hint}"
+            )
+        return codes.to_numpy()
+
+    def cell(self, unit: np.ndarray) -> np.ndarray:
+        return np.array(self.levels)[(unit * len(self.levels)).astype(int)]
+
+
+Axis = Numeric | Category
+
+
+def infer_axes(trials: pa.Table) -> tuple[Axis, ...]:
+    """The axes that vary in `trials`, with the range and the levels that occur."""
+    axes: list[Axis] = [
+        Numeric.infer(name, floats(trials[name]))
+        for name in NUMERIC
+        if name in trials.column_names and len(trials[name].unique()) > 1
+    ]
+    for name in CATEGORICAL:
+        levels = names(trials[name]).unique().to_pylist() if name in trials.column_names else []
+        if len(levels) > 1:
+            axes.append(Category(name, tuple(sorted(levels))))
+    return tuple(axes)
+
+
+def encode(axes: Sequence[Axis], points: pa.Table) -> Points:
+    missing = [axis.name for axis in axes if axis.name not in points.column_names]
+    if missing:
+        raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
+    check_axes(points, [axis.name for axis in axes if isinstance(axis, Numeric)])
+    x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]
+    c = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Category)]
+    empty = np.zeros((len(points), 0))
+    return Points(np.column_stack([empty, *x]), np.column_stack([empty, *c]).astype(int))
+
+
+def has_depth(axes: Sequence[Axis]) -> bool:
+    return bool(axes) and axes[0].name == "depth"
+
+
+def names(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column as strings; what is missing is the empty one."""
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def floats(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy().astype(float)
