@@ -396,6 +396,20 @@ def test_the_units_of_a_linear_layer_are_on_its_last_axis(name: str) -> None:
             torch.testing.assert_close(total, torch.ones_like(total))
 
 
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if scheme.needs_data])
+@pytest.mark.parametrize("plain", [True, False])
+def test_data_that_the_network_does_not_take_are_refused_before_anything_changes(name: str, plain: bool) -> None:
+    """torch's own error came through, of a network of which some layers were set."""
+    other = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Dropout(0.5), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2))
+    model = MLP(4, 6, 3, 2) if plain else other
+    before, drawn = [p.clone() for p in model.parameters()], torch.get_rng_state()
+    message = "4 numbers each, got 5 in the shape" if plain else r"take the shape \(16, 5\) in torch.float64: .+"
+    with pytest.raises(ValueError, match=f"data= must be inputs .*{message}"):
+        filled(model, name, 5)
+    assert all(torch.equal(a.double(), b) for a, b in zip(before, model.parameters(), strict=True))
+    assert torch.equal(drawn, torch.get_rng_state())
+
+
 @pytest.mark.parametrize("name", MIRRORED)
 def test_mirrored_units_that_a_flatten_tears_apart_are_refused(name: str) -> None:
     """Half of the inputs of the head were taken for the mirror of the other half, and the network was not linear."""
