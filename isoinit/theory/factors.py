@@ -13,7 +13,7 @@ successive layers are independent, and a Jacobian times a fixed vector is multip
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from math import exp, inf, log, log1p
+from math import exp, inf, log
 
 import numpy as np
 from scipy.special import digamma, gammaln, loggamma, polygamma
@@ -21,6 +21,10 @@ from scipy.special import digamma, gammaln, loggamma, polygamma
 from isoinit.theory.gaussian import Array
 
 _NEGLIGIBLE = 1e-20  # mixture weights below this are dropped
+_STEP = 0.4
+_LOG_T = np.arange(-36, 40, _STEP)
+_PLACES = _LOG_T - _LOG_T[0]
+_SLOPE_ONE, _SLOPE_TWO = (1 / np.sqrt(1 + 2 * square * np.exp(_LOG_T)) for square in (1, 4))  # of exp(-t square chi2_1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +117,31 @@ def isometry(sw2: float = 2.0) -> Factor:
     return Factor(log(sw2 / 2), np.ones(1), np.ones(1), total=1.0)
 
 
+def two_slopes(both: float, units: float) -> tuple[float, float]:
+    """Mean and variance of `log sum v_i^2 s_i^2` given that it is not 0: v uniform on the sphere of `units` dimensions,
+    independent slopes s = 2 and s = 0 of probability `both` each, else s = 1. What a mirrored layer with an iid bias
+    does to a Jacobian-vector product (derived here).
+
+    With |v|^2 a chi2 variable instead the sum is an X with a Laplace transform of closed form, which is the chance that
+    an exponential variable E is above t X: so it is the law of log(E / X), by the trapezoidal rule in log t (its second
+    moment with the first term of Euler and Maclaurin, for that integrand begins with a slope of 1).
+    """
+    dead = both**units
+    survival = ((both + (1 - 2 * both) * _SLOPE_ONE + both * _SLOPE_TWO) ** units - dead) / (1 - dead)
+    mean = _STEP * (float(survival.sum()) - 0.5)
+    square = 2 * _STEP * float(survival @ _PLACES) + _STEP**2 / 6
+    log_mean, log_variance = _log_chi2(units)
+    return -np.euler_gamma - mean - float(_LOG_T[0]) - log_mean, max(
+        square - mean**2 - np.pi**2 / 6 - log_variance, 0.0
+    )
+
+
+@lru_cache(maxsize=512)
+def _log_chi2(units: float) -> tuple[float, float]:
+    """Mean and variance of the log of a chi2 variable."""
+    return float(digamma(units / 2)) + log(2), float(polygamma(1, units / 2))
+
+
 def centred(factor: Factor, typical: float) -> Factor:
     """`factor` rescaled so that its typical value, `exp(log_mean)`, is `typical`."""
     return replace(factor, log_scale=factor.log_scale - factor.log_mean + log(typical))
@@ -130,6 +159,4 @@ def _active_units(width: int) -> tuple[Array, Array]:
     weights = binomial_weights(width)
     units = np.flatnonzero(weights > _NEGLIGIBLE)
     units = units[units > 0]
-    # log1p: at width 1 half of the mass is the dead layer, at width 60 it is lost in rounding
-    alive = weights[units] / exp(log1p(-(2.0**-width)))
-    return units.astype(float), alive / alive.sum()
+    return units.astype(float), weights[units] / weights[units].sum()
