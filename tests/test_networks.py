@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import isoinit
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
 from isoinit.layers import ACTIVATIONS, Linear, fresh, linears, listed, set_mask
 from isoinit.networks import ARCHITECTURES
@@ -171,3 +172,9 @@ def test_a_plain_torch_layer_keeps_its_mask_through_training_and_copying() -> No
     initialize(model, "he_normal", generator=torch.Generator())
     assert "2.mask" not in model.state_dict()
     assert layer.weight.all()
+
+
+def test_the_public_names_can_be_found() -> None:
+    """They are loaded on first use, and an interpreter that completes names listed none of them."""
+    assert set(isoinit.__all__) <= set(dir(isoinit))
+    assert all(name in (isoinit.__doc__ or "") for name in isoinit.__all__)
