@@ -310,6 +310,7 @@ def test_a_layer_that_erk_leaves_too_sparse_is_raised_with_a_warning() -> None:
     ("model", "message"),
     [
         (nn.LSTM(8, 2), "a LSTM is not understood"),
+        (MLP, "a type is not understood"),
         (nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 2)), "a Bilinear is not understood"),
         (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "exactly one activation after every weight layer"),
         (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "exactly one activation after every weight layer"),
@@ -336,6 +337,8 @@ def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, m
         ({"narrowing": "loose"}, "narrowing must be one of 'free', 'tracked', got 'loose'"),
         ({"narrow": "free"}, "has the options narrowing, got 'narrow'"),
         ({"scheme": "lsuv"}, "give data="),
+        ({"scheme": "lsuv", "data": torch.tensor(1.0)}, "give data="),
+        ({"scheme": "lsuv", "data": torch.empty(4, 4, device="meta")}, "give data="),
         ({"scheme": "lsuv", "data": torch.full((4, 4), torch.nan)}, "data= has numbers that are not finite"),
         ({"scheme": "idinit", "tau": torch.nan}, "tau must be finite and at least 0, got nan"),
         ({"scheme": "idinit", "eps_tau": -1.0}, "eps_tau must be finite and at least 0, got -1.0"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from isoinit.theory import factors
 from isoinit.theory.finite_width import (
@@ -12,6 +12,7 @@ from isoinit.theory.finite_width import (
     transition_laws,
     typical_gain,
 )
+from isoinit.theory.fluctuation import Fluctuation
 from isoinit.theory.norm_law import product_laws
 
 # N: mu, variance, g_N
@@ -344,3 +345,9 @@ def test_two_slopes_without_a_bias_are_an_isometry() -> None:
     assert factors.two_slopes(0.0, 12.0) == pytest.approx((0, 0), abs=1e-9)
     mean, variance = factors.two_slopes(1e-4, 4000.0)
     assert (mean, variance) == pytest.approx((2e-4, 3 * 10e-4 / 4000), rel=2e-2)
+
+
+def test_noise_of_a_sum_of_squares_has_the_moments_of_a_log_gamma_variable() -> None:
+    found = Fluctuation().with_noise(0.1)
+    exact = [float(special.digamma(10) - np.log(10)), *(float(special.polygamma(n, 10)) for n in (1, 2))]
+    assert list(found) == pytest.approx(exact, rel=1e-3)

@@ -326,6 +326,7 @@ def test_batch_normalization_has_its_price() -> None:
     [
         ("he_norml", {}, "did you mean 'he_normal'"),
         ("he_normal", {"depth": 1}, "depth >= 2"),
+        ("he_normal", {"depth": 5.0}, r"whole numbers, but got \(depth=5.0, width=8\)"),
         ("he_normal", {"sigma_b2": 0.1}, "needs bias_mode 'iid'"),
         ("he_normal", {"sigma_b2": -0.1}, "sigma_b2 >= 0"),
         ("he_normal", {"bias_mode": "none"}, "bias_mode must be one of zero"),

@@ -90,7 +90,7 @@ def get(scheme: str) -> Theory:
 
 
 def _unknown(scheme: str) -> str:
-    near = get_close_matches(scheme, THEORIES, 1)
+    near = get_close_matches(str(scheme), THEORIES, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"scheme must be one the theory knows, but got {scheme!r}; {hint}known: {', '.join(THEORIES)}"
 
