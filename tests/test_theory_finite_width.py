@@ -342,8 +342,8 @@ def test_two_slopes_are_those_of_drawn_units(both: float, units: int) -> None:
 
 
 def test_two_slopes_without_a_bias_are_an_isometry() -> None:
-    assert factors.two_slopes(0.0, 12.0) == pytest.approx((0, 0), abs=1e-9)
-    mean, variance = factors.two_slopes(1e-4, 4000.0)
+    assert factors.two_slopes(0.0, 12) == pytest.approx((0, 0), abs=1e-9)
+    mean, variance = factors.two_slopes(1e-4, 4000)
     assert (mean, variance) == pytest.approx((2e-4, 3 * 10e-4 / 4000), rel=2e-2)
 
 

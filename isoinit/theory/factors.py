@@ -16,11 +16,13 @@ from functools import cached_property, lru_cache
 from math import exp, inf, log
 
 import numpy as np
+from numpy.polynomial import chebyshev
 from scipy.special import digamma, gammaln, loggamma, polygamma
 
 from isoinit.theory.gaussian import Array
 
 _NEGLIGIBLE = 1e-20  # mixture weights below this are dropped
+_DEGREE = 12  # of the polynomials that stand for an integral
 _STEP = 0.4
 _LOG_T = np.arange(-36, 40, _STEP)
 _PLACES = _LOG_T - _LOG_T[0]
@@ -117,29 +119,38 @@ def isometry(sw2: float = 2.0) -> Factor:
     return Factor(log(sw2 / 2), np.ones(1), np.ones(1), total=1.0)
 
 
-def two_slopes(both: float, units: float) -> tuple[float, float]:
+def two_slopes(both: float, units: int) -> tuple[float, float]:
     """Mean and variance of `log sum v_i^2 s_i^2` given that it is not 0: v uniform on the sphere of `units` dimensions,
-    independent slopes s = 2 and s = 0 of probability `both` each, else s = 1. What a mirrored layer with an iid bias
-    does to a Jacobian-vector product (derived here).
+    independent slopes s = 2 and s = 0 of probability `both` <= 1/4 each, else s = 1. What a mirrored layer with an iid
+    bias does to a Jacobian-vector product (derived here)."""
+    mean, variance, x = 0.0, 0.0, 8 * both - 1
+    for a, b in _slope_series(units):
+        mean, variance = mean * x + a, variance * x + b
+    return mean, max(variance, 0.0)
 
-    With |v|^2 a chi2 variable instead the sum is an X with a Laplace transform of closed form, which is the chance that
-    an exponential variable E is above t X: so it is the law of log(E / X), by the trapezoidal rule in log t (its second
-    moment with the first term of Euler and Maclaurin, for that integrand begins with a slope of 1).
+
+@lru_cache(maxsize=512)
+def _slope_series(units: int) -> list[tuple[float, float]]:
+    """Both moments as polynomials of 8 both - 1, from the highest power down: a net asks layer by layer."""
+    x = chebyshev.chebpts1(_DEGREE + 1)
+    moments = np.array([_slope_moments((1 + place) / 8, units) for place in x])
+    powers = [chebyshev.cheb2poly(series) for series in chebyshev.chebfit(x, moments, _DEGREE).T]
+    return [(float(a), float(b)) for a, b in zip(*(np.flip(power) for power in powers), strict=True)]
+
+
+def _slope_moments(both: float, units: int) -> tuple[float, float]:
+    """`two_slopes` by its integral. With |v|^2 a chi2 variable instead the sum is an X whose Laplace transform has a
+    closed form, and is the chance that an exponential variable E is above t X. So that is the law of log(E / X), by the
+    trapezoidal rule in log t; its second moment with the first term of Euler and Maclaurin, for that integrand begins
+    with a slope of 1.
     """
     dead = both**units
     survival = ((both + (1 - 2 * both) * _SLOPE_ONE + both * _SLOPE_TWO) ** units - dead) / (1 - dead)
     mean = _STEP * (float(survival.sum()) - 0.5)
     square = 2 * _STEP * float(survival @ _PLACES) + _STEP**2 / 6
-    log_mean, log_variance = _log_chi2(units)
-    return -np.euler_gamma - mean - float(_LOG_T[0]) - log_mean, max(
-        square - mean**2 - np.pi**2 / 6 - log_variance, 0.0
-    )
-
-
-@lru_cache(maxsize=512)
-def _log_chi2(units: float) -> tuple[float, float]:
-    """Mean and variance of the log of a chi2 variable."""
-    return float(digamma(units / 2)) + log(2), float(polygamma(1, units / 2))
+    log_chi2 = float(digamma(units / 2)) + log(2)
+    variance = square - mean**2 - np.pi**2 / 6 - float(polygamma(1, units / 2))
+    return -np.euler_gamma - mean - float(_LOG_T[0]) - log_chi2, variance
 
 
 def centred(factor: Factor, typical: float) -> Factor:

@@ -82,7 +82,7 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
             alive=exp(log_alive),
         )
         if step.both > 0:
-            typical, wander = two_slopes(step.both, units)
+            typical, wander = two_slopes(step.both, max(1, width // 2))
             gradient, gradient_variance = gradient + log(g) + typical, gradient_variance + wander
         else:
             gradient += log(step.gain) - step.gradient_noise / (2 * units)
