@@ -1,4 +1,10 @@
-"""Initializers and signal-propagation theory of deep networks."""
+"""Initializers and signal-propagation theory of deep networks.
+
+initialize, SCHEMES      fill the parameters of a network by a scheme, and the table of all schemes
+probe                    what a network does to signals at initialization: norms, correlations, the Jacobian
+MLP, CNN, ResNet, build  networks to initialize, besides your own
+isoinit.theory           what is predicted, with numpy and scipy alone: `isoinit.theory.predict.predict`
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,6 +25,10 @@ _HOME = {
     "SCHEMES": "isoinit.schemes",
     "initialize": "isoinit.schemes",
 }
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

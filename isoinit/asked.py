@@ -22,7 +22,8 @@ def refuse_inputs(
         raise ValueError(f"x must hold at least one input, got the shape {tuple(x.shape)}")
     if not isinstance(jacobian_inputs, Integral) or jacobian_inputs < 0:
         raise ValueError(f"jacobian_inputs must be a whole number of at least 0, got {jacobian_inputs!r}")
-    if leading is not None and (generator is None or not isinstance(leading, Integral) or leading < 1):
+    drawn = isinstance(generator, torch.Generator)
+    if leading is not None and not (drawn and isinstance(leading, Integral) and leading >= 1):
         raise ValueError(
             f"leading must be at least 1 and needs generator=torch.Generator(), got {leading}, {generator}"
         )

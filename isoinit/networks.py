@@ -125,8 +125,8 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         validate(activation, normalization, width=width, depth=depth, out_features=out_features)
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, so that a convolution keeps the resolution, got {kernel_size}")
+        if kernel_size % 2 == 0 or kernel_size < 1:
+            raise ValueError(f"kernel_size must be odd and positive, to keep the resolution, got {kernel_size}")
         validate_pooling(pooling)
         if len(input_shape) != 3:
             raise ValueError(f"a CNN takes inputs of shape (C, H, W), got {input_shape}")

@@ -1,5 +1,6 @@
 """What the bodies of `isoinit.networks` and `isoinit.resnet` share: the check of their options, and small parts."""
 
+from numbers import Integral
 from typing import cast
 
 from torch import nn
@@ -17,6 +18,8 @@ def validate(activation: str, normalization: str, **sizes: int) -> None:
         raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
     for name, size in sizes.items():
         least = 2 if name == "depth" else 1
+        if not isinstance(size, Integral):
+            raise ValueError(f"{name} must be a whole number, got {size!r}")
         if size < least:
             raise ValueError(f"{name} must be at least {least}, got {size}")
 

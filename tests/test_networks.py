@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import isoinit
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
 from isoinit.layers import ACTIVATIONS, Linear, fresh, linears, listed, set_mask
 from isoinit.networks import ARCHITECTURES
@@ -129,6 +130,8 @@ def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
         (lambda: MLP(4, 6, 3, 2, normalization="layer"), "normalization must be one of none, batch"),
         (lambda: CNN((4,), 6, 3, 2), r"shape \(C, H, W\), got \(4,\)"),
         (lambda: CNN((1, 4, 4), 6, 3, 2, kernel_size=2), "kernel_size must be odd"),
+        (lambda: CNN((1, 4, 4), 6, 3, 2, kernel_size=-1), "odd and positive, to keep the resolution, got -1"),
+        (lambda: MLP(4, 2.5, 3, 2), "width must be a whole number, got 2.5"),  # type: ignore[arg-type]
         (lambda: CNN((1, 4, 4), 6, 3, 2, pooling="max"), "pooling must be 'average' or 'none'"),
         (lambda: ResNet((4, 4), 6, 4, 2), r"\(features,\) or \(C, H, W\), got \(4, 4\)"),
         (lambda: ResNet((4,), 6, 4, 2, "bottleneck"), "block must be one of post, projection, open"),
@@ -171,3 +174,9 @@ def test_a_plain_torch_layer_keeps_its_mask_through_training_and_copying() -> No
     initialize(model, "he_normal", generator=torch.Generator())
     assert "2.mask" not in model.state_dict()
     assert layer.weight.all()
+
+
+def test_the_public_names_can_be_found() -> None:
+    """They are loaded on first use, and an interpreter that completes names listed none of them."""
+    assert set(isoinit.__all__) <= set(dir(isoinit))
+    assert all(name in (isoinit.__doc__ or "") for name in isoinit.__all__)

@@ -118,6 +118,8 @@ def test_the_probe_takes_the_leading_values_where_it_is_asked_to() -> None:
     np.testing.assert_allclose(leading.jacobian_singular_values, exact.jacobian_singular_values[:, :3], rtol=1e-4)
     with pytest.raises(ValueError, match="needs generator="):
         probe(model, x, leading=3)
+    with pytest.raises(ValueError, match="needs generator="):
+        probe(model, x, leading=3, generator=np.random.default_rng(0))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"at least one input, got the shape \(0, 40\)"):
         probe(model, x[:0])
 

@@ -310,6 +310,7 @@ def test_a_layer_that_erk_leaves_too_sparse_is_raised_with_a_warning() -> None:
     ("model", "message"),
     [
         (nn.LSTM(8, 2), "a LSTM is not understood"),
+        (MLP, "a type is not understood"),
         (nn.Sequential(nn.Linear(2, 2), nn.Bilinear(2, 2, 2)), "a Bilinear is not understood"),
         (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "exactly one activation after every weight layer"),
         (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "exactly one activation after every weight layer"),
@@ -336,6 +337,8 @@ def test_a_network_that_is_not_understood_is_refused_by_name(model: nn.Module, m
         ({"narrowing": "loose"}, "narrowing must be one of 'free', 'tracked', got 'loose'"),
         ({"narrow": "free"}, "has the options narrowing, got 'narrow'"),
         ({"scheme": "lsuv"}, "give data="),
+        ({"scheme": "lsuv", "data": torch.tensor(1.0)}, "give data="),
+        ({"scheme": "lsuv", "data": torch.empty(4, 4, device="meta")}, "give data="),
         ({"scheme": "lsuv", "data": torch.full((4, 4), torch.nan)}, "data= has numbers that are not finite"),
         ({"scheme": "idinit", "tau": torch.nan}, "tau must be finite and at least 0, got nan"),
         ({"scheme": "idinit", "eps_tau": -1.0}, "eps_tau must be finite and at least 0, got -1.0"),
@@ -394,6 +397,20 @@ def test_the_units_of_a_linear_layer_are_on_its_last_axis(name: str) -> None:
         else:
             total = units.var(correction=0) if name == "lsuv" else variance.mean()
             torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if scheme.needs_data])
+@pytest.mark.parametrize("plain", [True, False])
+def test_data_that_the_network_does_not_take_are_refused_before_anything_changes(name: str, plain: bool) -> None:
+    """torch's own error came through, of a network of which some layers were set."""
+    other = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Dropout(0.5), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2))
+    model = MLP(4, 6, 3, 2) if plain else other
+    before, drawn = [p.clone() for p in model.parameters()], torch.get_rng_state()
+    message = "4 numbers each, got 5 in the shape" if plain else r"take the shape \(16, 5\) in torch.float64: .+"
+    with pytest.raises(ValueError, match=f"data= must be inputs .*{message}"):
+        filled(model, name, 5)
+    assert all(torch.equal(a.double(), b) for a, b in zip(before, model.parameters(), strict=True))
+    assert torch.equal(drawn, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("name", MIRRORED)

@@ -357,3 +357,10 @@ def test_a_compiled_network_is_initialized_and_measured_as_what_was_compiled(sch
     for measured in (probe(compiled, x), *probes([compiled], x)):
         for field in FIELDS:
             np.testing.assert_array_equal(getattr(measured, field), getattr(expected, field), err_msg=field)
+
+
+def test_a_compiled_part_of_a_network_is_refused_with_what_to_do() -> None:
+    """The message spoke of an OptimizedModule without a forward."""
+    part = cast(nn.Module, torch.compile(nn.Linear(4, 8), backend="eager"))
+    with pytest.raises(ValueError, match=r"a part of the network is compiled.* compile the whole network"):
+        initialize(nn.Sequential(part, nn.ReLU(), nn.Linear(8, 2)), "he_normal", generator=generator())

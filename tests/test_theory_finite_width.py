@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from isoinit.theory import factors
 from isoinit.theory.finite_width import (
@@ -12,6 +12,7 @@ from isoinit.theory.finite_width import (
     transition_laws,
     typical_gain,
 )
+from isoinit.theory.fluctuation import Fluctuation
 from isoinit.theory.norm_law import product_laws
 
 # N: mu, variance, g_N
@@ -314,3 +315,39 @@ def test_an_isometry_has_no_density() -> None:
 def test_a_chain_validates_itself(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Chain(*arguments)
+
+
+@pytest.mark.parametrize("law", [factors.gaussian(5), factors.orthogonal(9), factors.mirrored_gaussian(12)])
+def test_the_cumulants_of_a_log_are_the_derivatives_of_its_moments(law: factors.Factor) -> None:
+    h = 0.02
+    survival = np.array([1, 1, 1, 1 - law.death, 1 - law.death])
+    logs = np.log(np.array([law.moment(s * h) for s in (-2, -1, 0, 1, 2)]) / survival)
+    assert law.log_mean == pytest.approx((logs[3] - logs[1]) / (2 * h), rel=5e-3)
+    assert law.log_variance == pytest.approx((logs[3] - 2 * logs[2] + logs[1]) / h**2, rel=5e-3)
+    third = (logs[4] - 2 * logs[3] + 2 * logs[1] - logs[0]) / (2 * h**3)
+    assert law.log_third == pytest.approx(third, rel=2e-2)
+
+
+@pytest.mark.parametrize(("both", "units"), [(0.05, 8), (0.25, 5), (0.1, 40)])
+def test_two_slopes_are_those_of_drawn_units(both: float, units: int) -> None:
+    """To first order in 1 / units, at 8 units the variance would be twice that, and the mean 0.02 instead of 0.05."""
+    rng = np.random.default_rng(0)
+    squares, uniform = rng.standard_normal((60_000, units)) ** 2, rng.random((60_000, units))
+    slopes = np.where(uniform < both, 0.0, np.where(uniform < 2 * both, 4.0, 1.0))
+    product = np.sum(squares * slopes, axis=1) / np.sum(squares, axis=1)
+    logs = np.log(product[product > 0])
+    mean, variance = factors.two_slopes(both, units)
+    assert mean == pytest.approx(logs.mean(), abs=4 * logs.std() / np.sqrt(len(logs)))
+    assert variance == pytest.approx(logs.var(), rel=0.04)
+
+
+def test_two_slopes_without_a_bias_are_an_isometry() -> None:
+    assert factors.two_slopes(0.0, 12) == pytest.approx((0, 0), abs=1e-9)
+    mean, variance = factors.two_slopes(1e-4, 4000)
+    assert (mean, variance) == pytest.approx((2e-4, 3 * 10e-4 / 4000), rel=2e-2)
+
+
+def test_noise_of_a_sum_of_squares_has_the_moments_of_a_log_gamma_variable() -> None:
+    found = Fluctuation().with_noise(0.1)
+    exact = [float(special.digamma(10) - np.log(10)), *(float(special.polygamma(n, 10)) for n in (1, 2))]
+    assert list(found) == pytest.approx(exact, rel=1e-3)

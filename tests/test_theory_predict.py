@@ -32,7 +32,17 @@ def _registry() -> dict[str, Any]:
 
 
 def test_the_table_covers_the_registry_exactly() -> None:
-    assert THEORIES.keys() == _registry().keys()
+    assert THEORIES.keys() == _registry().keys(), "a scheme has a line in isoinit.theory.theories.THEORIES"
+
+
+def test_a_scheme_that_was_added_without_a_theory_is_not_an_error() -> None:
+    """A sweep of one could not be planned."""
+    assert not has_theory("of_my_own")
+    assert no_theory("he_norml").startswith(
+        "scheme must be one the theory knows, but got 'he_norml'; did you mean 'he_n"
+    )
+    with pytest.raises(ValueError, match="one the theory knows, but got 'of_my_own'; known: "):
+        predict("of_my_own", depth=5, width=32)
 
 
 @pytest.mark.parametrize("name", THEORIES)
@@ -316,6 +326,7 @@ def test_batch_normalization_has_its_price() -> None:
     [
         ("he_norml", {}, "did you mean 'he_normal'"),
         ("he_normal", {"depth": 1}, "depth >= 2"),
+        ("he_normal", {"depth": 5.0}, r"whole numbers, but got \(depth=5.0, width=8\)"),
         ("he_normal", {"sigma_b2": 0.1}, "needs bias_mode 'iid'"),
         ("he_normal", {"sigma_b2": -0.1}, "sigma_b2 >= 0"),
         ("he_normal", {"bias_mode": "none"}, "bias_mode must be one of zero"),

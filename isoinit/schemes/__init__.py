@@ -16,6 +16,7 @@ from isoinit.layers import drop_mask
 from isoinit.schemes.base import INVARIANTS, Draw, Scheme, Steps, orthonormal
 from isoinit.schemes.biases import draw_biases
 from isoinit.schemes.checks import SCHEMES, check, get, validate
+from isoinit.schemes.data_driven import require_inputs
 from isoinit.schemes.reading import read, uncompiled
 from isoinit.schemes.wiring import NORMS, Residual, Wiring, biases_of
 
@@ -66,7 +67,8 @@ def initialize(
     The draws depend on the scheme, the shapes and the generator only; those of the biases come after those of the
     weights, and are scaled by sqrt(bias_variance), so that the bias variance changes no weight. Parameters on the
     meta device are left alone. ValueError, before anything is changed, if the scheme does not apply to the network,
-    a layer occurs twice in it, or the weight of one is computed (weight_norm, pruning) and so cannot be set.
+    `data` are no inputs of it, a layer occurs twice in it, or the weight of one is computed (weight_norm, pruning) and
+    so cannot be set.
     """
     steps = begin(
         model,
@@ -105,6 +107,8 @@ def begin(
     validate(record, wiring, bias_variance, bias_mode, weight_scale, density, data, options)
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), got {generator!r}")
+    if record.needs_data and data is not None:
+        require_inputs(model, wiring, data)
     if record.sparse:
         options["density"] = density
     precise = wiring.head.weight.dtype == torch.float64

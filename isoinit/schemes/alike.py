@@ -19,6 +19,7 @@ from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Steps
 from isoinit.schemes.biases import draw_biases_as_one
 from isoinit.schemes.checks import check_numbers, get, validate
+from isoinit.schemes.data_driven import require_inputs
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Run, Wiring, weight_of
 
@@ -49,6 +50,8 @@ def begin(
     assert record.by_runs, scheme
     assert tuple(record.biased(wirings[0])) == wirings[0].layers, scheme
     validate(record, wirings[0], 0.0, bias_mode, 1.0, density, data, {})
+    if record.needs_data and data is not None:
+        require_inputs(models[0], wirings[0], data)
     for request in requests:
         check_numbers(request.bias_variance, bias_mode, request.weight_scale)
     wiring = Alike.of(wirings)

@@ -161,7 +161,7 @@ def _refuse_unusual_weights(wiring: Wiring) -> None:
 
 
 def _check_data(scheme: Scheme, wiring: Wiring, data: object) -> None:
-    if not isinstance(data, Tensor) or len(data) < 2:
+    if not isinstance(data, Tensor) or data.is_meta or not data.dim() or len(data) < 2:
         raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data= of at least two")
     if not (math.isfinite(data.sum().item()) or data.isfinite().all()):
         raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs, and data= has numbers that are not finite")

@@ -8,7 +8,8 @@ A layer's output is linear in its weights, so one division is exact where LSUV i
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 
@@ -19,6 +20,7 @@ from isoinit.schemes.base import Scheme
 from isoinit.schemes.classic import he, independent
 from isoinit.schemes.orthogonal import orthogonal
 from isoinit.schemes.wiring import Run, Wiring, biases_of, unit_axis
+from isoinit.spectrum import buffers_kept
 
 Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
@@ -70,15 +72,43 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *,
         output = output if shift is None else output - shift.view(along)
         return output / (deviation.view(along) if deviation.dim() else deviation)
 
-    noisy = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
     hooks = [layer.register_forward_hook(correct) for layer in wiring.layers]
     try:
-        for module in noisy:  # it would draw from the global generator, and the statistics are of the data
-            module.eval()
-        model(data)
+        with _without_dropout(model):
+            model(data)
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def require_inputs(model: nn.Module, wiring: Wiring, data: Tensor) -> None:
+    """ValueError unless the network takes the data, of which two are tried; it stays as it is."""
+    first = wiring.layers[0].weight
+    if first.is_meta:
+        return
+    if wiring.chain and (numbers := data[0].numel()) != first.shape[1]:
+        raise ValueError(f"data= must be inputs (batch, ...) of {first.shape[1]} numbers each, got {numbers} in the "
+                         f"shape {tuple(data.shape)}")  # fmt: skip
+    if not wiring.chain:
+        try:
+            with torch.no_grad(), _without_dropout(model), buffers_kept(model):
+                model(data[:2].to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype))
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ValueError(f"data= must be inputs of the network, which does not take the shape {tuple(data.shape)} "
+                             f"in {wiring.head.weight.dtype}: {error}") from error  # fmt: skip
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """It would draw from the global generator, and the statistics are of the data."""
+    noisy = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
+    try:
+        for module in noisy:
+            module.eval()
+        yield
+    finally:
         for module in noisy:
             module.train()
 

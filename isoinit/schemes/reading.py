@@ -25,7 +25,8 @@ class Wired(Protocol):
 def read(model: nn.Module) -> Wiring:
     """The wiring of `model`. ValueError naming the first thing that is not understood."""
     model = uncompiled(model)
-    if hasattr(type(model), "wiring") or isinstance(model, Wired):  # to ask a protocol takes longer than to wire
+    # the protocol is asked last, which takes longer than to wire
+    if hasattr(type(model), "wiring") or (not isinstance(model, type) and isinstance(model, Wired)):
         wiring = cast(Wired, model).wiring()
     elif isinstance(model, nn.Module):
         chain = list(steps(model))

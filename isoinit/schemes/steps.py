@@ -59,6 +59,9 @@ def steps(model: nn.Module) -> Iterator[Step]:
     elif isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward:
         for child in model:  # not children(), which would leave out a module's second place
             yield from steps(child)
+    elif type(model).__name__ == "OptimizedModule":
+        raise ValueError("a part of the network is compiled, which hides its layers: initialize before that part is "
+                         "compiled, or compile the whole network")  # fmt: skip
     elif type(model).__module__.startswith("torch.nn"):
         raise ValueError(f"a {name} is not understood: {WAYS}")
     else:

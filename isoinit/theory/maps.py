@@ -47,7 +47,9 @@ class Step(NamedTuple):
     slope_spread   `E s^4 / (E s^2)^2 - 1`
     share          `d log q' / d log q`: the share of the next q that the signal brought, not the bias
     signal_noise   relative variance over nets of the squared norm, times the number of units, beyond `factor`
-    gradient_noise the same of a squared Jacobian-vector product
+    gradient_noise the same of a squared Jacobian-vector product, to first order
+    both           probability that both halves of a mirrored unit are on, as that of none: then its law is
+                   `factors.two_slopes`
     """
 
     point: Point
@@ -57,6 +59,7 @@ class Step(NamedTuple):
     share: float = 1.0
     signal_noise: float = 0.0
     gradient_noise: float = 0.0
+    both: float = 0.0
 
 
 def _bent(d: float) -> float:
@@ -112,7 +115,8 @@ def mirrored_step(point: Point, g: float, bias: Bias) -> Step:
     share = (slopes - kinks) * point.q / (total * kept)
     fourth = 3 - 8 * _third_moment(-rho) + 6 * _square_moment(-rho)  # E s^4 / total^2
     noise = fourth / kept**2 - 1 - 2 * share**2
-    return Step(Point(g * total * kept, max(d, 0.0)), g * slopes, 1.0, spread, share, max(noise, 0.0), 3 * spread)
+    nxt = Point(g * total * kept, max(d, 0.0))
+    return Step(nxt, g * slopes, 1.0, spread, share, max(noise, 0.0), both=both)
 
 
 def _third_moment(c: float) -> float:

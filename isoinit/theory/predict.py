@@ -12,6 +12,7 @@ steps `Tolerance.conditioning` is the criterion to fit: it is off, because no pa
 from dataclasses import dataclass
 from itertools import islice
 from math import inf, sqrt
+from numbers import Integral
 from typing import Any
 
 from isoinit.theory import activations
@@ -200,6 +201,8 @@ def _validate(
     ):
         if value not in valid:
             raise ValueError(f"{name} must be one of {', '.join(valid)}, but got {value!r}.")
+    if not (isinstance(depth, Integral) and isinstance(width, Integral)):
+        raise ValueError(f"depth and width must be whole numbers, but got ({depth=}, {width=}).")
     if depth < 2 or width < 1:
         raise ValueError(f"depth >= 2 and width >= 1 must hold, but got ({depth=}, {width=}).")
     if not (0 <= sigma_b2 < inf and (sigma_w2 is None or 0 < sigma_w2 < inf)):

@@ -38,10 +38,10 @@ def decay(
     layers: int, *, sw2: float = 2.0, sb2: float = 0.0, mean_square: float = 0.0, variance: float = 1.0
 ) -> Moments:
     """Moments after 0..layers layers, shape (layers + 1,), wide limit; without bias `m/v` does not depend on sw2."""
-    if not (sw2 > 0 and sb2 >= 0 and mean_square >= 0 and variance > 0):
+    if not (layers >= 0 and sw2 > 0 and sb2 >= 0 and mean_square >= 0 and variance > 0):
         raise ValueError(
-            "sw2, variance > 0 and sb2, mean_square >= 0 must hold, "
-            f"but got ({sw2=}, {variance=}, {sb2=}, {mean_square=})."
+            "sw2, variance > 0 and layers, sb2, mean_square >= 0 must hold, "
+            f"but got ({sw2=}, {variance=}, {layers=}, {sb2=}, {mean_square=})."
         )
     m2, v2 = np.empty(layers + 1), np.empty(layers + 1)
     m2[0], v2[0] = mean_square, variance

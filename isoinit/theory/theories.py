@@ -83,12 +83,16 @@ THEORIES: dict[str, Theory] = {
 
 
 def get(scheme: str) -> Theory:
-    """The theory of a scheme; ValueError with the nearest name and all others if the scheme is unknown."""
+    """The theory of a scheme; ValueError with the nearest name and all others if there is none."""
     if scheme in THEORIES:
         return THEORIES[scheme]
-    near = get_close_matches(scheme, THEORIES, 1)
+    raise ValueError(_unknown(scheme))
+
+
+def _unknown(scheme: str) -> str:
+    near = get_close_matches(str(scheme), THEORIES, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"scheme must be one the theory knows, but got {scheme!r}; {hint}known: {', '.join(THEORIES)}")
+    return f"scheme must be one the theory knows, but got {scheme!r}; {hint}known: {', '.join(THEORIES)}"
 
 
 def no_theory(
@@ -102,9 +106,12 @@ def no_theory(
 ) -> str:
     """Why there is no prediction for this combination, in one sentence; "" if there is one.
 
-    ValueError for a scheme or an activation that is unknown, with the names that are known.
+    ValueError for an activation that is unknown, with the names that are known; a scheme without a line in `THEORIES`
+    is one that was added without a theory.
     """
-    theory = get(scheme)
+    if scheme not in THEORIES:
+        return _unknown(scheme)
+    theory = THEORIES[scheme]
     plain = theory.family in ("gaussian", "orthogonal")
     if architecture not in theory.architectures:
         able = " and ".join(theory.architectures)

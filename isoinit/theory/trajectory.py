@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
+from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
 from isoinit.theory.maps import Bias, Point, mirrored_reading
@@ -37,7 +38,10 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     """States after hidden layers 1, 2, ... without end.
 
     `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
-    zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`.
+    zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
+    bias in a mirrored net, correlation and gradient are those at the mean-field length: good at any depth in a net of
+    orthogonal cores, and for up to about a third of the width in layers in one of Gaussian cores. Beyond, the typical
+    length of the latter is much less than the mean, so its bias aligns inputs more, and gradients grow more.
     """
     forward, backward = family.forward(width, g), family.backward(width, g)
     drift, spread, skew = forward.log_mean - log(g), forward.log_variance, forward.log_third
@@ -77,8 +81,12 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
             relative_variance=relative_variance,
             alive=exp(log_alive),
         )
-        gradient += log(step.gain) - step.gradient_noise / (2 * units)
-        gradient_variance += step.gradient_noise / units
+        if step.both > 0:
+            typical, wander = two_slopes(step.both, max(1, width // 2))
+            gradient, gradient_variance = gradient + log(g) + typical, gradient_variance + wander
+        else:
+            gradient += log(step.gain) - step.gradient_noise / (2 * units)
+            gradient_variance += step.gradient_noise / units
         point, share, noise = step.point, step.share, step.signal_noise + turned * (1 - step.share**2)
         if not 1 / _FAR < point.q < _FAR:
             # a rectifier has no scale of its own: a signal out of the range of floats is carried in its own unit
