@@ -57,7 +57,7 @@ def test_refusals_name_the_table_and_the_column() -> None:
         validate(trials, REPLICATES)
     with pytest.raises(ValueError, match="trials: a column has the wrong type"):
         validate(_put(trials, "depth", pa.array([2.5] * len(trials))), TRIALS)
-    with pytest.raises(ValueError, match="trials: a column has the wrong type"):
+    with pytest.raises(ValueError, match="trials: a column has the wrong type: 'depth' must be int32, but is string"):
         validate(_put(trials, "depth", pa.array(["deep"] * len(trials))), TRIALS)
     with pytest.raises(ValueError, match="trials: 'scheme' must be known in every row, but is null in 4"):
         validate(_put(trials, "scheme", pa.nulls(len(trials), pa.string())), TRIALS)
