@@ -82,6 +82,7 @@ def test_a_time_is_of_just_the_trials_that_took_it() -> None:
     for table, number in ((trials, 3), (trials, 5), (lost, 4)):
         assert stamp(table, Took(number, 1.0, 2.0)).equals(table, check_metadata=True)
     stamped = stamp(trials, Took(4, 1.0, 2.0))
+    assert (stamped.schema.metadata or {})[b"isoinit.table"] == b"trials"
     assert took(stamped.slice(0, 2)) is None
     assert took(pa.concat_tables([stamped, stamp(pack(1)[0], Took(4, 3.0, 2.0))])) is None
 
