@@ -220,11 +220,18 @@ def ratios(limits: pa.Table) -> list[Ratio]:
     rows = sorted(limits.to_pylist(), key=lambda row: (-row["depth_limit"], row["scheme"]))
     axes = [axis for axis in AXES if axis in limits.column_names and axis not in ("scheme", "depth")]
     varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        where = ", ".join(f"{axis.replace('_', ' ')} {row[axis]}" for axis in varying)
-        groups.setdefault(where, []).append(row)
-    return [_ratio(where, a, b) for where, group in groups.items() for a, b in combinations(group, 2)]
+        groups.setdefault(tuple(row[axis] for axis in varying), []).append(row)
+    made = []
+    for values, group in groups.items():
+        where = ", ".join(f"{a.replace('_', ' ')} {_value(v)}" for a, v in zip(varying, values, strict=True))
+        made += [_ratio(where, a, b) for a, b in combinations(group, 2)]
+    return made
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _ratio(where: str, a: dict[str, Any], b: dict[str, Any]) -> Ratio:

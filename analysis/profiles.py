@@ -48,8 +48,8 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     Raises:
         ValueError: there is no theory for the point, or an argument is out of range.
     """
-    if nets is not None and nets < 0:
-        raise ValueError(f"nets must be at least 0, but got {nets}")
+    if nets is not None and (nets < 0 or nets == 1):
+        raise ValueError(f"nets must be at least 0, and not 1, for one has no spread, but got {nets}")
     if seed < 0:
         raise ValueError(f"seed must be at least 0, but got {seed}")
     known = theories.get(point.scheme)

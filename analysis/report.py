@@ -19,6 +19,7 @@ from analysis.outcome import MEANING, Outcome
 from analysis.schema import VERSION
 from analysis.store import Export
 
+MOST, LEAST = 6.5, 4.0  # rem for an inch of a figure: its type of 8 points is 11.6 and 7.1 pixels high
 STYLE = """
 :root { --ink: #14233a; --soft: #5d6673; --line: #dfe3e8; --accent: #0a5390; }
 * { box-sizing: border-box; }
@@ -39,16 +40,16 @@ caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th { font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--ink); }
 th, td { padding: .28rem 1.4rem .28rem 0; text-align: left; }
 th.number, td.number { text-align: right; }
+td.number { white-space: nowrap; }
 td { border-bottom: 1px solid var(--line); }
-figure { margin: 1.2rem 0; }
-figure img { width: 100%; height: auto; display: block; }
-figure.narrow img { max-width: 34rem; }
-figcaption { font-size: .88rem; color: var(--soft); max-width: 46rem; margin-top: .4rem; }
+figure { margin: 1.2rem 0; overflow-x: auto; }
+figure img { height: auto; display: block; }
+figcaption { position: sticky; left: 0; font-size: .88rem; color: var(--soft); max-width: 46rem; margin-top: .4rem; }
 pre { background: #f5f6f8; padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; border-radius: 4px; }
 code { font-size: .9em; }
 .scroll { overflow-x: auto; }
 @media print { body { padding: 0; max-width: none; font-size: 10.5pt; } h2 { break-after: avoid; }
-  figure, table, pre { break-inside: avoid; } }
+  figure, table, pre { break-inside: avoid; } figure img { min-width: 0 !important; } }
 """
 
 
@@ -107,7 +108,7 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
     if info is not None:
         yield _figure(agreement_figure(info), "Measured against predicted depth limits",
             "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted "
-            "to these data; at the far right are the points where it sees no limit.", narrow=True)  # fmt: skip
+            "to these data; at the far right are the points where it sees no limit.")  # fmt: skip
     yield _table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement))
     yield _paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
     ratios = [] if found.limits is None else compare.ratios(found.limits)
@@ -194,11 +195,14 @@ def _paragraphs(texts: Iterable[str]) -> str:
     return "".join(f"<p>{escape(text)}</p>\n" for text in texts)
 
 
-def _figure(figure: Any, alt: str, caption: str, *, narrow: bool = False) -> str:
+def _figure(figure: Any, alt: str, caption: str) -> str:
+    """At one scale for all figures, so that their type is of one size; a narrow screen scrolls rather than shrink it to
+    nothing."""
     data = base64.b64encode(svg(figure)).decode()
-    shape = ' class="narrow"' if narrow else ""
+    wide = figure.get_figwidth()
+    size = f"width: 100%; max-width: {MOST * wide:.1f}rem; min-width: {LEAST * wide:.1f}rem"
     return (
-        f'<figure{shape}><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}">'
+        f'<figure><img alt="{escape(alt)}" style="{size}" src="data:image/svg+xml;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
 

@@ -170,10 +170,15 @@ def validate(table: pa.Table, schema: pa.Schema) -> pa.Table:
     missing = [f.name for f in schema if f.name not in table.column_names]
     if missing:
         raise ValueError(f"{name}: not a sweep's table, it has no column {', '.join(map(repr, missing))}")
-    try:
-        cast = table.select(schema.names).cast(schema.remove_metadata())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{name}: a column has the wrong type: {error}") from error
+    columns = []
+    for field in schema:
+        column = table[field.name]
+        try:
+            columns.append(column.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            law = f"{field.name!r} must be {field.type}, but is {column.type}"
+            raise ValueError(f"{name}: a column has the wrong type: {law}: {error}") from error
+    cast = pa.table(columns, schema=schema.remove_metadata())
     for column in _NEVER_NULL.intersection(schema.names):
         if cast[column].null_count:
             raise ValueError(f"{name}: {column!r} must be known in every row, but is null in {cast[column].null_count}")

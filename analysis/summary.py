@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -88,7 +88,9 @@ def _tallies(export: Export) -> tuple[Tally, ...]:
     rows = export.trials.select(["trial_key", "scheme", "outcome"]).to_pylist()
     scheme_of = {row["trial_key"]: row["scheme"] for row in rows}
     networks = Counter(scheme_of[key] for key in export.replicates["trial_key"].to_pylist())
-    outcomes = {scheme: Counter(r["outcome"] for r in rows if r["scheme"] == scheme) for scheme in scheme_of.values()}
+    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        outcomes[row["scheme"]][row["outcome"]] += 1
     return tuple(
         Tally(scheme, counts.total(), networks[scheme], {str(o): counts[o] for o in Outcome})
         for scheme, counts in sorted(outcomes.items())
@@ -104,10 +106,11 @@ def audit_text(audit: AuditError | None) -> str:
     """The error of the map in one sentence."""
     if audit is None or not audit.n:
         return "The error of the map is unknown: it takes audit trials (uniformly random ones), and others for a map."
+    tied = f"; {audit.ties} more {'was' if audit.ties == 1 else 'were'} tied between their seeds."
     return (
         f"Map error on {audit.n} audit trials that the model had not seen: {audit.wrong} wrong, "
         f"{100 * audit.error:.1f} % (95 % interval {100 * audit.low:.1f} to {100 * audit.high:.1f} %)"
-        + (f"; {audit.ties} more were tied between their seeds." if audit.ties else ".")
+        + (tied if audit.ties else ".")
     )
 
 

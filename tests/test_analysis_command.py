@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import exports
@@ -15,6 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from analysis import store, summary
 from analysis.__main__ import main
 from analysis.schema import Took, stamp
 
@@ -65,6 +68,20 @@ def test_summary_counts_every_trial(folder: Path, capsys: pytest.CaptureFixture[
     assert "audit trials" in text
 
 
+def test_a_summary_of_very_many_trials_counts_each_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting once per scheme and trial took minutes from 20,000 trials on."""
+    export = store.read(folder)
+    many = pa.concat_tables([export.trials] * 400)
+    keys = pa.array([f"{i:024d}" for i in range(len(many))])
+    many = many.set_column(many.schema.get_field_index("trial_key"), "trial_key", keys)
+    monkeypatch.setattr(summary, "scheme_limits", lambda _: None)
+    monkeypatch.setattr(summary, "audit_error", lambda _: None)
+    start = time.process_time()
+    found = summary.summarize(export._replace(trials=many, replicates=export.replicates.slice(0, 0)))
+    assert sum(tally.trials for tally in found.tallies) == len(many) == 28_800
+    assert time.process_time() - start < 5
+
+
 def test_a_harder_criterion_leaves_fewer_trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def trained(*rule: str) -> int:
         tallies = _json(capsys, "summary", str(folder), *rule)["tallies"]
@@ -107,6 +124,12 @@ def test_report_is_one_page_that_loads_nothing(
     assert outside == []
     assert "<script" not in page
     assert page.count("<img") == 3
+    sizes = re.findall(r'max-width: ([\d.]+)rem; min-width: ([\d.]+)rem" src="[^,"]*,([^"]*)"', page)
+    for most, least, data in sizes:  # type of one size in all of them, that a narrow screen does not shrink to nothing
+        (points,) = re.findall(rb'<svg[^>]* width="([\d.]+)pt"', base64.b64decode(data)[:2000])
+        assert float(most) / float(points) == pytest.approx(6.5 / 72, abs=1e-3)
+        assert float(least) / float(points) == pytest.approx(4 / 72, abs=1e-3)
+    assert len(sizes) == 3
     for said in ("train_accuracy&gt;=0.8", "0" * 40, "1" * 64, "sampler: random", "digits", "Wilson", "spec.yaml"):
         assert said in page, said
     tags = re.findall(r"<(/?)(table|figure|p|ul|li|h2|tr|td|th|dl|header|pre|div)\b", page)

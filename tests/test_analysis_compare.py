@@ -91,6 +91,24 @@ def test_pairs_need_the_same_point(made: tuple[pa.Table, pa.Table]) -> None:
     assert paired(apart, replicates) == []
 
 
+def test_pairs_are_judged_at_the_best_rate_of_each_trial(made: tuple[pa.Table, pa.Table]) -> None:
+    """Networks of he_normal train at the best rate only, those of the others at the other rates only."""
+    trials, replicates = made
+    rows = trials.select(["trial_key", "scheme", "best_learning_rate"]).to_pylist()
+    of = {row["trial_key"]: row for row in rows}
+    outcomes = [
+        "trained" if (r["learning_rate"] == row["best_learning_rate"]) == (row["scheme"] == "he_normal") else "slow"
+        for r in replicates.select(["trial_key", "learning_rate"]).to_pylist()
+        for row in [of[r["trial_key"]]]
+    ]
+    place = replicates.schema.get_field_index("outcome")
+    for pair in paired(trials, replicates.set_column(place, "outcome", pa.array(outcomes))):
+        ahead = {"first": pair.only_first, "second": pair.only_second}
+        side = "first" if pair.first == "he_normal" else "second"
+        mine = pair.pairs if "he_normal" in (pair.first, pair.second) else 0
+        assert ahead == {"first": 0, "second": 0, side: mine}
+
+
 def test_two_seeds_of_one_point_are_one_witness() -> None:
     trials, replicates = exports.tables(8, shared_points=True)
     pairs = {(p.first, p.second): p for p in paired(trials, replicates)}
@@ -135,6 +153,9 @@ def test_ratios_stay_within_a_slice_and_tell_bounds() -> None:
         }
     )
     assert [(r.where, r.first, r.bounded) for r in ratios(table)] == [("width 64", "b", True), ("width 32", "b", False)]
+    scales = [0.50000001, 0.50000001, 0.50000002, 0.50000002]
+    near = table.drop_columns(["width"]).append_column("weight_scale", pa.array(scales))
+    assert [(r.where, r.first) for r in ratios(near)] == [("weight scale 0.5", "b")] * 2
 
 
 def _two(**ends: tuple[str, str]) -> pa.Table:

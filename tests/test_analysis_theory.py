@@ -176,6 +176,7 @@ def test_a_bias_may_be_as_large_as_floats_hold() -> None:
         ({"--width": "0"}, "width"),
         ({"--bias-variance": "-1"}, "sigma_b2"),
         ({"--nets": "-3"}, "nets must be at least 0"),
+        ({"--nets": "1"}, "and not 1"),
         ({"--activation": "swich"}, "swich"),
         ({"--depth": "100000"}, "depth must be at most 2000"),
         ({"--seed": "-1"}, "seed must be at least 0"),

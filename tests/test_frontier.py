@@ -17,8 +17,8 @@ from analysis.region import RegionModel
 
 def test_first_exit_of_known_functions():
     line = np.linspace(0, 1, LINE)
-    f = np.column_stack([0.37 - line, np.cos(9 * line), line - 0.2, np.ones(LINE), 1 - 5 * line, 0.5 - 0 * line])
-    expected = [0.37, np.pi / 18, 0.0, 1.0, 0.2, 1.0]
+    f = np.column_stack([0.37 - line, np.cos(9 * line), line - 0.2, np.ones(LINE), 1 - 5 * line, 0.004 - line])
+    expected = [0.37, np.pi / 18, 0.0, 1.0, 0.2, 0.004]
     np.testing.assert_allclose(first_exit(line, f), expected, atol=1e-3)
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from analysis import summary
 from analysis.draw.axes import theory_text, value_ticks
-from analysis.draw.limits import frontier_figure
-from analysis.draw.region import draw_map, map_figure
+from analysis.draw.limits import agreement_figure, frontier_figure
+from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, cells, censoring, limits
 from analysis.maps import region_map, scheme_limits, trains_again
 
@@ -268,3 +268,41 @@ def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:
     marks = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
     places = np.concatenate([np.asarray(line.get_xdata()) for line in marks])
     assert len(np.unique(places.round(9))) == len(places) > 12
+
+
+def _with_limits(info: MapInfo, limit: float, predicted: float) -> MapInfo:
+    """One scheme with these limits in every column."""
+    panel = info.panels[0]
+    same = np.full_like(panel.predicted, limit)
+    band = panel.frontier._replace(median=same, low=same, high=same)
+    return info._replace(panels=(panel._replace(frontier=band, predicted=np.full_like(same, predicted)),))
+
+
+@pytest.mark.parametrize(("place", "arrow"), [(-1, "$\\uparrow$"), (0, "$\\downarrow$")])
+def test_a_limit_at_an_end_of_the_depths_is_no_measured_one(info: MapInfo, place: int, arrow: str) -> None:
+    made = _with_limits(info, float(info.depths[place]), 20.0)
+    for figure in (frontier_figure(made), agreement_figure(made)):
+        entry = figure.legends[0].get_lines()[-1]
+        assert (entry.get_label(), entry.get_marker()) == ("beyond the depths tried", arrow)
+        tips = [t.get_position()[1] for t in figure.axes[0].texts if getattr(t, "arrow_patch", None)]
+        assert tips
+        assert all((tip > 0) is (place == -1) for tip in tips)
+    inside = _with_limits(info, 20.0, 20.0)
+    for figure in (frontier_figure(inside), agreement_figure(inside)):
+        assert "beyond the depths tried" not in [t.get_text() for t in figure.legends[0].texts]
+
+
+def test_no_prediction_is_lost_beside_the_axis(info: MapInfo) -> None:
+    shallow = info._replace(depths=info.depths[info.depths >= 10])
+    left, right = agreement_figure(_with_limits(shallow, 20.0, 3.0)).axes[0].get_xlim()
+    assert left < 3 * 0.97 < 20 < right
+    silent = agreement_figure(_with_limits(info, 20.0, np.nan)).legends[0].texts[0].get_text()
+    assert silent == f"{info.panels[0].scheme} (no theory)"
+
+
+def test_marks_of_very_many_trials_leave_the_map_to_be_seen(info: MapInfo) -> None:
+    panel = info.panels[0]
+    marks = type(panel.marks)(*(np.resize(values, SHOWN + 300) for values in panel.marks))
+    figure = map_figure(info._replace(panels=(panel._replace(marks=marks),)))
+    assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections if c.get_zorder() == 4) == SHOWN
+    assert any(f"of each panel {SHOWN} are drawn" in t.get_text() for t in figure.texts)

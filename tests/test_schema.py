@@ -57,7 +57,7 @@ def test_refusals_name_the_table_and_the_column() -> None:
         validate(trials, REPLICATES)
     with pytest.raises(ValueError, match="trials: a column has the wrong type"):
         validate(_put(trials, "depth", pa.array([2.5] * len(trials))), TRIALS)
-    with pytest.raises(ValueError, match="trials: a column has the wrong type"):
+    with pytest.raises(ValueError, match="trials: a column has the wrong type: 'depth' must be int32, but is string"):
         validate(_put(trials, "depth", pa.array(["deep"] * len(trials))), TRIALS)
     with pytest.raises(ValueError, match="trials: 'scheme' must be known in every row, but is null in 4"):
         validate(_put(trials, "scheme", pa.nulls(len(trials), pa.string())), TRIALS)
@@ -82,6 +82,7 @@ def test_a_time_is_of_just_the_trials_that_took_it() -> None:
     for table, number in ((trials, 3), (trials, 5), (lost, 4)):
         assert stamp(table, Took(number, 1.0, 2.0)).equals(table, check_metadata=True)
     stamped = stamp(trials, Took(4, 1.0, 2.0))
+    assert (stamped.schema.metadata or {})[b"isoinit.table"] == b"trials"
     assert took(stamped.slice(0, 2)) is None
     assert took(pa.concat_tables([stamped, stamp(pack(1)[0], Took(4, 3.0, 2.0))])) is None
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.draw.axes import Along, bent, depth_ticks, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import SOFT, STYLE, canvas, head, legend_columns, meaning
-from analysis.mapinfo import MapInfo, Panel
+from analysis.mapinfo import MapInfo, Panel, censoring
 from analysis.maps import SYMBOL
 
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
@@ -54,7 +54,7 @@ def frontier_figure(info: MapInfo) -> Figure:
             "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion),
         )
         figure.legend(
-            handles=[Line2D([], [], **_stroke(info, s), ms=5, label=s) for s in info.schemes],
+            handles=[*(Line2D([], [], **_stroke(info, s), ms=5, label=s) for s in info.schemes), *_beyond(info)],
             loc="outside lower center", ncols=legend_columns(figure), handlelength=3.2,
         )  # fmt: skip
     return figure
@@ -81,6 +81,7 @@ def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
         places = _places(edges, (order + 0.5) / len(info.schemes), stepped=info.x.levels)
         height = np.exp(np.interp(places, at[np.isfinite(median)], np.log(median[np.isfinite(median)])))
         axis.plot(places, height, **{**stroke, "ls": ""}, ms=5, zorder=3, clip_on=False)
+        _draw_beyond(axis, places, height, stroke["color"], info)
 
 
 def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
@@ -92,8 +93,8 @@ def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
 
 def agreement_figure(info: MapInfo) -> Figure:
     """Measured against predicted depth limit of every column; where theory sees none, at the far right."""
-    finite = np.concatenate([p.predicted[np.isfinite(p.predicted)] for p in info.panels])
-    low, deepest = float(info.depths[0]), float(max(info.depths[-1], *finite, 0))
+    finite = np.concatenate([info.depths, *(p.predicted[np.isfinite(p.predicted)] for p in info.panels)])
+    low, deepest = float(finite.min()), float(finite.max())
     endless = deepest * 1.6
     with mpl.rc_context(STYLE):
         figure, axes = canvas(1, 1, wide=4.6, high=3.9)
@@ -114,8 +115,12 @@ def agreement_figure(info: MapInfo) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         axis.set(xlabel="predicted depth limit (layers)", ylabel="measured depth limit (layers)")
         head(figure, f"Theory and measurement: {info.sweep}", f"a point per {SYMBOL[info.x.name]}; bars: 90 % band")
-        handles = [Line2D([], [], **{**_stroke(info, s), "ls": ""}, ms=5, label=s) for s in info.schemes]
-        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure))
+        silent = [s for s in info.schemes if all(np.isnan(p.predicted).all() for p in info.panels if p.scheme == s)]
+        handles = [
+            Line2D([], [], **{**_stroke(info, s), "ls": ""}, ms=5, label=s + " (no theory)" * (s in silent))
+            for s in info.schemes
+        ]
+        figure.legend(handles=[*handles, *_beyond(info)], loc="outside lower center", ncols=legend_columns(figure))
     return figure
 
 
@@ -127,6 +132,23 @@ def _draw_agreement(axis: Axes, panel: Panel, info: MapInfo, endless: float) -> 
     median, low, high = (v[known] for v in panel.frontier)
     bars = np.stack([median - low, high - median])
     axis.errorbar(at, median, bars, **{**stroke, "mew": 0.7, "lw": 0.5}, ms=3.5, alpha=0.75, elinewidth=0.5)
+    _draw_beyond(axis, at, median, stroke["color"], info)
+
+
+def _beyond(info: MapInfo) -> list[Line2D]:
+    """Legend of the arrows of `_draw_beyond`, if there are any."""
+    sides = {side for panel in info.panels for side in censoring(panel.frontier.median, info.depths)}
+    arrow = {"ls": "", "marker": "$\\uparrow$" if "above" in sides else "$\\downarrow$", "ms": 7, "color": SOFT}
+    return [Line2D([], [], **arrow, label="beyond the depths tried")] if sides != {"no"} else []
+
+
+def _draw_beyond(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo) -> None:
+    """Arrows from the limits at an end of the depths that were tried, towards where the true ones lie."""
+    sides = censoring(limit, info.depths)
+    for side, up in (("above", 1), ("below", -1)):
+        for x, y in zip(at[sides == side], limit[sides == side], strict=True):
+            arrow = {"arrowstyle": "<-", "color": colour, "lw": 0.9, "shrinkA": 0, "shrinkB": 2}
+            axis.annotate("", (x, y), (0, 11 * up), textcoords="offset points", annotation_clip=False, arrowprops=arrow)
 
 
 def _stroke(info: MapInfo, scheme: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
-from analysis.mapinfo import MapInfo, Panel, censoring
+from analysis.mapinfo import MapInfo, Marks, Panel, censoring
 from analysis.outcome import Outcome
 from analysis.words import band_text, limit_text
 
@@ -32,6 +32,7 @@ MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
     Outcome.DIVERGED: ("^", "#c0321a", 21),
 }
 PANEL: Final = 2.65  # inches
+SHOWN: Final = 500  # marks of a panel, at most: more would hide the region and its frontier
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
 _SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "weight scale", "width": "$N$", "density": "density"}
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
@@ -67,7 +68,9 @@ def map_figure(info: MapInfo) -> Figure:
         bar.set_ticks([0, 0.05, 0.5, 0.95, 1], labels=["0", "", "0.5", "", "1"])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         alone = f", {info.schemes[0]}" if len(info.schemes) == 1 else ""
-        head(figure, f"Trainable region: {info.sweep}{alone}", f"{info.n_trials} trials" + meaning(info.criterion))
+        drawn = f" (of each panel {SHOWN} are drawn)" * any(len(p.marks.depth) > SHOWN for p in info.panels)
+        subtitle = f"{info.n_trials:,} trials{drawn}" + meaning(info.criterion)
+        head(figure, f"Trainable region: {info.sweep}{alone}", subtitle)
         figure.legend(
             handles=_legend(info), loc="outside lower center", ncols=legend_columns(figure), handletextpad=0.5
         )
@@ -147,14 +150,17 @@ def _draw_lines(
 
 
 def _draw_marks(axis: Axes, panel: Panel, along: Along) -> None:
-    at = along.marks(panel.marks.x)
+    n = len(panel.marks.depth)
+    some = np.linspace(0, n - 1, min(n, SHOWN)).round().astype(int)
+    marks = Marks(*(values[some] for values in panel.marks))
+    at = along.marks(marks.x)
     for outcome, (marker, colour, size) in MARK.items():
-        mine = panel.marks.outcome == outcome
-        share = panel.marks.trained[mine][:, None]
+        mine = marks.outcome == outcome
+        share = marks.trained[mine][:, None]
         faces = share * np.array(to_rgb(colour)) + (1 - share) * np.ones(3)
         axis.scatter(
             at[mine],
-            panel.marks.depth[mine],
+            marks.depth[mine],
             s=size,
             marker=marker,
             c=faces,
