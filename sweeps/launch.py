@@ -136,12 +136,16 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     publisher = Publisher(sweep.tracker, run.ledger)
     goal = _Goal(spec.search.until, 2 * spec.search.batch)
     stopping = threading.Event()
+
+    def stopped() -> bool:
+        return stopping.is_set() or run.stopped()
+
     search = PackSearch(
         spec,
         sweep.design,
         sweep.dataset.digest,
         Journal(run.journal),
-        enough=lambda rows: stopping.is_set() or run.stopped() or goal.reached(rows),
+        enough=lambda rows: stopped() or goal.reached(rows),
     )
     search.rebuild(known)
     total = max(spec.search.trials, search.asked)
@@ -172,7 +176,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
             )
             with ExitStack() as stack:
                 cluster = ray or stack.enter_context(Cluster(options.address))
-                pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase)
+                pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase, stopped)
     trials, replicates = run.ledger.read()
     seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
