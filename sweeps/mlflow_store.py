@@ -127,6 +127,16 @@ def _check_server(uri: str) -> None:
         raise ValueError(f"tracking URI {uri}: a server answers, but it is not an MLflow server")
 
 
+def _try(uri: str) -> None:
+    """See at the first try whether a database server lets us in: MLflow would try ten times, which takes 100 s."""
+    with one_sentence(uri):
+        from mlflow.store.db.utils import create_sqlalchemy_engine
+
+        engine = create_sqlalchemy_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+
+
 def connect(uri: str) -> MlflowClient:
     """A quiet client with short time limits.
 
@@ -141,6 +151,8 @@ def connect(uri: str) -> MlflowClient:
         store = f"sqlite:///{path}"  # MLflow keeps a store per URI, open where the folder was when it was first used
     else:
         store = uri
+        if uri.startswith(_DATABASES[1:]):
+            _try(uri)
     with one_sentence(uri):
         from mlflow import MlflowClient
 

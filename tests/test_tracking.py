@@ -450,6 +450,23 @@ def test_a_driver_that_is_missing_is_named_with_its_package(
         assert str(error.value) == f"MLflow at {uri}: the module {module} is missing; pip install '{package}'"
 
 
+def test_a_database_server_that_is_down_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow itself would sleep between ten attempts for 100 s."""
+    from mlflow.store.db import utils
+
+    attempts = []
+
+    class Down:
+        def connect(self) -> None:
+            attempts.append(1)
+            raise ConnectionRefusedError("connection refused")
+
+    monkeypatch.setattr(utils, "create_sqlalchemy_engine", lambda _: Down())
+    with pytest.raises(ValueError, match=r"^MLflow at mysql://u@host/db: connection refused$"):
+        connect("mysql://u@host/db")
+    assert attempts == [1]
+
+
 def test_what_is_below_mlflow_fails_in_one_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ValueError, match=r"MLflow at mysql\+nobody:.* Can't load .*give another --tracking-uri"
