@@ -15,7 +15,7 @@ import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import data, launch
+from sweeps import data, launch, replay
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -289,6 +289,24 @@ def test_a_replay_is_the_same_to_the_last_bit(folder: Path, capsys: pytest.Captu
     assert main(["replay", "tiny", key[:12], "--json"]) == 0
     replayed = json.loads(capsys.readouterr().out)
     assert replayed["networks"] == replayed["identical"] == 4
+
+
+def test_rounding_that_has_grown_is_no_other_training() -> None:
+    """What networks of convolutions or with BatchNorm are stacked with changes the rounding of their sums."""
+
+    def compare(exact: bool, *losses: float) -> replay.Replayed:
+        steps, before = [10, 20, 30], [2.0, 1.0, 0.5]
+        base = {"seed": 0, "learning_rate": 0.1, "outcome": "slow", "curve_step": steps}
+        records = [[{**base, "curve_loss": list(curve)}] for curve in (before, losses)]
+        return replay._compare("key", records[0], records[1], "commit", "commit", exact)
+
+    grown = compare(False, 2.0, 1.0 + 1e-6, 0.6)
+    assert (grown.same, grown.parted) == (True, 30)
+    assert "the same up to rounding, which has grown by step 30; 0 of 1 networks" in grown.sentence()
+    assert not compare(True, 2.0, 1.0 + 1e-6, 0.6).same
+    assert not compare(False, 2.1, 1.0, 0.5).same
+    assert compare(True, 2.0, 1.0, 0.5).parted is None
+    assert compare(False, 2.0, 1.0).largest == compare(False, 2.0, 1.0, math.nan).largest == math.inf
 
 
 @pytest.mark.parametrize(
