@@ -309,6 +309,16 @@ def test_rounding_that_has_grown_is_no_other_training() -> None:
     assert compare(False, 2.0, 1.0).largest == compare(False, 2.0, 1.0, math.nan).largest == math.inf
 
 
+def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = stores.sqlite(folder / "own")
+    assert _launch("--trials", "4", "--tracking-uri", uri) == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/other.db")
+    assert _launch("--trials", "4") == 0
+    assert main(["verify", "tiny"]) == 0
+    assert RunDir(folder / "runs", "tiny").state()["tracking_uri"] == uri
+    assert not (folder / "other.db").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
