@@ -15,7 +15,7 @@ import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import data, launch, replay
+from sweeps import closing, data, launch, replay
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -317,6 +317,17 @@ def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monke
     assert main(["verify", "tiny"]) == 0
     assert RunDir(folder / "runs", "tiny").state()["tracking_uri"] == uri
     assert not (folder / "other.db").exists()
+
+
+def test_limits_of_one_scheme_are_told_apart() -> None:
+    one = {"scheme": "he_normal", "depth_limit": 9.0, "censored": "no", "low": 8.0, "high": 10.0, "predicted": None}
+    rows = [
+        one | {"bias_mode": mode, "bias_variance": 0.0, "depth_limit": at} for mode, at in (("zero", 9), ("iid", 4))
+    ]
+    header, texts = closing._limit_rows(rows)
+    assert header == ["scheme", "bias mode", "depth limit", "90 % band", "theory"]
+    assert [text[:3] for text in texts] == [["he_normal", "iid", "4"], ["he_normal", "zero", "9"]]
+    assert closing._markdown(rows).splitlines()[2] == "| he_normal | iid | 4 | 8 to 10 | no theory |"
 
 
 @pytest.mark.parametrize(
