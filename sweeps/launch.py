@@ -154,7 +154,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     )
     errors: list[str] = []
     waits: list[float] = []
-    with publisher, progress, _graceful(stopping, progress):
+    with progress, publisher, _graceful(stopping, progress):
 
         def finished(outcomes: Sequence[str], error: str = "", waited: float = 0.0) -> None:
             progress.add(outcomes)
@@ -177,8 +177,10 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
             with ExitStack() as stack:
                 cluster = ray or stack.enter_context(Cluster(options.address))
                 pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase, stopped)
+        seconds = time.monotonic() - started
+        if publisher.status():
+            progress.phase("all is trained; waiting for MLflow, at most a minute")
     trials, replicates = run.ledger.read()
-    seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     kept = made if made is not None and done == made.trials else None  # or else other work was planned than was done
     known_keys = {row["trial_key"] for row in known}

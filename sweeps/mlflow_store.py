@@ -186,10 +186,19 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"the module {error.name} is missing; pip install '{_PACKAGES.get(error.name, error.name)}'"
+    if (system := _below(error)) is not None:
+        return f"it cannot be reached ({system.strerror or system})"
     if isinstance(error, (MlflowException, OSError)):
         return _first_line(error)
     kind = type(error).__name__
     return f"{kind}: {_first_line(error)}; is it a store of MLflow's that can be written? If not, {_ELSEWHERE}"
+
+
+def _below(error: BaseException | None) -> ConnectionError | TimeoutError | None:
+    """What the system said of a connection: MLflow and the clients below it wrap it in a page of addresses."""
+    while error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _hush() -> None:

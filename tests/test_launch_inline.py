@@ -319,6 +319,24 @@ def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monke
     assert not (folder / "other.db").exists()
 
 
+def test_a_store_that_is_lost_in_mid_sweep_is_waited_for_aloud_and_not_in_the_time_that_training_took(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close, clock = launch.Publisher.close, launch.time.monotonic
+
+    def slow(publisher: launch.Publisher, timeout: float) -> int:
+        monkeypatch.setattr(launch.time, "monotonic", lambda: clock() + 1000)
+        return close(publisher, timeout)
+
+    monkeypatch.setattr(launch.Publisher, "close", slow)
+    monkeypatch.setattr(launch.Publisher, "status", lambda _: "MLflow is 1 parts behind")
+    assert _launch("--trials", "4") == 0
+    assert (folder / "runs/tiny/maps/map.png").is_file()
+    said = capsys.readouterr().out
+    assert "all is trained; waiting for MLflow, at most a minute ..." in said
+    assert re.search(r"tiny: 4 trials, 16 networks in \d{1,2} s", said)
+
+
 def test_limits_of_one_scheme_are_told_apart() -> None:
     one = {"scheme": "he_normal", "depth_limit": 9.0, "censored": "no", "low": 8.0, "high": 10.0, "predicted": None}
     rows = [
