@@ -311,9 +311,3 @@ def _point():
     from sweeps.spec import Point
 
     return Point("ll_orth", "mlp", "relu", "none", 2, 8, 1.0, "iid", 0.0, 1.0)
-
-
-def test_what_a_launch_would_refuse_is_not_priced() -> None:
-    spec = parse(TEXT, ["training.train_samples=5000"])
-    with pytest.raises(ValueError, match="train_samples must be at most 1400 for digits, but got 5000"):
-        plan.plan(spec)
