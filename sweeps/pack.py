@@ -113,7 +113,7 @@ def run_packs(
         finished: called with the outcomes of every pack that ended, what went wrong if it failed, and the seconds that
             it waited for a core which others had.
         phase: called with a few words while there is no pack to count.
-        stopped: whether packs that still wait for a worker shall be left to a resume.
+        stopped: whether packs that still wait for a worker of a cluster shall be left to a resume.
 
     Raises:
         ValueError: that Ray cannot be reached or started, or breaks down.
@@ -159,7 +159,7 @@ def _tune(
             metric="score",
             mode="max",
             search_alg=search,
-            scheduler=_Queue(stopped),
+            scheduler=None if address is None else _Queue(stopped),  # a Ray of our own has a core for every pack
             num_samples=-1,
             max_concurrent_trials=_slots(resources, gpus, here, address),
             reuse_actors=True,
