@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--tracking-uri",
         metavar="URI",
         help="MLflow store: http://host:5000 or sqlite:///file.db "
-        "(default: MLFLOW_TRACKING_URI, or how the sweep was launched, or sqlite:///mlflow.db)",
+        "(default: the one that the sweep was launched with, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)",
     )
     spec = argparse.ArgumentParser(add_help=False)
     spec.add_argument("spec", metavar="SPEC", help="a bundled name (see 'sweep specs') or a YAML file")
@@ -132,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
         as_json,
         data,
     )
-    replayed.add_argument("trial_key", metavar="TRIAL_KEY", help="its key, or the beginning of it")
+    replayed.add_argument(
+        "trial_key", metavar="TRIAL_KEY", help="the tag trial.key of its MLflow run, or the beginning of it"
+    )
     add("doctor", "check this machine: what is missing, with the remedy", commands.doctor, runs, store, as_json)
     return top
 

@@ -19,7 +19,7 @@ from analysis import maps
 from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
-from analysis.schema import Took
+from analysis.schema import AXES, Took
 from analysis.words import band_text, counted, limit_text, run_text, theory_text, time_text
 from sweeps import data, mlflow_store, provenance, speed, tracking
 from sweeps.launch import Finished, identity
@@ -188,10 +188,26 @@ def _page(tracker: tracking.Tracker) -> str:
     return server if tracker.run_id is None else server + tracker.page()
 
 
+def _limit_rows(limits: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of text, slice by slice; of the axes those that tell rows of a scheme apart."""
+    varying = [axis for axis in AXES if axis != "scheme" and len({row.get(axis) for row in limits}) > 1]
+    ordered = sorted(limits, key=lambda row: ([row[axis] for axis in varying], -row["depth_limit"]))
+    texts = [
+        [r["scheme"], *(_value(r[axis]) for axis in varying), limit_text(r), band_text(r), theory_text(r["predicted"])]
+        for r in ordered
+    ]
+    return ["scheme", *(axis.replace("_", " ") for axis in varying), "depth limit", "90 % band", "theory"], texts
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
 def _limits_table(limits: list[dict[str, Any]]) -> Table:
-    table = Table("scheme", "depth limit", "90 % band", "theory", box=None, pad_edge=False)
-    for row in sorted(limits, key=lambda r: -r["depth_limit"]):
-        table.add_row(row["scheme"], limit_text(row), band_text(row), theory_text(row["predicted"]))
+    header, rows = _limit_rows(limits)
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -202,7 +218,8 @@ def _summary(networks: int, limits: list[dict[str, Any]], took: Took | None) -> 
 
 
 def _markdown(limits: list[dict[str, Any]]) -> str:
-    rows = "\n".join(
-        f"| {r['scheme']} | {limit_text(r)} | {band_text(r)} | {theory_text(r['predicted'])} |" for r in limits
-    )
-    return f"| scheme | depth limit | 90 % band | theory |\n|---|---|---|---|\n{rows}" if rows else ""
+    if not limits:
+        return ""
+    header, rows = _limit_rows(limits)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

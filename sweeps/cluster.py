@@ -12,6 +12,7 @@ from typing import Any, Final
 QUIET: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own kills the running packs; ours lets them finish
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files per pack
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a page for every worker that dies; the sweep's errors.txt has it
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

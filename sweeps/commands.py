@@ -55,7 +55,10 @@ def schemes(args: argparse.Namespace) -> int:
 
 
 def launch(args: argparse.Namespace) -> int:
-    return _run(_spec(args), args, args.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    from sweeps.rundir import RunDir
+
+    spec = _spec(args)
+    return _run(spec, args, _uri(args, RunDir(args.runs_dir, spec.name)))
 
 
 def resume(args: argparse.Namespace) -> int:
@@ -70,7 +73,7 @@ def resume(args: argparse.Namespace) -> int:
         spec = reading.parse(_yaml(spec), [f"search.trials={args.trials}"], origin=args.name)
     args.address = args.address or state.get("address")
     args.data_dir = args.data_dir or state.get("data_folder")
-    return _run(spec, args, args.tracking_uri or state.get("tracking_uri"))
+    return _run(spec, args, _uri(args, run))
 
 
 def status(args: argparse.Namespace) -> int:
@@ -188,7 +191,7 @@ def doctor(args: argparse.Namespace) -> int:
     return 0 if all(check.ok for check in checks) else 1
 
 
-def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
+def _run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     """Launch, then say what came out, where it is, and what to do next."""
     console = Console(stderr=args.json)
     from sweeps import mlflow_store
@@ -197,7 +200,6 @@ def _run(spec: SweepSpec, args: argparse.Namespace, uri: str | None) -> int:
 
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
-    uri = uri or mlflow_store.DEFAULT_URI
     with contextlib.ExitStack() as stack:
         ray = None
         if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():

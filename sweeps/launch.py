@@ -136,12 +136,16 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     publisher = Publisher(sweep.tracker, run.ledger)
     goal = _Goal(spec.search.until, 2 * spec.search.batch)
     stopping = threading.Event()
+
+    def stopped() -> bool:
+        return stopping.is_set() or run.stopped()
+
     search = PackSearch(
         spec,
         sweep.design,
         sweep.dataset.digest,
         Journal(run.journal),
-        enough=lambda rows: stopping.is_set() or run.stopped() or goal.reached(rows),
+        enough=lambda rows: stopped() or goal.reached(rows),
     )
     search.rebuild(known)
     total = max(spec.search.trials, search.asked)
@@ -150,7 +154,7 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
     )
     errors: list[str] = []
     waits: list[float] = []
-    with publisher, progress, _graceful(stopping, progress):
+    with progress, publisher, _graceful(stopping, progress):
 
         def finished(outcomes: Sequence[str], error: str = "", waited: float = 0.0) -> None:
             progress.add(outcomes)
@@ -172,9 +176,11 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
             )
             with ExitStack() as stack:
                 cluster = ray or stack.enter_context(Cluster(options.address))
-                pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase)
+                pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase, stopped)
+        seconds = time.monotonic() - started
+        if publisher.status():
+            progress.phase("all is trained; waiting for MLflow, at most a minute")
     trials, replicates = run.ledger.read()
-    seconds = time.monotonic() - started
     done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
     kept = made if made is not None and done == made.trials else None  # or else other work was planned than was done
     known_keys = {row["trial_key"] for row in known}

@@ -127,6 +127,16 @@ def _check_server(uri: str) -> None:
         raise ValueError(f"tracking URI {uri}: a server answers, but it is not an MLflow server")
 
 
+def _try(uri: str) -> None:
+    """See at the first try whether a database server lets us in: MLflow would try ten times, which takes 100 s."""
+    with one_sentence(uri):
+        from mlflow.store.db.utils import create_sqlalchemy_engine
+
+        engine = create_sqlalchemy_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+
+
 def connect(uri: str) -> MlflowClient:
     """A quiet client with short time limits.
 
@@ -141,6 +151,8 @@ def connect(uri: str) -> MlflowClient:
         store = f"sqlite:///{path}"  # MLflow keeps a store per URI, open where the folder was when it was first used
     else:
         store = uri
+        if uri.startswith(_DATABASES[1:]):
+            _try(uri)
     with one_sentence(uri):
         from mlflow import MlflowClient
 
@@ -174,10 +186,19 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"the module {error.name} is missing; pip install '{_PACKAGES.get(error.name, error.name)}'"
+    if (system := _below(error)) is not None:
+        return f"it cannot be reached ({system.strerror or system})"
     if isinstance(error, (MlflowException, OSError)):
         return _first_line(error)
     kind = type(error).__name__
     return f"{kind}: {_first_line(error)}; is it a store of MLflow's that can be written? If not, {_ELSEWHERE}"
+
+
+def _below(error: BaseException | None) -> ConnectionError | TimeoutError | None:
+    """What the system said of a connection: MLflow and the clients below it wrap it in a page of addresses."""
+    while error is not None and not isinstance(error, (ConnectionError, TimeoutError)):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _hush() -> None:

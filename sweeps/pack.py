@@ -20,10 +20,13 @@ import ray
 import torch
 from ray import tune
 from ray.exceptions import RayError
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import FIFOScheduler
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.outcome import Outcome
-from sweeps import data, work
+from sweeps import data, failures, work
 from sweeps.cluster import Cluster
 from sweeps.ledger import encode
 from sweeps.spec import Resources, SweepSpec
@@ -101,6 +104,7 @@ def run_packs(
     cluster: Cluster,
     finished: Callable[..., None],
     phase: Callable[[str], None],
+    stopped: Callable[[], bool],
 ) -> None:
     """Train all packs that `search` asks for, on a Ray that is starting or has started.
 
@@ -109,6 +113,7 @@ def run_packs(
         finished: called with the outcomes of every pack that ended, what went wrong if it failed, and the seconds that
             it waited for a core which others had.
         phase: called with a few words while there is no pack to count.
+        stopped: whether packs that still wait for a worker of a cluster shall be left to a resume.
 
     Raises:
         ValueError: that Ray cannot be reached or started, or breaks down.
@@ -126,7 +131,7 @@ def run_packs(
 
     search.on_failed = failed
     try:
-        _tune(search, context, resources, folder / "tune", cluster.address, finished, phase)
+        _tune(search, context, resources, folder, cluster.address, finished, phase, stopped)
     except RayError as error:
         said = " ".join(str(error).split())
         raise ValueError(
@@ -138,11 +143,13 @@ def _tune(
     search: PackSearch,
     context: Context,
     resources: Resources,
-    storage: Path,
+    folder: Path,
     address: str | None,
     finished: Callable[..., None],
     phase: Callable[[str], None],
+    stopped: Callable[[], bool],
 ) -> None:
+    storage = folder / "tune"
     here: Mapping[str, float] = ray.cluster_resources()
     gpus = (1.0 if here.get("GPU", 0) >= 1 else 0.0) if resources.gpus == "auto" else resources.gpus
     phase("starting packs")
@@ -152,6 +159,7 @@ def _tune(
             metric="score",
             mode="max",
             search_alg=search,
+            scheduler=None if address is None else _Queue(stopped),  # a Ray of our own has a core for every pack
             num_samples=-1,
             max_concurrent_trials=_slots(resources, gpus, here, address),
             reuse_actors=True,
@@ -161,26 +169,60 @@ def _tune(
             storage_path=str(storage.resolve()),
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # workers do not see this disk
-            callbacks=[_Watcher(finished)],
+            callbacks=[_Watcher(finished, folder / "errors.txt")],
             verbose=0,
         ),
     ).fit()
     shutil.rmtree(storage, ignore_errors=True)  # the sweep's state is its ledger
 
 
-class _Watcher(tune.Callback):
-    def __init__(self, finished: Callable[..., None]) -> None:
-        self._finished = finished
+class _Queue(FIFOScheduler):
+    """First in, first out, until the sweep is stopped: then packs without a worker, which may never come, are ended."""
+
+    def __init__(self, stopped: Callable[[], bool]) -> None:
+        super().__init__()
+        self._stopped = stopped
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        if self._stopped():
+            for trial in tune_controller.get_trials():
+                if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None:
+                    tune_controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def __reduce__(self) -> Any:
+        return FIFOScheduler, ()
+
+
+class _Watcher(TrialProgressCallback):
+    """Stands in for Tune's own callback of this kind, which prints a line for every pack that is ended."""
+
+    def __init__(self, finished: Callable[..., None], errors: Path) -> None:
+        self._finished, self._errors = finished, errors
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """A pack reports once, when it completes."""
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         told = trial.last_result
-        self._finished([r["outcome"] for r in told["results"]], waited=told["waited"])
+        if "results" in told:  # or else it was ended before it began
+            self._finished([r["outcome"] for r in told["results"]], waited=told["waited"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._keep(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        pack = trial.config["pack"]
-        said = str(trial.get_error() or "").strip().splitlines()
-        reason = said[-1] if said else "its worker died"
-        self._finished([Outcome.FAILED.value] * len(pack["tasks"]), f"pack {pack['pack_id']} failed: {reason}")
+        pack, said = trial.config["pack"], self._keep(trial)
+        sentence = f"pack {pack['pack_id']} failed: {failures.reason(said)}; all that Ray says is in {self._errors}"
+        self._finished([Outcome.FAILED.value] * len(pack["tasks"]), sentence)
+
+    def _keep(self, trial: Any) -> str:
+        """What Tune has noted of the failures of a pack; the last of them goes to a file that outlives Tune's own."""
+        noted = trial.error_file  # its get_error looks where this is copied to later
+        said = Path(noted).read_text(errors="replace") if noted else ""
+        with self._errors.open("a") as file:
+            file.write(f"pack {trial.config['pack']['pack_id']}, failure {failures.last(said)}\n\n")
+        return said
 
     def __reduce__(self) -> Any:
         return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it

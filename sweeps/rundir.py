@@ -1,6 +1,6 @@
 """A sweep's folder on the driver: spec, journal, ledger, and who is at work in it.
 
-RUNS_DIR/NAME/spec.yaml  packs.jsonl  ledger/  published/  maps/  lock  stop
+RUNS_DIR/NAME/spec.yaml  packs.jsonl  ledger/  published/  maps/  errors.txt  lock  stop
 """
 
 from __future__ import annotations

@@ -204,9 +204,9 @@ class PackSearch(OptunaSearch):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pack = self._packs.pop(trial_id)
-        if error or not result or "results" not in result:
+        if error:
             self.fail(pack)
-        else:
+        elif result:  # or else it was ended before it began, and the journal has it for a resume
             self.tell(Result(**r) for r in result["results"])
 
     def __getstate__(self) -> dict[str, Any]:

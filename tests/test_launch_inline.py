@@ -15,7 +15,7 @@ import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import data, launch
+from sweeps import closing, data, launch, replay
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -289,6 +289,63 @@ def test_a_replay_is_the_same_to_the_last_bit(folder: Path, capsys: pytest.Captu
     assert main(["replay", "tiny", key[:12], "--json"]) == 0
     replayed = json.loads(capsys.readouterr().out)
     assert replayed["networks"] == replayed["identical"] == 4
+
+
+def test_rounding_that_has_grown_is_no_other_training() -> None:
+    """What networks of convolutions or with BatchNorm are stacked with changes the rounding of their sums."""
+
+    def compare(exact: bool, *losses: float) -> replay.Replayed:
+        steps, before = [10, 20, 30], [2.0, 1.0, 0.5]
+        base = {"seed": 0, "learning_rate": 0.1, "outcome": "slow", "curve_step": steps}
+        records = [[{**base, "curve_loss": list(curve)}] for curve in (before, losses)]
+        return replay._compare("key", records[0], records[1], "commit", "commit", exact)
+
+    grown = compare(False, 2.0, 1.0 + 1e-6, 0.6)
+    assert (grown.same, grown.parted) == (True, 30)
+    assert "the same up to rounding, which has grown by step 30; 0 of 1 networks" in grown.sentence()
+    assert not compare(True, 2.0, 1.0 + 1e-6, 0.6).same
+    assert not compare(False, 2.1, 1.0, 0.5).same
+    assert compare(True, 2.0, 1.0, 0.5).parted is None
+    assert compare(False, 2.0, 1.0).largest == compare(False, 2.0, 1.0, math.nan).largest == math.inf
+
+
+def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = stores.sqlite(folder / "own")
+    assert _launch("--trials", "4", "--tracking-uri", uri) == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/other.db")
+    assert _launch("--trials", "4") == 0
+    assert main(["verify", "tiny"]) == 0
+    assert RunDir(folder / "runs", "tiny").state()["tracking_uri"] == uri
+    assert not (folder / "other.db").exists()
+
+
+def test_a_store_that_is_lost_in_mid_sweep_is_waited_for_aloud_and_not_in_the_time_that_training_took(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close, clock = launch.Publisher.close, launch.time.monotonic
+
+    def slow(publisher: launch.Publisher, timeout: float) -> int:
+        monkeypatch.setattr(launch.time, "monotonic", lambda: clock() + 1000)
+        return close(publisher, timeout)
+
+    monkeypatch.setattr(launch.Publisher, "close", slow)
+    monkeypatch.setattr(launch.Publisher, "status", lambda _: "MLflow is 1 parts behind")
+    assert _launch("--trials", "4") == 0
+    assert (folder / "runs/tiny/maps/map.png").is_file()
+    said = capsys.readouterr().out
+    assert "all is trained; waiting for MLflow, at most a minute ..." in said
+    assert re.search(r"tiny: 4 trials, 16 networks in \d{1,2} s", said)
+
+
+def test_limits_of_one_scheme_are_told_apart() -> None:
+    one = {"scheme": "he_normal", "depth_limit": 9.0, "censored": "no", "low": 8.0, "high": 10.0, "predicted": None}
+    rows = [
+        one | {"bias_mode": mode, "bias_variance": 0.0, "depth_limit": at} for mode, at in (("zero", 9), ("iid", 4))
+    ]
+    header, texts = closing._limit_rows(rows)
+    assert header == ["scheme", "bias mode", "depth limit", "90 % band", "theory"]
+    assert [text[:3] for text in texts] == [["he_normal", "iid", "4"], ["he_normal", "zero", "9"]]
+    assert closing._markdown(rows).splitlines()[2] == "| he_normal | iid | 4 | 8 to 10 | no theory |"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,20 @@ def test_a_failed_pack_is_on_record_and_no_data(tmp_path: Path) -> None:
     assert {t.state for t in search.study.trials} == {TrialState.FAIL}
 
 
+def test_a_pack_that_was_ended_before_it_began_has_not_failed_and_is_asked_for_again(tmp_path: Path) -> None:
+    failed: list[Pack] = []
+    search = _search(tmp_path, on_failed=failed.append)
+    config = search.suggest("first")
+    assert config is not None
+    search.on_trial_complete("first", {})
+    assert failed == search.rows == []
+    again = _search(tmp_path)
+    again.rebuild([])
+    resumed = again.ask()
+    assert resumed is not None
+    assert [t.trial_key for t in resumed.tasks] == [t["trial_key"] for t in config["pack"]["tasks"]]
+
+
 def test_keys_are_unique_even_where_points_repeat(tmp_path: Path) -> None:
     search = _search(tmp_path, "search.sampler=random", "space.depth=[2, 3]", "space.bias_variance=0")
     tasks = []

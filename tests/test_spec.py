@@ -97,6 +97,11 @@ def test_a_trial_key_covers_what_changes_a_result_and_nothing_else() -> None:
     assert base.trial_key(POINT, (0, 1), "other data") != key
 
 
+def test_a_trial_key_stays_what_it_was() -> None:
+    """Or else no sweep that was begun before can be resumed or replayed; a new `spec.NUMERICS` means just that."""
+    assert parse(MINIMAL).trial_key(POINT, (0, 1), "digest") == "d47575f0ae9d3c9fb4ae6350"
+
+
 def test_the_criterion_is_part_of_the_key_only_if_it_stops_training() -> None:
     def key(*settings: str) -> str:
         return parse(MINIMAL, settings).trial_key(POINT, (0,), "data")

@@ -345,7 +345,8 @@ def test_a_store_that_is_down_delays_the_display_and_nothing_else(tmp_path: Path
     mine = tracker("http://127.0.0.1:9")  # nobody listens to the discard port
     with Publisher(mine, book, last_wait=20) as publisher:
         _until(lambda: publisher.error is not None)
-        assert publisher.status().startswith("MLflow is 2 parts behind: MLflow at http://127.0.0.1:9")
+        reason = "MLflow at http://127.0.0.1:9: it cannot be reached (Connection refused)"
+        assert publisher.status() == f"MLflow is 2 parts behind: {reason}"
         mine.uri = uri  # it comes back
     assert (publisher.remaining(), publisher.error) == (0, None)
     assert verify(book, uri, "toy") == []
@@ -448,6 +449,23 @@ def test_a_driver_that_is_missing_is_named_with_its_package(
         with pytest.raises(ValueError) as error:
             act()
         assert str(error.value) == f"MLflow at {uri}: the module {module} is missing; pip install '{package}'"
+
+
+def test_a_database_server_that_is_down_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow itself would sleep between ten attempts for 100 s."""
+    from mlflow.store.db import utils
+
+    attempts = []
+
+    class Down:
+        def connect(self) -> None:
+            attempts.append(1)
+            raise ConnectionRefusedError("connection refused")
+
+    monkeypatch.setattr(utils, "create_sqlalchemy_engine", lambda _: Down())
+    with pytest.raises(ValueError, match=r"^MLflow at mysql://u@host/db: it cannot be reached \(connection refused\)$"):
+        connect("mysql://u@host/db")
+    assert attempts == [1]
 
 
 def test_what_is_below_mlflow_fails_in_one_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

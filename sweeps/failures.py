@@ -1,0 +1,29 @@
+"""Why a pack failed, in one clause: what Ray says is a page long, and ends with advice about Ray."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+CAUSES: Final = (
+    (r"low on memory.*? was (\S+) used / (\S+) limit", r"its node ran out of memory, with \1 of \2 used"),
+    (r"low on memory|OutOfMemoryError", "its worker ran out of memory"),
+    (r"its node has died|node was terminated|node was preempted", "its node was lost"),
+    (r"worker process has died", "its worker's process was killed or crashed, perhaps for want of memory"),
+)
+"""Patterns of what Ray 2.60 says, and what they mean; the first that is found counts."""
+LONGEST: Final = 200
+
+
+def last(said: str) -> str:
+    """Of the text that Tune keeps of a pack's failures, the last."""
+    return said.rpartition("Failure # ")[2].strip()
+
+
+def reason(said: str) -> str:
+    """What went wrong last: a cause that is known, or the last line, which of an exception is what it says."""
+    text = last(said)
+    for pattern, meaning in CAUSES:
+        if found := re.search(pattern, text, re.DOTALL):
+            return found.expand(meaning)
+    return text.splitlines()[-1].strip()[:LONGEST] if text else "its worker died, and Ray does not say why"

@@ -1,0 +1,69 @@
+"""What becomes of packs that Ray does not train: those that wait when a sweep is stopped, and those that fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweeps import failures, pack
+
+NODE = (
+    "The actor died unexpectedly before finishing this task.\n\tclass_name: PackTrainable\n"
+    "The actor died because its node has died. Node Id: c0ffee\n\tthe actor's node was terminated unexpectedly: health"
+)
+MEMORY = (
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.1, ID: 64) was "
+    "5.02GB used / 23.54GB limit (0.21)\nTop 10 memory users: PID\nRefer to the documentation on how to address the "
+    "out of memory issue: https://docs.ray.io"
+)
+KILLED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
+RAISED = "ray::PackTrainable.train()\n  File 'pack.py', line 1\nRuntimeError: this node has other data for 'digits'"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (NODE, "its node was lost"),
+        (MEMORY, "its node ran out of memory, with 5.02GB of 23.54GB used"),
+        (KILLED, "its worker's process was killed or crashed, perhaps for want of memory"),
+        (RAISED, "RuntimeError: this node has other data for 'digits'"),
+        ("", "its worker died, and Ray does not say why"),
+    ],
+)
+def test_what_ray_says_of_a_failure_becomes_a_clause(said: str, reason: str) -> None:
+    earlier = f"Failure # 1 (occurred at 2026-01-01_00-00-00)\n{NODE}\nFailure # 2 (occurred at 2026-01-01_00-00-01)\n"
+    assert failures.reason(f"{earlier}{said}" if said else "") == reason
+
+
+def test_a_pack_that_fails_says_why_and_where_all_of_it_is(tmp_path: Path) -> None:
+    told: list[Any] = []
+    watcher = pack._Watcher(lambda *said, **_: told.append(said), tmp_path / "errors.txt")
+    noted = tmp_path / "error.txt"
+    trial: Any = SimpleNamespace(config={"pack": {"pack_id": "p1", "tasks": [1, 2]}}, error_file=str(noted))
+    noted.write_text(f"Failure # 1 (occurred at noon)\n{MEMORY}\n")
+    watcher.on_trial_recover(0, [], trial)
+    assert told == []
+    noted.write_text(f"{noted.read_text()}Failure # 2 (occurred at night)\n{NODE}\n")
+    watcher.on_trial_error(0, [], trial)
+    where = tmp_path / "errors.txt"
+    sentence = f"pack p1 failed: its node was lost; all that Ray says is in {where}"
+    assert told == [(["failed", "failed"], sentence)]
+    kept = where.read_text()
+    assert [kept.count(text) for text in ("pack p1, failure", MEMORY, NODE)] == [2, 1, 1]
+
+
+def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
+    stopped: list[bool] = []
+    queue = pack._Queue(lambda: bool(stopped))
+    states = [("RUNNING", "worker"), ("PENDING", "worker"), ("PENDING", None), ("TERMINATED", None)]
+    trials = [SimpleNamespace(status=s, temporary_state=SimpleNamespace(ray_actor=actor)) for s, actor in states]
+    ended: list[Any] = []
+    controller: Any = SimpleNamespace(get_trials=lambda: trials, stop_trial=ended.append)
+    assert queue.choose_trial_to_run(controller) is trials[1]
+    assert ended == []
+    stopped.append(True)
+    queue.choose_trial_to_run(controller)
+    assert ended == [trials[2]]
