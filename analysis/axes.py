@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.checks import check_axes
-from analysis.points import Points, Scale
+from analysis.points import CENTRE, Points, Scale
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
 CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
@@ -79,14 +79,15 @@ Axis = Numeric | Category
 
 
 def infer_axes(trials: pa.Table) -> tuple[Axis, ...]:
-    """The axes that vary in `trials`, with the range and the levels that occur."""
+    """The axes that vary in `trials`, with the range and the levels that occur; bias modes, where there are biases."""
     axes: list[Axis] = [
         Numeric.infer(name, floats(trials[name]))
         for name in NUMERIC
         if name in trials.column_names and len(trials[name].unique()) > 1
     ]
     for name in CATEGORICAL:
-        levels = names(trials[name]).unique().to_pylist() if name in trials.column_names else []
+        rows = trials.filter(pa.array(~unbiased(trials))) if name == "bias_mode" else trials
+        levels = names(rows[name]).unique().to_pylist() if name in rows.column_names else []
         if len(levels) > 1:
             axes.append(Category(name, tuple(sorted(levels))))
     return tuple(axes)
@@ -98,9 +99,40 @@ def encode(axes: Sequence[Axis], points: pa.Table) -> Points:
         raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
     check_axes(points, [axis.name for axis in axes if isinstance(axis, Numeric)])
     x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]
-    c = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Category)]
+    c = [_codes(axis, points) for axis in axes if isinstance(axis, Category)]
     empty = np.zeros((len(points), 0))
     return Points(np.column_stack([empty, *x]), np.column_stack([empty, *c]).astype(int))
+
+
+def _codes(axis: Category, points: pa.Table) -> np.ndarray:
+    if axis.name != "bias_mode":
+        return axis.encode(points[axis.name])
+    none = unbiased(points)
+    codes = np.full(len(points), CENTRE)
+    codes[~none] = axis.encode(points[axis.name].filter(pa.array(~none)))
+    return codes
+
+
+def unbiased(points: pa.Table) -> np.ndarray:
+    """Which [n] points have no biases, under whatever name: all bias modes of variance 0 are one."""
+    none = np.zeros(len(points), bool)
+    if "bias_mode" in points.column_names:
+        none |= names(points["bias_mode"]).to_numpy() == "zero"
+    if "bias_variance" in points.column_names:
+        none |= floats(points["bias_variance"]) == 0
+    return none
+
+
+def met_before(trials: pa.Table, points: Points) -> np.ndarray:
+    """Which [n] trials have networks that occurred before under another name: without biases they have several."""
+    again = np.zeros(len(trials), bool)
+    if "bias_mode" not in trials.column_names:
+        return again
+    modes, first = names(trials["bias_mode"]).to_pylist(), {}
+    for i in np.flatnonzero(unbiased(trials)):
+        place = points.x[i].round(9).tobytes(), points.c[i].tobytes()
+        again[i] = first.setdefault(place, modes[i]) != modes[i]
+    return again
 
 
 def has_depth(axes: Sequence[Axis]) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from analysis.points import Points
+from analysis.points import CENTRE, Points
 
 OFFSET = 4.0  # prior variance of the overall log-odds
 
@@ -39,11 +39,16 @@ class Kernel:
     certain or be a coin's near the limit, while sqrt(g), the spread of the limits as a share of the range of u, does
     not depend on that; nor does s, the bend. A prior of s and g in log-odds would bind the two, and a noisy sweep of
     a few dozen trials would be read as a wild frontier.
+
+    A point with the code `CENTRE` on an axis is a point of all its levels at once, as a network without biases is one
+    of every bias mode. Its log-odds are taken for the levels' mean there, brought back to their variance; that needs
+    the number of `levels` of every categorical axis.
     """
 
     numeric: int
     categorical: int
     frontier: bool = False
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.frontier and not self.numeric:
@@ -98,9 +103,7 @@ class Kernel:
         by_scale = [
             (s * full.slope + g * slope) * alike * square for slope, square in zip(limits.slopes, squares, strict=True)
         ]
-        by_rho = [
-            stationary * alike * (a.c[:, None, j] != a.c[None, :, j]) * (1 - rho[j]) for j in range(self.categorical)
-        ]
+        by_rho = [stationary * alike * self._log_slope(a.c[:, j], a.c[:, j], j, r) for j, r in enumerate(rho)]
         frontier = [g * limits.value * alike, k - OFFSET] if self.frontier else []
         share = [g * i * (1 - i) * (limits.together - limits.alone) * alike] if self._interacts else []
         return k, [*by_scale, s * full.value * alike, *by_rho, *frontier, *share]
@@ -112,7 +115,7 @@ class Kernel:
         beyond = sum(squares[1:], nothing)
         alike = reduce(
             np.multiply,
-            [np.where(a.c[:, None, j] == b.c[None, :, j], 1.0, r) for j, r in enumerate(rho)],
+            [self._correlation(a.c[:, j], b.c[:, j], j, r) for j, r in enumerate(rho)],
             nothing + 1.0,
         )
         full = _matern(squares[0] + beyond if squares else nothing)
@@ -122,6 +125,24 @@ class Kernel:
         linear = slope * np.multiply.outer(a.x[:, 0] - 0.5, b.x[:, 0] - 0.5)
         k = (s * full.value + g * limits.value) * alike + linear + OFFSET
         return k, squares, full, limits, alike
+
+    def _correlation(self, a: np.ndarray, b: np.ndarray, axis: int, rho: float) -> np.ndarray:
+        """Correlation [len(a), len(b)] of codes of one categorical axis."""
+        value = np.where(a[:, None] == b[None, :], 1.0, rho)
+        central = (a == CENTRE)[:, None] != (b == CENTRE)[None, :]
+        if not central.any():
+            return value
+        n = self.levels[axis]
+        return np.where(central, np.sqrt((1 + (n - 1) * rho) / n), value)
+
+    def _log_slope(self, a: np.ndarray, b: np.ndarray, axis: int, rho: float) -> np.ndarray:
+        """Derivative of the log of `_correlation` by the logit of rho."""
+        slope = np.where(a[:, None] == b[None, :], 0.0, 1 - rho)
+        central = (a == CENTRE)[:, None] != (b == CENTRE)[None, :]
+        if not central.any():
+            return slope
+        n = self.levels[axis]
+        return np.where(central, 0.5 * (n - 1) * rho * (1 - rho) / (1 + (n - 1) * rho), slope)
 
 
 class _Matern(NamedTuple):

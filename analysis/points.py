@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+CENTRE = -1  # category code of what is the same whichever level it is given
+
 
 class Points(NamedTuple):
-    """Places in the search space: `x` floats [n, d] in [0, 1], `c` integer category codes [n, m]."""
+    """Places in the search space: `x` floats [n, d] in [0, 1], `c` integer category codes [n, m] (or `CENTRE`)."""
 
     x: np.ndarray
     c: np.ndarray

@@ -18,7 +18,7 @@ from scipy.special import ndtr
 from scipy.stats import qmc
 
 from analysis.averaging import plausible
-from analysis.axes import Axis, Numeric, encode, floats, has_depth, infer_axes, names
+from analysis.axes import Axis, Category, Numeric, encode, floats, has_depth, infer_axes, met_before, names
 from analysis.checks import check_axes, check_counts, need
 from analysis.frontier import Band, Mixture, exit_band
 from analysis.gp import LogisticGP, learn, thin
@@ -55,9 +55,12 @@ class RegionModel:
         trials = usable(trials)
         chosen = infer_axes(trials) if axes is None else tuple(axes)
         points = encode(chosen, trials)
+        new = ~met_before(trials, points)
+        trials, points = trials.filter(pa.array(new)), points.take(new)
         counts = Counts(floats(trials["n_trained"]), floats(trials["n_replicates"]))
         rng = np.random.default_rng(seed)
-        kernel = Kernel(points.x.shape[1], points.c.shape[1], frontier=has_depth(chosen))
+        levels = tuple(len(axis.levels) for axis in chosen if isinstance(axis, Category))
+        kernel = Kernel(points.x.shape[1], points.c.shape[1], has_depth(chosen), levels)
         first = _first(trials, rng)
         if len(counts.k) <= FEW_TRIALS:
             drawn = plausible(kernel, points, counts)

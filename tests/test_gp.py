@@ -9,7 +9,7 @@ from scipy.special import expit, log_expit
 
 from analysis.gp import JITTER, LogisticGP, evidence, learn, thin
 from analysis.kernels import OFFSET, Kernel
-from analysis.points import Counts, Points, Scale
+from analysis.points import CENTRE, Counts, Points, Scale
 from analysis.posterior import expectation, laplace
 
 KERNELS = [Kernel(1, 0), Kernel(3, 2), Kernel(0, 1), Kernel(1, 1, frontier=True), Kernel(3, 2, frontier=True)]
@@ -147,6 +147,33 @@ def test_categories_correlate_by_the_product_of_their_correlations():
     K = kernel.matrix(theta, Points(x, np.array([[0, 0], [1, 0], [0, 1], [1, 1]])), Points(x, np.zeros((4, 2), int)))
     first, second = expit([1.0, -0.5])
     np.testing.assert_allclose(K[:, 0] - OFFSET, 2.0 * np.array([1, first, second, first * second]))
+
+
+def test_the_centre_of_all_levels_is_their_mean_brought_back_to_their_variance():
+    kernel, theta = Kernel(1, 1, levels=(3,)), np.array([0.0, np.log(2.0), 0.7])
+    levels, x = np.array([[0], [1], [2]]), np.full((3, 1), 0.5)
+    among = kernel.matrix(theta, Points(x, levels), Points(x, levels)) - OFFSET
+    mean = np.full(3, 1 / 3)
+    expected = among @ mean / np.sqrt(mean @ among @ mean / 2.0)
+    centre = Points(x[:1], np.array([[CENTRE]]))
+    np.testing.assert_allclose(kernel.matrix(theta, Points(x, levels), centre)[:, 0] - OFFSET, expected)
+    np.testing.assert_allclose(kernel.matrix(theta, centre, centre), kernel.diagonal(theta, centre)[:, None])
+
+
+@pytest.mark.parametrize("frontier", [False, True])
+def test_points_of_all_levels_keep_a_covariance_and_its_gradient(frontier: bool):
+    kernel = Kernel(2, 2, frontier, levels=(3, 3))
+    points, counts = draw(kernel, 40)
+    points.c[::3, 0] = CENTRE
+    points.c[::5, 1] = CENTRE
+    theta = kernel.prior[0] + 0.2
+    K, derivatives = kernel.gradients(theta, points)
+    assert np.linalg.eigvalsh(K).min() > -1e-8 * np.trace(K)
+    steps = 1e-5 * np.eye(len(theta))
+    for derivative, step in zip(derivatives, steps, strict=True):
+        above, below = (kernel.matrix(theta + s, points, points) for s in (step, -step))
+        np.testing.assert_allclose(derivative, (above - below) / 2e-5, rtol=1e-5, atol=1e-6)
+    assert np.isfinite(evidence(kernel, theta, points, counts)[0])
 
 
 def test_frontier_kernel_without_its_terms_is_plain_matern():

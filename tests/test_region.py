@@ -210,3 +210,50 @@ def test_a_minimal_table_says_which_column_is_missing() -> None:
         audit_error(few)
     with pytest.raises(ValueError, match=r"a map needs the columns scheme, .* but architecture, .* are missing"):
         region_map(few)
+
+
+def _modes(n: int, seed: int = 0) -> pa.Table:
+    """Trials of two bias modes, of which one trains far deeper the larger the biases; without biases they are one."""
+    made = table(n, seed)
+    mode = np.random.default_rng(seed + 1).choice(["iid", "mirrored"], n)
+    deep = (mode == "mirrored") & (made["bias_variance"].to_numpy() > 0)
+    trained = np.where(made["depth"].to_numpy() <= np.where(deep, 60, 12), 2, 0)
+    place = made.schema.get_field_index("n_trained")
+    made = made.set_column(place, "n_trained", pa.array(trained, pa.int16()))
+    return made.append_column("bias_mode", pa.array(mode).dictionary_encode())
+
+
+def test_networks_without_biases_are_one_whatever_their_bias_mode_is_called():
+    model = RegionModel.fit(_modes(120))
+    assert [axis.name for axis in model.axes] == ["depth", "bias_variance", "scheme", "bias_mode"]
+    columns = pa.table({"scheme": ["long"] * 3, "bias_variance": [0.0] * 3, "bias_mode": ["iid", "mirrored", "zero"]})
+    columns = columns.append_column("depth", pa.array([10.0] * 3))
+    for answers in (model.p_in_region(columns), *model.depth_limit(columns)):
+        np.testing.assert_allclose(answers, answers[0], rtol=1e-9)
+    biased = columns.slice(0, 2).set_column(1, "bias_variance", pa.array([0.1, 0.1]))
+    iid, mirrored = model.depth_limit(biased).median
+    assert mirrored > 2 * iid
+    with pytest.raises(ValueError, match="bias_mode must be one of"):
+        model.p_in_region(biased.set_column(2, "bias_mode", pa.array(["zero", "mirorred"])))
+
+
+def test_the_same_networks_under_another_name_are_no_second_witness():
+    made = _modes(60)
+    none = np.flatnonzero(made["bias_variance"].to_numpy() == 0)
+    other = {"iid": "mirrored", "mirrored": "iid"}
+    modes = pa.array([other[mode] for mode in made["bias_mode"].to_pylist()]).dictionary_encode()
+    renamed = made.set_column(made.schema.get_field_index("bias_mode"), "bias_mode", modes).take(none)
+    at = _modes(80, seed=5)
+    once, named_twice, seen_twice = (
+        RegionModel.fit(trials).p_in_region(at)
+        for trials in (made, pa.concat_tables([made, renamed]), pa.concat_tables([made, made.take(none)]))
+    )
+    np.testing.assert_array_equal(once, named_twice)
+    assert np.abs(once - seen_twice).max() > 1e-3
+
+
+def test_a_mode_that_only_says_there_are_no_biases_is_no_axis():
+    made = _modes(60)
+    mode = np.where(made["bias_variance"].to_numpy() == 0, "zero", "iid")
+    made = made.set_column(made.schema.get_field_index("bias_mode"), "bias_mode", pa.array(mode))
+    assert "bias_mode" not in [axis.name for axis in infer_axes(made)]
