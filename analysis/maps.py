@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from analysis.axes import unbiased
 from analysis.checks import need
 from analysis.compare import predicted_limits
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
@@ -189,12 +190,28 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
     """Depth limit of every scheme (and slice) at one value of the abscissa.
 
     It is the smallest bias variance, zero if there is one, the weight scale nearest 1, or the largest density or width.
+    Bias modes are also compared at the largest bias variance, for at zero they are one, and have one row.
     Columns as of `limits`. For progress lines and summaries: a second for some hundred trials.
     """
     trials = _mappable(trials)
     model = model or RegionModel.fit(trials)
     x = _abscissa(trials, None)
-    first = x._replace(values=x.values[[x.headline]])
+    modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
+    ends = {x.headline, len(x.values) - 1} if x.name == "bias_variance" and len(modes) > 1 else {x.headline}
+    first = x._replace(values=x.values[sorted(ends)])
     depths = _depths(trials)
     panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in _slices(trials, x.name)]
-    return limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
+    found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
+    return found if len(ends) == 1 else _once(found)
+
+
+def _once(found: pa.Table) -> pa.Table:
+    """The limits, with one row for every set of networks without biases: under no mode, before the others."""
+    none = unbiased(found)
+    unnamed = found.filter(pa.array(none))
+    unnamed = unnamed.set_column(
+        found.column_names.index("bias_mode"), "bias_mode", pa.array(["zero"] * len(unnamed), pa.string())
+    )
+    places = list(zip(*(unnamed[axis].to_pylist() for axis in AXES if axis != "depth"), strict=True))
+    new = [place not in places[:i] for i, place in enumerate(places)]
+    return pa.concat_tables([unnamed.filter(pa.array(new, pa.bool_())), found.filter(pa.array(~none))])

@@ -123,7 +123,11 @@ def headline(limits: pa.Table) -> str:
     """Where on the abscissa `maps.scheme_limits` took its limits, as the end of a title."""
     x = across(limits)
     which = {"bias_variance": "the smallest {}", "weight_scale": "the {} nearest 1"}.get(x, "the largest {}")
-    return f"at {which.format(x.replace('_', ' '))} ({limits[x][0].as_py():.3g})"
+    values = limits[x].unique().to_pylist()
+    if len(values) > 1:
+        least = f"at the smallest ({values[0]:.3g})" if values[0] else "without biases"
+        return f"{least} and at the largest bias variance ({values[-1]:.3g})"
+    return f"at {which.format(x.replace('_', ' '))} ({values[0]:.3g})"
 
 
 def limit_note(limits: pa.Table) -> str:

@@ -217,6 +217,20 @@ def test_the_one_limit_of_a_scheme_is_where_it_says_most(axis: str, values: list
     assert summary.headline(scheme_limits(trials)).endswith(f"({at:g})")
 
 
+@pytest.mark.parametrize(("least", "where"), [(0.0, "without biases"), (0.01, "at the smallest (0.01)")])
+def test_bias_modes_are_compared_where_they_differ(least: float, where: str) -> None:
+    """At the smallest bias variance alone, a sweep of bias modes ended with the same limits under two names."""
+    made = [_columns(lambda d, _, far=far: d < far, "bias_variance", [least, 1.0]) for far in (9, 40)]
+    both = [_replace(t, "bias_mode", [mode] * len(t)) for mode, t in zip(("iid", "mirrored"), made, strict=True)]
+    found = scheme_limits(pa.concat_tables(both))
+    names = list(zip(found["bias_mode"].to_pylist(), found["bias_variance"].to_pylist(), strict=True))
+    first = [("zero", 0.0)] if not least else [("iid", least), ("mirrored", least)]
+    assert sorted(names, key=lambda name: name[1]) == [*first, ("iid", 1.0), ("mirrored", 1.0)]
+    assert summary.headline(found) == f"{where} and at the largest bias variance (1)"
+    one = scheme_limits(pa.concat_tables(t.filter(pc.field("bias_variance") == 1.0) for t in both))
+    assert one["bias_mode"].to_pylist() == ["iid", "mirrored"]
+
+
 def test_columns_of_many_widths_are_whole_numbers() -> None:
     x = region_map(_columns(lambda d, _: d < 9, "width", range(6, 33, 2))).x
     assert not x.levels
