@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.compare import Agreement, Paired, Ratio
 from analysis.maps import scheme_limits
@@ -85,12 +86,14 @@ def criterion(export: Export) -> str:
 
 
 def _tallies(export: Export) -> tuple[Tally, ...]:
-    rows = export.trials.select(["trial_key", "scheme", "outcome"]).to_pylist()
-    scheme_of = {row["trial_key"]: row["scheme"] for row in rows}
-    networks = Counter(scheme_of[key] for key in export.replicates["trial_key"].to_pylist())
+    trials = export.trials
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        outcomes[row["scheme"]][row["outcome"]] += 1
+    for row in trials.group_by(["scheme", "outcome"]).aggregate([([], "count_all")]).to_pylist():
+        outcomes[row["scheme"]][row["outcome"]] = row["count_all"]
+    keys = trials["trial_key"].combine_chunks()
+    places = pc.index_in(export.replicates["trial_key"], value_set=keys)  # pyright: ignore[reportAttributeAccessIssue]
+    counted = trials["scheme"].take(places).value_counts().to_pylist()
+    networks = Counter({row["values"]: row["counts"] for row in counted})
     return tuple(
         Tally(scheme, counts.total(), networks[scheme], {str(o): counts[o] for o in Outcome})
         for scheme, counts in sorted(outcomes.items())
