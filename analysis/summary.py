@@ -45,6 +45,7 @@ class Summary(NamedTuple):
     limits: pa.Table | None
     audit: AuditError | None
     note: str
+    joined: str  # as of `joined`
 
 
 def summarize(export: Export) -> Summary:
@@ -73,6 +74,7 @@ def summarize(export: Export) -> Summary:
         limits=limits,
         audit=audit,
         note=note,
+        joined=joined(export),
     )
 
 
@@ -83,6 +85,18 @@ def name(export: Export) -> str:
 def criterion(export: Export) -> str:
     """Which rule the outcomes follow, as text; empty if the folder does not say."""
     return str(export.criterion or "")
+
+
+def joined(export: Export) -> str:
+    """By which rule trials of several specs are judged, in one sentence; empty if there is one spec."""
+    specs, rule = len(export.trials["spec_sha256"].drop_null().unique()), criterion(export)
+    if specs < 2:
+        return ""
+    told = f"Trials of {specs} different specs (spec_sha256) are read together, "
+    if export.anew:
+        return f"{told}all judged by {rule}."
+    known = f"{rule} is that of spec.yaml alone; " if rule else ""
+    return f"{told}each judged by the criterion of its own spec; {known}--criterion judges all by one."
 
 
 def _tallies(export: Export) -> tuple[Tally, ...]:
@@ -130,12 +144,25 @@ def headline(limits: pa.Table) -> str:
 
 
 def limit_note(limits: pa.Table) -> str:
-    """What it means that networks train again beyond a limit; empty if none of a table of limits do."""
+    """What limits do not say of deeper networks: at those below all depths tried, and where networks train again.
+
+    Empty if a table of limits has neither.
+    """
     again = len(limits) - limits["trains_again_at"].null_count
-    if not again:
-        return ""
+    notes = []
+    if "below" in limits["censored"].to_pylist():
+        notes.append(
+            "A depth limit with < says that networks fail already at the least depth that was tried, not that no "
+            "deeper ones train; see the map."
+        )
+    if again:
+        notes.append(_not_monotone(again, len(limits)))
+    return " ".join(notes)
+
+
+def _not_monotone(again: int, count: int) -> str:
     return (
-        f"{again} of {len(limits)} limits are not monotone: a depth limit is where networks first stop training, "
+        f"{again} of {count} limits are not monotone: a depth limit is where networks first stop training, "
         "counted from the shallow end. Where deeper ones train again (P in region >= 0.95), it is not the greatest "
         "depth that trains; see the map."
     )
