@@ -15,6 +15,7 @@ _LAWS: Final[Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
     "weight_scale": ("above 0", lambda v: v > 0),
     "bias_variance": ("0 or more", lambda v: v >= 0),
     "density": ("above 0 and at most 1", lambda v: (v > 0) & (v <= 1)),
+    "learning_rate": ("above 0", lambda v: v > 0),
 }
 _CURVE: Final = ("curve_step", "curve_loss", "curve_accuracy")
 

@@ -27,6 +27,8 @@ def _export(args: argparse.Namespace) -> store.Export:
 
 def _out(args: argparse.Namespace) -> Path:
     out = args.out or args.dir / "analysis"
+    if out.is_file():
+        raise ValueError(f"{out} is a file, not a folder to write into; name another one with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -53,6 +55,8 @@ def summarize(args: argparse.Namespace) -> int:
     console.print(
         f"trained means {found.criterion or 'what the sweep said (its spec.yaml is missing)'}", highlight=False
     )
+    if found.joined:
+        console.print(found.joined, highlight=False)
     console.print(_table("Trials", *summary.tally_rows(found)))
     if found.limits is not None:
         _print_limits(console, f"Depth limits {summary.headline(found.limits)}", found.limits)

@@ -77,8 +77,9 @@ def _header(found: summary.Summary) -> str:
         facts["map error on audit trials"] = f"{100 * found.audit.error:.1f} %"
     listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
     question = f'<p class="question">{escape(found.question)}</p>' if found.question else ""
-    took = f'<p class="took">{escape(summary.size_text(found))}</p>' if found.wall_seconds is not None else ""
-    return f'<header><h1>{escape(found.sweep)}</h1>{question}<dl class="facts">{listed}</dl>{took}</header>\n'
+    texts = [summary.size_text(found) if found.wall_seconds is not None else "", found.joined]
+    notes = "".join(f'<p class="took">{escape(text)}</p>' for text in texts if text)
+    return f'<header><h1>{escape(found.sweep)}</h1>{question}<dl class="facts">{listed}</dl>{notes}</header>\n'
 
 
 def _results(export: Export, found: summary.Summary, abscissa: str | None) -> Iterable[str]:

@@ -37,6 +37,7 @@ class Export(NamedTuple):
     spec: Mapping[str, Any]
     criterion: Criterion | None
     took: Took | None
+    anew: bool  # whether all outcomes were judged by `criterion` here, rather than by each sweep itself
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
@@ -53,7 +54,8 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     spec = _spec(folder / "spec.yaml")
     if criterion is not None:
         trials, replicates = relabel(trials, replicates, criterion)
-    return Export(folder, trials, replicates, spec, criterion or _criterion(folder / "spec.yaml", spec), took(trials))
+    rule = criterion or _criterion(folder / "spec.yaml", spec)
+    return Export(folder, trials, replicates, spec, rule, took(trials), criterion is not None)
 
 
 def _table(folder: Path, schema: pa.Schema) -> pa.Table:
@@ -80,6 +82,7 @@ def _checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
         check_axes(table)
         check_counts(table)
     else:
+        check_axes(table, ["learning_rate"])
         check_curves(table)
     return table
 

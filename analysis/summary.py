@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.compare import Agreement, Paired, Ratio
 from analysis.maps import scheme_limits
@@ -44,6 +45,7 @@ class Summary(NamedTuple):
     limits: pa.Table | None
     audit: AuditError | None
     note: str
+    joined: str  # as of `joined`
 
 
 def summarize(export: Export) -> Summary:
@@ -72,6 +74,7 @@ def summarize(export: Export) -> Summary:
         limits=limits,
         audit=audit,
         note=note,
+        joined=joined(export),
     )
 
 
@@ -84,13 +87,27 @@ def criterion(export: Export) -> str:
     return str(export.criterion or "")
 
 
+def joined(export: Export) -> str:
+    """By which rule trials of several specs are judged, in one sentence; empty if there is one spec."""
+    specs, rule = len(export.trials["spec_sha256"].drop_null().unique()), criterion(export)
+    if specs < 2:
+        return ""
+    told = f"Trials of {specs} different specs (spec_sha256) are read together, "
+    if export.anew:
+        return f"{told}all judged by {rule}."
+    known = f"{rule} is that of spec.yaml alone; " if rule else ""
+    return f"{told}each judged by the criterion of its own spec; {known}--criterion judges all by one."
+
+
 def _tallies(export: Export) -> tuple[Tally, ...]:
-    rows = export.trials.select(["trial_key", "scheme", "outcome"]).to_pylist()
-    scheme_of = {row["trial_key"]: row["scheme"] for row in rows}
-    networks = Counter(scheme_of[key] for key in export.replicates["trial_key"].to_pylist())
+    trials = export.trials
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        outcomes[row["scheme"]][row["outcome"]] += 1
+    for row in trials.group_by(["scheme", "outcome"]).aggregate([([], "count_all")]).to_pylist():
+        outcomes[row["scheme"]][row["outcome"]] = row["count_all"]
+    keys = trials["trial_key"].combine_chunks()
+    places = pc.index_in(export.replicates["trial_key"], value_set=keys)  # pyright: ignore[reportAttributeAccessIssue]
+    counted = trials["scheme"].take(places).value_counts().to_pylist()
+    networks = Counter({row["values"]: row["counts"] for row in counted})
     return tuple(
         Tally(scheme, counts.total(), networks[scheme], {str(o): counts[o] for o in Outcome})
         for scheme, counts in sorted(outcomes.items())
@@ -131,12 +148,25 @@ def headline(limits: pa.Table) -> str:
 
 
 def limit_note(limits: pa.Table) -> str:
-    """What it means that networks train again beyond a limit; empty if none of a table of limits do."""
+    """What limits do not say of deeper networks: at those below all depths tried, and where networks train again.
+
+    Empty if a table of limits has neither.
+    """
     again = len(limits) - limits["trains_again_at"].null_count
-    if not again:
-        return ""
+    notes = []
+    if "below" in limits["censored"].to_pylist():
+        notes.append(
+            "A depth limit with < says that networks fail already at the least depth that was tried, not that no "
+            "deeper ones train; see the map."
+        )
+    if again:
+        notes.append(_not_monotone(again, len(limits)))
+    return " ".join(notes)
+
+
+def _not_monotone(again: int, count: int) -> str:
     return (
-        f"{again} of {len(limits)} limits are not monotone: a depth limit is where networks first stop training, "
+        f"{again} of {count} limits are not monotone: a depth limit is where networks first stop training, "
         "counted from the shallow end. Where deeper ones train again (P in region >= 0.95), it is not the greatest "
         "depth that trains; see the map."
     )

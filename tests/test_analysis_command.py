@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import time
+from collections import Counter
 from pathlib import Path
 
 import exports
@@ -19,6 +19,7 @@ import pytest
 
 from analysis import store, summary
 from analysis.__main__ import main
+from analysis.outcome import Outcome
 from analysis.schema import Took, stamp
 
 
@@ -68,18 +69,17 @@ def test_summary_counts_every_trial(folder: Path, capsys: pytest.CaptureFixture[
     assert "audit trials" in text
 
 
-def test_a_summary_of_very_many_trials_counts_each_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting once per scheme and trial took minutes from 20,000 trials on."""
+def test_summary_tallies_agree_with_a_count_row_by_row(folder: Path) -> None:
     export = store.read(folder)
-    many = pa.concat_tables([export.trials] * 400)
-    keys = pa.array([f"{i:024d}" for i in range(len(many))])
-    many = many.set_column(many.schema.get_field_index("trial_key"), "trial_key", keys)
-    monkeypatch.setattr(summary, "scheme_limits", lambda _: None)
-    monkeypatch.setattr(summary, "audit_error", lambda _: None)
-    start = time.process_time()
-    found = summary.summarize(export._replace(trials=many, replicates=export.replicates.slice(0, 0)))
-    assert sum(tally.trials for tally in found.tallies) == len(many) == 28_800
-    assert time.process_time() - start < 5
+    rows = {row["trial_key"]: row for row in export.trials.to_pylist()}
+    outcomes = Counter((row["scheme"], row["outcome"]) for row in rows.values())
+    networks = Counter(rows[key]["scheme"] for key in export.replicates["trial_key"].to_pylist())
+    tallies = summary.summarize(export).tallies
+    assert [tally.scheme for tally in tallies] == sorted(exports.LIMITS)
+    assert any(tally.outcomes["failed"] for tally in tallies)
+    for tally in tallies:
+        assert tally.outcomes == {str(o): outcomes[tally.scheme, o] for o in Outcome}
+        assert (tally.trials, tally.networks) == (sum(tally.outcomes.values()), networks[tally.scheme])
 
 
 def test_a_harder_criterion_leaves_fewer_trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,6 +155,32 @@ def test_what_a_sweep_took_stands_beside_its_prediction(
         assert (f">{sentence}</p>" in page, "predicted 49" in page, 'class="took"' in page) == (told, told, told)
 
 
+def test_trials_of_several_specs_say_by_which_rule_they_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials, replicates = _flat()
+    assert summary.joined(store.read(exports.write(tmp_path / "one", trials, replicates))) == ""
+    place = trials.schema.get_field_index("spec_sha256")
+    hashes = pa.array([str(i % 2) * 64 for i in range(len(trials))])
+    two = exports.write(tmp_path / "two", trials.set_column(place, trials.schema.field(place), hashes), replicates)
+    told = "Trials of 2 different specs (spec_sha256) are read together, "
+    own = f"{told}each judged by the criterion of its own spec; train_accuracy>=0.8 is that of spec.yaml alone; "
+    assert _json(capsys, "summary", str(two))["joined"].startswith(own)
+    anew = _json(capsys, "summary", str(two), "--criterion", "accuracy>=0.9")["joined"]
+    assert anew == f"{told}all judged by train_accuracy>=0.9."
+    main(["summary", str(two)])
+    assert "Trials of 2 different specs" in capsys.readouterr().out
+    main(["report", str(two), "--out", str(tmp_path)])
+    assert "each judged by the criterion of its own spec" in (tmp_path / "report.html").read_text()
+
+
+def test_a_limit_below_all_depths_tried_is_not_a_scheme_that_trains_nowhere() -> None:
+    limits = pa.table({"censored": ["no", "above"], "trains_again_at": pa.array([None, None], pa.int32())})
+    assert summary.limit_note(limits) == ""
+    below = limits.set_column(0, "censored", pa.array(["no", "below"]))
+    assert "fail already at the least depth that was tried, not that no deeper ones train" in summary.limit_note(below)
+
+
 def test_report_escapes_what_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {**exports.SPEC, "question": "<b>bold</b> & 'quoted'"}
     exports.write(tmp_path / "e", *_flat(), spec)
@@ -207,7 +233,10 @@ def test_what_needs_no_map_is_compared_without_one(tmp_path: Path, capsys: pytes
         (["frontier", "FLAT"], "more than one depth"),
         (["map", "EXPORT", "--criterion", ""], "a criterion reads like 'accuracy>=0.9'"),
         (["map", "EXPORT", "--criterion", "accuracy>=0.9 within 5"], "the first recorded step is 10"),
-        (["report", "EXPORT", "--out", "EXPORT/spec.yaml"], "cannot be made"),
+        (
+            ["report", "EXPORT", "--out", "EXPORT/spec.yaml"],
+            "spec.yaml is a file, not a folder to write into; name",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(

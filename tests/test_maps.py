@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from matplotlib.text import Annotation
 
 from analysis import summary
 from analysis.draw.axes import theory_text, value_ticks
@@ -304,6 +305,18 @@ def test_a_limit_at_an_end_of_the_depths_is_no_measured_one(info: MapInfo, place
     inside = _with_limits(info, 20.0, 20.0)
     for figure in (frontier_figure(inside), agreement_figure(inside)):
         assert "beyond the depths tried" not in [t.get_text() for t in figure.legends[0].texts]
+
+
+def test_arrows_beyond_the_depths_cross_no_words_and_the_legend_has_both(info: MapInfo) -> None:
+    deep = _with_limits(info, float(info.depths[-1]), np.inf).panels[0]
+    shallow = _with_limits(info, float(info.depths[0]), np.inf).panels[0]._replace(scheme="other")
+    figure = frontier_figure(info._replace(panels=(deep, shallow)))
+    figure.draw_without_rendering()
+    (told,) = [t for t in figure.axes[0].texts if t.get_text()]
+    arrows = [t.arrow_patch for t in figure.axes[0].texts if isinstance(t, Annotation) and t.arrow_patch]
+    assert arrows
+    assert not any(arrow.get_window_extent().overlaps(told.get_window_extent()) for arrow in arrows)
+    assert figure.legends[0].get_lines()[-1].get_marker() == "$\\updownarrow$"
 
 
 def test_no_prediction_is_lost_beside_the_axis(info: MapInfo) -> None:

@@ -205,6 +205,15 @@ def test_numbers_that_cannot_be_are_refused_by_column_value_and_count(
     assert str(caught.value).startswith(f"{folder}/trials/part-0.parquet: ")
 
 
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_a_learning_rate_that_cannot_be_is_refused(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, value: float
+) -> None:
+    folder = exports.write(tmp_path / "export", made[0], _put(made[1], "learning_rate", value))
+    with pytest.raises(ValueError, match=f"learning_rate must be finite and above 0, but is {value} in row 3"):
+        read(folder)
+
+
 def test_curves_of_unequal_length_are_refused(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
     folder = exports.write(tmp_path / "export", made[0], _put(made[1], "curve_loss", [1.0, 0.5]))
     with pytest.raises(ValueError, match=r"curve_loss must be as long as curve_step, but has 2 values for 10 steps in"):

@@ -25,15 +25,17 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 
 
 MARKERS: Final = 5  # along a continuous line
+ARROW: Final = 11  # points, of a limit beyond the depths tried
 CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
 
 
 def frontier_figure(info: MapInfo) -> Figure:
     """All schemes on one axis: depth limit with its band, and the theory dashed; a panel per slice."""
     apart = [_unseen([p for p in info.panels if p.slice == text], info) for text in info.slices]
+    room = ARROW * ("above" in _sides(info))  # for the arrows that leave the panels at their tops
     lines = max(text.count("\n") + bool(text) for text in apart)
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(1, len(info.slices), wide=3.9, high=3.4 + 0.13 * lines)
+        figure, axes = canvas(1, len(info.slices), wide=3.9, high=3.4 + 0.13 * lines + room / 72)
         for x, (axis, text) in enumerate(zip(axes[0], info.slices, strict=True)):
             for panel in info.panels:
                 if panel.slice == text:
@@ -41,8 +43,9 @@ def frontier_figure(info: MapInfo) -> Figure:
             axis.set_yscale("log")
             axis.set_xlim(*Along(info.x).limits())
             axis.set_ylim(edges_around(info.depths)[[0, -1]])
-            axis.set_title(text, loc="left", pad=6 + 10 * lines)
-            axis.text(0, 1.02, apart[x], transform=axis.transAxes, va="bottom", fontsize=7.5, color=SOFT)
+            axis.set_title(text, loc="left", pad=6 + room + 10 * lines)
+            axis.annotate(apart[x], (0, 1), (0, 4 + room), xycoords="axes fraction", textcoords="offset points",
+                          va="bottom", fontsize=7.5, color=SOFT)  # fmt: skip
             axis.grid(axis="y", color="#e6e8eb", lw=0.6)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
@@ -77,7 +80,8 @@ def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
         axis.fill_between(at, low, high, color=stroke["color"], alpha=0.13, lw=0)
         axis.plot(at, median, color=stroke["color"], ls=stroke["ls"], lw=2.2, solid_capstyle="butt")
         shown = np.where(np.isfinite(predicted), predicted, np.nan)
-        axis.plot(at, shown, color=stroke["color"], lw=1.2, ls=(3 * (order % 2), (4, 2)))
+        dashes = (4 * (order % 2), (3, 5))  # those of two lines that coincide are seen in turn, with gaps between
+        axis.plot(at, shown, color=stroke["color"], lw=1.2, ls=dashes)
         places = _places(edges, (order + 0.5) / len(info.schemes), stepped=info.x.levels)
         height = np.exp(np.interp(places, at[np.isfinite(median)], np.log(median[np.isfinite(median)])))
         axis.plot(places, height, **{**stroke, "ls": ""}, ms=5, zorder=3, clip_on=False)
@@ -137,9 +141,15 @@ def _draw_agreement(axis: Axes, panel: Panel, info: MapInfo, endless: float) -> 
 
 def _beyond(info: MapInfo) -> list[Line2D]:
     """Legend of the arrows of `_draw_beyond`, if there are any."""
-    sides = {side for panel in info.panels for side in censoring(panel.frontier.median, info.depths)}
-    arrow = {"ls": "", "marker": "$\\uparrow$" if "above" in sides else "$\\downarrow$", "ms": 7, "color": SOFT}
-    return [Line2D([], [], **arrow, label="beyond the depths tried")] if sides != {"no"} else []
+    kinds = {("above",): "$\\uparrow$", ("below",): "$\\downarrow$", ("above", "below"): "$\\updownarrow$"}
+    marker = kinds.get(tuple(sorted(_sides(info) - {"no"})))
+    arrow = {"ls": "", "marker": marker, "ms": 7, "color": SOFT}
+    return [Line2D([], [], **arrow, label="beyond the depths tried")] if marker else []
+
+
+def _sides(info: MapInfo) -> set[str]:
+    """Where the limits of a map lie, as of `censoring`."""
+    return {str(side) for panel in info.panels for side in censoring(panel.frontier.median, info.depths)}
 
 
 def _draw_beyond(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo) -> None:
@@ -148,7 +158,8 @@ def _draw_beyond(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, inf
     for side, up in (("above", 1), ("below", -1)):
         for x, y in zip(at[sides == side], limit[sides == side], strict=True):
             arrow = {"arrowstyle": "<-", "color": colour, "lw": 0.9, "shrinkA": 0, "shrinkB": 2}
-            axis.annotate("", (x, y), (0, 11 * up), textcoords="offset points", annotation_clip=False, arrowprops=arrow)
+            tip = (0, ARROW * up)
+            axis.annotate("", (x, y), tip, textcoords="offset points", annotation_clip=False, arrowprops=arrow)
 
 
 def _stroke(info: MapInfo, scheme: str) -> dict[str, Any]:
