@@ -167,7 +167,8 @@ def _next(end: End, flag: str) -> str:
     if end.interrupted:
         lines.append(f"  sweep resume {end.name}{flag}   go on where it stopped")
     if end.unpublished:
-        lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {end.unpublished} packs that it lacks")
+        lacks = counted(end.unpublished, "pack")
+        lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {lacks} that it lacks")
     if not end.tracking_uri.startswith("http"):
         usual = end.tracking_uri == mlflow_store.lasting(mlflow_store.DEFAULT_URI)
         store = "" if usual else f" --backend-store-uri {end.tracking_uri}"

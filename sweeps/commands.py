@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.words import strict_json
+from analysis.words import counted, strict_json
 from sweeps import reading
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def sync(args: argparse.Namespace) -> int:
     sent = closing.sync(run, uri)
     if args.json:
         return _json({"name": args.name, "sent": sent, "tracking_uri": uri})
-    print(f"{args.name}: sent {sent} parts to {uri}")
+    print(f"{args.name}: sent {counted(sent, 'part')} to {uri}")
     return 0
 
 

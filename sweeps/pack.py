@@ -152,7 +152,8 @@ def _tune(
     storage = folder / "tune"
     here: Mapping[str, float] = ray.cluster_resources()
     gpus = (1.0 if here.get("GPU", 0) >= 1 else 0.0) if resources.gpus == "auto" else resources.gpus
-    phase("starting packs")
+    room = _room(resources, gpus, ray.available_resources())
+    phase("starting packs" if room else "waiting for a worker that has room for a pack")
     tune.Tuner(
         tune.with_resources(tune.with_parameters(PackTrainable, context=context), {"cpu": resources.cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -232,7 +233,12 @@ def _slots(resources: Resources, gpus: float, here: Mapping[str, float], address
     """Packs at once: as many as fit now, and on a cluster at least so many that it scales up."""
     if resources.packs_at_once != "auto":
         return resources.packs_at_once
-    fit = here.get("CPU", 0) / resources.cpus
+    return max(1 if address is None else AHEAD, _room(resources, gpus, here))
+
+
+def _room(resources: Resources, gpus: float, there: Mapping[str, float]) -> int:
+    """How many packs fit there."""
+    fit = there.get("CPU", 0) / resources.cpus
     if gpus:
-        fit = min(fit, here.get("GPU", 0) / gpus)
-    return max(1 if address is None else AHEAD, math.floor(fit))
+        fit = min(fit, there.get("GPU", 0) / gpus)
+    return math.floor(fit)

@@ -21,7 +21,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.words import theory_text, time_text
+from analysis.words import counted, theory_text, time_text
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import capacity, data, network, space, speed, train
 from sweeps.samplers import SAMPLERS
@@ -136,17 +136,18 @@ def _wall(busy: float, slots: int, packs: int) -> float:
 
 def headline(made: Plan) -> str:
     """The plan in one line."""
-    return f"{made.networks} networks, {_si(made.flops)}FLOP, about {time_text(made.seconds)}"
+    return f"{counted(made.networks, 'network')}, {_si(made.flops)}FLOP, about {time_text(made.seconds)}"
 
 
 def render(made: Plan) -> RenderableType:
     spec = made.spec
+    seeds, rates = counted(spec.training.seeds, "seed"), counted(len(spec.training.learning_rate), "learning rate")
     lines = [
         f"{spec.name}: {spec.question}" if spec.question else spec.name,
-        f"{made.trials} trials in {made.packs} packs, {made.networks} networks "
-        f"({spec.training.seeds} seeds x {len(spec.training.learning_rate)} learning rates a trial), "
+        f"{counted(made.trials, 'trial')} in {counted(made.packs, 'pack')}, {counted(made.networks, 'network')} "
+        f"({seeds} x {rates} a trial), "
         f"sampler {spec.search.sampler}: {SAMPLERS[spec.search.sampler].summary}",
-        f"{_si(made.flops)}FLOP, mean depth {made.mean_depth:.0f}; {made.slots} packs at once "
+        f"{_si(made.flops)}FLOP, mean depth {made.mean_depth:.0f}; {counted(made.slots, 'pack')} at once "
         f"of {_si(made.speed.flops)}FLOP/s each",
         f"expected time on this machine: {time_text(made.seconds)}, of which {made.startup:.0f} s to start",
     ]
@@ -237,7 +238,7 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
             f"against {time_text(busy)} of training: sobol or random ask faster"
         )
     if packs < 2 * slots:
-        found.append(f"only {packs} packs for {slots} at once: a smaller search.batch would keep all busy")
+        found.append(f"only {counted(packs, 'pack')} for {slots} at once: a smaller search.batch would keep all busy")
     if spec.training.seeds == 1:
         found.append("one seed a trial cannot tell luck from trainability: training.seeds: 2 or more")
     if len(spec.training.learning_rate) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from analysis.words import counted
 from sweeps.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -47,9 +48,10 @@ class Publisher:
 
     def status(self) -> str:
         """For a progress line; empty if all is well."""
+        behind = f"MLflow is {counted(self.waiting, 'part')} behind"
         if self.error is not None:
-            return f"MLflow is {self.waiting} parts behind: {self.error}"
-        return f"MLflow is {self.waiting} parts behind" if self.waiting > 1 else ""
+            return f"{behind}: {self.error}"
+        return behind if self.waiting > 1 else ""
 
     def close(self, timeout: float) -> int:
         """Try for `timeout` seconds to publish the rest, and return how many parts remain for `sweep sync`."""

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoinit import networks, schemes
 from isoinit.layers import set_mask
-from sweeps import captured, data, stack, train
+from sweeps import captured, data, kernel, stack, stacking, train
 from sweeps.captured import Steps
 from sweeps.ragged import RaggedStack
 from sweeps.spec import Point, Training
@@ -283,6 +283,30 @@ def test_the_tensors_of_an_update_are_the_numbers_of_the_compiled_one(monkeypatc
         results = [one.advance(cut(0, 60), FACTORS[:60], 0) for one in (ours, theirs)]
         for mine, other in zip(*results, strict=True):
             np.testing.assert_allclose(mine, other, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("training", RULES.values(), ids=RULES)
+def test_the_tensors_of_an_update_are_torchs_optimizer(training: Training) -> None:
+    """Also when it goes on after earlier steps, of which Adam's corrections know the number."""
+    generator = torch.Generator().manual_seed(1)
+    start, gradients = (torch.randn(*shape, generator=generator) for shape in ((2, 3, 4), (9, 2, 3, 4)))
+    rates, rule = torch.tensor([0.1, 0.02]), kernel.rule(training)
+    ours, kept = start.clone(), stacking.moments(rule, start)
+    for steps in (range(4), range(4, 9)):
+        rows = stacking.step_numbers([1.0] * len(steps), steps.start, CPU)
+        for step, (factor, *corrections) in zip(steps, rows, strict=True):
+            stacking.update(rule, ours, gradients[step].clone(), kept, rates * factor, corrections)
+    for member, rate in enumerate(rates.tolist()):
+        theirs = nn.Parameter(start[member].clone())
+        optimizer = (
+            torch.optim.Adam([theirs], rate, weight_decay=training.weight_decay)
+            if training.optimizer == "adam"
+            else torch.optim.SGD([theirs], rate, training.momentum, 0, training.weight_decay, training.nesterov)
+        )
+        for gradient in gradients[:, member]:
+            theirs.grad = gradient.clone()
+            optimizer.step()
+        torch.testing.assert_close(ours[member], theirs.detach(), rtol=0, atol=2e-6)
 
 
 def test_a_pack_with_networks_that_end_early_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

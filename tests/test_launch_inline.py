@@ -329,7 +329,7 @@ def test_a_store_that_is_lost_in_mid_sweep_is_waited_for_aloud_and_not_in_the_ti
         return close(publisher, timeout)
 
     monkeypatch.setattr(launch.Publisher, "close", slow)
-    monkeypatch.setattr(launch.Publisher, "status", lambda _: "MLflow is 1 parts behind")
+    monkeypatch.setattr(launch.Publisher, "status", lambda _: "MLflow is 1 part behind")
     assert _launch("--trials", "4") == 0
     assert (folder / "runs/tiny/maps/map.png").is_file()
     said = capsys.readouterr().out
@@ -346,6 +346,14 @@ def test_limits_of_one_scheme_are_told_apart() -> None:
     assert header == ["scheme", "bias mode", "depth limit", "90 % band", "theory"]
     assert [text[:3] for text in texts] == [["he_normal", "iid", "4"], ["he_normal", "zero", "9"]]
     assert closing._markdown(rows).splitlines()[2] == "| he_normal | iid | 4 | 8 to 10 | no theory |"
+
+
+@pytest.mark.parametrize(("unpublished", "words"), [(1, "the 1 pack that"), (2, "the 2 packs that")])
+def test_what_mlflow_lacks_is_counted(unpublished: int, words: str) -> None:
+    end: Any = SimpleNamespace(
+        name="tiny", interrupted=False, unpublished=unpublished, tracking_uri="http://x", page="", trials=0
+    )
+    assert words in closing._next(end, "")
 
 
 @pytest.mark.parametrize(

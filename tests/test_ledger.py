@@ -105,6 +105,13 @@ def test_a_result_supersedes_a_failure_and_nothing_supersedes_a_result(tmp_path:
     assert book.keys() == set(by_key)
 
 
+def test_every_try_of_a_pack_with_failed_trials_is_a_part_of_its_own(tmp_path: Path) -> None:
+    book = Ledger(tmp_path)
+    names = [book.append(_part(0, failed=[0], attempt=attempt)).name for attempt in (1, 2, 3, 4)]
+    assert names == ["toy-00000.parquet", "toy-00000.2.parquet", "toy-00000.3.parquet", "toy-00000.4.parquet"]
+    assert len(book.parts()) == 4
+
+
 def test_a_later_failure_replaces_an_earlier_one(tmp_path: Path) -> None:
     book = Ledger(tmp_path)
     for number, attempt in ((0, 1), (1, 2)):

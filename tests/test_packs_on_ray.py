@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from sweeps import failures, pack
+from sweeps.spec import Resources
 
 NODE = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: PackTrainable\n"
@@ -67,3 +69,23 @@ def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
     stopped.append(True)
     queue.choose_trial_to_run(controller)
     assert ended == [trials[2]]
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        ({}, "waiting for a worker that has room for a pack"),
+        ({"CPU": 1.0}, "waiting for a worker that has room for a pack"),
+        ({"CPU": 2.0}, "starting packs"),
+    ],
+)
+def test_packs_that_have_no_worker_yet_are_said_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: dict[str, float], said: str
+) -> None:
+    monkeypatch.setattr(pack, "tune", MagicMock())
+    monkeypatch.setattr(pack.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(pack.ray, "available_resources", lambda: free)
+    told: list[str] = []
+    given: Any = MagicMock()
+    pack._tune(given, given, Resources(cpus=2), tmp_path, "host:1", given, told.append, lambda: False)
+    assert told == [said]

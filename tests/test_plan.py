@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from sweeps import data, network, plan, speed, train, work
 from sweeps.__main__ import main
@@ -285,8 +286,12 @@ def test_small_networks_are_measured_for_long_enough(monkeypatch: pytest.MonkeyP
 
 
 def test_what_it_warns_of() -> None:
-    made = plan.plan(parse(TEXT, ["training.seeds=1", "training.learning_rate=0.1", "search.batch=20"]))
+    made = plan.plan(parse(TEXT, ["training.seeds=1", "training.learning_rate=0.1", "search.batch=20"]), slots=2)
     assert len(made.warnings) == 3
+    assert made.warnings[0].startswith("only 1 pack for 2 at once")
+    console = Console(width=200, record=True)
+    console.print(plan.render(made))
+    assert "20 trials in 1 pack, 20 networks (1 seed x 1 learning rate a trial)" in console.export_text()
 
 
 def test_it_warns_of_a_sampler_that_takes_longer_than_the_training() -> None:

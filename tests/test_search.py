@@ -104,6 +104,18 @@ def test_keys_are_unique_even_where_points_repeat(tmp_path: Path) -> None:
     assert len({(t.point, seed) for t in tasks for seed in t.seeds}) == 80
 
 
+def test_a_point_that_was_running_when_a_sweep_stopped_gets_other_seeds_when_it_comes_again(tmp_path: Path) -> None:
+    settings = ("search.sampler=random", "space.depth=2", "space.bias_variance=0", "search.trials=24")
+    _search(tmp_path, *settings).ask()
+    resumed = _search(tmp_path, *settings)
+    resumed.rebuild([])
+    tasks = []
+    while (pack := resumed.ask()) is not None:
+        tasks += pack.tasks
+        resumed.tell(_judge(pack))
+    assert len({t.trial_key for t in tasks}) == len({(t.point, t.seeds) for t in tasks}) == 24
+
+
 def test_the_grid_visits_every_point_once(tmp_path: Path) -> None:
     search = _search(tmp_path, "search.sampler=grid", "search.trials=60")
     points = []
@@ -221,6 +233,18 @@ def test_a_line_that_a_kill_cut_short_is_not_read(tmp_path: Path) -> None:
     path.write_text(whole[:100] + "\n" + whole)
     with pytest.raises(ValueError, match=r"line 1 of .*packs.jsonl is damaged.*remove the line"):
         Journal(path).read()
+
+
+@pytest.mark.parametrize("torn", [1, 100, -1])
+def test_what_follows_a_torn_line_does_not_continue_it(tmp_path: Path, torn: int) -> None:
+    pack = _search(tmp_path / "whole").ask()
+    assert pack is not None
+    line = (tmp_path / "whole" / "packs.jsonl").read_text()
+    for whole in ("", line):
+        path = tmp_path / "packs.jsonl"
+        path.write_text(whole + line[:torn])
+        Journal(path).append(pack)
+        assert path.read_text() == whole + line
 
 
 def test_optuna_logs_nothing_below_a_warning(tmp_path: Path) -> None:

@@ -22,6 +22,15 @@ def test_a_number_is_a_level_a_list_levels_and_a_mapping_a_range() -> None:
     assert (spec.space.depth.low, spec.space.depth.high, spec.space.depth.log) == (2, 8, True)
 
 
+def test_the_smallest_networks_and_batches_are_allowed() -> None:
+    spec = parse(MINIMAL, ["space.width=1", "space.depth=2", "training.batch_size=1"])
+    assert (spec.space.width, spec.space.depth, spec.training.batch_size) == ([1], [2], 1)
+    least = parse(MINIMAL, ["space.width={low: 1, high: 8}", "space.depth={low: 2, high: 8}"]).space
+    assert not isinstance(least.width, list)
+    assert not isinstance(least.depth, list)
+    assert (least.width.low, least.depth.low) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -34,6 +43,8 @@ def test_a_number_is_a_level_a_list_levels_and_a_mapping_a_range() -> None:
         ("space.depth=[]", ["depth", "empty"]),
         ("space.width=sixteen", ["space.width", "sixteen"]),
         ("space.bias_variance={low: 0, high: 1, log: true}", ["space.bias_variance", "low > 0", "zero: true"]),
+        ("space.width={low: 0, high: 8}", ["width", "at least 1", "got 0"]),
+        ("training.batch_size=0", ["training.batch_size", "1", "got 0"]),
         ("space.density=1.5", ["density", "at most 1", "1.5"]),
         ("space.scheme=[]", ["space.scheme"]),
         ("trainin.steps=3", ["trainin", "did you mean 'training'"]),

@@ -405,7 +405,7 @@ def test_a_mistake_in_the_publisher_ends_it_with_its_reason_and_not_the_sweep(tm
     assert time.monotonic() - started < 30  # nobody waits for it at the end
     assert publisher.remaining() == 1
     assert broken.failure == publisher.error == "publishing has ended by a KeyError: 'sweep'"
-    assert publisher.status() == f"MLflow is 1 parts behind: {publisher.error}"
+    assert publisher.status() == f"MLflow is 1 part behind: {publisher.error}"
 
 
 def test_a_store_that_hangs_is_named_when_time_is_out(tmp_path: Path) -> None:
