@@ -333,3 +333,13 @@ def test_marks_of_very_many_trials_leave_the_map_to_be_seen(info: MapInfo) -> No
     figure = map_figure(info._replace(panels=(panel._replace(marks=marks),)))
     assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections if c.get_zorder() == 4) == SHOWN
     assert any(f"of each panel {SHOWN} are drawn" in t.get_text() for t in figure.texts)
+
+
+def test_many_slices_of_a_frontier_are_wrapped_into_rows(info: MapInfo) -> None:
+    panels = tuple(info.panels[0]._replace(slice=f"slice {i}") for i in range(8))
+    figure = frontier_figure(info._replace(panels=panels))
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in shown] == [f"slice {i}" for i in range(8)]
+    assert [bool(axis.get_ylabel()) for axis in shown] == [i % 3 == 0 for i in range(8)]
+    assert [bool(axis.get_xlabel()) for axis in shown] == [i >= 5 for i in range(8)]
+    assert figure.get_figwidth() < 14

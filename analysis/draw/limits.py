@@ -25,6 +25,7 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 
 
 MARKERS: Final = 5  # along a continuous line
+ABREAST: Final = 3  # panels in a row of the frontier, at most
 ARROW: Final = 11  # points, of a limit beyond the depths tried
 CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
 
@@ -35,8 +36,12 @@ def frontier_figure(info: MapInfo) -> Figure:
     room = ARROW * ("above" in _sides(info))  # for the arrows that leave the panels at their tops
     lines = max(text.count("\n") + bool(text) for text in apart)
     with mpl.rc_context(STYLE):
-        figure, axes = canvas(1, len(info.slices), wide=3.9, high=3.4 + 0.13 * lines + room / 72)
-        for x, (axis, text) in enumerate(zip(axes[0], info.slices, strict=True)):
+        rows = math.ceil(len(info.slices) / ABREAST)
+        columns = math.ceil(len(info.slices) / rows)
+        figure, axes = canvas(rows, columns, wide=3.9, high=3.4 + 0.13 * lines + room / 72)
+        for axis in axes.flat[len(info.slices) :]:
+            axis.set_visible(False)
+        for x, (axis, text) in enumerate(zip(axes.flat, info.slices, strict=False)):
             for panel in info.panels:
                 if panel.slice == text:
                     _draw_frontier(axis, panel, info)
@@ -49,7 +54,7 @@ def frontier_figure(info: MapInfo) -> Figure:
             axis.grid(axis="y", color="#e6e8eb", lw=0.6)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
-            label_axes(axis, info, "" if x == 0 else None, bottom=True)
+            label_axes(axis, info, None if x % columns else "", bottom=x + columns >= len(info.slices))
         drawn = any(theory_shown(p.predicted, info.depths).any() for p in info.panels)
         head(
             figure,
