@@ -125,6 +125,16 @@ def test_the_grid_visits_every_point_once(tmp_path: Path) -> None:
     assert len(points) == len(set(points)) == 60
 
 
+@pytest.mark.parametrize("sampler", ["random", "sobol", "grid", "boundary"])
+def test_another_seed_asks_for_other_points(tmp_path: Path, sampler: str) -> None:
+    firsts = []
+    for name, seed in (("a", 0), ("again", 0), ("b", 1)):
+        pack = _search(tmp_path / name, f"search.sampler={sampler}", f"search.seed={seed}").ask()
+        assert pack is not None
+        firsts.append([t.point for t in pack.tasks])
+    assert firsts[0] == firsts[1] != firsts[2]
+
+
 @pytest.mark.parametrize("sampler", ["boundary", "sobol", "grid"])
 def test_a_rebuilt_search_first_asks_for_what_was_running_and_loses_and_repeats_nothing(
     tmp_path: Path, sampler: str
