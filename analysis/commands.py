@@ -18,6 +18,7 @@ from rich.table import Table
 from analysis import compare as comparing
 from analysis import mapinfo, maps, profiles, store, summary
 from analysis.outcome import Criterion
+from analysis.region import RegionModel
 from analysis.words import strict_json
 
 
@@ -36,9 +37,9 @@ def _out(args: argparse.Namespace) -> Path:
     return out
 
 
-def _map(export: store.Export, args: argparse.Namespace) -> mapinfo.MapInfo:
+def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
     name, rule = summary.name(export), summary.criterion(export)
-    return maps.region_map(export.trials, sweep=name, criterion=rule, abscissa=args.abscissa)
+    return maps.region_map(export.trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -104,10 +105,10 @@ def compare(args: argparse.Namespace) -> int:
     export = _export(args)
     agreement = comparing.agreement(export.trials)
     paired = comparing.paired(export.trials, export.replicates)
-    no_map = maps.no_map(export.trials)
-    first = None if no_map else maps.scheme_limits(export.trials)
+    no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
+    first = None if no_map else maps.scheme_limits(export.trials, model)
     ratios = [] if first is None else comparing.ratios(first)
-    files, limits = ([], []) if no_map else _compare_limits(export, args)
+    files, limits = ([], []) if no_map else _compare_limits(export, args, model)
     if args.json:
         made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
         pairs = [p._asdict() for p in paired]
@@ -132,12 +133,14 @@ def compare(args: argparse.Namespace) -> int:
     return _list(files)
 
 
-def _compare_limits(export: store.Export, args: argparse.Namespace) -> tuple[list[Path], list[dict[str, Any]]]:
+def _compare_limits(
+    export: store.Export, args: argparse.Namespace, model: RegionModel | None
+) -> tuple[list[Path], list[dict[str, Any]]]:
     """Draw and write measured against predicted limits; the files, and the limits as rows."""
     from analysis.draw.canvas import save
     from analysis.draw.limits import agreement_figure
 
-    info = _map(export, args)
+    info = _map(export, args, model)
     limits, out = mapinfo.limits(info), _out(args)
     files = [*save(agreement_figure(info), out / "compare"), out / "compare.parquet"]
     pq.write_table(limits, out / "compare.parquet", compression="zstd")

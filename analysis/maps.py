@@ -98,6 +98,15 @@ def no_map(trials: pa.Table) -> str:
     )
 
 
+def fitted(trials: pa.Table) -> RegionModel | None:
+    """The model that maps and limits of these trials are read off; None if there is no map of them."""
+    try:
+        trials = _mappable(trials)
+    except ValueError:  # which `region_map` and `scheme_limits` say
+        return None
+    return RegionModel.fit(trials)
+
+
 def _mappable(trials: pa.Table) -> pa.Table:
     need(trials, [*AXES, "sweep", "outcome"], "a map")
     if reason := no_map(trials):

@@ -16,6 +16,7 @@ from analysis.draw.canvas import svg
 from analysis.draw.limits import agreement_figure, frontier_figure
 from analysis.draw.region import map_figure
 from analysis.outcome import MEANING, Outcome
+from analysis.region import RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
 
@@ -55,8 +56,15 @@ code { font-size: .9em; }
 
 def page(export: Export, abscissa: str | None = None) -> str:
     """The page, as text. Sweeps without a map get a page too, which says why there is none."""
-    found = summary.summarize(export)
-    parts = [_header(found), *_results(export, found, abscissa), _outcomes(found), _method(found), _provenance(export)]
+    model = maps.fitted(export.trials)
+    found = summary.summarize(export, model)
+    parts = [
+        _header(found),
+        *_results(export, found, model, abscissa),
+        _outcomes(found),
+        _method(found),
+        _provenance(export),
+    ]
     title = escape(f"Trainable region: {found.sweep}")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -82,13 +90,14 @@ def _header(found: summary.Summary) -> str:
     return f'<header><h1>{escape(found.sweep)}</h1>{question}<dl class="facts">{listed}</dl>{notes}</header>\n'
 
 
-def _results(export: Export, found: summary.Summary, abscissa: str | None) -> Iterable[str]:
+def _results(export: Export, found: summary.Summary, model: RegionModel | None, abscissa: str | None) -> Iterable[str]:
     if found.limits is None:
         yield f"<h2>No map</h2><p>{escape(found.note)}.</p>\n"
         if found.failed < found.trials:
             yield from _comparison(export, found, None)
         return
-    info = maps.region_map(export.trials, sweep=found.sweep, criterion=found.criterion, abscissa=abscissa)
+    rule = found.criterion
+    info = maps.region_map(export.trials, sweep=found.sweep, criterion=rule, model=model, abscissa=abscissa)
     x = info.x.name.replace("_", " ")
     yield "<h2>The trainable region</h2>"
     yield _figure(map_figure(info), "Map of the trainable region of each scheme",

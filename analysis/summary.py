@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from analysis.compare import Agreement, Paired, Ratio
 from analysis.maps import scheme_limits
 from analysis.outcome import Outcome
-from analysis.region import AuditError, audit_error
+from analysis.region import AuditError, RegionModel, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
 from analysis.words import band_text, interval_text, limit_text, ratio_text, run_text, theory_text
@@ -48,14 +48,17 @@ class Summary(NamedTuple):
     joined: str  # as of `joined`
 
 
-def summarize(export: Export) -> Summary:
-    """The summary of an export. Sweeps without a map (one depth, all failed) have one too, and it says why."""
+def summarize(export: Export, model: RegionModel | None = None) -> Summary:
+    """The summary of an export. Sweeps without a map (one depth, all failed) have one too, and it says why.
+
+    `model` is as of `maps.fitted`, made here if it is not given.
+    """
     trials = export.trials
     tallies = _tallies(export)
     took = export.took
     limits, audit, note = None, None, ""
     try:
-        limits = scheme_limits(trials)
+        limits = scheme_limits(trials, model)
         audit = audit_error(trials)
     except ValueError as error:
         note = str(error)

@@ -20,6 +20,7 @@ import pytest
 from analysis import store, summary
 from analysis.__main__ import main
 from analysis.outcome import Outcome
+from analysis.region import RegionModel
 from analysis.schema import Took, stamp
 
 
@@ -288,3 +289,20 @@ def test_a_reader_that_stops_early_gets_no_traceback(small: Path) -> None:
     command = f"{sys.executable} -m analysis summary {small} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("command", "fits"), [("summary", 2), ("compare", 1), ("report", 2), ("map", 1)])
+def test_a_model_is_fitted_once_and_once_without_the_audits(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, fits: int
+) -> None:
+    """A fit is most of the time that a large export takes."""
+    fit, seen = RegionModel.fit.__func__, []  # type: ignore[attr-defined]
+
+    def counted(cls: type[RegionModel], trials: pa.Table, *rest: object) -> RegionModel:
+        seen.append(len(trials))
+        return fit(cls, trials, *rest)
+
+    monkeypatch.setattr(RegionModel, "fit", classmethod(counted))
+    out = [] if command == "summary" else ["--out", str(tmp_path / "made")]
+    assert main([command, str(folder), *out]) == 0
+    assert len(seen) == fits
