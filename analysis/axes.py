@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -123,16 +124,25 @@ def unbiased(points: pa.Table) -> np.ndarray:
     return none
 
 
-def met_before(trials: pa.Table, points: Points) -> np.ndarray:
-    """Which [n] trials have networks that occurred before under another name: without biases they have several."""
-    again = np.zeros(len(trials), bool)
+def one_name(points: pa.Table) -> pa.Table:
+    """The same points, all that have no biases under the name of mode `zero`, variance 0."""
+    none = pa.array(unbiased(points))
+    for name, value in (("bias_mode", "zero"), ("bias_variance", 0.0)):
+        if name in points.column_names:
+            at = points.column_names.index(name)
+            column = pc.if_else(none, value, points[name])  # pyright: ignore[reportAttributeAccessIssue]
+            points = points.set_column(at, name, column)
+    return points
+
+
+def met_before(trials: pa.Table, by: Sequence[str]) -> np.ndarray:
+    """Which [n] trials have networks, the same in the columns `by`, that occurred before under another name."""
     if "bias_mode" not in trials.column_names:
-        return again
-    modes, first = names(trials["bias_mode"]).to_pylist(), {}
-    for i in np.flatnonzero(unbiased(trials)):
-        place = points.x[i].round(9).tobytes(), points.c[i].tobytes()
-        again[i] = first.setdefault(place, modes[i]) != modes[i]
-    return again
+        return np.zeros(len(trials), bool)
+    first: dict[tuple[Any, ...], Any] = {}
+    keys = zip(*one_name(trials).select(by).to_pydict().values(), strict=True)
+    modes = trials["bias_mode"].to_pylist()
+    return np.array([first.setdefault(key, mode) != mode for key, mode in zip(keys, modes, strict=True)], bool)
 
 
 def has_depth(axes: Sequence[Axis]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from typing import Any, Final, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from analysis.axes import met_before, one_name
 from analysis.checks import need
 from analysis.outcome import Outcome
 from analysis.region import AUDIT_ROLES, usable, wilson
@@ -71,24 +72,6 @@ def predicted_limits(points: pa.Table) -> tuple[np.ndarray, str]:
 _POINT = (*AXES, "dataset", "optimizer", "batch_size", "steps")
 
 
-def _where(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The point of a trial but for its scheme, the same for biases that are zero under whatever name."""
-    none = row["bias_mode"] == "zero" or row["bias_variance"] == 0
-    biases = {"bias_mode": "zero", "bias_variance": 0.0} if none else {}
-    return tuple({**row, **biases}[name] for name in _POINT if name != "scheme")
-
-
-def _once(trials: pa.Table) -> pa.Table:
-    """The trials without those whose networks occurred before under another name: zero biases have several."""
-    names: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    rows = trials.select(_POINT).to_pylist()
-    kept = []
-    for row in rows:
-        name = (row["bias_mode"], row["bias_variance"])
-        kept.append(names.setdefault((row["scheme"], *_where(row)), name) == name)
-    return trials.filter(pa.array(kept))
-
-
 class Agreement(NamedTuple):
     """How often theory and training agree whether a point trains, for one scheme.
 
@@ -111,7 +94,8 @@ class Agreement(NamedTuple):
 def agreement(trials: pa.Table) -> list[Agreement]:
     """Predicted against measured outcomes, scheme by scheme; networks under two names count once."""
     need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
-    trials = _once(usable(trials))
+    trials = usable(trials)
+    trials = trials.filter(pa.array(~met_before(trials, _POINT)))
     found = predictions(trials)
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
@@ -167,13 +151,13 @@ _Key = tuple[tuple[Any, ...], int]
 def _trained_by_point(trials: pa.Table, replicates: pa.Table) -> dict[str, dict[_Key, bool]]:
     """scheme -> (all other axes and the data set, seed) -> whether that network trained."""
     need(trials, ["trial_key", "best_learning_rate", *_POINT], "a comparison on pairs")
-    rows = trials.select(["trial_key", "best_learning_rate", *_POINT]).to_pylist()
+    rows = one_name(trials.select(["trial_key", "best_learning_rate", *_POINT])).to_pylist()
     by_key = {row["trial_key"]: row for row in rows}
     found: dict[str, dict[_Key, bool]] = {}
     for network in replicates.select(["trial_key", "seed", "learning_rate", "outcome"]).to_pylist():
         row = by_key.get(network["trial_key"])
         if row is not None and network["learning_rate"] == row["best_learning_rate"]:
-            key = (_where(row), network["seed"])
+            key = (tuple(row[name] for name in _POINT if name != "scheme"), network["seed"])
             found.setdefault(row["scheme"], {})[key] = network["outcome"] == Outcome.TRAINED
     return found
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from analysis.axes import unbiased
+from analysis.axes import met_before, one_name, unbiased
 from analysis.checks import need
 from analysis.compare import predicted_limits
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
@@ -216,11 +216,6 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
 
 def _once(found: pa.Table) -> pa.Table:
     """The limits, with one row for every set of networks without biases: under no mode, before the others."""
+    new = ~met_before(found, [axis for axis in AXES if axis != "depth"])
     none = unbiased(found)
-    unnamed = found.filter(pa.array(none))
-    unnamed = unnamed.set_column(
-        found.column_names.index("bias_mode"), "bias_mode", pa.array(["zero"] * len(unnamed), pa.string())
-    )
-    places = list(zip(*(unnamed[axis].to_pylist() for axis in AXES if axis != "depth"), strict=True))
-    new = [place not in places[:i] for i, place in enumerate(places)]
-    return pa.concat_tables([unnamed.filter(pa.array(new, pa.bool_())), found.filter(pa.array(~none))])
+    return pa.concat_tables([one_name(found.filter(pa.array(rows))) for rows in (new & none, new & ~none)])

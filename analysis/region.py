@@ -55,7 +55,7 @@ class RegionModel:
         trials = usable(trials)
         chosen = infer_axes(trials) if axes is None else tuple(axes)
         points = encode(chosen, trials)
-        new = ~met_before(trials, points)
+        new = ~met_before(trials, [axis.name for axis in chosen])
         trials, points = trials.filter(pa.array(new)), points.take(new)
         counts = Counts(floats(trials["n_trained"]), floats(trials["n_replicates"]))
         rng = np.random.default_rng(seed)
