@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations
 from typing import Any, Final, NamedTuple
@@ -17,11 +17,16 @@ from analysis.checks import need
 from analysis.outcome import Outcome
 from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES
-from isoinit.theory.predict import Prediction, predict
+from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
+
+
+class NoTheory(str):
+    """Why theory says nothing of a point."""
 
 
 @lru_cache(maxsize=65536)
-def _prediction(
+def _asked(
+    ask: Callable[..., Any],
     scheme: str,
     architecture: str,
     activation: str,
@@ -31,42 +36,42 @@ def _prediction(
     weight_scale: float,
     bias_mode: str,
     bias_variance: float,
-) -> Prediction | str:
-    """What theory says of a point, or the sentence why it says nothing."""
-
-    def ask(sigma_w2: float | None) -> Prediction:
-        return predict(
-            scheme,
-            architecture=architecture,
-            activation=activation,
-            normalization=normalization,
-            depth=depth,
-            width=width,
-            sigma_w2=sigma_w2,
-            sigma_b2=0.0 if bias_mode == "zero" else bias_variance,
-            bias_mode=bias_mode,
-        )
-
+) -> Any:
+    """What `ask` has theory say of a point, or the sentence why it says nothing."""
+    kind = {"architecture": architecture, "activation": activation, "normalization": normalization}
+    sigma_b2 = 0.0 if bias_mode == "zero" else bias_variance
+    reason = no_theory(scheme, **kind, sigma_b2=sigma_b2, bias_mode=bias_mode)
+    if reason:
+        return NoTheory(reason)
+    scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
     try:
-        standard = ask(None)
-        return standard if weight_scale == 1 else ask(standard.sigma_w2 * weight_scale)
+        return ask(scheme, **kind, depth=depth, width=width, sigma_w2=scaled, sigma_b2=sigma_b2, bias_mode=bias_mode)
     except ValueError as error:
-        return str(error)
+        return NoTheory(str(error))
 
 
 _ASKED = tuple(axis for axis in AXES if axis != "density")  # no theory depends on the density
 
 
-def predictions(points: pa.Table) -> list[Prediction | str]:
+def _ask(ask: Callable[..., Any], points: pa.Table) -> list[Any]:
+    return [_asked(ask, **row) for row in points.select(_ASKED).to_pylist()]
+
+
+def predictions(points: pa.Table) -> list[Prediction | NoTheory]:
     """For each row of a table with the columns of `AXES`: the prediction, or why there is none."""
-    return [_prediction(**row) for row in points.select(_ASKED).to_pylist()]
+    return _ask(predict, points)
+
+
+def predicted_outcomes(points: pa.Table) -> list[str | NoTheory]:
+    """The same for the outcome alone, many times as soon."""
+    return _ask(predicted_outcome, points)
 
 
 def predicted_limits(points: pa.Table) -> tuple[np.ndarray, str]:
     """Predicted depth limits [n], inf: no limit, nan: no theory; and the reason of the first nan."""
     found = predictions(points)
-    reason = next((p for p in found if isinstance(p, str)), "")
-    return np.array([np.nan if isinstance(p, str) else p.depth_limit for p in found]), reason
+    reason = next((p for p in found if isinstance(p, NoTheory)), "")
+    return np.array([np.nan if isinstance(p, NoTheory) else p.depth_limit for p in found]), reason
 
 
 _POINT = (*AXES, "dataset", "optimizer", "batch_size", "steps")
@@ -96,7 +101,7 @@ def agreement(trials: pa.Table) -> list[Agreement]:
     need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
     trials = usable(trials)
     trials = trials.filter(pa.array(~met_before(trials, _POINT)))
-    found = predictions(trials)
+    found = predicted_outcomes(trials)
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
         _agreement(scheme, [(row, p) for row, p in zip(rows, found, strict=True) if row["scheme"] == scheme])
@@ -104,9 +109,9 @@ def agreement(trials: pa.Table) -> list[Agreement]:
     ]
 
 
-def _agreement(scheme: str, pairs: Sequence[tuple[dict[str, Any], Prediction | str]]) -> Agreement:
-    reason = next((p for _, p in pairs if isinstance(p, str)), "")
-    told = [(row, p.outcome) for row, p in pairs if isinstance(p, Prediction)]
+def _agreement(scheme: str, pairs: Sequence[tuple[dict[str, Any], str | NoTheory]]) -> Agreement:
+    reason = next((p for _, p in pairs if isinstance(p, NoTheory)), "")
+    told = [(row, p) for row, p in pairs if not isinstance(p, NoTheory)]
     right = [(outcome == Outcome.TRAINED) == (row["outcome"] == Outcome.TRAINED) for row, outcome in told]
     audit = [ok for (row, _), ok in zip(told, right, strict=True) if row["role"] in AUDIT_ROLES]
     n, agree = len(told), sum(right)

@@ -29,6 +29,7 @@ from analysis.points import Counts, Points
 from analysis.posterior import Mode, expectation, laplace
 
 JITTER = 1e-6
+AT_ONCE = 4096  # points of which `marginals` holds the covariances with all trials
 
 
 def evidence(
@@ -101,6 +102,13 @@ class LogisticGP:
         variance = self.kernel.diagonal(self.theta, at) - np.einsum("ij,ij->j", V, V)
         return cross.T @ self.mode.a, np.maximum(variance, 1e-9), V
 
+    def marginals(self, at: Points) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [q] and variance [q] of the log-odds at any number of points, in little memory."""
+        q = len(at.x)
+        parts = [self.moments(at.take(slice(i, i + AT_ONCE)))[:2] for i in range(0, max(q, 1), AT_ONCE)]
+        mean, variance = zip(*parts, strict=True)
+        return np.concatenate(mean), np.concatenate(variance)
+
     def covariance(self, a: Points, Va: np.ndarray, b: Points, Vb: np.ndarray) -> np.ndarray:
         """Posterior covariance [len(a), len(b)], from the V of `moments`."""
         return self.kernel.matrix(self.theta, a, b) - Va.T @ Vb
@@ -117,6 +125,6 @@ def thin(
     order = rng.permutation(total)
     spread, others = order[: size // 4], order[size // 4 :]
     pilot = LogisticGP.condition(kernel, theta, points.take(spread), counts.take(spread))
-    mean, variance, _ = pilot.moments(points.take(others))
+    mean, variance = pilot.marginals(points.take(others))
     near = others[np.argsort(np.abs(mean) / np.sqrt(variance), kind="stable")[: size - len(spread)]]
     return np.sort(np.concatenate([spread, near]))

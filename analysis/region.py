@@ -75,7 +75,7 @@ class RegionModel:
         at = encode(self.axes, points)
         p = np.zeros(len(points))
         for share, gp in self.mixture:
-            mean, variance, _ = gp.moments(at)
+            mean, variance = gp.marginals(at)
             p += share * ndtr(mean / np.sqrt(variance))
         return p
 

@@ -238,6 +238,18 @@ def test_thinned_posterior_keeps_the_map():
     assert np.mean((full > 0) != (few > 0)) < 0.05
 
 
+@pytest.mark.parametrize("many", [0, 1, 7, 9, 40])
+def test_marginals_are_the_moments_some_points_at_a_time(many: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("analysis.gp.AT_ONCE", 9)
+    kernel = Kernel(2, 1, frontier=True)
+    points, counts = draw(kernel, 30)
+    gp = LogisticGP.condition(kernel, kernel.prior[0], points, counts)
+    at = draw(kernel, 40, seed=2)[0].take(slice(0, many))
+    for some, together in zip(gp.marginals(at), gp.moments(at), strict=False):
+        np.testing.assert_allclose(some, together, rtol=1e-9, atol=1e-12)
+        assert some.shape == (many,)
+
+
 @pytest.mark.parametrize("scale", [Scale(2, 100, log=True), Scale(-1, 3), Scale(1e-5, 1.0, log=True, floor=1e-4)])
 def test_scale_goes_there_and_back(scale: Scale):
     assert scale.encode(np.array([scale.low, scale.high])) == pytest.approx([0.0, 1.0])

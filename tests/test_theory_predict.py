@@ -21,6 +21,7 @@ from isoinit.theory.predict import (
     has_theory,
     no_theory,
     predict,
+    predicted_outcome,
 )
 from isoinit.theory.profile import profile
 from isoinit.theory.simulate import DEAD, simulate
@@ -397,3 +398,23 @@ def test_a_bias_that_vanishes_leaves_the_exact_moments(scheme: str, mode: str) -
     none = predict(scheme, depth=40, width=32)
     some = predict(scheme, depth=40, width=32, sigma_b2=1e-12, bias_mode=mode)
     assert (some.drift, some.spread) == pytest.approx((none.drift, none.spread), rel=1e-4)
+
+
+def test_the_outcome_alone_is_that_of_the_whole_prediction() -> None:
+    seen = set()
+    for scheme, depth, variance, tolerance in (
+        ("he_normal", 10, None, DEFAULT),
+        ("he_normal", 10, None, Tolerance(alignment=Threshold(0.9, "test"))),
+        ("he_normal", 300, None, DEFAULT),
+        ("xavier_normal", 60, None, DEFAULT),
+        ("he_normal", 60, 6.0, DEFAULT),
+        ("ll_orth", 60, None, DEFAULT),
+    ):
+        for sigma_b2, mode in ((0.0, "zero"), (0.3, "iid")):
+            point = {"depth": depth, "width": 40, "sigma_w2": variance, "sigma_b2": sigma_b2, "bias_mode": mode}
+            alone = predicted_outcome(scheme, **point, tolerance=tolerance)
+            assert alone == predict(scheme, **point, tolerance=tolerance).outcome
+            seen.add(alone)
+    assert seen == {"trained", "stalled", "vanished", "diverged"}
+    with pytest.raises(ValueError, match="depth >= 2"):
+        predicted_outcome("he_normal", depth=1, width=40)

@@ -11,13 +11,12 @@ steps `Tolerance.conditioning` is the criterion to fit: it is off, because no pa
 
 from dataclasses import dataclass
 from itertools import islice
-from math import inf, sqrt
-from numbers import Integral
+from math import sqrt
 from typing import Any
 
-from isoinit.theory import activations
-from isoinit.theory.families import FAMILIES
+from isoinit.theory import prepare
 from isoinit.theory.maps import Bias
+from isoinit.theory.prepare import default_variance, prepared
 from isoinit.theory.setting import (
     DEFAULT,
     MAX_DEPTH,
@@ -29,8 +28,8 @@ from isoinit.theory.setting import (
     outcome,
     within,
 )
-from isoinit.theory.smooth import SmoothNet
-from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, RECTIFIED, get, has_theory, no_theory
+from isoinit.theory.theories import EXACT, get, has_theory, no_theory
+from isoinit.theory.trajectory import State
 
 __all__ = [
     "DEFAULT",
@@ -43,6 +42,7 @@ __all__ = [
     "has_theory",
     "no_theory",
     "predict",
+    "predicted_outcome",
     "setting_of",
 ]
 
@@ -113,21 +113,11 @@ def predict(
     the hidden layers, None: the scheme's own; `sigma_b2 = Var(b)`.
     ValueError if an argument is out of range, or with the sentence of `no_theory` if there is no theory.
     """
-    _validate(architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance)
-    reason = no_theory(
-        scheme, architecture=architecture, activation=activation, normalization=normalization,
-        sigma_b2=sigma_b2, bias_mode=bias_mode,
-    )  # fmt: skip
-    if reason:
-        raise ValueError(reason)
-    variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
-    sigma_b2 = sigma_b2 or get(scheme).own_bias / width
-    bias = Bias(sigma_b2, bias_mode)
-    setting = _setting(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
-    state = next(islice(setting.states(), depth - 2, None))
+    setting, variance, sigma_b2 = prepared(
+        scheme, architecture, activation, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance
+    )
+    state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
-    probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
-                      within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
     return Prediction(
         scheme=scheme,
         architecture=architecture,
@@ -156,6 +146,26 @@ def predict(
     )
 
 
+def predicted_outcome(
+    scheme: str,
+    *,
+    architecture: str = "mlp",
+    activation: str = "relu",
+    normalization: str = "none",
+    depth: int,
+    width: int,
+    sigma_w2: float | None = None,
+    sigma_b2: float = 0.0,
+    bias_mode: str = "zero",
+    tolerance: Tolerance = DEFAULT,
+) -> str:
+    """`predict(...).outcome` alone: without the depth limit, for which `predict` mostly goes far beyond the depth."""
+    setting, _, _ = prepared(
+        scheme, architecture, activation, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance
+    )
+    return outcome(*_reached(setting, depth), tolerance)
+
+
 def depth_limit(scheme: str, *, width: int, **point: Any) -> float:
     """Greatest depth (weight layers) predicted to train; inf: none up to `MAX_DEPTH`. Arguments as `predict`."""
     return predict(scheme, depth=2, width=width, **point).depth_limit
@@ -163,7 +173,7 @@ def depth_limit(scheme: str, *, width: int, **point: Any) -> float:
 
 def setting_of(prediction: Prediction) -> Setting | Smooth:
     """The setting behind a prediction: its family, or its activation in the wide limit, and its states over depth."""
-    return _setting(
+    return prepare.setting_of(
         prediction.scheme,
         prediction.architecture,
         prediction.activation,
@@ -175,72 +185,13 @@ def setting_of(prediction: Prediction) -> Setting | Smooth:
     )
 
 
-def default_variance(scheme: str, activation: str = "relu") -> float:
-    """The scheme's own `sigma_w2 = fan_in * Var(w)` in square hidden layers."""
-    if scheme == "kumar":
-        return activations.kumar_variance(activations.get(activation))
-    if activation not in RECTIFIED and get(scheme).family == "orthogonal":
-        return 1.0
-    return get(scheme).sigma_w2
-
-
-def _validate(
-    architecture: str,
-    normalization: str,
-    depth: int,
-    width: int,
-    sigma_w2: float | None,
-    sigma_b2: float,
-    bias_mode: str,
-    tolerance: Tolerance,
-) -> None:
-    for name, value, valid in (
-        ("architecture", architecture, ARCHITECTURES),
-        ("normalization", normalization, ("none", "batch")),
-        ("bias_mode", bias_mode, BIAS_MODES),
-    ):
-        if value not in valid:
-            raise ValueError(f"{name} must be one of {', '.join(valid)}, but got {value!r}.")
-    if not (isinstance(depth, Integral) and isinstance(width, Integral)):
-        raise ValueError(f"depth and width must be whole numbers, but got ({depth=}, {width=}).")
-    if depth < 2 or width < 1:
-        raise ValueError(f"depth >= 2 and width >= 1 must hold, but got ({depth=}, {width=}).")
-    if not (0 <= sigma_b2 < inf and (sigma_w2 is None or 0 < sigma_w2 < inf)):
-        raise ValueError(f"sigma_b2 >= 0 and sigma_w2 > 0 must hold, both finite, but got ({sigma_b2=}, {sigma_w2=}).")
-    if sigma_b2 > 0 and bias_mode == "zero":
-        raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
-    if not (tolerance.input_square.value > 0 and -1 <= tolerance.input_correlation.value < 1):
-        raise ValueError(f"input_square > 0 and -1 <= input_correlation < 1 must hold, but got {tolerance}.")
-
-
-def _setting(
-    scheme: str,
-    architecture: str,
-    activation: str,
-    normalization: str,
-    width: int,
-    sigma_w2: float,
-    bias: Bias,
-    tolerance: Tolerance,
-) -> Setting | Smooth:
-    theory = get(scheme)
-    family = theory.residual if architecture == "resnet" and theory.residual else theory.family
-    if activation not in EXACT:
-        gaussian = family == "gaussian"
-        net = SmoothNet(activation, width, sigma_w2, bias.variance, gaussian, normalization == "batch")
-        return Smooth(net, tolerance)
-    gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
-    if activation == "linear":
-        # a linear net is the core of a mirrored one
-        family, gain = f"mirrored_{family}", sigma_w2
-    if activation in ("linear", "crelu"):
-        width, bias = 2 * width, Bias(bias.variance, "mirrored")
-    if normalization == "batch":
-        # the scale of the weights and the biases cancel; a mirrored net stays linear, standardized pair by pair
-        family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
-    if family.startswith("mirrored") and width < 2:
-        raise ValueError(f"{scheme} mirrors the hidden units and needs a width of at least 2, got {width}.")
-    return Setting(family, width, gain, bias, tolerance)
+def _reached(setting: Setting | Smooth, depth: int) -> tuple[State, float]:
+    """The last hidden layer's state, and the share of seeds within tolerance there."""
+    state = next(islice(setting.states(), depth - 2, None))
+    tolerance = setting.tolerance
+    probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
+                      within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
+    return state, probability
 
 
 def _notes(scheme: str, architecture: str, activation: str, normalization: str, scaled: bool) -> tuple[str, ...]:

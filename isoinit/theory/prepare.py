@@ -1,0 +1,108 @@
+"""What a question to the theory must obey, and the setting behind a grid point."""
+
+from __future__ import annotations
+
+from math import inf
+from numbers import Integral
+
+from isoinit.theory import activations
+from isoinit.theory.families import FAMILIES
+from isoinit.theory.maps import Bias
+from isoinit.theory.setting import Setting, Smooth, Tolerance
+from isoinit.theory.smooth import SmoothNet
+from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, RECTIFIED, get, no_theory
+
+
+def default_variance(scheme: str, activation: str = "relu") -> float:
+    """The scheme's own `sigma_w2 = fan_in * Var(w)` in square hidden layers."""
+    if scheme == "kumar":
+        return activations.kumar_variance(activations.get(activation))
+    if activation not in RECTIFIED and get(scheme).family == "orthogonal":
+        return 1.0
+    return get(scheme).sigma_w2
+
+
+def prepared(
+    scheme: str,
+    architecture: str,
+    activation: str,
+    normalization: str,
+    depth: int,
+    width: int,
+    sigma_w2: float | None,
+    sigma_b2: float,
+    bias_mode: str,
+    tolerance: Tolerance,
+) -> tuple[Setting | Smooth, float, float]:
+    """The setting of valid arguments, and the variances of weights and biases that are meant."""
+    _validate(architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance)
+    reason = no_theory(
+        scheme, architecture=architecture, activation=activation, normalization=normalization,
+        sigma_b2=sigma_b2, bias_mode=bias_mode,
+    )  # fmt: skip
+    if reason:
+        raise ValueError(reason)
+    variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
+    sigma_b2 = sigma_b2 or get(scheme).own_bias / width
+    bias = Bias(sigma_b2, bias_mode)
+    setting = setting_of(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
+    return setting, variance, sigma_b2
+
+
+def setting_of(
+    scheme: str,
+    architecture: str,
+    activation: str,
+    normalization: str,
+    width: int,
+    sigma_w2: float,
+    bias: Bias,
+    tolerance: Tolerance,
+) -> Setting | Smooth:
+    theory = get(scheme)
+    family = theory.residual if architecture == "resnet" and theory.residual else theory.family
+    if activation not in EXACT:
+        gaussian = family == "gaussian"
+        net = SmoothNet(activation, width, sigma_w2, bias.variance, gaussian, normalization == "batch")
+        return Smooth(net, tolerance)
+    gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
+    if activation == "linear":
+        # a linear net is the core of a mirrored one
+        family, gain = f"mirrored_{family}", sigma_w2
+    if activation in ("linear", "crelu"):
+        width, bias = 2 * width, Bias(bias.variance, "mirrored")
+    if normalization == "batch":
+        # the scale of the weights and the biases cancel; a mirrored net stays linear, standardized pair by pair
+        family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
+    if family.startswith("mirrored") and width < 2:
+        raise ValueError(f"{scheme} mirrors the hidden units and needs a width of at least 2, got {width}.")
+    return Setting(family, width, gain, bias, tolerance)
+
+
+def _validate(
+    architecture: str,
+    normalization: str,
+    depth: int,
+    width: int,
+    sigma_w2: float | None,
+    sigma_b2: float,
+    bias_mode: str,
+    tolerance: Tolerance,
+) -> None:
+    for name, value, valid in (
+        ("architecture", architecture, ARCHITECTURES),
+        ("normalization", normalization, ("none", "batch")),
+        ("bias_mode", bias_mode, BIAS_MODES),
+    ):
+        if value not in valid:
+            raise ValueError(f"{name} must be one of {', '.join(valid)}, but got {value!r}.")
+    if not (isinstance(depth, Integral) and isinstance(width, Integral)):
+        raise ValueError(f"depth and width must be whole numbers, but got ({depth=}, {width=}).")
+    if depth < 2 or width < 1:
+        raise ValueError(f"depth >= 2 and width >= 1 must hold, but got ({depth=}, {width=}).")
+    if not (0 <= sigma_b2 < inf and (sigma_w2 is None or 0 < sigma_w2 < inf)):
+        raise ValueError(f"sigma_b2 >= 0 and sigma_w2 > 0 must hold, both finite, but got ({sigma_b2=}, {sigma_w2=}).")
+    if sigma_b2 > 0 and bias_mode == "zero":
+        raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
+    if not (tolerance.input_square.value > 0 and -1 <= tolerance.input_correlation.value < 1):
+        raise ValueError(f"input_square > 0 and -1 <= input_correlation < 1 must hold, but got {tolerance}.")
