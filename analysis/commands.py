@@ -137,8 +137,8 @@ def _compare_limits(
     export: store.Export, args: argparse.Namespace, model: RegionModel | None
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """Draw and write measured against predicted limits; the files, and the limits as rows."""
+    from analysis.draw.agreement import agreement_figure
     from analysis.draw.canvas import save
-    from analysis.draw.limits import agreement_figure
 
     info = _map(export, args, model)
     limits, out = mapinfo.limits(info), _out(args)

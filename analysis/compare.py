@@ -17,6 +17,7 @@ from analysis.checks import need
 from analysis.outcome import Outcome
 from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES
+from analysis.words import value_text
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
 
 
@@ -214,13 +215,9 @@ def ratios(limits: pa.Table) -> list[Ratio]:
         groups.setdefault(tuple(row[axis] for axis in varying), []).append(row)
     made = []
     for values, group in groups.items():
-        where = ", ".join(f"{a.replace('_', ' ')} {_value(v)}" for a, v in zip(varying, values, strict=True))
+        where = ", ".join(f"{a.replace('_', ' ')} {value_text(v)}" for a, v in zip(varying, values, strict=True))
         made += [_ratio(where, a, b) for a, b in combinations(group, 2)]
     return made
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _ratio(where: str, a: dict[str, Any], b: dict[str, Any]) -> Ratio:

@@ -21,6 +21,7 @@ from analysis.compare import predicted_limits
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES
+from analysis.words import value_text
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
 FEW: Final = 8  # an abscissa with at most this many levels is drawn as columns, not as a continuum
@@ -51,7 +52,7 @@ class _Cut:
     def text(self, level: Any) -> str:
         if isinstance(level, str):
             return level if self.name != "bias_mode" else f"{level} biases"
-        return f"{self.name.replace('_', ' ')} {f'≈ {level:.2g}' if self.thinned else f'{level:g}'}"
+        return f"{self.name.replace('_', ' ')} {f'≈ {value_text(level, 2)}' if self.thinned else f'{level:g}'}"
 
 
 def region_map(

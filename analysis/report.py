@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.compute as pc
 
 from analysis import compare, mapinfo, maps, summary
+from analysis.draw.agreement import agreement_figure
 from analysis.draw.canvas import svg
-from analysis.draw.limits import agreement_figure, frontier_figure
+from analysis.draw.limits import frontier_figure
 from analysis.draw.region import map_figure
 from analysis.outcome import MEANING, Outcome
 from analysis.region import RegionModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ from analysis.outcome import Outcome
 from analysis.region import AuditError, RegionModel, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
-from analysis.words import band_text, interval_text, limit_text, ratio_text, run_text, theory_text
+from analysis.words import band_text, interval_text, limit_text, ratio_text, run_text, theory_text, value_text
 
 
 class Tally(NamedTuple):
@@ -145,9 +145,9 @@ def headline(limits: pa.Table) -> str:
     which = {"bias_variance": "the smallest {}", "weight_scale": "the {} nearest 1"}.get(x, "the largest {}")
     values = limits[x].unique().to_pylist()
     if len(values) > 1:
-        least = f"at the smallest ({values[0]:.3g})" if values[0] else "without biases"
-        return f"{least} and at the largest bias variance ({values[-1]:.3g})"
-    return f"at {which.format(x.replace('_', ' '))} ({values[0]:.3g})"
+        least = f"at the smallest ({value_text(values[0])})" if values[0] else "without biases"
+        return f"{least} and at the largest bias variance ({value_text(values[-1])})"
+    return f"at {which.format(x.replace('_', ' '))} ({value_text(values[0])})"
 
 
 def limit_note(limits: pa.Table) -> str:
@@ -180,15 +180,11 @@ def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
     rows, x = limits.to_pylist(), across(limits)
     varying = [a for a in AXES if a in rows[0] and a not in ("scheme", x) and len({row[a] for row in rows}) > 1]
     texts = [
-        [row["scheme"], *(_number(row[axis]) for axis in [*varying, x]), limit_text(row),
+        [row["scheme"], *(value_text(row[axis]) for axis in [*varying, x]), limit_text(row),
          band_text(row), theory_text(row["predicted"])]
         for row in rows
     ]  # fmt: skip
     return [name.replace("_", " ") for name in ("scheme", *varying, x, "depth limit", "90 % band", "theory")], texts
-
-
-def _number(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def percent(share: float) -> str:

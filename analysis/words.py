@@ -52,6 +52,15 @@ def theory_text(value: float | None) -> str:
     return "no limit" if math.isinf(value) else f"{value:.0f}"
 
 
+def value_text(value: float | str, digits: int = 3) -> str:
+    """A value of an axis: names and whole numbers as they are, others to some digits; `1024`, not `1.02e+03`."""
+    if isinstance(value, str):
+        return value
+    if abs(value) < 1e6 and value == round(value):
+        return f"{value:.0f}"
+    return f"{float(f'{value:.{digits}g}'):g}"
+
+
 def time_text(seconds: float) -> str:
     """`41 s`, `2 min 05 s` or `1 h 20 min`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -20,7 +20,7 @@ from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import AXES, Took
-from analysis.words import band_text, counted, limit_text, run_text, theory_text, time_text
+from analysis.words import band_text, counted, limit_text, run_text, theory_text, time_text, value_text
 from sweeps import data, mlflow_store, provenance, speed, tracking
 from sweeps.launch import Finished, identity
 from sweeps.progress import COLORS
@@ -194,14 +194,11 @@ def _limit_rows(limits: list[dict[str, Any]]) -> tuple[list[str], list[list[str]
     varying = [axis for axis in AXES if axis != "scheme" and len({row.get(axis) for row in limits}) > 1]
     ordered = sorted(limits, key=lambda row: ([row[axis] for axis in varying], -row["depth_limit"]))
     texts = [
-        [r["scheme"], *(_value(r[axis]) for axis in varying), limit_text(r), band_text(r), theory_text(r["predicted"])]
+        [r["scheme"], *(value_text(r[axis]) for axis in varying), limit_text(r), band_text(r),
+         theory_text(r["predicted"])]
         for r in ordered
-    ]
+    ]  # fmt: skip
     return ["scheme", *(axis.replace("_", " ") for axis in varying), "depth limit", "90 % band", "theory"], texts
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _limits_table(limits: list[dict[str, Any]]) -> Table:

@@ -11,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from analysis import summary
+from analysis.draw.agreement import agreement_figure
 from analysis.draw.axes import theory_text, value_ticks
-from analysis.draw.limits import agreement_figure, frontier_figure
+from analysis.draw.limits import frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, cells, censoring, limits
 from analysis.maps import region_map, scheme_limits, trains_again
@@ -335,11 +338,26 @@ def test_marks_of_very_many_trials_leave_the_map_to_be_seen(info: MapInfo) -> No
     assert any(f"of each panel {SHOWN} are drawn" in t.get_text() for t in figure.texts)
 
 
-def test_many_slices_of_a_frontier_are_wrapped_into_rows(info: MapInfo) -> None:
+@pytest.mark.parametrize("draw", [frontier_figure, agreement_figure])
+def test_many_slices_are_wrapped_into_rows(info: MapInfo, draw: Callable[[MapInfo], Figure]) -> None:
     panels = tuple(info.panels[0]._replace(slice=f"slice {i}") for i in range(8))
-    figure = frontier_figure(info._replace(panels=panels))
+    figure = draw(info._replace(panels=panels))
     shown = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title(loc="left") for axis in shown] == [f"slice {i}" for i in range(8)]
     assert [bool(axis.get_ylabel()) for axis in shown] == [i % 3 == 0 for i in range(8)]
     assert [bool(axis.get_xlabel()) for axis in shown] == [i >= 5 for i in range(8)]
     assert figure.get_figwidth() < 14
+
+
+def test_the_limits_of_every_width_are_told_apart_in_a_comparison(wide: pa.Table) -> None:
+    """On one panel they were dots of one colour."""
+    info = region_map(wide)
+    figure = agreement_figure(info)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == list(info.slices) == [
+        "width 32", "width 64", "width 128",
+    ]  # fmt: skip
+    for axis, text in zip(figure.axes, info.slices, strict=True):
+        drawn = [np.asarray(c.lines[0].get_ydata()) for c in axis.containers if isinstance(c, ErrorbarContainer)]
+        mine = [p.frontier.median for p in info.panels if p.slice == text]
+        np.testing.assert_array_equal(np.concatenate(drawn), np.concatenate(mine))
+    assert len({axis.get_xlim() for axis in figure.axes}) == 1  # a limit is read across

@@ -16,6 +16,7 @@ from analysis.words import (
     strict_json,
     theory_text,
     time_text,
+    value_text,
 )
 
 
@@ -104,3 +105,14 @@ def test_a_ratio_is_a_number_a_bound_or_unknown() -> None:
     assert interval_text(1.0, 2.0) == "1.00 to 2.00"
     assert (interval_text(1.0, math.inf), interval_text(0.0, 2.0)) == ("> 1.00", "< 2.00")
     assert interval_text(0.0, math.inf) == interval_text(math.nan, math.nan) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(1024, 3, "1024"), (1024.0, 3, "1024"), (128.0, 2, "128"), (90.51, 2, "91"), (131.4, 2, "130"), (0, 3, "0"),
+     (0.031622, 3, "0.0316"), (1.5, 3, "1.5"), ("iid", 3, "iid"), (1e-5, 3, "1e-05"), (123456.7, 2, "120000")],
+)  # fmt: skip
+def test_values_of_an_axis_are_written_without_an_exponent_where_people_would(
+    value: float | str, digits: int, text: str
+) -> None:
+    assert value_text(value, digits) == text

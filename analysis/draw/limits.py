@@ -1,4 +1,4 @@
-"""Depth limits: those of all schemes on one axis, and the measured against the predicted ones."""
+"""Depth limits of all schemes on one axis."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.draw.axes import Along, bent, depth_ticks, edges_around, label_axes, theory_shown, theory_text
+from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
 from analysis.draw.canvas import SOFT, STYLE, canvas, head, legend_columns, meaning
 from analysis.mapinfo import MapInfo, Panel, censoring
-from analysis.maps import SYMBOL
 
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
     ("#0072b2", "o"), ("#d55e00", "s"), ("#00866a", "D"), ("#b04a87", "^"),
@@ -25,7 +23,7 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 
 
 MARKERS: Final = 5  # along a continuous line
-ABREAST: Final = 3  # panels in a row of the frontier, at most
+ABREAST: Final = 3  # panels in a row, at most
 ARROW: Final = 11  # points, of a limit beyond the depths tried
 CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
 
@@ -36,18 +34,14 @@ def frontier_figure(info: MapInfo) -> Figure:
     room = ARROW * ("above" in _sides(info))  # for the arrows that leave the panels at their tops
     lines = max(text.count("\n") + bool(text) for text in apart)
     with mpl.rc_context(STYLE):
-        rows = math.ceil(len(info.slices) / ABREAST)
-        columns = math.ceil(len(info.slices) / rows)
-        figure, axes = canvas(rows, columns, wide=3.9, high=3.4 + 0.13 * lines + room / 72)
-        for axis in axes.flat[len(info.slices) :]:
-            axis.set_visible(False)
-        for x, (axis, text) in enumerate(zip(axes.flat, info.slices, strict=False)):
+        figure, panels, columns = slice_panels(info, wide=3.9, high=3.4 + 0.13 * lines + room / 72)
+        for x, (axis, text) in enumerate(zip(panels, info.slices, strict=True)):
             for panel in info.panels:
                 if panel.slice == text:
                     _draw_frontier(axis, panel, info)
             axis.set_yscale("log")
             axis.set_xlim(*Along(info.x).limits())
-            axis.set_ylim(edges_around(info.depths)[[0, -1]])
+            axis.set_ylim(*edges_around(info.depths)[[0, -1]])
             axis.set_title(text, loc="left", pad=6 + room + 10 * lines)
             axis.annotate(apart[x], (0, 1), (0, 4 + room), xycoords="axes fraction", textcoords="offset points",
                           va="bottom", fontsize=7.5, color=SOFT)  # fmt: skip
@@ -62,10 +56,20 @@ def frontier_figure(info: MapInfo) -> Figure:
             "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion),
         )
         figure.legend(
-            handles=[*(Line2D([], [], **_stroke(info, s), ms=5, label=s) for s in info.schemes), *_beyond(info)],
+            handles=[*(Line2D([], [], **stroke(info, s), ms=5, label=s) for s in info.schemes), *beyond(info)],
             loc="outside lower center", ncols=legend_columns(figure), handlelength=3.2,
         )  # fmt: skip
     return figure
+
+
+def slice_panels(info: MapInfo, wide: float, high: float) -> tuple[Figure, list[Axes], int]:
+    """A figure with a panel per slice, in rows of as many, and how many those are."""
+    rows = math.ceil(len(info.slices) / ABREAST)
+    columns = math.ceil(len(info.slices) / rows)
+    figure, axes = canvas(rows, columns, wide=wide, high=high)
+    for axis in axes.flat[len(info.slices) :]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[: len(info.slices)]), columns
 
 
 def _unseen(panels: list[Panel], info: MapInfo) -> str:
@@ -78,19 +82,19 @@ def _unseen(panels: list[Panel], info: MapInfo) -> str:
 
 
 def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
-    along, stroke = Along(info.x), _stroke(info, panel.scheme)
+    along, line = Along(info.x), stroke(info, panel.scheme)
     order = info.schemes.index(panel.scheme)
     for edges, rows in along.blocks(np.stack([*panel.frontier, panel.predicted])):
         (at, median), (_, low), (_, high), (_, predicted) = (bent(edges, info.x.levels, row) for row in rows)
-        axis.fill_between(at, low, high, color=stroke["color"], alpha=0.13, lw=0)
-        axis.plot(at, median, color=stroke["color"], ls=stroke["ls"], lw=2.2, solid_capstyle="butt")
+        axis.fill_between(at, low, high, color=line["color"], alpha=0.13, lw=0)
+        axis.plot(at, median, color=line["color"], ls=line["ls"], lw=2.2, solid_capstyle="butt")
         shown = np.where(np.isfinite(predicted), predicted, np.nan)
         dashes = (4 * (order % 2), (3, 5))  # those of two lines that coincide are seen in turn, with gaps between
-        axis.plot(at, shown, color=stroke["color"], lw=1.2, ls=dashes)
+        axis.plot(at, shown, color=line["color"], lw=1.2, ls=dashes)
         places = _places(edges, (order + 0.5) / len(info.schemes), stepped=info.x.levels)
         height = np.exp(np.interp(places, at[np.isfinite(median)], np.log(median[np.isfinite(median)])))
-        axis.plot(places, height, **{**stroke, "ls": ""}, ms=5, zorder=3, clip_on=False)
-        _draw_beyond(axis, places, height, stroke["color"], info)
+        axis.plot(places, height, **{**line, "ls": ""}, ms=5, zorder=3, clip_on=False)
+        draw_arrows(axis, places, height, line["color"], info)
 
 
 def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
@@ -100,52 +104,8 @@ def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
     return pieces[:-1] + phase * np.diff(pieces)
 
 
-def agreement_figure(info: MapInfo) -> Figure:
-    """Measured against predicted depth limit of every column; where theory sees none, at the far right."""
-    finite = np.concatenate([info.depths, *(p.predicted[np.isfinite(p.predicted)] for p in info.panels)])
-    low, deepest = float(finite.min()), float(finite.max())
-    endless = deepest * 1.6
-    with mpl.rc_context(STYLE):
-        figure, axes = canvas(1, 1, wide=4.6, high=3.9)
-        axis: Axes = axes[0, 0]
-        axis.plot([low, deepest], [low, deepest], color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=1)
-        for panel in info.panels:
-            _draw_agreement(axis, panel, info, endless)
-        axis.set(xscale="log", yscale="log", xlim=(low * 0.9, endless * 1.25), ylim=edges_around(info.depths)[[0, -1]])
-        ticks = depth_ticks(np.array([low, *np.geomspace(low, deepest, 8)[1:]]))
-        axis.xaxis.set_major_locator(FixedLocator([*ticks, endless]))
-        axis.set_xticklabels([*(f"{t:g}" for t in ticks), "no limit"])
-        depths = depth_ticks(info.depths)
-        axis.yaxis.set_major_locator(FixedLocator(depths))
-        axis.set_yticklabels([f"{d:g}" for d in depths])
-        for along in (axis.xaxis, axis.yaxis):
-            along.set_minor_locator(NullLocator())
-        axis.axvline(math.sqrt(deepest * endless), color="#d5d8dc", lw=0.8)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.set(xlabel="predicted depth limit (layers)", ylabel="measured depth limit (layers)")
-        head(figure, f"Theory and measurement: {info.sweep}", f"a point per {SYMBOL[info.x.name]}; bars: 90 % band")
-        silent = [s for s in info.schemes if all(np.isnan(p.predicted).all() for p in info.panels if p.scheme == s)]
-        handles = [
-            Line2D([], [], **{**_stroke(info, s), "ls": ""}, ms=5, label=s + " (no theory)" * (s in silent))
-            for s in info.schemes
-        ]
-        figure.legend(handles=[*handles, *_beyond(info)], loc="outside lower center", ncols=legend_columns(figure))
-    return figure
-
-
-def _draw_agreement(axis: Axes, panel: Panel, info: MapInfo, endless: float) -> None:
-    stroke = {**_stroke(info, panel.scheme), "ls": ""}
-    known = ~np.isnan(panel.predicted)
-    at = np.where(np.isinf(panel.predicted), endless, panel.predicted)[known]
-    at = at * np.exp(0.05 * (((np.arange(len(at)) * 0.618034) % 1) - 0.5))  # equal predictions side by side
-    median, low, high = (v[known] for v in panel.frontier)
-    bars = np.stack([median - low, high - median])
-    axis.errorbar(at, median, bars, **{**stroke, "mew": 0.7, "lw": 0.5}, ms=3.5, alpha=0.75, elinewidth=0.5)
-    _draw_beyond(axis, at, median, stroke["color"], info)
-
-
-def _beyond(info: MapInfo) -> list[Line2D]:
-    """Legend of the arrows of `_draw_beyond`, if there are any."""
+def beyond(info: MapInfo) -> list[Line2D]:
+    """Legend of the arrows of `draw_arrows`, if there are any."""
     kinds = {("above",): "$\\uparrow$", ("below",): "$\\downarrow$", ("above", "below"): "$\\updownarrow$"}
     marker = kinds.get(tuple(sorted(_sides(info) - {"no"})))
     arrow = {"ls": "", "marker": marker, "ms": 7, "color": SOFT}
@@ -157,7 +117,7 @@ def _sides(info: MapInfo) -> set[str]:
     return {str(side) for panel in info.panels for side in censoring(panel.frontier.median, info.depths)}
 
 
-def _draw_beyond(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo) -> None:
+def draw_arrows(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo) -> None:
     """Arrows from the limits at an end of the depths that were tried, towards where the true ones lie."""
     sides = censoring(limit, info.depths)
     for side, up in (("above", 1), ("below", -1)):
@@ -167,7 +127,7 @@ def _draw_beyond(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, inf
             axis.annotate("", (x, y), tip, textcoords="offset points", annotation_clip=False, arrowprops=arrow)
 
 
-def _stroke(info: MapInfo, scheme: str) -> dict[str, Any]:
+def stroke(info: MapInfo, scheme: str) -> dict[str, Any]:
     """Colour, marker and dashes of a scheme, the same in every figure of a sweep; hollow markers from the second
     cycle of colours on."""
     cycle, place = divmod(sorted(info.schemes).index(scheme), len(SCHEME))
