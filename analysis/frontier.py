@@ -20,7 +20,7 @@ from analysis.threads import one_thread
 LEVEL = 0.9  # of every band
 DRAWS = 400
 LINE = 61  # depths per column
-CHUNK = 32  # columns handled at once: bounds the memory
+CHUNK = 4  # columns handled at once: what is of them stays in a core's cache
 
 
 Mixture = Sequence[tuple[float, LogisticGP]]  # shares that sum to one, and the posteriors that have them
@@ -59,10 +59,11 @@ def _exits(gp: LogisticGP, columns: Points, line: np.ndarray, normal: np.ndarray
     at = Points(x, np.repeat(columns.c, len(line), axis=0))
     mean, _, V = gp.moments(at)
     exits = np.empty((len(columns.x), normal.shape[1]))
+    column = at.take(slice(0, len(line)))
+    prior = gp.kernel.matrix(gp.theta, column, column)  # the same in every column: only their depths differ
     for i in range(len(exits)):
         rows = slice(i * len(line), (i + 1) * len(line))
-        column = at.take(rows)
-        values, vectors = np.linalg.eigh(gp.covariance(column, V[:, rows], column, V[:, rows]))
+        values, vectors = np.linalg.eigh(prior - V[:, rows].T @ V[:, rows])
         factor = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # the symmetric root: the only stable one
         exits[i] = first_exit(line, mean[rows, None] + factor @ normal)
     return exits

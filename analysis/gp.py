@@ -29,7 +29,7 @@ from analysis.points import Counts, Points
 from analysis.posterior import Mode, expectation, laplace
 
 JITTER = 1e-6
-AT_ONCE = 4096  # points of which `marginals` holds the covariances with all trials
+AT_ONCE = 256  # points whose covariances with all trials are handled at once: they stay in a core's cache
 
 
 def evidence(

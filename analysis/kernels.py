@@ -92,8 +92,20 @@ class Kernel:
         return np.full(len(points.x), s + g + OFFSET) + linear
 
     def matrix(self, theta: np.ndarray, a: Points, b: Points) -> np.ndarray:
-        """Covariance [len(a), len(b)]."""
-        return self._terms(theta, a, b)[0]
+        """Covariance [len(a), len(b)].
+
+        The limits are the same at all depths: on a grid of depths they are worth computing once per column.
+        """
+        if not self.frontier:
+            return self._terms(theta, a, b)[0]
+        scales, s, rho, g, slope, i = self.split(theta)
+        columns, at = _columns(b.x)
+        squares = [np.square((a.x[:, None, j] - columns[None, :, j - 1]) / scales[j]) for j in range(1, self.numeric)]
+        beyond = sum(squares, np.zeros((len(a.x), len(columns))))
+        full = _matern(np.square((a.x[:, None, 0] - b.x[None, :, 0]) / scales[0]) + beyond[:, at]).value
+        limits = np.asarray(_limits(squares, beyond, i).value)[:, at]
+        linear = slope * np.multiply.outer(a.x[:, 0] - 0.5, b.x[:, 0] - 0.5)
+        return (s * full + g * limits) * self._alike(rho, a, b) + linear + OFFSET
 
     def gradients(self, theta: np.ndarray, a: Points) -> tuple[np.ndarray, list[np.ndarray]]:
         """Covariance [n, n] of `a` with itself and its derivative by each entry of theta."""
@@ -113,11 +125,7 @@ class Kernel:
         squares = [np.square((a.x[:, None, i] - b.x[None, :, i]) / scale) for i, scale in enumerate(scales)]
         nothing = np.zeros((len(a.x), len(b.x)))
         beyond = sum(squares[1:], nothing)
-        alike = reduce(
-            np.multiply,
-            [self._correlation(a.c[:, j], b.c[:, j], j, r) for j, r in enumerate(rho)],
-            nothing + 1.0,
-        )
+        alike = self._alike(rho, a, b)
         full = _matern(squares[0] + beyond if squares else nothing)
         if not self.frontier:
             return s * full.value * alike + OFFSET, squares, full, _Limits(0.0, [0.0] * len(squares)), alike
@@ -125,6 +133,11 @@ class Kernel:
         linear = slope * np.multiply.outer(a.x[:, 0] - 0.5, b.x[:, 0] - 0.5)
         k = (s * full.value + g * limits.value) * alike + linear + OFFSET
         return k, squares, full, limits, alike
+
+    def _alike(self, rho: np.ndarray, a: Points, b: Points) -> np.ndarray:
+        """Correlation [len(a), len(b)] of all categorical axes together."""
+        each = [self._correlation(a.c[:, j], b.c[:, j], j, r) for j, r in enumerate(rho)]
+        return reduce(np.multiply, each, np.ones((len(a.x), len(b.x))))
 
     def _correlation(self, a: np.ndarray, b: np.ndarray, axis: int, rho: float) -> np.ndarray:
         """Correlation [len(a), len(b)] of codes of one categorical axis."""
@@ -143,6 +156,14 @@ class Kernel:
             return slope
         n = self.levels[axis]
         return np.where(central, 0.5 * (n - 1) * rho * (1 - rho) / (1 + (n - 1) * rho), slope)
+
+
+def _columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows of all axes but the first, and for each row of `x` which of them is its."""
+    if x.shape[1] == 1:
+        return np.zeros((1, 0)), np.zeros(len(x), int)
+    columns, at = np.unique(x[:, 1:], axis=0, return_inverse=True)
+    return columns, at.reshape(-1)
 
 
 class _Matern(NamedTuple):

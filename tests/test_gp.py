@@ -238,6 +238,22 @@ def test_thinned_posterior_keeps_the_map():
     assert np.mean((full > 0) != (few > 0)) < 0.05
 
 
+@pytest.mark.parametrize("numeric", [1, 2, 3])
+@pytest.mark.parametrize("frontier", [True, False])
+def test_the_covariance_on_a_grid_is_that_which_the_evidence_is_of(numeric: int, frontier: bool):
+    """It is computed column by column, the other point by point: to the last bit the same."""
+    kernel = Kernel(numeric, 1, frontier)
+    rng = np.random.default_rng(3)
+    others = rng.random((4, numeric - 1)).repeat(5, axis=0)
+    order = rng.permutation(20)
+    grid = Points(np.column_stack([np.tile(np.linspace(0, 1, 5), 4), others])[order], rng.integers(0, 2, (20, 1)))
+    theta = kernel.prior[0] + 0.3
+    np.testing.assert_array_equal(kernel.matrix(theta, grid, grid), kernel.gradients(theta, grid)[0])
+    nowhere = grid.take([])
+    assert kernel.matrix(theta, grid, nowhere).shape == (20, 0)
+    assert kernel.matrix(theta, nowhere, grid).shape == (0, 20)
+
+
 @pytest.mark.parametrize("many", [0, 1, 7, 9, 40])
 def test_marginals_are_the_moments_some_points_at_a_time(many: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("analysis.gp.AT_ONCE", 9)
