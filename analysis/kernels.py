@@ -96,10 +96,10 @@ class Kernel:
 
         The limits are the same at all depths: on a grid of depths they are worth computing once per column.
         """
-        if not self.frontier:
+        columns, at = _columns(b.x)
+        if not self.frontier or len(columns) > len(b.x) / 2:
             return self._terms(theta, a, b)[0]
         scales, s, rho, g, slope, i = self.split(theta)
-        columns, at = _columns(b.x)
         squares = [np.square((a.x[:, None, j] - columns[None, :, j - 1]) / scales[j]) for j in range(1, self.numeric)]
         beyond = sum(squares, np.zeros((len(a.x), len(columns))))
         full = _matern(np.square((a.x[:, None, 0] - b.x[None, :, 0]) / scales[0]) + beyond[:, at]).value
@@ -160,7 +160,7 @@ class Kernel:
 
 def _columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different rows of all axes but the first, and for each row of `x` which of them is its."""
-    if x.shape[1] == 1:
+    if x.shape[1] < 2:
         return np.zeros((1, 0)), np.zeros(len(x), int)
     columns, at = np.unique(x[:, 1:], axis=0, return_inverse=True)
     return columns, at.reshape(-1)
