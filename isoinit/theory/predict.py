@@ -114,8 +114,9 @@ def predict(
     ValueError if an argument is out of range, or with the sentence of `no_theory` if there is no theory.
     """
     setting, variance, sigma_b2 = prepared(
-        scheme, architecture, activation, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance
-    )
+        scheme, architecture=architecture, activation=activation, normalization=normalization, depth=depth, width=width,
+        sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, tolerance=tolerance,
+    )  # fmt: skip
     state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
     return Prediction(
@@ -146,24 +147,10 @@ def predict(
     )
 
 
-def predicted_outcome(
-    scheme: str,
-    *,
-    architecture: str = "mlp",
-    activation: str = "relu",
-    normalization: str = "none",
-    depth: int,
-    width: int,
-    sigma_w2: float | None = None,
-    sigma_b2: float = 0.0,
-    bias_mode: str = "zero",
-    tolerance: Tolerance = DEFAULT,
-) -> str:
+def predicted_outcome(scheme: str, *, depth: int, width: int, **point: Any) -> str:
     """`predict(...).outcome` alone: without the depth limit, for which `predict` mostly goes far beyond the depth."""
-    setting, _, _ = prepared(
-        scheme, architecture, activation, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance
-    )
-    return outcome(*_reached(setting, depth), tolerance)
+    setting, _, _ = prepared(scheme, depth=depth, width=width, **point)
+    return outcome(*_reached(setting, depth), setting.tolerance)
 
 
 def depth_limit(scheme: str, *, width: int, **point: Any) -> float:

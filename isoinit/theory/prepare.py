@@ -8,7 +8,7 @@ from numbers import Integral
 from isoinit.theory import activations
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
-from isoinit.theory.setting import Setting, Smooth, Tolerance
+from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
 from isoinit.theory.smooth import SmoothNet
 from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, RECTIFIED, get, no_theory
 
@@ -24,15 +24,16 @@ def default_variance(scheme: str, activation: str = "relu") -> float:
 
 def prepared(
     scheme: str,
-    architecture: str,
-    activation: str,
-    normalization: str,
+    *,
+    architecture: str = "mlp",
+    activation: str = "relu",
+    normalization: str = "none",
     depth: int,
     width: int,
-    sigma_w2: float | None,
-    sigma_b2: float,
-    bias_mode: str,
-    tolerance: Tolerance,
+    sigma_w2: float | None = None,
+    sigma_b2: float = 0.0,
+    bias_mode: str = "zero",
+    tolerance: Tolerance = DEFAULT,
 ) -> tuple[Setting | Smooth, float, float]:
     """The setting of valid arguments, and the variances of weights and biases that are meant."""
     _validate(architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance)
