@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps import commands
+from sweeps.failures import disk
 
 EPILOG = """\
 a first session:
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (ValueError, OSError) as error:
-        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        said = disk(error) if isinstance(error, OSError) else str(error)
         if getattr(arguments, "json", False):
             print(json.dumps({"error": said}))
         print(f"sweep: {said}", file=sys.stderr)

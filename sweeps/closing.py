@@ -22,6 +22,7 @@ from analysis.region import RegionModel, usable
 from analysis.schema import AXES, Took
 from analysis.words import band_text, counted, limit_text, run_text, theory_text, time_text, value_text
 from sweeps import data, mlflow_store, provenance, speed, tracking
+from sweeps.failures import disk, writing
 from sweeps.launch import Finished, identity
 from sweeps.progress import COLORS
 from sweeps.rundir import RunDir
@@ -83,15 +84,20 @@ def close(finished: Finished) -> End:
     )
     took = None if end.predicted_seconds is None else Took(end.trials, end.seconds, end.predicted_seconds)
     status = "KILLED" if finished.interrupted else "FINISHED"
-    finished.run.note(status=status, took=took)  # `sync` sends them if the store cannot be reached now
+    try:
+        finished.run.note(status=status, took=took)  # `sync` sends them if the store cannot be reached now
+    except OSError as error:
+        end.errors.append(f"how the sweep ended is not on record: {disk(error)}")
     if finished.unpublished and finished.tracker.failure is not None:
         end.errors.append(f"MLflow lacks packs: {finished.tracker.failure}")
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
             finished.tracker.finish(_summary(end.networks, limits, took), paths, status, took)
-            finished.run.note(closed=finished.tracker.uri)
-        except ValueError as error:
-            end.errors.append(f"the map is not in MLflow: {error}")
+            if paths or not limits:
+                finished.run.note(closed=finished.tracker.uri)
+        except (ValueError, OSError) as error:
+            said = disk(error) if isinstance(error, OSError) else error
+            end.errors.append(f"the map is not in MLflow: {said}")
     return end
 
 
@@ -99,7 +105,8 @@ def sync(run: RunDir, uri: str) -> int:
     """Send MLflow what it lacks of a sweep, the map of what is there and how long it took; how many parts it lacked.
 
     Raises:
-        ValueError: the store cannot be reached, or the sweep is running and publishes by itself.
+        ValueError: the store cannot be reached, the map cannot be written, or the sweep is running and publishes by
+            itself.
     """
     mlflow_store.check(uri)
     spec, state = run.spec(), run.state()
@@ -111,7 +118,9 @@ def sync(run: RunDir, uri: str) -> int:
         tracker = tracking.Tracker(uri, identity(spec, dataset, origin))
         sent = tracking.sync(run.ledger, tracker)
         if sent or state.get("closed") != uri:
-            limits, paths, _ = _map(run, trials, spec.criterion.build())
+            limits, paths, reason = _map(run, trials, spec.criterion.build())
+            if limits and not paths:
+                raise ValueError(f"there is no map to send: {reason}")
             took = Took(*state["took"]) if state.get("took") else None
             summary = _summary(replicates.num_rows, limits, took)
             done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
@@ -129,8 +138,12 @@ def _map(run: RunDir, trials: pa.Table, criterion: Criterion) -> tuple[list[dict
         limits = maps.scheme_limits(trials, model).to_pylist()
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], str(error)
-    run.maps.mkdir(exist_ok=True)
-    return limits, draw_map(info, run.maps / "map"), ""
+    try:
+        with writing(run.maps):
+            run.maps.mkdir(exist_ok=True)
+            return limits, draw_map(info, run.maps / "map"), ""
+    except OSError as error:  # what was trained is on the disk: that there is no room for pictures loses nothing
+        return limits, [], f"{disk(error)}; when that is mended 'sweep sync' draws it"
 
 
 def render(end: End, flag: str) -> RenderableType:

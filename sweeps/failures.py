@@ -1,8 +1,14 @@
-"""Why a pack failed, in one clause: what Ray says is a page long, and ends with advice about Ray."""
+"""Why a pack failed, in one clause: what Ray says is a page long, and ends with advice about Ray.
+
+And which file could not be written: an error of the disk itself, as when it is full, does not say.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 CAUSES: Final = (
@@ -27,3 +33,21 @@ def reason(said: str) -> str:
         if found := re.search(pattern, text, re.DOTALL):
             return found.expand(meaning)
     return text.splitlines()[-1].strip()[:LONGEST] if text else "its worker died, and Ray does not say why"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever the disk says of what is written meanwhile, it says of `path`.
+
+    Raises:
+        OSError: with `filename`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(error.filename or path)) from error
+
+
+def disk(error: OSError) -> str:
+    """An error of a file in a few words, with the file's name if it has one."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -24,6 +24,7 @@ from analysis import region
 from analysis.outcome import Criterion, Outcome
 from sweeps import capacity, data, mlflow_store, plan, provenance, space, tracking, train, work
 from sweeps.cluster import Cluster
+from sweeps.failures import disk
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
 from sweeps.runcard import Identity
@@ -178,6 +179,11 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
                 cluster = ray or stack.enter_context(Cluster(options.address))
                 pack.run_packs(search, context, spec.resources, run.path, cluster, finished, progress.phase, stopped)
         seconds = time.monotonic() - started
+        if search.unrecorded:
+            raise ValueError(
+                f"the sweep has ended, for nothing more can be recorded ({search.unrecorded}); what was finished is "
+                f"kept, and when that is mended 'sweep resume {spec.name}' goes on"
+            )
         if publisher.status():
             progress.phase("all is trained; waiting for MLflow, at most a minute")
     trials, replicates = run.ledger.read()
@@ -208,7 +214,11 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
 def _run_inline(sweep: _Sweep, search: PackSearch, finished: Callable[[Sequence[str]], None]) -> None:
     while (pack := search.ask()) is not None:
         part = work.run(pack, sweep.spec, sweep.dataset, sweep.origin)
-        sweep.run.ledger.append(part)
+        try:
+            sweep.run.ledger.append(part)
+        except OSError as error:
+            search.unrecorded = disk(error)
+            return
         told = results(part, pack)
         search.tell(told)
         finished([r.outcome for r in told])

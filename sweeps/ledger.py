@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from analysis.outcome import Outcome
 from analysis.schema import REPLICATES, TRIALS, VERSION, validate
+from sweeps.failures import writing
 
 PART: Final = pa.schema([*TRIALS, pa.field("replicates", pa.list_(pa.struct(list(REPLICATES))))])
 PROVENANCE: Final = ("sweep", "spec_sha256", "git_commit")
@@ -131,6 +132,7 @@ class Ledger:
 
         Raises:
             ValueError: it is not a part, or its pack_id cannot name a file.
+            OSError: the disk does not take it; says which file.
         """
         data = encode(part) if isinstance(part, pa.Table) else part
         pack_id = _read(pa.BufferReader(data), []).schema.metadata[b"isoinit.pack_id"].decode()
@@ -185,16 +187,17 @@ class Ledger:
         return self._parts / (f"{pack_id}.parquet" if number == 1 else f"{pack_id}.{number}.parquet")
 
     def _write(self, path: Path, data: bytes) -> None:
-        self._partial.mkdir(parents=True, exist_ok=True)
-        for leftover in self._partial.iterdir():  # of a killed writer: there is only one
-            leftover.unlink()
-        partial = self._partial / path.name
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-        _sync_folder(path.parent)
+        with writing(path):
+            self._partial.mkdir(parents=True, exist_ok=True)
+            for leftover in self._partial.iterdir():  # of a killed writer: there is only one
+                leftover.unlink()
+            partial = self._partial / path.name
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+            _sync_folder(path.parent)
 
 
 def _read(source: Path | pa.BufferReader, columns: Sequence[str] | None = None) -> pa.Table:

@@ -8,6 +8,7 @@ state: bytes must not travel there, and a result that is reported must be on dis
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import os
 import shutil
@@ -75,11 +76,11 @@ class PackTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         attempt, told = ray.get(self._context.writer.begin.remote(self._pack.to_dict()))
-        waited = 0.0
+        waited, unrecorded = 0.0, ""
         if told is None:
-            told, waited = self._train(attempt)
-        score = sum(r["score"] for r in told) / len(told)
-        return {"results": told, "score": score, "waited": waited, "done": True}
+            told, waited, unrecorded = self._train(attempt)
+        score = sum(r["score"] for r in told) / max(len(told), 1)
+        return {"results": told, "score": score, "waited": waited, "unrecorded": unrecorded, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a pack is short: after a failure it is trained again from its start
@@ -87,13 +88,16 @@ class PackTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing was saved; see `save_checkpoint`."""
 
-    def _train(self, attempt: int) -> tuple[list[dict[str, Any]], float]:
+    def _train(self, attempt: int) -> tuple[list[dict[str, Any]], float, str]:
+        """What came out, the seconds waited, and why it could not be recorded: then nothing came out."""
         context = self._context
         device = work.device_for(len(ray.get_gpu_ids()))
         with work.waiting(device) as waited:
             part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
-        ray.get(context.writer.append.remote(encode(part)))
-        return [asdict(r) for r in results(part, self._pack)], waited()
+        unrecorded: Any = ray.get(context.writer.append.remote(encode(part)))
+        if unrecorded:
+            return [], waited(), unrecorded
+        return [asdict(r) for r in results(part, self._pack)], waited(), ""
 
 
 def run_packs(
@@ -127,11 +131,20 @@ def run_packs(
 
     def failed(pack: Pack) -> None:
         part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
-        ray.get(writer.append.remote(encode(part)))
+        search.unrecorded = search.unrecorded or ray.get(writer.append.remote(encode(part)))
 
     search.on_failed = failed
     try:
-        _tune(search, context, resources, folder, cluster.address, finished, phase, stopped)
+        _tune(
+            search,
+            context,
+            resources,
+            folder,
+            cluster.address,
+            finished,
+            phase,
+            lambda: stopped() or bool(search.unrecorded),
+        )
     except RayError as error:
         said = " ".join(str(error).split())
         raise ValueError(
@@ -149,6 +162,7 @@ def _tune(
     phase: Callable[[str], None],
     stopped: Callable[[], bool],
 ) -> None:
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # nothing is restored from it
     storage = folder / "tune"
     here: Mapping[str, float] = ray.cluster_resources()
     gpus = (1.0 if here.get("GPU", 0) >= 1 else 0.0) if resources.gpus == "auto" else resources.gpus
@@ -213,17 +227,20 @@ class _Watcher(TrialProgressCallback):
         self._keep(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        pack, said = trial.config["pack"], self._keep(trial)
-        sentence = f"pack {pack['pack_id']} failed: {failures.reason(said)}; all that Ray says is in {self._errors}"
+        pack, (said, kept) = trial.config["pack"], self._keep(trial)
+        sentence = f"pack {pack['pack_id']} failed: {failures.reason(said)}; {kept}"
         self._finished([Outcome.FAILED.value] * len(pack["tasks"]), sentence)
 
-    def _keep(self, trial: Any) -> str:
-        """What Tune has noted of the failures of a pack; the last of them goes to a file that outlives Tune's own."""
+    def _keep(self, trial: Any) -> tuple[str, str]:
+        """What Tune has noted of the failures of a pack, and where the last is: in a file that outlives Tune's own."""
         noted = trial.error_file  # its get_error looks where this is copied to later
         said = Path(noted).read_text(errors="replace") if noted else ""
-        with self._errors.open("a") as file:
-            file.write(f"pack {trial.config['pack']['pack_id']}, failure {failures.last(said)}\n\n")
-        return said
+        try:
+            with failures.writing(self._errors), self._errors.open("a") as file:
+                file.write(f"pack {trial.config['pack']['pack_id']}, failure {failures.last(said)}\n\n")
+        except OSError as error:
+            return said, f"all that Ray says could not be kept ({failures.disk(error)})"
+        return said, f"all that Ray says is in {self._errors}"
 
     def __reduce__(self) -> Any:
         return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from analysis.words import counted
+from sweeps.failures import disk
 from sweeps.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class Publisher:
                     self._ledger.mark_published(path, run_id)
             if closing:
                 self._tracker.finish(status="KILLED" if self._interrupted else "FINISHED")
-        except ValueError as error:
-            self._tracker.failure = str(error)
+        except (ValueError, OSError) as error:  # of the store, or of the marks of what it has
+            self._tracker.failure = disk(error) if isinstance(error, OSError) else str(error)
             return False
         self.waiting, self._tracker.failure = 0, None
         return True

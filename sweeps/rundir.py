@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 
 import yaml
 
+from sweeps.failures import writing
 from sweeps.ledger import Ledger
 from sweeps.reading import near, parse
 from sweeps.spec import SweepSpec
@@ -143,5 +144,6 @@ def _locked(file: TextIO) -> bool:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.rename(path)
+    with writing(path):
+        partial.write_text(text)
+        partial.rename(path)

@@ -23,6 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from analysis.outcome import Outcome
 from sweeps.boundary import ROLE
+from sweeps.failures import disk, writing
 from sweeps.samplers import SAMPLERS
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
@@ -36,7 +37,7 @@ class Journal:
         self._path = path
 
     def append(self, pack: Pack) -> None:
-        with self._path.open("ab+") as file:
+        with writing(self._path), self._path.open("ab+") as file:
             file.truncate(self._whole(file))
             file.write(json.dumps(pack.to_dict()).encode() + b"\n")
             file.flush()
@@ -108,6 +109,8 @@ class PackSearch(OptunaSearch):
         self._again: deque[Pack] = deque()
         self._visits: Counter[Point] = Counter()
         self.asked = 0
+        self.unrecorded = ""
+        """Which file the disk does not take, and why: the search has ended then. Empty if all is well."""
         super().__init__(
             space=lambda _: None,  # the parameters are asked for below, by their distributions
             metric="score",
@@ -163,8 +166,8 @@ class PackSearch(OptunaSearch):
         self.asked = len(results) + len(open_tasks)
 
     def ask(self) -> Pack | None:
-        """The next pack, journalled; None when the search has ended."""
-        if self.exhausted or self._enough(self.rows):
+        """The next pack, journalled; None when the search has ended, or the journal cannot be written."""
+        if self.unrecorded or self.exhausted or self._enough(self.rows):
             return None
         if self._again:
             pack = self._again.popleft()
@@ -172,7 +175,11 @@ class PackSearch(OptunaSearch):
             count = min(self.size, self._spec.search.trials - self.asked)
             pack = self._named([self._ask_one() for _ in range(count)])
             self.asked += count
-        self._journal.append(pack)
+        try:
+            self._journal.append(pack)
+        except OSError as error:
+            self.unrecorded = disk(error)
+            return None
         return pack
 
     def tell(self, results: Iterable[Result]) -> None:
@@ -207,6 +214,7 @@ class PackSearch(OptunaSearch):
         if error:
             self.fail(pack)
         elif result:  # or else it was ended before it began, and the journal has it for a resume
+            self.unrecorded = self.unrecorded or result.get("unrecorded", "")
             self.tell(Result(**r) for r in result["results"])
 
     def __getstate__(self) -> dict[str, Any]:

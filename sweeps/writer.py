@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from sweeps.failures import disk
 from sweeps.ledger import Ledger, load
 from sweeps.tasks import Pack, results
 
@@ -28,5 +29,10 @@ class LedgerWriter:
         told = None if found is None else results(load(found), Pack.from_dict(pack))
         return self._attempts[pack_id], None if told is None else [asdict(r) for r in told]
 
-    def append(self, part: bytes) -> None:
-        self._ledger.append(part)
+    def append(self, part: bytes) -> str:
+        """Why the disk did not take it; empty if it did. No worker could help it by training the pack again."""
+        try:
+            self._ledger.append(part)
+        except OSError as error:
+            return disk(error)
+        return ""

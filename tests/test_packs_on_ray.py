@@ -57,6 +57,18 @@ def test_a_pack_that_fails_says_why_and_where_all_of_it_is(tmp_path: Path) -> No
     assert [kept.count(text) for text in ("pack p1, failure", MEMORY, NODE)] == [2, 1, 1]
 
 
+def test_a_pack_that_fails_says_so_where_nothing_can_be_written_either(tmp_path: Path) -> None:
+    told: list[Any] = []
+    where = tmp_path / "errors.txt"
+    where.mkdir()
+    trial: Any = SimpleNamespace(config={"pack": {"pack_id": "p1", "tasks": [1]}}, error_file=None)
+    watcher = pack._Watcher(lambda *said, **_: told.append(said), where)
+    watcher.on_trial_recover(0, [], trial)
+    watcher.on_trial_error(0, [], trial)
+    unkept = f"all that Ray says could not be kept ({where}: Is a directory)"
+    assert told == [(["failed"], f"pack p1 failed: its worker died, and Ray does not say why; {unkept}")]
+
+
 def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
     stopped: list[bool] = []
     queue = pack._Queue(lambda: bool(stopped))
