@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -55,7 +56,8 @@ class Cluster:
 
 def start(address: str | None) -> None:
     """Join the Ray at `address` or embed one (None), from a thread that lives on."""
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    wanted = QUIET if address is None else QUIET | {"RAY_AUTH_MODE": _mode(address)}
+    os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -72,6 +74,41 @@ def start(address: str | None) -> None:
             f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
             "or 'ray up cluster.yaml', or leave --address out to run on this machine"
         ) from None
+
+
+def _mode(address: str) -> str:
+    """How the Ray at `address` knows who belongs to it: by a token, or not at all. Both sides must be of one mode.
+
+    Ray itself does not ask, and would try for 20 s. One that is embedded makes a token in the home folder, and from
+    then on every Ray that is started by hand there wants it.
+
+    Raises:
+        ValueError: it wants a token and there is none here.
+    """
+    import grpc
+
+    with grpc.insecure_channel(_found(address)) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=5)
+        except grpc.RpcError as error:  # which is a call too
+            wants = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED
+        else:
+            wants = False
+    named = os.environ.get("RAY_AUTH_TOKEN"), os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if wants and not any(named) and not (Path.home() / ".ray" / "auth_token").is_file():
+        raise ValueError(
+            f"--address {address}: the Ray there lets in who shows its token; copy ~/.ray/auth_token of its head to "
+            "here, or set RAY_AUTH_TOKEN"
+        )
+    return "token" if wants else "disabled"
+
+
+def _found(address: str) -> str:
+    """Host and port; of `auto` those of the Ray that RAY_ADDRESS names, or that was started last on this machine."""
+    if address != "auto":
+        return address
+    last = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    return os.environ.get("RAY_ADDRESS") or (last.read_text() if last.is_file() else "127.0.0.1:6379")
 
 
 def _embed(quiet: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ CAUSES: Final = (
     (r"low on memory.*? was (\S+) used / (\S+) limit", r"its node ran out of memory, with \1 of \2 used"),
     (r"low on memory|OutOfMemoryError", "its worker ran out of memory"),
     (r"its node has died|node was terminated|node was preempted", "its node was lost"),
+    (r"actor is temporarily unavailable", "its worker cannot be reached; its node may be lost"),
     (r"worker process has died", "its worker's process was killed or crashed, perhaps for want of memory"),
 )
 """Patterns of what Ray 2.60 says, and what they mean; the first that is found counts."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import grpc
 import pytest
 import ray
 
@@ -29,6 +34,90 @@ def _init(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], *f
             raise waiting.pop(0)
 
     monkeypatch.setattr(ray, "init", init)
+
+
+class _Gcs(grpc.GenericRpcHandler):
+    """A Ray that answers the question whether it is alive, if the one who asks need not show a token."""
+
+    def __init__(self, wants: bool) -> None:
+        self._wants = wants
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        assert handler_call_details.method == "/ray.rpc.NodeInfoGcsService/CheckAlive"
+
+        def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+            if self._wants:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[_Gcs(request.param)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment of its own, without a token."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    monkeypatch.setattr(os, "environ", plain | {"HOME": str(tmp_path), "RAY_TMPDIR": str(tmp_path)})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "mode"),
+    [(True, {}, "token"), (False, {}, "disabled"), (True, {"RAY_AUTH_MODE": "disabled"}, "disabled")],
+    indirect=["address"],
+)
+@pytest.mark.parametrize("how", ["by address", "RAY_ADDRESS", "the last one"])
+def test_whoever_joins_is_of_the_mode_of_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+    attempts: list[dict[str, object]],
+    home: Path,
+    address: str,
+    said: dict[str, str],
+    mode: str,
+    how: str,
+) -> None:
+    for folder in (".ray", "ray"):
+        (home / folder).mkdir()
+    (home / ".ray/auth_token").write_text("secret")
+    os.environ.update(said)
+    if how == "RAY_ADDRESS":
+        os.environ["RAY_ADDRESS"] = address
+    (home / "ray/ray_current_cluster").write_text(address if how == "the last one" else "127.0.0.1:1")
+    _init(monkeypatch, attempts)
+    cluster.start(address if how == "by address" else "auto")
+    assert len(attempts) == 1
+    assert os.environ["RAY_AUTH_MODE"] == mode
+
+
+@pytest.mark.parametrize("address", [True], indirect=True)
+def test_a_token_that_is_wanted_and_not_there_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path, address: str
+) -> None:
+    assert not (home / ".ray").exists()
+    _init(monkeypatch, attempts)
+    with pytest.raises(ValueError, match=r"shows its token; copy ~/\.ray/auth_token"):
+        cluster.start(address)
+    os.environ["RAY_AUTH_TOKEN"] = "secret"
+    cluster.start(address)
+    assert len(attempts) == 1
+
+
+def test_a_ray_of_our_own_sees_to_its_token_itself(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path
+) -> None:
+    _init(monkeypatch, attempts)
+    cluster.start(None)
+    assert "RAY_AUTH_MODE" not in os.environ
+    assert list(home.iterdir()) == []
 
 
 def test_a_late_start_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:

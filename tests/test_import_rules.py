@@ -49,6 +49,7 @@ MAY_BE_IMPORTED_BY: Final = {
         "sweeps",
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
+    "grpc": ("sweeps.cluster",),
     "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
     "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.bulk", "sweeps.export"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -34,15 +35,15 @@ BIN = Path(sys.executable).parent
 HIDING = ["unshare", "--mount"]
 
 
-def _environment() -> dict[str, str]:
+def _environment(**variables: str) -> dict[str, str]:
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
-    return plain | {"RAY_AUTH_MODE": "disabled"}
+    return plain | variables
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
-        env=_environment(),
+        env=environment,
         cwd="/",
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -50,9 +51,12 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """Address of a Ray of two nodes; for the worker the folder `runs` is an empty one of its own."""
+@pytest.fixture(params=["disabled", "token"])
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a Ray of two nodes; for the worker the folder `runs` is an empty one of its own.
+
+    It asks for the token in the home folder, as Ray does that is started where it was embedded before, or for none.
+    """
     if subprocess.run([*HIDING, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs the right to make a mount namespace")
     with socket.socket() as free:
@@ -60,14 +64,18 @@ def cluster(tmp_path: Path) -> Iterator[str]:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     runs = tmp_path / "runs"
     runs.mkdir()
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text(secrets.token_hex())
+    environment = _environment(RAY_AUTH_MODE=request.param, HOME=str(tmp_path))
     ray = [str(BIN / "ray"), "start", "--block"]
     head = [*ray, "--head", f"--port={address.split(':')[1]}", "--num-cpus=0", "--include-dashboard=false"]
     worker = shlex.join([*ray, f"--address={address}", "--num-cpus=1"])
     short = tempfile.mkdtemp(prefix="ray")  # the paths of Ray's sockets must have less than 108 characters
-    nodes = [_start([*head, f"--temp-dir={short}"])]
+    nodes = [_start([*head, f"--temp-dir={short}"], environment)]
     try:
-        _wait_for(address)
-        nodes.append(_start([*HIDING, "sh", "-c", f"mount -t tmpfs none {shlex.quote(str(runs))} && exec {worker}"]))
+        _wait_for(address, environment)
+        hidden = f"mount -t tmpfs none {shlex.quote(str(runs))} && exec {worker}"
+        nodes.append(_start([*HIDING, "sh", "-c", hidden], environment))
         yield address
     finally:
         for node in reversed(nodes):
@@ -76,10 +84,10 @@ def cluster(tmp_path: Path) -> Iterator[str]:
         shutil.rmtree(short, ignore_errors=True)
 
 
-def _wait_for(address: str) -> None:
+def _wait_for(address: str, environment: dict[str, str]) -> None:
     probe = [str(BIN / "ray"), "health-check", "--address", address]
     deadline = time.monotonic() + 100
-    while subprocess.run(probe, env=_environment(), capture_output=True, check=False).returncode != 0:
+    while subprocess.run(probe, env=environment, capture_output=True, check=False).returncode != 0:
         assert time.monotonic() < deadline, "the head did not start"
 
 
@@ -87,7 +95,7 @@ def test_workers_need_not_see_the_disk_of_the_driver(cluster: str, tmp_path: Pat
     (tmp_path / "tiny.yaml").write_text(SPEC)
     command = [str(BIN / "sweep"), "launch", "tiny.yaml", "--address", "auto", "--json"]
     # What "auto" finds: on a machine with several Rays, the one that the variable names.
-    environment = _environment() | {"RAY_ADDRESS": cluster}
+    environment = _environment(RAY_ADDRESS=cluster, HOME=str(tmp_path))
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False
     )

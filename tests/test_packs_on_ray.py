@@ -21,6 +21,10 @@ MEMORY = (
     "5.02GB used / 23.54GB limit (0.21)\nTop 10 memory users: PID\nRefer to the documentation on how to address the "
     "out of memory issue: https://docs.ray.io"
 )
+AWAY = (
+    "The actor 3af6 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed "
+    "rpc_code: 14. The task may or may not have been executed on the actor."
+)
 KILLED = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ..."
 RAISED = "ray::PackTrainable.train()\n  File 'pack.py', line 1\nRuntimeError: this node has other data for 'digits'"
 
@@ -29,6 +33,7 @@ RAISED = "ray::PackTrainable.train()\n  File 'pack.py', line 1\nRuntimeError: th
     ("said", "reason"),
     [
         (NODE, "its node was lost"),
+        (AWAY, "its worker cannot be reached; its node may be lost"),
         (MEMORY, "its node ran out of memory, with 5.02GB of 23.54GB used"),
         (KILLED, "its worker's process was killed or crashed, perhaps for want of memory"),
         (RAISED, "RuntimeError: this node has other data for 'digits'"),
