@@ -57,7 +57,10 @@ def parser() -> argparse.ArgumentParser:
     target = argparse.ArgumentParser(add_help=False)
     target.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis)")
     target.add_argument(
-        "--abscissa", choices=ABSCISSAS, help="axis to the right of the depth (default: the first that varies)"
+        "--abscissa",
+        choices=ABSCISSAS,
+        help="axis to the right of the depth (default: the first with more than a few levels, else the first that "
+        "varies)",
     )
     for name, help, run, parents in (
         ("summary", "count outcomes, list depth limits and the error of the map", commands.summarize, ()),

@@ -43,7 +43,8 @@ def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | No
 
 
 def summarize(args: argparse.Namespace) -> int:
-    found = summary.summarize(_export(args))
+    export = _export(args)
+    found = summary.summarize(export)
     if args.json:
         limits = found.limits.to_pylist() if found.limits is not None else []
         audit = found.audit._asdict() if found.audit else None
@@ -61,6 +62,8 @@ def summarize(args: argparse.Namespace) -> int:
     console.print(_table("Trials", *summary.tally_rows(found)))
     if found.limits is not None:
         _print_limits(console, f"Depth limits {summary.headline(found.limits)}", found.limits)
+        if note := summary.budget_note(export.trials):
+            console.print(note, highlight=False)
         console.print(summary.audit_text(found.audit), highlight=False)
     else:
         console.print(f"No depth limits: {found.note}", highlight=False)

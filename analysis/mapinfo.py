@@ -33,6 +33,11 @@ class Abscissa(NamedTuple):
             return int(np.abs(np.log(self.values)).argmin())
         return len(self.values) - 1
 
+    @property
+    def few(self) -> list[int]:
+        """The columns that show what the axis does: both ends, and the headline where it lies between them."""
+        return sorted({0, self.headline, len(self.values) - 1})
+
 
 class Marks(NamedTuple):
     """The trials of a panel, each array [trials]."""

@@ -1,7 +1,9 @@
 """Compute what a map shows: P(in region), the frontier with its band, the theory, the trials. No drawing.
 
 A map has the depth upwards and one other axis, the abscissa, to the right: the bias variance, or if that is
-constant the next axis that varies. Every scheme has a panel, and so has every level of what else varies (a slice).
+constant or has but a few levels while another is a continuum, that one: what a sweep ranges over is what it asks
+about, and cut at three levels it would be lost. Every scheme has a panel, and so has every level of what else varies
+(a slice).
 An axis with many levels is cut at three of them, and a trial appears in the slice nearest to it.
 """
 
@@ -67,7 +69,7 @@ def region_map(
 
     Args:
         model: fitted to the same trials; fitted here if it is not given.
-        abscissa: one of `ABSCISSAS`; by default the first of them that varies.
+        abscissa: one of `ABSCISSAS`; by default the first of them with more than `FEW` levels, else that varies.
 
     Raises:
         ValueError: no trial says anything, a column is missing, or the depth does not vary, so that there is no
@@ -125,8 +127,8 @@ def _depths(trials: pa.Table) -> np.ndarray:
 def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
     if name is not None and name not in ABSCISSAS:
         raise ValueError(f"the abscissa of a map must be one of {', '.join(ABSCISSAS)}, but got {name!r}")
-    varying = [n for n in ABSCISSAS if len(trials[n].unique()) > 1]
-    name = name or (varying[0] if varying else ABSCISSAS[0])
+    counts = {n: len(trials[n].unique()) for n in ABSCISSAS}
+    name = name or next((n for least in (FEW, 1) for n in ABSCISSAS if counts[n] > least), ABSCISSAS[0])
     levels = np.unique(trials[name].to_numpy())
     positive = levels[levels > 0]
     if len(levels) <= FEW:
@@ -197,22 +199,20 @@ def _log(values: np.ndarray) -> np.ndarray:
 
 
 def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Table:
-    """Depth limit of every scheme (and slice) at one value of the abscissa.
+    """Depth limit of every scheme (and slice) at a few values of the abscissa, those of `Abscissa.few`.
 
-    It is the smallest bias variance, zero if there is one, the weight scale nearest 1, or the largest density or width.
-    Bias modes are also compared at the largest bias variance, for at zero they are one, and have one row.
-    Columns as of `limits`. For progress lines and summaries: a second for some hundred trials.
+    One value alone would not say what the axis does, which is what a sweep over it asks. Bias modes have one row where
+    the bias variance is zero, for there they are one. Columns as of `limits`. A second for some hundred trials.
     """
     trials = _mappable(trials)
     model = model or RegionModel.fit(trials)
     x = _abscissa(trials, None)
-    modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
-    ends = {x.headline, len(x.values) - 1} if x.name == "bias_variance" and len(modes) > 1 else {x.headline}
-    first = x._replace(values=x.values[sorted(ends)])
+    first = x._replace(values=x.values[x.few])
     depths = _depths(trials)
     panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in _slices(trials, x.name)]
     found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
-    return found if len(ends) == 1 else _once(found)
+    modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
+    return found if len(modes) < 2 else _once(found)
 
 
 def _once(found: pa.Table) -> pa.Table:

@@ -106,7 +106,7 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
         "best learning rate. Solid: the frontier and its 90 % band. Dashed: the depth limit that theory predicts for "
         "the start of training. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
     yield _table(f"Depth limits {summary.headline(found.limits)}", *summary.limit_rows(found.limits))
-    yield _paragraphs(filter(None, [summary.limit_note(found.limits)]))
+    yield _paragraphs(summary.notes(found.limits, export.trials))
     yield f"<p>{escape(summary.audit_text(found.audit))}</p>\n<h2>Depth limits</h2>"
     yield _figure(frontier_figure(info), "Depth limit of each scheme", f"Depth limits over the {x}.")
     yield from _comparison(export, found, info)

@@ -16,7 +16,7 @@ from analysis.outcome import Outcome
 from analysis.region import AuditError, RegionModel, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
-from analysis.words import band_text, interval_text, limit_text, ratio_text, run_text, theory_text, value_text
+from analysis.words import band_text, counted, interval_text, limit_text, ratio_text, run_text, theory_text, value_text
 
 
 class Tally(NamedTuple):
@@ -142,12 +142,15 @@ def across(limits: pa.Table) -> str:
 def headline(limits: pa.Table) -> str:
     """Where on the abscissa `maps.scheme_limits` took its limits, as the end of a title."""
     x = across(limits)
-    which = {"bias_variance": "the smallest {}", "weight_scale": "the {} nearest 1"}.get(x, "the largest {}")
-    values = limits[x].unique().to_pylist()
-    if len(values) > 1:
-        least = f"at the smallest ({value_text(values[0])})" if values[0] else "without biases"
-        return f"{least} and at the largest bias variance ({value_text(values[-1])})"
-    return f"at {which.format(x.replace('_', ' '))} ({value_text(values[0])})"
+    name, values = x.replace("_", " "), sorted(limits[x].unique().to_pylist())
+    *some, last = map(value_text, values)
+    if not some:
+        return f"at {name} {last}" if values[0] else "without biases"
+    if not values[0]:
+        return f"without biases and at the largest {name} ({last})"
+    if len(some) == 1:
+        return f"at the smallest and the largest {name} ({some[0]} and {last})"
+    return f"at the smallest {name}, that nearest 1 and the largest ({', '.join(some)} and {last})"
 
 
 def limit_note(limits: pa.Table) -> str:
@@ -167,6 +170,25 @@ def limit_note(limits: pa.Table) -> str:
     return " ".join(notes)
 
 
+def budget_note(trials: pa.Table) -> str:
+    """That most networks which did not train were short of steps, for then the limits are of the budget; else empty."""
+    outcomes = Counter(settled(trials)["outcome"].to_pylist())
+    slow, failed = outcomes[Outcome.SLOW], outcomes.total() - outcomes[Outcome.TRAINED]
+    if 2 * slow <= failed:
+        return ""
+    steps = trials["steps"].unique().to_pylist()
+    budget = f"the {steps[0]} steps" if len(steps) == 1 else "their steps"
+    return (
+        f"{slow} of {counted(failed, 'trial')} that did not train ended slow: learning, but short of the criterion "
+        f"after {budget}. So the depth limits are of this budget; more steps, or a weaker criterion, would move them."
+    )
+
+
+def notes(limits: pa.Table, trials: pa.Table) -> list[str]:
+    """What must be known to read the limits of these trials, a sentence or two each."""
+    return [note for note in (limit_note(limits), budget_note(trials)) if note]
+
+
 def _not_monotone(again: int, count: int) -> str:
     return (
         f"{again} of {count} limits are not monotone: a depth limit is where networks first stop training, "
@@ -176,15 +198,16 @@ def _not_monotone(again: int, count: int) -> str:
 
 
 def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
-    """A table of limits as header and rows of text; only axes that vary are shown."""
+    """A table of limits as header and rows of text; only axes that vary are shown, the abscissa as the last."""
     rows, x = limits.to_pylist(), across(limits)
-    varying = [a for a in AXES if a in rows[0] and a not in ("scheme", x) and len({row[a] for row in rows}) > 1]
+    axes = [*(axis for axis in AXES if axis in rows[0] and axis not in ("scheme", x)), x]
+    varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
     texts = [
-        [row["scheme"], *(value_text(row[axis]) for axis in [*varying, x]), limit_text(row),
+        [row["scheme"], *(value_text(row[axis]) for axis in varying), limit_text(row),
          band_text(row), theory_text(row["predicted"])]
         for row in rows
     ]  # fmt: skip
-    return [name.replace("_", " ") for name in ("scheme", *varying, x, "depth limit", "90 % band", "theory")], texts
+    return [name.replace("_", " ") for name in ("scheme", *varying, "depth limit", "90 % band", "theory")], texts
 
 
 def percent(share: float) -> str:

@@ -15,12 +15,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis import maps
+from analysis import maps, summary
 from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
-from analysis.schema import AXES, Took
-from analysis.words import band_text, counted, limit_text, run_text, theory_text, time_text, value_text
+from analysis.schema import Took
+from analysis.words import counted, run_text, time_text
 from sweeps import data, mlflow_store, provenance, speed, tracking
 from sweeps.failures import disk, writing
 from sweeps.launch import Finished, identity
@@ -40,7 +40,9 @@ class End:
     networks: int
     outcomes: dict[str, int]
     limits: list[dict[str, Any]]
-    """Depth limit per scheme, as `analysis.maps.scheme_limits` has it."""
+    """Depth limits per scheme, as `analysis.maps.scheme_limits` has them."""
+    notes: list[str]
+    """What must be known to read them."""
     maps: list[str]
     no_map: str
     """Why there is no map; empty if there is one."""
@@ -62,7 +64,7 @@ class End:
 
 def close(finished: Finished) -> End:
     """Draw the map of what is there so far, and put it and a summary on the sweep's MLflow page."""
-    limits, paths, reason = _map(finished.run, finished.trials, finished.criterion)
+    limits, notes, paths, reason = _map(finished.run, finished.trials, finished.criterion)
     outcomes = Counter(finished.trials["outcome"].to_pylist())
     end = End(
         finished.run.path.name,
@@ -71,6 +73,7 @@ def close(finished: Finished) -> End:
         finished.replicates.num_rows,
         dict(outcomes),
         limits,
+        notes,
         [str(path) for path in paths],
         reason,
         finished.seconds,
@@ -92,7 +95,7 @@ def close(finished: Finished) -> End:
         end.errors.append(f"MLflow lacks packs: {finished.tracker.failure}")
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
-            finished.tracker.finish(_summary(end.networks, limits, took), paths, status, took)
+            finished.tracker.finish(_page_text(end.networks, limits, notes, took), paths, status, took)
             if paths or not limits:
                 finished.run.note(closed=finished.tracker.uri)
         except (ValueError, OSError) as error:
@@ -118,32 +121,35 @@ def sync(run: RunDir, uri: str) -> int:
         tracker = tracking.Tracker(uri, identity(spec, dataset, origin))
         sent = tracking.sync(run.ledger, tracker)
         if sent or state.get("closed") != uri:
-            limits, paths, reason = _map(run, trials, spec.criterion.build())
+            limits, notes, paths, reason = _map(run, trials, spec.criterion.build())
             if limits and not paths:
                 raise ValueError(f"there is no map to send: {reason}")
             took = Took(*state["took"]) if state.get("took") else None
-            summary = _summary(replicates.num_rows, limits, took)
+            text = _page_text(replicates.num_rows, limits, notes, took)
             done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
             unknown = "FINISHED" if done >= spec.search.trials else "KILLED"  # if its driver was killed
-            tracker.finish(summary, paths, state.get("status", unknown), took)
+            tracker.finish(text, paths, state.get("status", unknown), took)
             run.note(closed=uri)
     return sent
 
 
-def _map(run: RunDir, trials: pa.Table, criterion: Criterion) -> tuple[list[dict[str, Any]], list[Path], str]:
+def _map(
+    run: RunDir, trials: pa.Table, criterion: Criterion
+) -> tuple[list[dict[str, Any]], list[str], list[Path], str]:
     try:
         trials = usable(trials)
         model = RegionModel.fit(trials)
         info = maps.region_map(trials, sweep=run.path.name, criterion=str(criterion), model=model)
-        limits = maps.scheme_limits(trials, model).to_pylist()
+        limits = maps.scheme_limits(trials, model)
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
-        return [], [], str(error)
+        return [], [], [], str(error)
+    rows, notes = limits.to_pylist(), summary.notes(limits, trials)
     try:
         with writing(run.maps):
             run.maps.mkdir(exist_ok=True)
-            return limits, draw_map(info, run.maps / "map"), ""
+            return rows, notes, draw_map(info, run.maps / "map"), ""
     except OSError as error:  # what was trained is on the disk: that there is no room for pictures loses nothing
-        return limits, [], f"{disk(error)}; when that is mended 'sweep sync' draws it"
+        return rows, notes, [], f"{disk(error)}; when that is mended 'sweep sync' draws it"
 
 
 def render(end: End, flag: str) -> RenderableType:
@@ -155,7 +161,7 @@ def render(end: End, flag: str) -> RenderableType:
             head.append(f"  {end.outcomes[outcome]} {outcome}", style=COLORS[outcome])
     parts: list[RenderableType] = [head]
     if end.limits:
-        parts.append(_limits_table(end.limits))
+        parts += [_limits_table(end.limits), *map(Text, end.notes)]
     if end.maps:
         parts.append(Text(f"map: {end.maps[0]}   (and {len(end.maps) - 1} more beside it)"))
     elif end.no_map:
@@ -202,35 +208,29 @@ def _page(tracker: tracking.Tracker) -> str:
     return server if tracker.run_id is None else server + tracker.page()
 
 
-def _limit_rows(limits: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of text, slice by slice; of the axes those that tell rows of a scheme apart."""
-    varying = [axis for axis in AXES if axis != "scheme" and len({row.get(axis) for row in limits}) > 1]
-    ordered = sorted(limits, key=lambda row: ([row[axis] for axis in varying], -row["depth_limit"]))
-    texts = [
-        [r["scheme"], *(value_text(r[axis]) for axis in varying), limit_text(r), band_text(r),
-         theory_text(r["predicted"])]
-        for r in ordered
-    ]  # fmt: skip
-    return ["scheme", *(axis.replace("_", " ") for axis in varying), "depth limit", "90 % band", "theory"], texts
+def _limits(limits: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
+    """Title, header and rows of text, the same as `analysis summary` has."""
+    table = pa.Table.from_pylist(limits)
+    return f"depth limits {summary.headline(table)}", *summary.limit_rows(table)
 
 
 def _limits_table(limits: list[dict[str, Any]]) -> Table:
-    header, rows = _limit_rows(limits)
-    table = Table(*header, box=None, pad_edge=False)
+    title, header, rows = _limits(limits)
+    table = Table(*header, title=title, title_justify="left", title_style="", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _summary(networks: int, limits: list[dict[str, Any]], took: Took | None) -> str:
+def _page_text(networks: int, limits: list[dict[str, Any]], notes: list[str], took: Took | None) -> str:
     """What the sweep's page in MLflow says of its end."""
     size = "" if took is None else f"{run_text(took.trials, networks, took.seconds, took.predicted_seconds)}."
-    return "\n\n".join(filter(None, [size, _markdown(limits)]))
+    return "\n\n".join(filter(None, [size, _markdown(limits), *notes]))
 
 
 def _markdown(limits: list[dict[str, Any]]) -> str:
     if not limits:
         return ""
-    header, rows = _limit_rows(limits)
+    title, header, rows = _limits(limits)
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([f"{title}:", "", *(f"| {' | '.join(line)} |" for line in lines)])

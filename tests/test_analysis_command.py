@@ -111,7 +111,9 @@ def test_frontier_writes_the_same_table_twice(folder: Path, tmp_path: Path, caps
 def test_compare_tells_theory_and_pairs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = _json(capsys, "compare", str(folder), "--out", str(tmp_path))
     assert {a["scheme"] for a in found["agreement"]} == set(exports.LIMITS)
-    assert len(found["ratios"]) == len(found["paired"]) == 6
+    assert len(found["paired"]) == 6
+    assert len({ratio["where"] for ratio in found["ratios"]}) == 2, "at both ends of the bias variance"
+    assert len(found["ratios"]) == 12
     assert (tmp_path / "compare.png").is_file()
 
 
@@ -180,6 +182,21 @@ def test_a_limit_below_all_depths_tried_is_not_a_scheme_that_trains_nowhere() ->
     assert summary.limit_note(limits) == ""
     below = limits.set_column(0, "censored", pa.array(["no", "below"]))
     assert "fail already at the least depth that was tried, not that no deeper ones train" in summary.limit_note(below)
+
+
+def test_limits_of_a_budget_are_told_from_those_of_a_network() -> None:
+    """Where nearly all that fails is slow, `< 2` beside the theory's `no limit` looked like a theory refuted."""
+    trials = exports.tables(40)[0].filter(pc.field("outcome") != "failed")
+
+    def told(trained: int, slow: int, stalled: int) -> str:
+        outcomes = ["trained"] * trained + ["slow"] * slow + ["stalled"] * stalled + ["failed"]
+        some = trials.slice(0, len(outcomes))
+        at = some.schema.get_field_index("outcome")
+        return summary.budget_note(some.set_column(at, "outcome", pa.array(outcomes)))
+
+    assert told(9, 3, 2).startswith("3 of 5 trials that did not train ended slow")
+    assert f"after the {exports.STEPS} steps" in told(9, 3, 2)
+    assert told(9, 2, 2) == told(9, 0, 0) == ""
 
 
 def test_report_escapes_what_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

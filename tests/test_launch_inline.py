@@ -338,14 +338,16 @@ def test_a_store_that_is_lost_in_mid_sweep_is_waited_for_aloud_and_not_in_the_ti
 
 
 def test_limits_of_one_scheme_are_told_apart() -> None:
-    one = {"scheme": "he_normal", "depth_limit": 9.0, "censored": "no", "low": 8.0, "high": 10.0, "predicted": None}
+    rest = {"censored": "no", "low": 8.0, "high": 10.0, "trains_again_at": None, "predicted": None}
     rows = [
-        one | {"bias_mode": mode, "bias_variance": 0.0, "depth_limit": at} for mode, at in (("zero", 9), ("iid", 4))
+        {"scheme": "he_normal", "bias_mode": mode, "bias_variance": variance, "depth_limit": at, **rest}
+        for mode, variance, at in (("zero", 0.0, 9.0), ("iid", 1.0, 4.0))
     ]
-    header, texts = closing._limit_rows(rows)
-    assert header == ["scheme", "bias mode", "depth limit", "90 % band", "theory"]
-    assert [text[:3] for text in texts] == [["he_normal", "iid", "4"], ["he_normal", "zero", "9"]]
-    assert closing._markdown(rows).splitlines()[2] == "| he_normal | iid | 4 | 8 to 10 | no theory |"
+    title, header, texts = closing._limits(rows)
+    assert title == "depth limits without biases and at the largest bias variance (1)"
+    assert header == ["scheme", "bias mode", "bias variance", "depth limit", "90 % band", "theory"]
+    assert [text[:4] for text in texts] == [["he_normal", "zero", "0", "9"], ["he_normal", "iid", "1", "4"]]
+    assert closing._markdown(rows).splitlines()[5] == "| he_normal | iid | 1 | 4 | 8 to 10 | no theory |"
 
 
 @pytest.mark.parametrize(("unpublished", "words"), [(1, "the 1 pack that"), (2, "the 2 packs that")])

@@ -149,10 +149,11 @@ def test_one_depth_has_no_frontier(trials: pa.Table) -> None:
         region_map(_replace(trials, "depth", [7] * len(trials)))
 
 
-def test_scheme_limits_are_the_first_column_of_the_map(trials: pa.Table, info: MapInfo) -> None:
-    quick = scheme_limits(trials)
-    assert quick["scheme"].to_pylist() == list(info.schemes)
-    assert quick["bias_variance"].to_pylist() == [0.0] * 4
+def test_scheme_limits_are_the_ends_of_the_map(trials: pa.Table, info: MapInfo) -> None:
+    quick, ends = scheme_limits(trials), info.x.values[[0, -1]].tolist()
+    assert list(dict.fromkeys(quick["scheme"].to_pylist())) == list(info.schemes)
+    assert quick["bias_variance"].to_pylist() == ends * 4
+    quick = quick.filter(pc.field("bias_variance") == 0)
     full = limits(info).filter(pc.field("bias_variance") == 0)
     assert quick.sort_by("scheme")["low"].to_pylist() == pytest.approx(full.sort_by("scheme")["low"].to_pylist())
 
@@ -205,23 +206,49 @@ def test_both_ends_of_a_band_are_censored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("axis", "values", "at"),
+    ("axis", "values", "at", "few", "words"),
     [
-        ("density", [0.1, 0.5, 1.0], 1.0),
-        ("width", [16, 32, 64], 64),
-        ("weight_scale", [0.25, 0.9, 4.0], 0.9),
-        ("bias_variance", [0.01, 0.1], 0.01),
+        ("density", [0.1, 0.5, 1.0], 1.0, [0.1, 1.0], "at the smallest and the largest density (0.1 and 1)"),
+        ("width", [16, 32, 64], 64, [16, 64], "at the smallest and the largest width (16 and 64)"),
+        ("weight_scale", [0.25, 0.5, 0.9, 4.0], 0.9, [0.25, 0.9, 4.0],
+         "at the smallest weight scale, that nearest 1 and the largest (0.25, 0.9 and 4)"),
+        ("bias_variance", [0.01, 0.1], 0.01, [0.01, 0.1],
+         "at the smallest and the largest bias variance (0.01 and 0.1)"),
+        ("bias_variance", [0.1], 0.1, [0.1], "at bias variance 0.1"),
+        ("bias_variance", [0.0], 0.0, [0.0], "without biases"),
     ],
-)
-def test_the_one_limit_of_a_scheme_is_where_it_says_most(axis: str, values: list[float], at: float) -> None:
+)  # fmt: skip
+def test_limits_stand_where_they_say_what_the_axis_does(
+    axis: str, values: list[float], at: float, few: list[float], words: str
+) -> None:
+    """At the largest density alone, a sweep of densities ended without a word of what sparsity does."""
     trials = _columns(lambda d, _: d < 9, axis, values)
-    assert scheme_limits(trials)[axis].to_pylist() == [at]
+    found = scheme_limits(trials)
+    assert found[axis].to_pylist() == few
+    assert (axis.replace("_", " ") in summary.limit_rows(found)[0]) == (len(few) > 1)
     x = region_map(trials).x
     assert x.values[x.headline] == at
-    assert summary.headline(scheme_limits(trials)).endswith(f"({at:g})")
+    assert summary.headline(found) == words
 
 
-@pytest.mark.parametrize(("least", "where"), [(0.0, "without biases"), (0.01, "at the smallest (0.01)")])
+def test_a_continuum_is_the_abscissa_before_a_list_of_levels() -> None:
+    """Cut at three weight scales, a sweep over them showed no frontier along the axis that it asks about."""
+    scales = np.geomspace(0.25, 4.0, 12).tolist()
+    made = [_columns(lambda d, _: d < 9, "weight_scale", scales) for _ in range(2)]
+    both = [_replace(t, "bias_variance", [v] * len(t)) for t, v in zip(made, (0.0, 0.05), strict=True)]
+    info = region_map(pa.concat_tables(both))
+    assert (info.x.name, info.slices) == ("weight_scale", ("bias variance 0", "bias variance 0.05"))
+    few = pa.concat_tables(t.filter(pc.field("weight_scale").isin([scales[0], scales[-1]])) for t in both)
+    assert region_map(few).x.name == "bias_variance"
+
+
+@pytest.mark.parametrize(
+    ("least", "where"),
+    [
+        (0.0, "without biases and at the largest bias variance (1)"),
+        (0.01, "at the smallest and the largest bias variance (0.01 and 1)"),
+    ],
+)
 def test_bias_modes_are_compared_where_they_differ(least: float, where: str) -> None:
     """At the smallest bias variance alone, a sweep of bias modes ended with the same limits under two names."""
     made = [_columns(lambda d, _, far=far: d < far, "bias_variance", [least, 1.0]) for far in (9, 40)]
@@ -230,7 +257,7 @@ def test_bias_modes_are_compared_where_they_differ(least: float, where: str) -> 
     names = list(zip(found["bias_mode"].to_pylist(), found["bias_variance"].to_pylist(), strict=True))
     first = [("zero", 0.0)] if not least else [("iid", least), ("mirrored", least)]
     assert sorted(names, key=lambda name: name[1]) == [*first, ("iid", 1.0), ("mirrored", 1.0)]
-    assert summary.headline(found) == f"{where} and at the largest bias variance (1)"
+    assert summary.headline(found) == where
     one = scheme_limits(pa.concat_tables(t.filter(pc.field("bias_variance") == 1.0) for t in both))
     assert one["bias_mode"].to_pylist() == ["iid", "mirrored"]
 
