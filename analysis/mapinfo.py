@@ -67,6 +67,11 @@ class Panel(NamedTuple):
     marks: Marks
     trains_again: np.ndarray
 
+    @property
+    def drawable(self) -> Band:
+        """The frontier, nan where a column is not monotone: there the first exit is not the edge of the region."""
+        return Band(*(np.where(np.isnan(self.trains_again), values, np.nan) for values in self.frontier))
+
 
 class MapInfo(NamedTuple):
     sweep: str
@@ -79,6 +84,11 @@ class MapInfo(NamedTuple):
     @property
     def schemes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(p.scheme for p in self.panels))
+
+    @property
+    def broken(self) -> bool:
+        """Whether some column has no frontier to draw, for it is not monotone."""
+        return any(np.isfinite(p.trains_again).any() for p in self.panels)
 
     @property
     def slices(self) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ A map has the depth upwards and one other axis, the abscissa, to the right: the 
 constant or has but a few levels while another is a continuum, that one: what a sweep ranges over is what it asks
 about, and cut at three levels it would be lost. Every scheme has a panel, and so has every level of what else varies
 (a slice).
-An axis with many levels is cut at three of them, and a trial appears in the slice nearest to it.
+An axis with many levels is cut at three of them, and a trial appears in the slice nearest to it: of more than `FEW`,
+or of more than `SLICES` where all levels together were more than `ROWS` slices.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +29,8 @@ from analysis.words import value_text
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
 FEW: Final = 8  # an abscissa with at most this many levels is drawn as columns, not as a continuum
-SLICES: Final = 4  # more levels than this of another axis are represented by three
+SLICES: Final = 4  # more levels than this of another axis are represented by three, if all were too many
+ROWS: Final = 16  # slices of all levels, at most: a row of panels each
 DEPTHS, COLUMNS = 44, 36  # cells of a continuous map
 SYMBOL: Final = {
     "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
@@ -142,7 +145,9 @@ def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
 
 def _slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], str, pa.Table]]:
     """`(values of the other axes, those that vary as text, trials)` of every panel that has trials."""
-    cuts = [_cut(trials, name) for name in AXES if name not in ("depth", abscissa, "scheme")] + [_cut(trials, "scheme")]
+    others = [name for name in AXES if name not in ("depth", abscissa, "scheme")]
+    most = FEW if prod(len(trials[name].unique()) for name in others) <= ROWS else SLICES
+    cuts = [_cut(trials, name, most) for name in [*others, "scheme"]]
     member = np.stack([cut.nearest(_column(trials, cut.name)) for cut in cuts])
     for place in product(*(range(len(cut.levels)) for cut in cuts)):
         rows = (member == np.array(place)[:, None]).all(axis=0)
@@ -152,9 +157,9 @@ def _slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], s
             yield fixed, text, trials.filter(pa.array(rows))
 
 
-def _cut(trials: pa.Table, name: str) -> _Cut:
+def _cut(trials: pa.Table, name: str, most: int) -> _Cut:
     levels = sorted(set(trials[name].to_pylist()))
-    if isinstance(levels[0], str) or len(levels) <= SLICES:
+    if isinstance(levels[0], str) or len(levels) <= most:
         return _Cut(name, tuple(levels), thinned=False)
     return _Cut(name, tuple(levels[round(q * (len(levels) - 1))] for q in (1 / 6, 1 / 2, 5 / 6)), thinned=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,8 @@ from analysis.region import AuditError, RegionModel, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
 from analysis.words import band_text, counted, interval_text, limit_text, ratio_text, run_text, theory_text, value_text
+
+OWN: Final = "the criterion of each trial's own sweep"
 
 
 class Tally(NamedTuple):
@@ -87,12 +89,16 @@ def name(export: Export) -> str:
 
 def criterion(export: Export) -> str:
     """Which rule the outcomes follow, as text; empty if the folder does not say."""
-    return str(export.criterion or "")
+    return OWN if _specs(export) > 1 and not export.anew else str(export.criterion or "")
+
+
+def _specs(export: Export) -> int:
+    return len(export.trials["spec_sha256"].drop_null().unique())
 
 
 def joined(export: Export) -> str:
     """By which rule trials of several specs are judged, in one sentence; empty if there is one spec."""
-    specs, rule = len(export.trials["spec_sha256"].drop_null().unique()), criterion(export)
+    specs, rule = _specs(export), str(export.criterion or "")
     if specs < 2:
         return ""
     told = f"Trials of {specs} different specs (spec_sha256) are read together, "

@@ -36,7 +36,9 @@ def specs(args: argparse.Namespace) -> int:
     for name, spec in found.items():
         networks = spec.search.trials * spec.training.seeds * len(spec.training.learning_rate)
         table.add_row(name, spec.question, str(spec.search.trials), str(networks))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("how long one takes on this machine: sweep plan SPEC", highlight=False)
     return 0
 
 

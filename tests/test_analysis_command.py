@@ -19,7 +19,7 @@ import pytest
 
 from analysis import store, summary
 from analysis.__main__ import main
-from analysis.outcome import Outcome
+from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel
 from analysis.schema import Took, stamp
 
@@ -173,6 +173,8 @@ def test_trials_of_several_specs_say_by_which_rule_they_are_judged(
     assert anew == f"{told}all judged by train_accuracy>=0.9."
     main(["summary", str(two)])
     assert "Trials of 2 different specs" in capsys.readouterr().out
+    assert summary.criterion(store.read(two)) == "the criterion of each trial's own sweep"
+    assert summary.criterion(store.read(two, Criterion("train_accuracy", 0.9))) == "train_accuracy>=0.9"
     main(["report", str(two), "--out", str(tmp_path)])
     assert "each judged by the criterion of its own spec" in (tmp_path / "report.html").read_text()
 

@@ -11,13 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
 from analysis import summary
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.axes import theory_text, value_ticks
+from analysis.draw.canvas import canvas, head, legend_columns
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, cells, censoring, limits
@@ -313,6 +316,53 @@ def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:
     marks = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
     places = np.concatenate([np.asarray(line.get_xdata()) for line in marks])
     assert len(np.unique(places.round(9))) == len(places) > 12
+
+
+def _limit_lines(axis: Axes) -> list[Line2D]:
+    return [line for line in axis.lines if line.get_linewidth() == 2.2 and line.get_linestyle() == "-"]
+
+
+def test_schemes_at_one_level_do_not_hide_each_other() -> None:
+    """Over the one column of a sweep without an abscissa all bands were one, and the last line hid the others."""
+    both = [_columns(lambda d, _: d < 9, "bias_variance", [0.0]) for _ in range(2)]
+    both = [_replace(t, "scheme", [s] * len(t)) for s, t in zip(("he_normal", "orthogonal"), both, strict=True)]
+    axis = frontier_figure(region_map(pa.concat_tables(both))).axes[0]
+    spans = sorted((np.nanmin(x), np.nanmax(x)) for x in (np.asarray(line.get_xdata()) for line in _limit_lines(axis)))
+    assert len(spans) == 2
+    assert spans[0][1] < spans[1][0]
+
+
+def test_no_figure_draws_a_frontier_where_deeper_networks_train_again() -> None:
+    """The frontier figure said that sparse networks fail at once, beside a map that showed them train."""
+    info = region_map(_columns(lambda d, v: v == 1.0 or d >= 12, "density", [0.1, 1.0]))
+    assert info.broken
+    for draw in (map_figure, frontier_figure, agreement_figure):
+        figure = draw(info)
+        assert any("where deeper networks train again" in t.get_text().replace("\n", " ") for t in figure.texts)
+    heights = [np.asarray(line.get_ydata()) for line in _limit_lines(frontier_figure(info).axes[0])]
+    assert np.nanmin(heights) > 50, "of the dense column alone"
+    whole = region_map(_columns(lambda d, _: d < 9, "density", [0.1, 1.0]))
+    assert not whole.broken
+    assert not any("train again" in t.get_text() for t in frontier_figure(whole).texts)
+
+
+def test_a_long_subtitle_stays_on_the_page_and_a_legend_has_even_rows() -> None:
+    figure, _ = canvas(1, 1, wide=3.9, high=3.4)
+    head(figure, "a title", "so many words " * 12)
+    figure.draw_without_rendering()
+    page = figure.bbox.x1
+    assert all(text.get_window_extent().x1 < page for text in figure.texts)
+    assert [legend_columns(figure, n) for n in (2, 3, 4, 5)] == [2, 3, 2, 3]
+
+
+def test_up_to_eight_levels_of_an_axis_have_a_slice_each_unless_all_are_too_many() -> None:
+    widths = [8, 16, 24, 32, 48, 64]
+    made = [_replace(_columns(lambda d, _: d < 9, "width", widths), "bias_mode", ["iid"] * 96) for _ in range(3)]
+    both = [_replace(t, "bias_variance", [v] * 96) for t, v in zip(made, (0.01, 0.1, 1.0), strict=True)]
+    info = region_map(pa.concat_tables(both))
+    assert (info.x.name, info.slices) == ("bias_variance", tuple(f"width {w}" for w in widths))
+    scaled = [_replace(t, "weight_scale", [v] * 288) for v in (0.5, 1.0, 2.0) for t in [pa.concat_tables(both)]]
+    assert len(region_map(pa.concat_tables(scaled)).slices) == 9, "three of six widths at three scales"
 
 
 def _with_limits(info: MapInfo, limit: float, predicted: float) -> MapInfo:

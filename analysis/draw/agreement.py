@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.draw.axes import depth_ticks, edges_around
-from analysis.draw.canvas import SOFT, STYLE, head, legend_columns
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, head, legend_columns
 from analysis.draw.limits import beyond, draw_arrows, slice_panels, stroke
 from analysis.mapinfo import MapInfo, Panel
 from analysis.maps import SYMBOL
@@ -35,13 +35,18 @@ def agreement_figure(info: MapInfo) -> Figure:
             axis.tick_params(labelbottom=bottom, labelleft=left)
             axis.set_xlabel("predicted depth limit (layers)" * bottom)
             axis.set_ylabel("measured depth limit (layers)" * left)
-        head(figure, f"Theory and measurement: {info.sweep}", f"a point per {SYMBOL[info.x.name]}; bars: 90 % band")
+        head(
+            figure,
+            f"Theory and measurement: {info.sweep}",
+            f"a point per {SYMBOL[info.x.name]}; bars: 90 % band" + AGAIN * info.broken,
+        )
         silent = [s for s in info.schemes if all(np.isnan(p.predicted).all() for p in info.panels if p.scheme == s)]
         handles = [
             Line2D([], [], **{**stroke(info, s), "ls": ""}, ms=5, label=s + " (no theory)" * (s in silent))
             for s in info.schemes
         ]
-        figure.legend(handles=[*handles, *beyond(info)], loc="outside lower center", ncols=legend_columns(figure))
+        handles += beyond(info)
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure, len(handles)))
     return figure
 
 
@@ -68,7 +73,7 @@ def _set_scales(axis: Axes, info: MapInfo, low: float, deepest: float) -> None:
 
 def _draw_agreement(axis: Axes, panel: Panel, info: MapInfo, endless: float) -> None:
     points = {**stroke(info, panel.scheme), "ls": ""}
-    known = ~np.isnan(panel.predicted)
+    known = ~np.isnan(panel.predicted) & np.isnan(panel.trains_again)
     at = np.where(np.isinf(panel.predicted), endless, panel.predicted)[known]
     at = at * np.exp(0.05 * (((np.arange(len(at)) * 0.618034) % 1) - 0.5))  # equal predictions side by side
     median, low, high = (v[known] for v in panel.frontier)

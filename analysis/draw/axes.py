@@ -65,11 +65,15 @@ def edges_around(centres: np.ndarray) -> np.ndarray:
     return np.concatenate([[centres[0] ** 2 / inner[0]], inner, [centres[-1] ** 2 / inner[-1]]])
 
 
-def bent(edges: np.ndarray, stepped: bool, values: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """`(at, values)` of a line over columns: a flat piece over each if stepped or if there is but one."""
+def bent(
+    edges: np.ndarray, stepped: bool, values: np.ndarray | None = None, part: tuple[float, float] = (0.0, 1.0)
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(at, values)` of a line over columns: a flat piece over each, or a `part` of each, if stepped or if there is but
+    one."""
     values = np.zeros(len(edges) - 1) if values is None else values
     if stepped or len(edges) == 2:
-        at = np.column_stack([edges[:-1], edges[1:], edges[1:]]).ravel()
+        left, right = (edges[:-1] + share * np.diff(edges) for share in part)
+        at = np.column_stack([left, right, right]).ravel()
         return at, np.column_stack([values, values, np.full(len(values), np.nan)]).ravel()
     at = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
     return at, np.concatenate([values[:1], values, values[-1:]])

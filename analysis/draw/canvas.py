@@ -6,6 +6,8 @@ a colour says a shape says too.
 
 from __future__ import annotations
 
+import math
+import textwrap
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
+AGAIN: Final = "; no frontier where deeper networks train again"
+LETTERS: Final = 14.5  # of a subtitle, to an inch
 STYLE: Final[dict[Any, Any]] = {
     "font.size": 9.0, "font.family": "DejaVu Sans", "axes.titlesize": 10.0, "axes.labelsize": 9.0,
     "axes.linewidth": 0.7, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK,
@@ -35,13 +39,14 @@ def canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure
 
 
 def head(figure: Figure, title: str, subtitle: str) -> None:
-    """Title and subtitle at the top left, 0.6 inches that the layout leaves alone."""
+    """Title and subtitle at the top left, of as many lines as it takes, in inches that the layout leaves alone."""
     height, left = figure.get_figheight(), 0.1 / figure.get_figwidth()
+    lines = textwrap.wrap(subtitle, int(LETTERS * figure.get_figwidth()))
     figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
-    figure.text(left, 1 - 0.34 / height, subtitle, va="top", fontsize=8.5, color=SOFT)
+    figure.text(left, 1 - 0.34 / height, "\n".join(lines), va="top", fontsize=8.5, color=SOFT)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(rect=(0, 0, 1, 1 - 0.56 / height))
+    engine.set(rect=(0, 0, 1, 1 - (0.41 + 0.15 * len(lines)) / height))
 
 
 def meaning(criterion: str) -> str:
@@ -51,9 +56,10 @@ def meaning(criterion: str) -> str:
     )
 
 
-def legend_columns(figure: Figure) -> int:
-    """How many entries fit side by side below the figure."""
-    return max(2, min(9, int(figure.get_figwidth() / 1.35)))
+def legend_columns(figure: Figure, entries: int) -> int:
+    """How many of the entries to put side by side below the figure: as fit, in rows of about as many each."""
+    fit = max(2, min(9, int(figure.get_figwidth() / 1.35)))
+    return math.ceil(entries / math.ceil(entries / fit))
 
 
 def save(figure: Figure, path_stem: str | Path) -> list[Path]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
-from analysis.draw.canvas import SOFT, STYLE, canvas, head, legend_columns, meaning
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, meaning
 from analysis.mapinfo import MapInfo, Panel, censoring
 
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
@@ -53,12 +53,11 @@ def frontier_figure(info: MapInfo) -> Figure:
         head(
             figure,
             f"Depth limits: {info.sweep}",
-            "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion),
+            "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion) + AGAIN * info.broken,
         )
-        figure.legend(
-            handles=[*(Line2D([], [], **stroke(info, s), ms=5, label=s) for s in info.schemes), *beyond(info)],
-            loc="outside lower center", ncols=legend_columns(figure), handlelength=3.2,
-        )  # fmt: skip
+        handles = [*(Line2D([], [], **stroke(info, s), ms=5, label=s) for s in info.schemes), *beyond(info)]
+        columns = legend_columns(figure, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2)
     return figure
 
 
@@ -83,15 +82,20 @@ def _unseen(panels: list[Panel], info: MapInfo) -> str:
 
 def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
     along, line = Along(info.x), stroke(info, panel.scheme)
-    order = info.schemes.index(panel.scheme)
-    for edges, rows in along.blocks(np.stack([*panel.frontier, panel.predicted])):
-        (at, median), (_, low), (_, high), (_, predicted) = (bent(edges, info.x.levels, row) for row in rows)
+    order, count, stepped = info.schemes.index(panel.scheme), len(info.schemes), info.x.levels
+    # over a level every scheme has a place of its own, or many bands would be one and the last line hide the others
+    part = ((order + 0.08) / count, (order + 0.92) / count) if stepped else (0.0, 1.0)
+    for edges, rows in along.blocks(np.stack([*panel.drawable, panel.predicted])):
+        (at, median), (_, low), (_, high), (_, predicted) = (bent(edges, stepped, row, part) for row in rows)
         axis.fill_between(at, low, high, color=line["color"], alpha=0.13, lw=0)
         axis.plot(at, median, color=line["color"], ls=line["ls"], lw=2.2, solid_capstyle="butt")
         shown = np.where(np.isfinite(predicted), predicted, np.nan)
-        dashes = (4 * (order % 2), (3, 5))  # those of two lines that coincide are seen in turn, with gaps between
+        dashes = (0 if stepped else 4 * (order % 2), (3, 5))  # of lines that coincide: in turn, with gaps between
         axis.plot(at, shown, color=line["color"], lw=1.2, ls=dashes)
-        places = _places(edges, (order + 0.5) / len(info.schemes), stepped=info.x.levels)
+        places = _places(edges, (order + 0.5) / count, stepped=stepped)
+        places = places[np.isfinite(rows[0][np.searchsorted(edges, places) - 1])]
+        if not len(places):
+            continue
         height = np.exp(np.interp(places, at[np.isfinite(median)], np.log(median[np.isfinite(median)])))
         axis.plot(places, height, **{**line, "ls": ""}, ms=5, zorder=3, clip_on=False)
         draw_arrows(axis, places, height, line["color"], info)

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
-from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
+from analysis.draw.canvas import AGAIN, INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
 from analysis.mapinfo import MapInfo, Marks, Panel, censoring
 from analysis.outcome import Outcome
 from analysis.words import band_text, limit_text
@@ -69,11 +69,11 @@ def map_figure(info: MapInfo) -> Figure:
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         alone = f", {info.schemes[0]}" if len(info.schemes) == 1 else ""
         drawn = f" (of each panel {SHOWN} are drawn)" * any(len(p.marks.depth) > SHOWN for p in info.panels)
-        subtitle = f"{info.n_trials:,} trials{drawn}" + meaning(info.criterion)
+        subtitle = f"{info.n_trials:,} trials{drawn}" + meaning(info.criterion) + AGAIN * info.broken
         head(figure, f"Trainable region: {info.sweep}{alone}", subtitle)
-        figure.legend(
-            handles=_legend(info), loc="outside lower center", ncols=legend_columns(figure), handletextpad=0.5
-        )
+        handles = _legend(info)
+        columns = legend_columns(figure, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handletextpad=0.5)
     return figure
 
 
@@ -93,8 +93,7 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
         axis.pcolormesh(edges, rows, block, cmap=REGION, vmin=0, vmax=1, rasterized=True)
         for edges, block in along.blocks(panel.p_in_region)
     ]
-    monotone = np.isnan(panel.trains_again)  # elsewhere the first exit is not the edge of what the colour shows
-    limits = np.stack([*(np.where(monotone, v, np.nan) for v in panel.frontier), panel.predicted])
+    limits = np.stack([*panel.drawable, panel.predicted])
     for edges, (median, low, high, predicted) in along.blocks(limits):
         _draw_lines(axis, edges, median, low, high, predicted, stepped=info.x.levels)
     _draw_marks(axis, panel, along)
