@@ -20,8 +20,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 
-_NODES, _WEIGHTS = hermegauss(15)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+from isoinit.theory.gaussian import Array
+
+_NODES, WEIGHTS = hermegauss(15)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
 _MOST_SKEWED: Final = 2.0  # the skewness of an exponential tail, the heaviest that log r has
 _SMALL: Final = 0.05  # variance below which derivatives are as good as quadrature, and faster
 _RARE: Final = 1e-9
@@ -52,11 +54,11 @@ class Fluctuation(NamedTuple):
         start, log_rest, alive = log(share) + self.mean, log(rest), 1 - dead
         if self.variance < _SMALL and dead < _RARE and abs(start) < _FINITE:
             return self._expanded(exp(start), rest)
-        total = np.logaddexp(start + sqrt(self.variance) * self._nodes(), log_rest)
-        mean = alive * float(_WEIGHTS.dot(total)) + dead * log_rest
+        total = np.logaddexp(start + sqrt(self.variance) * self.nodes(), log_rest)
+        mean = alive * float(WEIGHTS.dot(total)) + dead * log_rest
         apart = total - mean
         square = apart * apart
-        variance, third = alive * float(_WEIGHTS.dot(square)), alive * float(_WEIGHTS.dot(square * apart))
+        variance, third = alive * float(WEIGHTS.dot(square)), alive * float(WEIGHTS.dot(square * apart))
         if dead:
             variance, third = variance + dead * (log_rest - mean) ** 2, third + dead * (log_rest - mean) ** 3
         return Fluctuation(mean, variance, third), max(-expm1(2 * (start - mean)), 0.0)
@@ -70,13 +72,13 @@ class Fluctuation(NamedTuple):
         variance = s * s * v + s * bend * t + (bend * bend / 2 + s * turn) * v * v
         return Fluctuation(mean, variance, s**3 * t + 3 * s * s * bend * v * v), 1 - s * s
 
-    def _nodes(self) -> np.ndarray:
-        """Quadrature nodes of a variable of mean 0 and variance 1 with this skewness."""
+    def nodes(self) -> Array:
+        """Quadrature nodes (15,), for `WEIGHTS`, of a variable of mean 0 and variance 1 with this skewness."""
         skewness = self.third / self.variance**1.5 if self.variance > 0 else 0.0
         return _SKEWED[round((max(-_MOST_SKEWED, min(_MOST_SKEWED, skewness)) + _MOST_SKEWED) / _STEP)]
 
 
-def _skewed(skewness: np.ndarray) -> np.ndarray:
+def _skewed(skewness: Array) -> Array:
     """Nodes (skewnesses, nodes), monotone in the normal ones: of exp(a z) and -exp(-a z), shifted and scaled.
 
     The log-normal law of that skewness has exp(a^2) = omega, the root of (omega + 2)^2 (omega - 1) = skewness^2.

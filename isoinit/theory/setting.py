@@ -62,7 +62,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Smooth:
-    """The same for a smooth activation, in the wide limit."""
+    """The same for a smooth activation."""
 
     net: SmoothNet
     tolerance: Tolerance

@@ -4,15 +4,12 @@ Poole et al. 2016 (1606.05340), Schoenholz et al. 2017 (1611.01232). Iterated, n
 at criticality the approach is a power law, not an exponential. Legend: `q` variance of the pre-activations, `d` one
 minus the correlation of two inputs in them, `phi` the activation, `z` standard normal.
 
-A finite width N is taken in to first order, each layer's relative variances over nets being (derived here)
-
-    |x|^2     (E phi^4 / (E phi^2)^2 - 1 [- 2 r^2]) / N     carried on by r = d log E phi^2 / d log |x|^2
-    |J v|^2   (2 + 3 s) / N   [3 s / (N + 2)]               s = E phi'^4 / (E phi'^2)^2 - 1
-
-with [] for orthogonal weights: 5 / N and 3 / N for ReLU, 2 / N and 0 for a linear unit, as in `factors`.
+What a finite width adds is in `coupled`; its noise is 5 / N and 3 / N for ReLU, with Gaussian and orthogonal weights,
+2 / N and 0 for a linear unit, as in `factors`.
 
 Under batch normalization every unit has mean 0 and variance 1 over the batch: q = 1, d = 1, and a squared gradient
-grows per layer by `E phi'(z)^2 / Var phi(z)`, which is pi / (pi - 1) for ReLU (1902.04942) and 1 for a linear unit.
+grows per layer by `E phi'(z)^2 / Var phi(z)`, which is pi / (pi - 1) for ReLU (1902.04942) and 1 for a linear unit; the
+length being held, its relative variance over nets is the one of eta in `coupled` alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,16 +22,18 @@ from numpy.polynomial import chebyshev
 
 from isoinit.theory import activations, meanfield
 from isoinit.theory.activations import Activation
+from isoinit.theory.coupled import Coupled, Layer
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Point
 from isoinit.theory.trajectory import State
 
-_SETTLED = 1e-9  # relative change of q per layer below which it stands still
+_SETTLED = 1e-9  # relative change per layer below which a number stands still
 _LEAST, _MOST = 1e-250, 1e250  # variances beyond which a signal counts as gone
 _FAR = 1e16
 _NEAR = 1e-6  # d below which the correlation map is its tangent
 _PRECISE = 1e-8  # change of a covariance when its nodes are doubled; its error is about the square of that
 _DEGREE = 24  # of the Chebyshev series of the correlation map at a fixed q
+_UNRESOLVED = 1e-4  # its last coefficients over its greatest
 
 
 @dataclass(frozen=True)
@@ -60,31 +59,35 @@ class SmoothNet:
         phi, sw2, sb2 = activations.get(self.activation), self.sigma_w2, self.sigma_b2
         q = sw2 * inputs.q + sb2
         d = sw2 * inputs.q * inputs.d / q
-        relative_variance = log_gradient = gradient_variance = signal = signal_variance = 0.0
+        relative_variance = log_gradient = 0.0
         settled: Callable[[float], float] | None = None
-        now = _moments(phi, q)
+        now, spread = _moments(phi, q), Coupled(overlap=1 / self.width)
+        grown: tuple[float, float] | None = None  # of the gradient's mean and variance, once all else stands still
         for layer in count(1):
-            carried = now.elasticity * (q - sb2) / q
-            noise = max(now.fourth - 1 - (0 if self.gaussian else 2 * carried**2), 0.0) / self.width
-            signal = carried * signal - noise / 2
-            signal_variance = carried**2 * signal_variance + noise
-            wander = self._wander(now.spread)
-            log_gradient += log(sw2 * now.slope) - wander / 2
-            gradient_variance += wander
+            before = spread
+            if grown is None:
+                spread = before.after(Layer(self.activation, self.width, sw2, sb2, self.gaussian, q))
+                if settled is not None and spread.stands_still(before, _SETTLED):
+                    grown = spread.gradient - before.gradient, spread.gradient_variance - before.gradient_variance
+            else:
+                spread = before.grown(*grown)
+            log_gradient += log(sw2 * now.slope)
             relative_variance += now.spread + self.gaussian
             yield State(
                 layer=layer,
                 correlation=1 - d,
                 distance=min(d, 2 - d),
-                log_signal=log(now.square / inputs.q) + signal,
-                signal_variance=signal_variance,
-                log_gradient=log_gradient,
-                gradient_variance=gradient_variance,
+                log_signal=log(now.square / inputs.q) + spread.norm.mean,
+                signal_variance=spread.norm.variance,
+                log_gradient=log_gradient + spread.gradient,
+                gradient_variance=spread.gradient_variance,
                 relative_variance=relative_variance,
                 alive=1.0,
             )
             if settled is not None:
-                d = settled(d)
+                before_d, d = d, settled(d)
+                if abs(d - before_d) <= _SETTLED * d:
+                    settled = _still
                 continue
             new = sw2 * now.square + sb2
             d = _next_distance(phi, q, sw2, new, now.slope, d)
@@ -120,25 +123,18 @@ class SmoothNet:
 
 
 class _Moments(NamedTuple):
-    """At one variance q: `E phi^2`, `E phi^4 / (E phi^2)^2`, `d log E phi^2 / d log q`, `E phi'^2`, and
-    `E phi'^4 / (E phi'^2)^2 - 1`."""
+    """At one variance q: `E phi^2`, `E phi'^2`, and `E phi'^4 / (E phi'^2)^2 - 1`."""
 
     square: float
-    fourth: float
-    elasticity: float
     slope: float
     spread: float
 
 
 def _moments(phi: Activation, q: float) -> _Moments:
     square = meanfield.length_map(phi, q, 1.0, 0.0)
-    root = sqrt(square)
     q = min(q, _FAR)  # above it, nodes would miss the slopes; they are lost anyhow
-    fourth = expectation(lambda x: (phi.phi(x) / root) ** 4, sqrt(q), tolerance=_PRECISE).value
-    elasticity = meanfield.length_slope(phi, q, 1.0) * q / square
     slope = meanfield.slope_moment(phi, q, 1)
-    spread = meanfield.slope_moment(phi, q, 2) / slope**2 - 1
-    return _Moments(square, fourth, elasticity, slope, spread)
+    return _Moments(square, slope, meanfield.slope_moment(phi, q, 2) / slope**2 - 1)
 
 
 def _still(d: float) -> float:
@@ -154,11 +150,16 @@ def _next_distance(phi: Activation, q: float, sw2: float, new: float, slope: flo
 
 
 def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:
-    """The map of d at a fixed q, as a Chebyshev series of d' / d in sqrt(d), which holds a kink's d^1.5 too."""
+    """The map of d at a fixed q, as a Chebyshev series of d' / d in sqrt(d), which holds a kink's d^1.5 too.
+
+    Saturated units are signs, d' ~ sqrt(d), and the series does not converge; d then does, in a few layers.
+    """
     new = meanfield.length_map(phi, q, sw2, sb2)
 
     x = chebyshev.chebpts1(_DEGREE + 1)  # sqrt(d / 2) = (1 + x) / 2
     places = (1 + x) ** 2 / 2
     ratios = [_next_distance(phi, q, sw2, new, slope, d) / d for d in places.tolist()]
     series = chebyshev.chebfit(x, ratios, _DEGREE)
-    return lambda d: d * float(chebyshev.chebval(sqrt(2 * d) - 1, series))
+    if abs(series[-3:]).max() > _UNRESOLVED * abs(series).max():
+        return lambda d: _next_distance(phi, q, sw2, new, slope, d)
+    return lambda d: max(d * float(chebyshev.chebval(sqrt(2 * d) - 1, series)), 0.0)
