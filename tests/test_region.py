@@ -160,6 +160,26 @@ def test_audit_error_does_not_see_the_audit(role: str):
     assert (lying.low, lying.high) == wilson(lying.wrong, 40)
 
 
+def test_a_map_of_mostly_audit_trials_is_judged_as_nearly_the_whole(monkeypatch: pytest.MonkeyPatch):
+    """Of 48 trials 32 were the start: a model of the other 16 called half of them wrong, and its map was not shown."""
+    parts = (table(16, role="boundary"), table(32, seed=5, role="start"))
+    fit, sizes = RegionModel.fit.__func__, []  # type: ignore[attr-defined]
+
+    def counted(cls: type[RegionModel], trials: pa.Table, *rest: object) -> RegionModel:
+        sizes.append(len(trials))
+        return fit(cls, trials, *rest)
+
+    monkeypatch.setattr(RegionModel, "fit", classmethod(counted))
+    found = audit_error(pa.concat_tables([t.unify_dictionaries() for t in parts]))
+    assert len(sizes) == 3
+    assert min(sizes) >= 0.75 * 48 - 1
+    assert sum(48 - size for size in sizes) == 32, "each audit trial is kept from one model"
+    assert found.n == 32
+    monkeypatch.setattr(RegionModel, "p_in_region", lambda _, points: np.zeros(len(points)))
+    none = audit_error(pa.concat_tables([t.unify_dictionaries() for t in parts]))
+    assert none.wrong == np.sum(2 * parts[1]["n_trained"].to_numpy() > parts[1]["n_replicates"].to_numpy())
+
+
 def test_audit_error_is_unknown_where_nothing_else_was_placed():
     result = audit_error(table(16, role="start"))
     assert np.isnan(result.error)
