@@ -111,12 +111,14 @@ def compare(args: argparse.Namespace) -> int:
     no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
     first = None if no_map else maps.scheme_limits(export.trials, model)
     ratios = [] if first is None else comparing.ratios(first)
+    changes = [] if first is None else comparing.changes(first)
     files, limits = ([], []) if no_map else _compare_limits(export, args, model)
     if args.json:
         made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
         pairs = [p._asdict() for p in paired]
-        quotients = [r._asdict() for r in ratios]
-        found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "paired": pairs}
+        quotients, moved = ([r._asdict() for r in some] for some in (ratios, changes))
+        found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "changes": moved}
+        found["paired"] = pairs
         return _json({**found, "note": no_map})
     console = _console()
     console.print(_table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement)))
@@ -127,11 +129,13 @@ def compare(args: argparse.Namespace) -> int:
         console.print(f"No depth limits: {no_map}", highlight=False)
     else:
         _print_limits(console, f"Depth limits {summary.headline(first)}", first)
-    if ratios:
-        console.print(_table("Ratios of these depth limits", *summary.ratio_rows(ratios)))
-    if paired:
-        console.print(_table("On the same points and seeds", *summary.paired_rows(paired)))
-    else:
+    for title, some, what in (
+        ("Ratios of these depth limits", ratios, "schemes"),
+        ("What the axes do to these depth limits", changes, "values"),
+    ):
+        _print_some(console, title, *summary.ratio_rows(some, what), summary.ratio_note(some))
+    _print_some(console, "On the same points and seeds", *summary.paired_rows(paired), summary.paired_note(paired))
+    if not paired:
         console.print("No two schemes share a point and a seed, so none are compared on pairs.", highlight=False)
     return _list(files)
 
@@ -199,6 +203,14 @@ def _console() -> Console:
     """As wide as the terminal; where there is none, wide enough for every table."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=120)
+
+
+def _print_some(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
+    """A table unless it is empty, and what it leaves out."""
+    if rows:
+        console.print(_table(title, header, rows))
+    if note:
+        console.print(note, highlight=False)
 
 
 def _print_limits(console: Console, title: str, limits: pa.Table, noted: pa.Table | None = None) -> None:

@@ -127,10 +127,17 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
     if ratios or paired:
         yield "<h2>Scheme against scheme</h2>"
     if ratios and found.limits is not None:
-        yield _table(f"Ratios of depth limits {summary.headline(found.limits)}", *summary.ratio_rows(ratios))
+        yield _some(f"Ratios of depth limits {summary.headline(found.limits)}", *summary.ratio_rows(ratios))
+        yield _paragraphs(filter(None, [summary.ratio_note(ratios)]))
     if paired:
-        yield _table("On the same points and seeds", *summary.paired_rows(paired))
+        yield _some("On the same points and seeds", *summary.paired_rows(paired))
         yield _paragraphs(["The interval is over points that one of the two schemes won; 50 % is no difference."])
+        yield _paragraphs(filter(None, [summary.paired_note(paired)]))
+    changes = [] if found.limits is None else compare.changes(found.limits)
+    if changes:
+        yield "<h2>What the axes do to the depth limits</h2>"
+        yield _some("Ratios of the depth limits of a scheme", *summary.ratio_rows(changes, "values"))
+        yield _paragraphs(filter(None, [summary.ratio_note(changes)]))
 
 
 def _outcomes(found: summary.Summary) -> str:
@@ -216,6 +223,10 @@ def _figure(figure: Any, alt: str, caption: str) -> str:
         f'<figure><img alt="{escape(alt)}" style="{size}" src="data:image/svg+xml;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
+
+
+def _some(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return _table(caption, header, rows) if rows else ""
 
 
 def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -240,22 +240,36 @@ def agreement_rows(agreement: Sequence[Agreement]) -> tuple[list[str], list[list
     return ["scheme", "trials", "agree", "95 % interval", "of audit trials"], rows
 
 
-def ratio_rows(ratios: Sequence[Ratio]) -> tuple[list[str], list[list[str]]]:
-    """Ratios of depth limits, as header and rows of text."""
+def ratio_rows(ratios: Sequence[Ratio], what: str = "schemes") -> tuple[list[str], list[list[str]]]:
+    """Ratios of depth limits, as header and rows of text; those of which nothing is known are in `ratio_note`."""
     rows = [
         [f"{r.first} / {r.second}", r.where, ratio_text(r.ratio, r.censored), interval_text(r.low, r.high)]
         for r in ratios
+        if r.censored != "unknown"
     ]
-    header = ["schemes", "where", "ratio", "90 % interval"]
+    header = [what, "where", "ratio", "90 % interval"]
     keep = [i for i in range(4) if any(row[i] for row in rows)]
     return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 
+def ratio_note(ratios: Sequence[Ratio]) -> str:
+    """How many ratios `ratio_rows` does not have; empty if it has all."""
+    unknown = sum(r.censored == "unknown" for r in ratios)
+    both = "both limits lie beyond the same end of the depths that were tried"
+    return f"Nothing is known of {counted(unknown, 'ratio')} more: {both}." if unknown else ""
+
+
 def paired_rows(paired: Sequence[Paired]) -> tuple[list[str], list[list[str]]]:
-    """Schemes on the same points and seeds, as header and rows of text."""
+    """Schemes on the same points and seeds, as header and rows of text; those without a difference: `paired_note`."""
     rows = [
         [f"{p.first} : {p.second}", str(p.pairs), f"{p.only_first} : {p.only_second}", str(p.points),
          f"{p.first_better} : {p.second_better}", percents(p.low, p.high)]
-        for p in paired
+        for p in paired if p.first_better + p.second_better
     ]  # fmt: skip
     return ["schemes", "networks", "only one trained", "points", "better at", "95 % for the first"], rows
+
+
+def paired_note(paired: Sequence[Paired]) -> str:
+    """Which pairs of schemes `paired_rows` does not have; empty if it has all."""
+    even = [f"{p.first} : {p.second}" for p in paired if not p.first_better + p.second_better]
+    return f"Neither was better at any point: {', '.join(even)}." if even else ""

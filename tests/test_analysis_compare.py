@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import summary
-from analysis.compare import agreement, paired, predicted_limits, predictions, ratios
+from analysis.compare import agreement, changes, paired, predicted_limits, predictions, ratios
 from isoinit.theory.predict import predict
 
 
@@ -170,7 +170,43 @@ def test_two_limits_beyond_one_end_have_no_ratio(end: str) -> None:
     (ratio,) = ratios(_two(censored=(end, end)))
     assert (ratio.censored, ratio.bounded) == ("unknown", True)
     assert all(math.isnan(v) for v in (ratio.ratio, ratio.low, ratio.high))
-    assert summary.ratio_rows([ratio])[1] == [["a / b", "unknown", "unknown"]]
+    assert summary.ratio_rows([ratio])[1] == []
+    assert summary.ratio_note([ratio]).startswith("Nothing is known of 1 ratio more")
+    assert summary.ratio_note(ratios(_two())) == ""
+
+
+def test_what_biases_do_to_a_scheme_is_a_ratio_within_each_mode() -> None:
+    """Only schemes were compared, so no number said what mirrored biases give back, or what biases cost."""
+    same = {"censored": ["no"] * 3, "censored_low": ["no"] * 3, "censored_high": ["no"] * 3}
+    table = pa.table(
+        {"scheme": ["a"] * 3, "bias_mode": ["zero", "iid", "mirrored"], "bias_variance": [0.0, 1.0, 1.0],
+         "depth_limit": [80.0, 10.0, 40.0], "low": [70.0, 9.0, 30.0], "high": [90.0, 11.0, 50.0], **same}
+    )  # fmt: skip
+    told = {(r.where, r.first, r.second): r.ratio for r in changes(table)}
+    assert told == {
+        ("a, bias mode iid", "bias variance 1", "0"): pytest.approx(1 / 8),
+        ("a, bias mode mirrored", "bias variance 1", "0"): pytest.approx(1 / 2),
+        ("a, bias variance 1", "bias mode mirrored", "iid"): pytest.approx(4),
+    }
+
+
+def test_steps_of_an_axis_are_ratios_to_the_next_value_of_the_same_scheme() -> None:
+    same = {"censored": ["no"] * 4, "censored_low": ["no"] * 4, "censored_high": ["no"] * 4}
+    table = pa.table(
+        {"scheme": ["a", "a", "a", "b"], "width": [64, 16, 32, 64], "bias_variance": [0.0] * 4,
+         "depth_limit": [40.0, 5.0, 20.0, 7.0], "low": [39.0, 4.0, 19.0, 6.0], "high": [41.0, 6.0, 21.0, 8.0], **same}
+    )  # fmt: skip
+    assert [(r.where, r.first, r.second, round(r.ratio, 6)) for r in changes(table)] == [
+        ("a", "width 32", "16", 4.0),
+        ("a", "width 64", "32", 2.0),
+    ]
+    assert summary.ratio_rows(changes(table), "values")[0] == ["values", "where", "ratio", "90 % interval"]
+
+
+def test_schemes_that_never_differ_are_named_in_one_sentence(made: tuple[pa.Table, pa.Table]) -> None:
+    even = paired(*made)[0]._replace(first="x", second="y", first_better=0, second_better=0)
+    assert len(summary.paired_rows([*paired(*made), even])[1]) == len(summary.paired_rows(paired(*made))[1])
+    assert "x : y" in summary.paired_note([even])
 
 
 @pytest.mark.parametrize(
