@@ -19,12 +19,13 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.special import digamma, gammaln, loggamma, polygamma
 
-from isoinit.theory.asked import above, asks, between, made, optional, whole
+from isoinit.theory.asked import above, asks, between, made, optional, refuse, whole
 from isoinit.theory.gaussian import Array
 
 _NEGLIGIBLE = 1e-20  # mixture weights below this are dropped
 _REACH = 5.0  # times the root of the width: ten standard deviations
 _ENUMERATED = 10**8  # units of which every number that is on has a weight in memory
+_SHARED = between(0, 0.25)
 _DEGREE = 12  # of the polynomials that stand for an integral
 _STEP = 0.4
 _LOG_T = np.arange(-36, 40, _STEP)
@@ -126,17 +127,19 @@ def isometry(sw2: float = 2.0) -> Factor:
     return Factor(log(sw2 / 2), np.ones(1), np.ones(1), total=1.0)
 
 
-@asks(both=between(0, 0.25), units=whole(1))
 def two_slopes(both: float, units: int) -> tuple[float, float]:
     """Mean and variance of `log sum v_i^2 s_i^2` given that it is not 0: v uniform on the sphere of `units` dimensions,
     independent slopes s = 2 and s = 0 of probability `both` <= 1/4 each, else s = 1. What a mirrored layer with an iid
     bias does to a Jacobian-vector product (derived here)."""
+    if not (type(both) is float and 0 <= both <= 0.25):  # asked in every layer: all rules take as long as the answer
+        refuse("both", both, _SHARED)
     mean, variance, x = 0.0, 0.0, 8 * both - 1
     for a, b in _slope_series(units):
         mean, variance = mean * x + a, variance * x + b
     return mean, max(variance, 0.0)
 
 
+@asks(units=whole(1))
 @lru_cache(maxsize=512)
 def _slope_series(units: int) -> list[tuple[float, float]]:
     """Both moments as polynomials of 8 both - 1, from the highest power down: a net asks layer by layer."""
