@@ -7,11 +7,14 @@ Lanczos. The model is left as it was.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from isoinit.asked import outputs_of, refuse_inputs, refuse_model
 
 _CACHE_LINE = 64  # bytes
 _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
@@ -20,8 +23,10 @@ _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a
 def jacobian(model: nn.Module, x: Tensor) -> Tensor:
     """d output / d input for every input, both flattened, (B, out, in): one pass over out copies of every input.
 
-    Batch normalization in training mode counts as the affine map that the statistics of x make of it.
+    Batch normalization in training mode counts as the affine map that the statistics of x make of it. ValueError if x
+    are no inputs (batch, ...) of the model.
     """
+    _refuse(model, x)
     with frozen_normalization(model, x):
         return jacobian_rows(model, x)
 
@@ -48,9 +53,24 @@ def leading_singular_values(
     2 count + 10, at most min(out, in)) products with J and its transpose, each a pass over the batch. Exact when steps
     reaches min(out, in); otherwise the values are approached from below, the largest first. Where the walk ends early,
     as on an isometry at once, it goes on from a new direction, so that equal values are found as often as they occur.
+    ValueError if x are no inputs (batch, ...) of the model, or count and steps no whole numbers, 1 <= count <= steps.
     """
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
+    refuse_inputs(x, 0, count, generator)
+    if steps is not None and not (isinstance(steps, Integral) and steps >= count):
+        raise ValueError(f"steps must be a whole number of at least count, which is {count}, got {steps!r}")
+    _refuse(model, x)
     with frozen_normalization(model, x):
         return bidiagonalize(model, x, count, steps or 2 * count + 10, generator)
+
+
+def _refuse(model: nn.Module, x: Tensor) -> None:
+    """ValueError in one sentence unless it gives an output for each x."""
+    refuse_inputs(x, 0)
+    refuse_model(model)
+    with torch.no_grad(), buffers_kept(model):
+        outputs_of(model, x)
 
 
 def bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:

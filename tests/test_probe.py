@@ -385,3 +385,39 @@ class Whole(nn.Sequential):
 def test_a_model_without_an_output_for_each_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"an output \(features, ...\) for each of the 3 inputs, got \(6,\)"):
         probe(Whole(*other(4, 6, 2)), noise(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(2, 5), r"x must be inputs of the model, which does not take the shape \(2, 5\)"),
+        (torch.zeros(3), r"x must be inputs \(batch, ...\) of features, got the shape \(3,\)"),
+        (torch.zeros(0, 3), r"x must hold at least one input"),
+        (torch.zeros(2, 3, dtype=torch.int64), r"x must be a tensor of floating-point numbers in memory"),
+        ([[0.0, 1.0, 2.0]], r"x must be a tensor of floating-point numbers in memory, got a list"),
+    ],
+)
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_jacobian_refuses_what_is_no_input(x: Tensor, message: str, normalized: bool) -> None:
+    """In a sentence, whatever torch would say, and with the running statistics as they were."""
+    model = nn.Sequential(nn.Linear(3, 4), *[nn.BatchNorm1d(4)] * normalized, nn.ReLU(), nn.Linear(4, 2))
+    before = [buffer.clone() for buffer in model.buffers()]
+    for measured in (
+        lambda: jacobian(model, x),
+        lambda: leading_singular_values(model, x, 1, generator=torch.Generator().manual_seed(0)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measured()
+    assert all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "message"), [(0, None, "count must be a whole number of at least 1"), (1.5, None, "count must be a whole number of at least 1"),
+                                    (2, 1, "steps must be a whole number of at least count, which is 2, got 1"),
+                                    (2, 2.5, "steps must be a whole number")],
+)  # fmt: skip
+def test_leading_values_refuse_what_cannot_be_counted(count: int, steps: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        leading_singular_values(
+            nn.Linear(3, 3), torch.randn(2, 3), count, steps=steps, generator=torch.Generator().manual_seed(0)
+        )

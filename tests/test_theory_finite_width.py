@@ -266,7 +266,7 @@ def test_operator_eigenvalues() -> None:
     found = [operator_eigenvalue(m, 6, 1 / 3) for m in (-1, -1.5, -2, -3)]
     assert found == pytest.approx([0.984375, 0.89144764, 1.0, 1.83333333], abs=1e-8)
     assert operator_eigenvalue(-1, 6, 0.77) == pytest.approx(1 - 2**-6)
-    with pytest.raises(ValueError, match="m < -1/2"):
+    with pytest.raises(ValueError, match=r"m must be a finite number below -0.5, but got -0.5"):
         operator_eigenvalue(-0.5, 6, 1.0)
 
 
@@ -309,7 +309,7 @@ def test_an_isometry_has_no_density() -> None:
         (((), ()), "widths"),
         (((4, 0), (1.0, 1.0)), "widths"),
         (((4,), (1.0, 1.0)), "weight_variances must be 1 positive"),
-        (((4,), (1.0,), -0.1), "bias_variance >= 0"),
+        (((4,), (1.0,), -0.1), "bias_variance must be a finite number of at least 0, but got -0.1"),
     ],
 )
 def test_a_chain_validates_itself(arguments: tuple, message: str) -> None:

@@ -121,5 +121,5 @@ def test_length_spread() -> None:
 
 
 def test_empty_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="widths not empty"):
+    with pytest.raises(ValueError, match="widths must be a sequence of one or more"):
         jacobian_moments(4, ())

@@ -191,7 +191,7 @@ def test_far_in_the_chaotic_phase() -> None:
 
 
 def test_arguments_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"sw2 > 0.*sw2=0"):
+    with pytest.raises(ValueError, match="sw2 must be a finite number above 0, but got 0"):
         meanfield.phase(TANH, 0, 0.1)
     with pytest.raises(ValueError, match="no critical point"):
         meanfield.critical_line(ACTIVATIONS["softplus"], 0.0)

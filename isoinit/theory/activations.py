@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import erf, erfc, expit, ndtr, owens_t, roots_legendre
 
+from isoinit.theory.asked import asks, made, shown
 from isoinit.theory.gaussian import Array, Function, kappa0, kappa1
 
 
@@ -35,7 +36,8 @@ class Activation:
     def __post_init__(self) -> None:
         x, h = np.array([-1.3, -0.4, 0.7, 2.1]), 1e-6
         numeric = (self.phi(x + h) - self.phi(x - h)) / (2 * h)
-        assert np.allclose(self.slope(x), numeric, atol=1e-6), f"slope of {self.name} is not its derivative"
+        if not np.allclose(self.slope(x), numeric, atol=1e-6):
+            raise ValueError(f"slope must be the derivative of phi, but got another function in {self.name!r}.")
 
     @property
     def smooth_at_zero(self) -> bool:
@@ -45,13 +47,17 @@ class Activation:
 
 def get(name: str) -> Activation:
     """The record called `name`; ValueError with the valid names otherwise."""
-    if name in ACTIVATIONS:
+    if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
-    near = get_close_matches(name, ACTIVATIONS, 1)
+    near = get_close_matches(str(name), ACTIVATIONS, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"activation must be a known name, but got {name!r}; {hint}known: {', '.join(ACTIVATIONS)}")
+    raise ValueError(f"activation must be a known name, but got {shown(name)}; {hint}known: {', '.join(ACTIVATIONS)}")
 
 
+ACTIVATION = made(Activation, "activations.get('tanh')")
+
+
+@asks(activation=ACTIVATION)
 def kumar_variance(activation: Activation) -> float:
     """`fan_in * Var(w)` by Kumar (1704.08863): `1 / (g'(0)^2 (1 + g(0)^2))`; He's value for a kink at 0.
 

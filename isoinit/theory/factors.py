@@ -13,15 +13,19 @@ successive layers are independent, and a Jacobian times a fixed vector is multip
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.special import digamma, gammaln, loggamma, polygamma
 
+from isoinit.theory.asked import above, asks, between, made, optional, refuse, whole
 from isoinit.theory.gaussian import Array
 
 _NEGLIGIBLE = 1e-20  # mixture weights below this are dropped
+_REACH = 5.0  # times the root of the width: ten standard deviations
+_ENUMERATED = 10**8  # units of which every number that is on has a weight in memory
+_SHARED = between(0, 0.25)
 _DEGREE = 12  # of the polynomials that stand for an integral
 _STEP = 0.4
 _LOG_T = np.arange(-36, 40, _STEP)
@@ -92,6 +96,7 @@ class Factor:
         return self.weights @ np.exp(power)
 
 
+@asks(width=whole(1), fan_in=optional(whole(1)), sw2=above(0))
 @lru_cache(maxsize=512)
 def gaussian(width: int, fan_in: int | None = None, sw2: float = 2.0) -> Factor:
     """Independent Gaussian weights of variance `sw2 / fan_in` (`fan_in = width` unless told)."""
@@ -99,6 +104,7 @@ def gaussian(width: int, fan_in: int | None = None, sw2: float = 2.0) -> Factor:
     return Factor(log(2 * sw2 / (fan_in or width)), weights, units / 2, death=2.0**-width)
 
 
+@asks(width=whole(1), sw2=above(0))
 @lru_cache(maxsize=512)
 def orthogonal(width: int, sw2: float = 2.0) -> Factor:
     """`sqrt(sw2)` times a Haar orthogonal square matrix."""
@@ -106,6 +112,7 @@ def orthogonal(width: int, sw2: float = 2.0) -> Factor:
     return Factor(log(sw2), weights, units / 2, total=width / 2, death=2.0**-width)
 
 
+@asks(width=whole(2), sw2=above(0))
 @lru_cache(maxsize=512)
 def mirrored_gaussian(width: int, sw2: float = 2.0) -> Factor:
     """Mirrored blocks with a Gaussian core of entry variance `sw2 / width`; `width` even."""
@@ -113,6 +120,7 @@ def mirrored_gaussian(width: int, sw2: float = 2.0) -> Factor:
     return Factor(log(sw2 / half), np.ones(1), np.array([half / 2]))
 
 
+@asks(sw2=above(0))
 def isometry(sw2: float = 2.0) -> Factor:
     """Mirrored blocks with an orthogonal core: the norm is multiplied by `sqrt(sw2 / 2)` exactly."""
     # A Beta with no second parameter is the constant one.
@@ -123,12 +131,15 @@ def two_slopes(both: float, units: int) -> tuple[float, float]:
     """Mean and variance of `log sum v_i^2 s_i^2` given that it is not 0: v uniform on the sphere of `units` dimensions,
     independent slopes s = 2 and s = 0 of probability `both` <= 1/4 each, else s = 1. What a mirrored layer with an iid
     bias does to a Jacobian-vector product (derived here)."""
+    if not (type(both) is float and 0 <= both <= 0.25):  # asked in every layer: all rules take as long as the answer
+        refuse("both", both, _SHARED)
     mean, variance, x = 0.0, 0.0, 8 * both - 1
     for a, b in _slope_series(units):
         mean, variance = mean * x + a, variance * x + b
     return mean, max(variance, 0.0)
 
 
+@asks(units=whole(1))
 @lru_cache(maxsize=512)
 def _slope_series(units: int) -> list[tuple[float, float]]:
     """Both moments as polynomials of 8 both - 1, from the highest power down: a net asks layer by layer."""
@@ -153,21 +164,25 @@ def _slope_moments(both: float, units: int) -> tuple[float, float]:
     return -np.euler_gamma - mean - float(_LOG_T[0]) - log_chi2, variance
 
 
+@asks(factor=made(Factor, "factors.gaussian(64)"), typical=above(0))
 def centred(factor: Factor, typical: float) -> Factor:
     """`factor` rescaled so that its typical value, `exp(log_mean)`, is `typical`."""
     return replace(factor, log_scale=factor.log_scale - factor.log_mean + log(typical))
 
 
+@asks(width=whole(1, _ENUMERATED))
 def binomial_weights(width: int) -> Array:
     """`P(K = k)` for k = 0..width, K ~ Binomial(width, 1/2)."""
-    k = np.arange(width + 1)
+    return _binomial(width, np.arange(width + 1))
+
+
+def _binomial(width: int, k: np.ndarray) -> Array:
     return np.exp(gammaln(width + 1) - gammaln(k + 1) - gammaln(width - k + 1) - width * log(2))
 
 
 def _active_units(width: int) -> tuple[Array, Array]:
-    if width < 1:
-        raise ValueError(f"width >= 1 must hold, but got ({width=}).")
-    weights = binomial_weights(width)
-    units = np.flatnonzero(weights > _NEGLIGIBLE)
-    units = units[units > 0]
-    return units.astype(float), weights[units] / weights[units].sum()
+    reach = int(_REACH * sqrt(width)) + 1  # far enough that all weights beyond are negligible
+    units = np.arange(max(1, width // 2 - reach), min(width, width // 2 + reach) + 1)
+    weights = _binomial(width, units)
+    kept = weights > _NEGLIGIBLE
+    return units[kept].astype(float), weights[kept] / weights[kept].sum()

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 from scipy.special import gammaln
 
+from isoinit.theory.asked import GENERATOR, above, asks, below, least, many, refuse, whole
 from isoinit.theory.factors import Factor, binomial_weights, gaussian
 from isoinit.theory.gaussian import Array
 from isoinit.theory.norm_law import NormLaw, product_laws
@@ -42,17 +43,18 @@ class Chain:
     start: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(f"widths must be one or more positive integers, but got {self.widths}.")
-        if len(self.weight_variances) != len(self.widths) or min(self.weight_variances) <= 0:
+        refuse("widths", self.widths, many(whole(1)))
+        refuse("weight_variances", self.weight_variances, many(above(0)))
+        if len(self.weight_variances) != len(self.widths):
             raise ValueError(
                 f"weight_variances must be {len(self.widths)} positive numbers, one a layer, "
                 f"but got {self.weight_variances}."
             )
-        if not (self.bias_variance >= 0 and self.start > 0):
-            raise ValueError(f"bias_variance >= 0 and start > 0 must hold, but got {self}.")
+        refuse("bias_variance", self.bias_variance, least(0))
+        refuse("start", self.start, above(0))
 
     @classmethod
+    @asks(width=whole(1), layers=whole(1, 10**6), sw2=above(0))
     def equal(cls, width: int, layers: int, sw2: float = 2.0, bias_variance: float = 0.0, start: float = 1.0) -> Self:
         """`layers` square layers of weight variance `sw2 / width` (2: He)."""
         return cls((width,) * layers, (sw2 / width,) * layers, bias_variance, start)
@@ -77,6 +79,7 @@ class Chain:
             m2.append(n * (n + 5) * t2 / 4)
         return np.array(m1), np.array(m2)
 
+    @asks(draws=whole(1), rng=GENERATOR)
     def sample(self, draws: int, rng: np.random.Generator) -> Array:
         """Draws of z_0..z_L, shape (draws, L + 1)."""
         z = np.empty((draws, len(self.widths) + 1))
@@ -97,23 +100,24 @@ class Chain:
         return product_laws(self.factors(), self.start, layers=[len(self.widths)])[0]
 
 
+@asks(widths=many(whole(1)))
 def death_probability(widths: Sequence[int]) -> float:
     """Probability that some layer is off altogether for a given input: `1 - prod(1 - 2^-N)` (zero bias)."""
     return float(-np.expm1(np.sum(np.log1p(-np.exp2(-np.asarray(widths, dtype=float))))))
 
 
+@asks(width=whole(1))
 def typical_gain(width: int) -> float:
     """`g_N` by which He's variance must be multiplied to keep the typical (median) norm; about 1 + 5/(2N)."""
     return float(np.exp(-gaussian(width).log_mean))
 
 
+@asks(m=below(-0.5), width=whole(1), s2w=above(0))
 def operator_eigenvalue(m: float, width: int, s2w: float) -> float:
     """Eigenvalue of the norm-law operator at zero bias, for the eigenfunction `y^m`, m < -1/2.
 
     `lambda_-1 = 1 - 2^-N` whatever the variance; He gives `lambda_-2 = 1`, the conserved mean.
     """
-    if m >= -0.5:
-        raise ValueError(f"m < -1/2 must hold for y^m to be an eigenfunction, but got ({m=}).")
     k = np.arange(1, width + 1)
     ratio = np.exp(gammaln(k / 2 - m - 1) - gammaln(k / 2))
     return float((2 * s2w) ** -(m + 1) * (binomial_weights(width)[1:] @ ratio))

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import roots_hermitenorm
 
+from isoinit.theory.asked import FUNCTION, above, asks, between, least, whole
+
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
@@ -52,6 +54,7 @@ def kappa2(c: ArrayLike) -> Array:
     return (3 * np.sin(theta) * c + (np.pi - theta) * (1 + 2 * c**2)) / (3 * np.pi)
 
 
+@asks(f=FUNCTION, scale=least(0), tolerance=above(0), max_nodes=whole(1))
 def expectation(f: Function, scale: float = 1.0, *, tolerance: float = 1e-12, max_nodes: int = 1 << 14) -> Quadrature:
     """`E f(scale z)`, z standard normal, doubling the nodes until the value moves by < `tolerance`.
 
@@ -68,6 +71,7 @@ def expectation(f: Function, scale: float = 1.0, *, tolerance: float = 1e-12, ma
     return _double_nodes(rule, _first(scale), tolerance, max_nodes)
 
 
+@asks(f=FUNCTION, g=FUNCTION, c=between(-1, 1), scale=least(0), tolerance=above(0), max_nodes=whole(1))
 def pair_expectation(
     f: Function, g: Function, c: float, scale: float = 1.0, *, tolerance: float = 1e-10, max_nodes: int = 1024
 ) -> Quadrature:

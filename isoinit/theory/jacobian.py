@@ -20,7 +20,8 @@ from math import inf, sqrt
 import numpy as np
 from scipy.special import digamma
 
-from isoinit.theory.activations import Activation
+from isoinit.theory.activations import ACTIVATION, Activation
+from isoinit.theory.asked import asks, least, one_of, whole
 from isoinit.theory.factors import binomial_weights
 from isoinit.theory.gaussian import Array
 from isoinit.theory.meanfield import slope_moment
@@ -33,7 +34,9 @@ FAMILIES = (
     "mirrored_gaussian",
     "mirrored_orthogonal",
 )
+_DEEP = ("gaussian", "orthogonal", "linear_gaussian", "linear_orthogonal")
 _ANGLES = 4000
+_MOST = 10**5  # units whose exponents are found one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +68,9 @@ class Spectrum:
         return np.sqrt(np.where(levels <= zero, 0.0, inside))
 
 
+@asks(family=one_of(FAMILIES), layers=whole(1))
 def spectrum(family: str, layers: int) -> Spectrum:
     """The law of e for `layers` square layers of a family of `FAMILIES`, standard variance; a bias only if mirrored."""
-    if family not in FAMILIES or layers < 1:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)} and layers >= 1, but got {family!r}, {layers}.")
     variance, largest = relative_variance(family, layers), largest_singular_value(family, layers)
     if family == "linear_orthogonal":
         return _discrete(variance, largest, (1.0, 1.0))
@@ -90,6 +92,7 @@ def spectrum(family: str, layers: int) -> Spectrum:
     return Spectrum(variance, largest, ((0.0, zero),) if zero else (), x, density, masses + missing)
 
 
+@asks(family=one_of(FAMILIES), layers=whole(1))
 def relative_variance(family: str, layers: int) -> float:
     """`Var(e) / E(e)^2` for `layers` layers; mirrored families from hidden layer to hidden layer."""
     return {
@@ -102,6 +105,7 @@ def relative_variance(family: str, layers: int) -> float:
     }[family]
 
 
+@asks(family=one_of(FAMILIES), layers=whole(1))
 def largest_singular_value(family: str, layers: int) -> float:
     """Upper edge of the singular values; grows like sqrt(e L) times a constant, except in isometries."""
     n = float(layers)
@@ -115,12 +119,14 @@ def largest_singular_value(family: str, layers: int) -> float:
     return 1.0 if family == "linear_orthogonal" else sqrt(2)
 
 
+@asks(activation=ACTIVATION, q=least(0), layers=whole(1))
 def activation_variance(activation: Activation, q: float, layers: int, gaussian: bool) -> float:
     """`Var(e) / E(e)^2 = L (mu_2 / mu_1^2 - 1 - s_1)` of any activation on its critical line; s_1 = -1 if gaussian."""
     ratio = slope_moment(activation, q, 2) / slope_moment(activation, q, 1) ** 2
     return layers * (ratio - 1 + gaussian)
 
 
+@asks(family=one_of(_DEEP), width=whole(1, _MOST), layers=whole(1))
 def lyapunov_exponents(family: str, width: int, layers: int = 1) -> Array:
     """`log s_k / L` of the singular values of a deep net, descending, shape (width,): exact for L >> width.
 
@@ -134,8 +140,6 @@ def lyapunov_exponents(family: str, width: int, layers: int = 1) -> Array:
         return np.zeros(width)
     if family == "linear_gaussian":
         return (digamma((width - k) / 2) + np.log(2 / width)) / 2
-    if family not in ("gaussian", "orthogonal"):
-        raise ValueError(f"family must be gaussian, orthogonal, linear_gaussian or linear_orthogonal, got {family!r}.")
     weights = binomial_weights(width)
     exponents = np.full(width, -inf)
     for i in k:
@@ -146,6 +150,7 @@ def lyapunov_exponents(family: str, width: int, layers: int = 1) -> Array:
     return exponents
 
 
+@asks(family=one_of(_DEEP), width=whole(1, _MOST), layers=whole(1))
 def deep_log_singular_values(family: str, width: int, layers: int) -> Array:
     """Typical `log s_k` at L >> width, descending, shape (width,): `L lambda_k` plus a term that does not grow.
 

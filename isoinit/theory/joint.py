@@ -11,7 +11,22 @@ from math import sqrt
 
 import numpy as np
 
+from isoinit.theory.asked import Rule, above, asks, least, many, whole
 from isoinit.theory.gaussian import Array, kappa0, kappa1, kappa2
+
+
+def _is_gram(value: object) -> bool:
+    try:
+        matrix = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    if matrix.shape != (2, 2) or not np.isfinite(matrix).all() or matrix[0, 1] != matrix[1, 0]:
+        return False
+    squares = matrix[0, 0] * matrix[1, 1]
+    return min(matrix[0, 0], matrix[1, 1]) > 0 and bool(matrix[0, 1] ** 2 <= squares * (1 + 1e-9))
+
+
+_GRAM = Rule("a symmetric, positive (2, 2) array of finite numbers", _is_gram)
 
 
 @dataclass(frozen=True)
@@ -30,11 +45,13 @@ class GramMoments:
     one_on: float
 
 
+@asks(gram=_GRAM, s2w=above(0), s2b=least(0))
 def covariance(gram: Array, s2w: float, s2b: float = 0.0) -> Array:
     """C of the next pre-activations from the (2, 2) Gram matrix of the activations: the bias raises rho."""
     return s2w * np.asarray(gram) + s2b
 
 
+@asks(width=whole(1), c=_GRAM)
 def gram_moments(width: int, c: Array) -> GramMoments:
     """Exact moments given the (2, 2) covariance `c` of a row of pre-activations."""
     sa, sb = sqrt(c[0, 0]), sqrt(c[1, 1])
@@ -74,13 +91,12 @@ class JacobianMoments:
     fourth: float
 
 
+@asks(inputs=whole(1), widths=many(whole(1)))
 def jacobian_moments(inputs: int, widths: Sequence[int], linear_readout: bool = False) -> JacobianMoments:
     """Exact for Gaussian weights of variance 2 / fan_in: `inputs = n_0`, hidden `widths`.
 
     The output unit passes a ReLU too, as in the paper; `linear_readout` takes it away, which doubles the entries.
     """
-    if inputs < 1 or not widths or min(widths) < 1:
-        raise ValueError(f"inputs and widths must be positive, widths not empty, but got ({inputs=}, {widths=}).")
     n = np.asarray(widths, dtype=float)
     p5, p1 = float(np.prod(1 + 5 / n)), float(np.prod(1 - 1 / n))
     out = 2 if linear_readout else 1
@@ -96,6 +112,7 @@ def jacobian_moments(inputs: int, widths: Sequence[int], linear_readout: bool = 
     )
 
 
+@asks(widths=many(whole(1)))
 def length_spread(widths: Sequence[int]) -> float:
     """`E` of the empirical variance over layers of M_j = |x^(j)|^2 / n_j, M_0 = 1, He variance, zero bias.
 

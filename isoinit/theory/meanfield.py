@@ -10,7 +10,8 @@ from math import inf, log, pi, sqrt
 import numpy as np
 from scipy.optimize import brentq
 
-from isoinit.theory.activations import Activation
+from isoinit.theory.activations import ACTIVATION, Activation
+from isoinit.theory.asked import above, asks, between, least, whole
 from isoinit.theory.gaussian import Array, expectation, kappa1_complement, pair_expectation
 
 _FAR = 1e8  # a variance at which every activation shows its asymptotic slopes; stands in for q* = inf
@@ -46,6 +47,7 @@ class Phase:
         return DEPTHS_PER_SCALE * (self.correlation_scale if 0 < self.length < inf else self.gradient_scale)
 
 
+@asks(activation=ACTIVATION, q=least(0), c=between(-1, 1), tolerance=above(0))
 def covariance(activation: Activation, q: float, c: float, tolerance: float = 1e-10) -> float:
     """`E[phi(u) phi(v)]` for Gaussians of variance `q` and correlation `c`; `tolerance` as in `pair_expectation`."""
     if activation.covariance:
@@ -56,16 +58,19 @@ def covariance(activation: Activation, q: float, c: float, tolerance: float = 1e
     return pair_expectation(activation.phi, activation.phi, c, s, tolerance=tolerance).value
 
 
+@asks(activation=ACTIVATION, q=least(0), sw2=above(0), sb2=least(0))
 def length_map(activation: Activation, q: float, sw2: float, sb2: float) -> float:
     """Variance of the next pre-activation, `sw2 E[phi(sqrt(q) z)^2] + sb2`."""
     return sw2 * covariance(activation, q, 1.0) + sb2
 
 
+@asks(activation=ACTIVATION, c=between(-1, 1), q=least(0), sw2=above(0), sb2=least(0))
 def correlation_map(activation: Activation, c: float, q: float, sw2: float, sb2: float) -> float:
     """Correlation of the next pre-activations of two inputs of equal variance `q` (any q, not only q*)."""
     return (sw2 * covariance(activation, q, c) + sb2) / length_map(activation, q, sw2, sb2)
 
 
+@asks(activation=ACTIVATION, q=least(0), sw2=above(0), c=between(-1, 1))
 def chi(activation: Activation, q: float, sw2: float, c: float = 1.0) -> float:
     """`sw2 E[phi'(u) phi'(v)]` at correlation `c`; `c = 1` gives chi1."""
     if activation.slope_covariance:
@@ -76,6 +81,7 @@ def chi(activation: Activation, q: float, sw2: float, c: float = 1.0) -> float:
     return sw2 * pair_expectation(activation.slope, activation.slope, c, s).value
 
 
+@asks(activation=ACTIVATION, q=least(0), k=whole(1))
 def slope_moment(activation: Activation, q: float, k: int) -> float:
     """`mu_k = E[phi'(sqrt(q) z)^(2k)]`, which the Jacobian's spectrum is made of."""
     if activation.slope_moment:
@@ -83,6 +89,7 @@ def slope_moment(activation: Activation, q: float, k: int) -> float:
     return expectation(lambda x: activation.slope(x) ** (2 * k), sqrt(q)).value
 
 
+@asks(activation=ACTIVATION, sw2=above(0), sb2=least(0), start=above(0))
 def fixed_length(activation: Activation, sw2: float, sb2: float, start: float = 1.0) -> float:
     """q*: where the length map takes `start`. 0 if the signal dies out, inf if it grows without bound."""
     if (a := activation.negative_slope) is not None:
@@ -105,6 +112,7 @@ def fixed_length(activation: Activation, sw2: float, sb2: float, start: float = 
     return float(brentq(growth, *sorted((inner, inner * factor)), xtol=1e-15, rtol=1e-14))  # pyright: ignore
 
 
+@asks(activation=ACTIVATION, q=above(0), sw2=above(0), sb2=least(0))
 def fixed_correlation(activation: Activation, q: float, sw2: float, sb2: float) -> float:
     """c*: 1 in the ordered phase; below 1 in the chaotic one. Rectifiers have no chaotic phase with c* < 1."""
     if activation.negative_slope is not None or chi(activation, q, sw2) <= 1:
@@ -122,13 +130,12 @@ def fixed_correlation(activation: Activation, q: float, sw2: float, sb2: float) 
     return 0.0 if excess(low) == 0 else float(brentq(excess, low, high, xtol=1e-13))  # pyright: ignore
 
 
+@asks(activation=ACTIVATION, sw2=above(0), sb2=least(0), start=above(0))
 def phase(activation: Activation, sw2: float, sb2: float = 0.0, start: float = 1.0) -> Phase:
     """Fixed point and depth scales for weights of variance `sw2 / fan_in` and biases of variance `sb2`.
 
     Where q* is infinite, chi1 is its limit for large q. `start` matters only where q* depends on it.
     """
-    if not (sw2 > 0 and sb2 >= 0 and start > 0):
-        raise ValueError(f"sw2 > 0, sb2 >= 0 and start > 0 must hold, but got ({sw2=}, {sb2=}, {start=}).")
     length = fixed_length(activation, sw2, sb2, start)
     q = min(max(length, _TINY), _FAR)
     chi1 = chi(activation, q, sw2)
@@ -145,13 +152,12 @@ def phase(activation: Activation, sw2: float, sb2: float = 0.0, start: float = 1
     )
 
 
+@asks(activation=ACTIVATION, sb2=least(0))
 def critical_line(activation: Activation, sb2: float) -> tuple[float, float]:
     """`(sw2, q*)` at which chi1 = 1 for biases of variance `sb2`; q* = inf for rectifiers with a bias.
 
     With `sw2 = 1 / E[phi'^2]` at q, the bias variance that makes q a fixed point follows; it is solved for q.
     """
-    if sb2 < 0:
-        raise ValueError(f"sb2 >= 0 must hold, but got ({sb2=}).")
     if (a := activation.negative_slope) is not None:
         return 2 / (1 + a * a), inf if sb2 > 0 else 1.0
 
@@ -169,6 +175,7 @@ def critical_line(activation: Activation, sb2: float) -> tuple[float, float]:
     return 1 / chi(activation, q, 1.0), q
 
 
+@asks(layers=whole(0), c0=between(-1, 1))
 def relu_decorrelation(layers: int, c0: float = 0.0) -> Array:
     """`1 - c_l` for l = 0..layers of a wide ReLU net without bias, shape (layers + 1,); the same for every sw2.
 
@@ -181,6 +188,7 @@ def relu_decorrelation(layers: int, c0: float = 0.0) -> Array:
     return d
 
 
+@asks(activation=ACTIVATION, q=above(0), sw2=above(0))
 def length_slope(activation: Activation, q: float, sw2: float) -> float:
     """`dq'/dq = chi1 + sw2 E[phi'' phi]`: a difference quotient of a closed form, or, free of phi'' by Stein's lemma,
     `sw2 E[z phi phi'] / sqrt(q)`."""

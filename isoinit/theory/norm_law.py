@@ -11,6 +11,7 @@ from math import log
 import numpy as np
 from numpy.typing import ArrayLike
 
+from isoinit.theory.asked import above, asks, made, many, optional, whole
 from isoinit.theory.factors import Factor
 from isoinit.theory.gaussian import Array
 
@@ -76,6 +77,7 @@ class NormLaw:
         return (self.log_z[1:] + self.log_z[:-1]) / 2
 
 
+@asks(factors=many(made(Factor, "factors.gaussian(64)")), start=above(0), layers=optional(many(whole(1))))
 def product_laws(factors: Sequence[Factor], start: float = 1.0, layers: Sequence[int] | None = None) -> list[NormLaw]:
     """Laws of `start` times the product of the first l independent `factors`, for l in `layers` (default: each).
 
@@ -84,6 +86,8 @@ def product_laws(factors: Sequence[Factor], start: float = 1.0, layers: Sequence
     Gaussian of the finest scale the frequencies resolve.
     """
     wanted = list(range(1, len(factors) + 1)) if layers is None else sorted(layers)
+    if wanted[-1] > len(factors):
+        raise ValueError(f"layers must be at most the {len(factors)} factors, but got {wanted[-1]}.")
     mean = np.cumsum([f.log_mean for f in factors])
     sd = np.sqrt(np.cumsum([f.log_variance for f in factors]))
     if sd[wanted[0] - 1] == 0:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from math import inf
-from numbers import Integral
-
 from isoinit.theory import activations
+from isoinit.theory.asked import between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
 from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
 from isoinit.theory.smooth import SmoothNet
-from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, RECTIFIED, get, no_theory
+from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, NORMALIZATIONS, RECTIFIED, get, no_theory
+
+_DEEPEST = 10**6  # layers that are walked one by one
+_LARGEST = 1e100  # a variance beyond leaves the floats within a few layers
 
 
 def default_variance(scheme: str, activation: str = "relu") -> float:
@@ -90,19 +91,17 @@ def _validate(
     bias_mode: str,
     tolerance: Tolerance,
 ) -> None:
-    for name, value, valid in (
-        ("architecture", architecture, ARCHITECTURES),
-        ("normalization", normalization, ("none", "batch")),
-        ("bias_mode", bias_mode, BIAS_MODES),
+    for name, value, rule in (
+        ("architecture", architecture, one_of(ARCHITECTURES)),
+        ("normalization", normalization, one_of(NORMALIZATIONS)),
+        ("bias_mode", bias_mode, one_of(BIAS_MODES)),
+        ("depth", depth, whole(2, _DEEPEST)),
+        ("width", width, whole(1)),
+        ("sigma_b2", sigma_b2, least(0)),
+        ("sigma_w2", sigma_w2, optional(between(1 / _LARGEST, _LARGEST))),
+        ("tolerance", tolerance, made(Tolerance, "predict.DEFAULT")),
     ):
-        if value not in valid:
-            raise ValueError(f"{name} must be one of {', '.join(valid)}, but got {value!r}.")
-    if not (isinstance(depth, Integral) and isinstance(width, Integral)):
-        raise ValueError(f"depth and width must be whole numbers, but got ({depth=}, {width=}).")
-    if depth < 2 or width < 1:
-        raise ValueError(f"depth >= 2 and width >= 1 must hold, but got ({depth=}, {width=}).")
-    if not (0 <= sigma_b2 < inf and (sigma_w2 is None or 0 < sigma_w2 < inf)):
-        raise ValueError(f"sigma_b2 >= 0 and sigma_w2 > 0 must hold, both finite, but got ({sigma_b2=}, {sigma_w2=}).")
+        refuse(name, value, rule)
     if sigma_b2 > 0 and bias_mode == "zero":
         raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
     if not (tolerance.input_square.value > 0 and -1 <= tolerance.input_correlation.value < 1):

@@ -9,6 +9,7 @@
 from dataclasses import dataclass
 from itertools import islice
 from math import log
+from numbers import Integral
 
 import numpy as np
 from scipy.special import ndtri
@@ -90,7 +91,7 @@ def profile(
     Takes 0.01 to 1 s up to 100 layers, some seconds at 1000, as exact laws are found layer by layer; a `depth` beyond
     `DEEPEST` is a ValueError.
     """
-    if depth > DEEPEST:
+    if isinstance(depth, Integral) and depth > DEEPEST:
         raise ValueError(f"depth must be at most {DEEPEST} for a profile over all layers, but got {depth}.")
     prediction = predict(
         scheme,

@@ -15,10 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isoinit.theory.asked import GENERATOR, asks, between, whole
 from isoinit.theory.gaussian import Array, kappa1_complement
 from isoinit.theory.meanfield import RELU_DECORRELATION
 
 DECAY = sqrt(RELU_DECORRELATION)  # l v_l tends to this for He weights: 3 pi / sqrt(2) = 6.664
+_LARGEST = 1e100
+_VARIANCE = between(1 / _LARGEST, _LARGEST)
 PRICE = pi / (pi - 1)  # growth of squared gradients per layer of unit sample variance and zero sample mean
 
 
@@ -34,15 +37,11 @@ class Moments(NamedTuple):
         return np.sqrt(self.mean_square / self.variance)
 
 
+@asks(layers=whole(0), sw2=_VARIANCE, sb2=between(0, _LARGEST), mean_square=between(0, _LARGEST), variance=_VARIANCE)
 def decay(
     layers: int, *, sw2: float = 2.0, sb2: float = 0.0, mean_square: float = 0.0, variance: float = 1.0
 ) -> Moments:
     """Moments after 0..layers layers, shape (layers + 1,), wide limit; without bias `m/v` does not depend on sw2."""
-    if not (layers >= 0 and sw2 > 0 and sb2 >= 0 and mean_square >= 0 and variance > 0):
-        raise ValueError(
-            "sw2, variance > 0 and layers, sb2, mean_square >= 0 must hold, "
-            f"but got ({sw2=}, {variance=}, {layers=}, {sb2=}, {mean_square=})."
-        )
     m2, v2 = np.empty(layers + 1), np.empty(layers + 1)
     m2[0], v2[0] = mean_square, variance
     for i in range(layers):
@@ -65,6 +64,7 @@ class Preserving(NamedTuple):
     log_gradient: Array
 
 
+@asks(layers=whole(0))
 def preserving(layers: int) -> Preserving:
     """The scale-only rule, started from unit variance and zero mean; `total = 1 / v^2` of He's decay."""
     sw2, total = np.empty(layers), np.ones(layers + 1)
@@ -80,11 +80,13 @@ def standardized_variance() -> float:
     return 2 * PRICE
 
 
+@asks(layers=whole(0))
 def batchnorm_log_gradient(layers: int) -> float:
     """Log growth of squared gradients through `layers` ReLU layers whose pre-activations are batch-normalized."""
     return layers * log(PRICE)
 
 
+@asks(width=whole(2), layers=whole(0), nets=whole(1), samples=whole(2), sw2=_VARIANCE, rng=GENERATOR)
 def simulated_ratio(
     width: int, layers: int, *, nets: int, samples: int = 1000, sw2: float = 2.0, rng: np.random.Generator
 ) -> Array:

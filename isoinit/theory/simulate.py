@@ -10,6 +10,7 @@ from math import sqrt
 import numpy as np
 
 from isoinit.theory import activations
+from isoinit.theory.asked import GENERATOR, asks, whole
 from isoinit.theory.gaussian import Array, Function
 from isoinit.theory.maps import Bias
 from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, setting_of
@@ -35,6 +36,7 @@ class Simulation:
     singular_values: Array
 
 
+@asks(nets=whole(1), rng=GENERATOR)
 def simulate(
     scheme: str,
     *,

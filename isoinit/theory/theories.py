@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from isoinit.theory import activations
+from isoinit.theory.asked import asks, least, one_of, shown
 from isoinit.theory.families import KEPT_SAMPLE_VARIANCE
 
 ARCHITECTURES = ("mlp", "cnn", "resnet")
 BIAS_MODES = ("zero", "iid", "mirrored")
+NORMALIZATIONS = ("none", "batch")
 RECTIFIED = ("relu", "leaky_relu", "crelu")  # leaky_relu's slope of 0.01 changes variances by 1e-4 only
 EXACT = (*RECTIFIED, "linear")  # known at finite width
 
@@ -84,7 +86,7 @@ THEORIES: dict[str, Theory] = {
 
 def get(scheme: str) -> Theory:
     """The theory of a scheme; ValueError with the nearest name and all others if there is none."""
-    if scheme in THEORIES:
+    if isinstance(scheme, str) and scheme in THEORIES:
         return THEORIES[scheme]
     raise ValueError(_unknown(scheme))
 
@@ -92,9 +94,15 @@ def get(scheme: str) -> Theory:
 def _unknown(scheme: str) -> str:
     near = get_close_matches(str(scheme), THEORIES, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"scheme must be one the theory knows, but got {scheme!r}; {hint}known: {', '.join(THEORIES)}"
+    return f"scheme must be one the theory knows, but got {shown(scheme)}; {hint}known: {', '.join(THEORIES)}"
 
 
+@asks(
+    architecture=one_of(ARCHITECTURES),
+    normalization=one_of(NORMALIZATIONS),
+    sigma_b2=least(0),
+    bias_mode=one_of(BIAS_MODES),
+)
 def no_theory(
     scheme: str,
     *,
@@ -106,17 +114,17 @@ def no_theory(
 ) -> str:
     """Why there is no prediction for this combination, in one sentence; "" if there is one.
 
-    ValueError for an activation that is unknown, with the names that are known; a scheme without a line in `THEORIES`
+    ValueError for any other word that is unknown, with the names that are known; a scheme without a line in `THEORIES`
     is one that was added without a theory.
     """
-    if scheme not in THEORIES:
+    if not isinstance(scheme, str) or scheme not in THEORIES:
         return _unknown(scheme)
     theory = THEORIES[scheme]
     plain = theory.family in ("gaussian", "orthogonal")
     if architecture not in theory.architectures:
         able = " and ".join(theory.architectures)
         return f"{scheme} has a theory for {able} only: its maps on a {architecture} are not derived"
-    if activation != "crelu":
+    if not isinstance(activation, str) or activation != "crelu":
         activations.get(activation)
     if activation not in ("relu", "leaky_relu") and not (plain or (scheme, activation) == ("ll_crelu", "crelu")):
         return f"{scheme} has a theory for relu only, not for {activation}"
