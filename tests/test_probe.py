@@ -412,10 +412,14 @@ def test_a_jacobian_refuses_what_is_no_input(x: Tensor, message: str, normalized
 
 
 @pytest.mark.parametrize(
-    ("count", "steps", "message"), [(0, None, "count must be a whole number of at least 1"), (1.5, None, "count must be a whole number of at least 1"),
-                                    (2, 1, "steps must be a whole number of at least count, which is 2, got 1"),
-                                    (2, 2.5, "steps must be a whole number")],
-)  # fmt: skip
+    ("count", "steps", "message"),
+    [
+        (0, None, "count must be a whole number of at least 1, got 0"),
+        (1.5, None, "count must be a whole number of at least 1, got 1.5"),
+        (2, 1, "steps must be a whole number of at least count, which is 2, got 1"),
+        (2, 2.5, "steps must be a whole number"),
+    ],
+)
 def test_leading_values_refuse_what_cannot_be_counted(count: int, steps: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         leading_singular_values(
