@@ -158,7 +158,7 @@ def test_the_writer_of_the_ledger_may_die(folder: Path) -> None:
     _kill_while_it_trains(folder, r"ray::LedgerWriter")
 
 
-def test_a_sweep_whose_results_the_disk_does_not_take_ends_at_once_and_can_be_resumed(folder: Path) -> None:
+def test_a_sweep_whose_results_the_disk_does_not_take_ends_at_once(folder: Path) -> None:
     blocked = folder / "runs/tiny/ledger/.partial"
     blocked.parent.mkdir(parents=True)
     blocked.touch()
@@ -168,10 +168,8 @@ def test_a_sweep_whose_results_the_disk_does_not_take_ends_at_once_and_can_be_re
     assert "ledger/.partial: File exists" in ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
     asked = [task.trial_key for pack in Journal(folder / "runs/tiny/packs.jsonl").read() for task in pack.tasks]
-    assert 0 < len(asked) == len(set(asked)) < 48
-    blocked.unlink()
-    assert _sweep(folder, "resume", "tiny").returncode == 0
-    _check_whole(folder, 48)
+    assert 0 < len(asked) == len(set(asked)) < 48  # which a resume asks for again: see test_full_disk.py
+    assert Ledger(folder / "runs/tiny").keys() == set()
 
 
 _TRAINABLE = r"ray::\w*Trainable.train"
