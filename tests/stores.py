@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from sweeps.mlflow_store import connect
 from sweeps.reading import parse
 from sweeps.runcard import Identity
@@ -27,6 +29,15 @@ def sqlite(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(_empty().name) / "mlflow.db", folder)
     return f"sqlite:///{folder}/mlflow.db"
+
+
+def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> Path:
+    """`folder` as the working directory, with `spec` in `tiny.yaml` and an empty store."""
+    (folder / "tiny.yaml").write_text(spec)
+    sqlite(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
 
 
 def tracker(uri: str, name: str = "toy", **options: str) -> Tracker:

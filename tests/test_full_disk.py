@@ -33,11 +33,7 @@ search: {sampler: boundary, trials: 24, batch: 8}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "tiny.yaml").write_text(SPEC)
-    stores.sqlite(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
+    return stores.workplace(tmp_path, monkeypatch, SPEC)
 
 
 def test_an_error_of_the_disk_that_names_no_file_is_given_the_one_that_is_written(tmp_path: Path) -> None:

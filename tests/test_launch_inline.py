@@ -40,11 +40,7 @@ search: {sampler: boundary, trials: 20, batch: 8}
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the spec in it."""
-    (tmp_path / "tiny.yaml").write_text(SPEC)
-    stores.sqlite(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
+    return stores.workplace(tmp_path, monkeypatch, SPEC)
 
 
 def _launch(*more: str) -> int:

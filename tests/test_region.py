@@ -161,7 +161,7 @@ def test_audit_error_does_not_see_the_audit(role: str):
 
 
 def test_a_map_of_mostly_audit_trials_is_judged_as_nearly_the_whole(monkeypatch: pytest.MonkeyPatch):
-    """Of 48 trials 32 were the start: a model of the other 16 called half of them wrong, and its map was not shown."""
+    """Where 32 of 48 trials were the start, a model of the other 16 was judged, whose map nobody is shown."""
     parts = (table(16, role="boundary"), table(32, seed=5, role="start"))
     fit, sizes = RegionModel.fit.__func__, []  # type: ignore[attr-defined]
 
