@@ -73,7 +73,7 @@ class Criterion:
             raise ValueError(f"criterion.within must be at least 1 step, but got {self.within}")
         if self.within is not None and self.metric == "test_accuracy":
             raise ValueError(
-                "criterion.within makes no sense for test_accuracy, which is measured once, at the end: leave out 'within'"
+                "criterion.within makes no sense for test_accuracy, which is measured at the end: leave out 'within'"
             )
 
     @classmethod
