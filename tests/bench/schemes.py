@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
 from isoinit.schemes import Scheme, read
 from isoinit.schemes.base import Draw
-from isoinit.schemes.sparse import rotations
+from isoinit.schemes.rotations import rotations
 
 CUT = 2 / stats.truncnorm(-2, 2).std()  # where a normal of variance 1 ends that was cut at two standard deviations
 LAWS: dict[str, Any] = {
