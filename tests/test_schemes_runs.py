@@ -9,7 +9,7 @@ from torch import nn
 from isoinit import MLP, initialize
 from isoinit.schemes import rotations as walks
 from isoinit.schemes.base import Draw, haar_from_normal
-from isoinit.schemes.mirrored import places
+from isoinit.schemes.places import places
 from isoinit.schemes.reading import read
 from isoinit.schemes.rotations import rotations
 from isoinit.schemes.wiring import runs

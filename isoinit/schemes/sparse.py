@@ -14,8 +14,9 @@ from torch import Tensor
 from isoinit.layers import set_mask
 from isoinit.schemes.base import PLAIN, Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.densities import run_densities
-from isoinit.schemes.mirrored import MONOTONE, assemble, core_shapes, places, require_mirror
+from isoinit.schemes.mirrored import MONOTONE, require_mirror
 from isoinit.schemes.orthogonal import core_shape
+from isoinit.schemes.places import assemble, core_shapes, places
 from isoinit.schemes.rotations import rotations
 from isoinit.schemes.wiring import Run, Wiring
 
