@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from sweeps import commands
 from sweeps.failures import disk
@@ -24,6 +25,75 @@ A killed sweep loses nothing: 'sweep resume NAME' goes on where it stopped.
 """
 
 
+def _folder(text: str) -> str:
+    folder = Path(text).expanduser().resolve()  # workers have folders of their own to work in
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return str(folder)
+
+
+class _Argument(NamedTuple):
+    """One argument, as `add_argument` takes it; `more` beside its help."""
+
+    name: str
+    help: str
+    more: Mapping[str, Any] = {}
+
+
+_JSON = _Argument("--json", "print machine-readable results on stdout", {"action": "store_true"})
+_RUNS = _Argument(
+    "--runs-dir", "where sweeps are kept (default: runs)", {"type": Path, "default": Path("runs"), "metavar": "DIR"}
+)
+_STORE = _Argument(
+    "--tracking-uri",
+    "MLflow store: http://host:5000 or sqlite:///file.db "
+    "(default: the one that the sweep was launched with, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)",
+    {"metavar": "URI"},
+)
+_SPEC = (
+    _Argument("spec", "a bundled name (see 'sweep specs') or a YAML file", {"metavar": "SPEC"}),
+    _Argument("--name", "call the sweep this instead of the spec's own name"),
+    _Argument("--trials", "short for --set search.trials=N", {"type": int, "metavar": "N"}),
+    _Argument(
+        "--set",
+        "put a value over a field of the spec, e.g. training.steps=300; may be repeated",
+        {"action": "append", "default": [], "dest": "settings", "metavar": "FIELD=VALUE"},
+    ),
+)
+_NAME = _Argument("name", "name of a launched sweep", {"metavar": "NAME"})
+_WHERE = (
+    _Argument("--address", "a Ray cluster: 'auto' or host:port (default: a Ray of its own)", {"metavar": "ADDRESS"}),
+    _Argument("--inline", "no Ray: train in this process, for tests and debuggers", {"action": "store_true"}),
+)
+_DATA = _Argument(
+    "--data-dir", "folder that has the data sets, for machines without internet", {"type": _folder, "metavar": "DIR"}
+)
+_MORE = _Argument("--trials", "go on to this many trials", {"type": int, "metavar": "N"})
+_OUT = _Argument("--out", "folder to write (default: exports/NAME)", {"type": Path, "metavar": "DIR"})
+_KEY = _Argument("trial_key", "the tag trial.key of its MLflow run, or the beginning of it", {"metavar": "TRIAL_KEY"})
+
+_COMMANDS: Final[tuple[tuple[str, str, commands.Command, tuple[_Argument, ...]], ...]] = (
+    ("specs", "list the bundled specs and the questions they answer", commands.specs, (_JSON,)),
+    ("schemes", "list the initialization schemes: source, architectures, what is exact", commands.schemes, (_JSON,)),
+    ("plan", "validate a spec and price it: trials, networks, FLOPs, time, predicted depth limits", commands.plan,
+     (*_SPEC, _JSON, _DATA)),
+    ("launch", "run a sweep, or go on with the sweep of the same name and spec", commands.launch,
+     (*_SPEC, _RUNS, _STORE, *_WHERE, _DATA, _JSON)),
+    ("status", "tell how far a sweep is", commands.status, (_NAME, _RUNS, _JSON)),
+    ("resume", "go on with a sweep that was stopped or killed", commands.resume,
+     (_NAME, _RUNS, _STORE, *_WHERE, _DATA, _JSON, _MORE)),
+    ("stop", "let the running packs finish and then end the sweep; 'resume' goes on", commands.stop,
+     (_NAME, _RUNS, _JSON)),
+    ("sync", "send to MLflow what it has not received, the map too", commands.sync, (_NAME, _RUNS, _STORE, _JSON)),
+    ("verify", "compare the ledger with MLflow, trial by trial", commands.verify, (_NAME, _RUNS, _STORE, _JSON)),
+    ("export", "write both tables as Parquet, from MLflow alone", commands.export,
+     (_NAME, _RUNS, _STORE, _JSON, _OUT)),
+    ("replay", "train one trial again and compare its curves with the record", commands.replay,
+     (_NAME, _KEY, _RUNS, _JSON, _DATA)),
+    ("doctor", "check this machine: what is missing, with the remedy", commands.doctor, (_RUNS, _STORE, _JSON)),
+)  # fmt: skip
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; each subcommand names its function in `run`."""
     top = argparse.ArgumentParser(
@@ -33,118 +103,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub = top.add_subparsers(metavar="COMMAND", required=True)
-
-    def add(name: str, help: str, run: commands.Command, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        made = sub.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=parents)
+    for name, help, run, arguments in _COMMANDS:
+        made = sub.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         made.set_defaults(run=run)
-        return made
-
-    as_json = argparse.ArgumentParser(add_help=False)
-    as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
-    runs = argparse.ArgumentParser(add_help=False)
-    runs.add_argument(
-        "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where sweeps are kept (default: runs)"
-    )
-    store = argparse.ArgumentParser(add_help=False)
-    store.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help="MLflow store: http://host:5000 or sqlite:///file.db "
-        "(default: the one that the sweep was launched with, else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)",
-    )
-    spec = argparse.ArgumentParser(add_help=False)
-    spec.add_argument("spec", metavar="SPEC", help="a bundled name (see 'sweep specs') or a YAML file")
-    spec.add_argument("--name", help="call the sweep this instead of the spec's own name")
-    spec.add_argument("--trials", type=int, metavar="N", help="short for --set search.trials=N")
-    spec.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="FIELD=VALUE",
-        help="put a value over a field of the spec, e.g. training.steps=300; may be repeated",
-    )
-    name = argparse.ArgumentParser(add_help=False)
-    name.add_argument("name", metavar="NAME", help="name of a launched sweep")
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--address", metavar="ADDRESS", help="a Ray cluster: 'auto' or host:port (default: a Ray of its own)"
-    )
-    where.add_argument("--inline", action="store_true", help="no Ray: train in this process, for tests and debuggers")
-    data = argparse.ArgumentParser(add_help=False)
-    data.add_argument(
-        "--data-dir", type=_folder, metavar="DIR", help="folder that has the data sets, for machines without internet"
-    )
-
-    add("specs", "list the bundled specs and the questions they answer", commands.specs, as_json)
-    add("schemes", "list the initialization schemes: source, architectures, what is exact", commands.schemes, as_json)
-    add(
-        "plan",
-        "validate a spec and price it: trials, networks, FLOPs, time, predicted depth limits",
-        commands.plan,
-        spec,
-        as_json,
-        data,
-    )
-    add(
-        "launch",
-        "run a sweep, or go on with the sweep of the same name and spec",
-        commands.launch,
-        spec,
-        runs,
-        store,
-        where,
-        data,
-        as_json,
-    )
-    add("status", "tell how far a sweep is", commands.status, name, runs, as_json)
-    resumed = add(
-        "resume",
-        "go on with a sweep that was stopped or killed",
-        commands.resume,
-        name,
-        runs,
-        store,
-        where,
-        data,
-        as_json,
-    )
-    resumed.add_argument("--trials", type=int, metavar="N", help="go on to this many trials")
-    add(
-        "stop",
-        "let the running packs finish and then end the sweep; 'resume' goes on",
-        commands.stop,
-        name,
-        runs,
-        as_json,
-    )
-    add("sync", "send to MLflow what it has not received, the map too", commands.sync, name, runs, store, as_json)
-    add("verify", "compare the ledger with MLflow, trial by trial", commands.verify, name, runs, store, as_json)
-    exported = add(
-        "export", "write both tables as Parquet, from MLflow alone", commands.export, name, runs, store, as_json
-    )
-    exported.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: exports/NAME)")
-    replayed = add(
-        "replay",
-        "train one trial again and compare its curves with the record",
-        commands.replay,
-        name,
-        runs,
-        as_json,
-        data,
-    )
-    replayed.add_argument(
-        "trial_key", metavar="TRIAL_KEY", help="the tag trial.key of its MLflow run, or the beginning of it"
-    )
-    add("doctor", "check this machine: what is missing, with the remedy", commands.doctor, runs, store, as_json)
+        for argument in arguments:
+            made.add_argument(argument.name, help=argument.help, **argument.more)
     return top
-
-
-def _folder(text: str) -> str:
-    folder = Path(text).expanduser().resolve()  # workers have folders of their own to work in
-    if not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    return str(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
