@@ -8,6 +8,7 @@ from typing import Any
 
 import exports
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from analysis import joining, store
@@ -30,7 +31,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root, made = tmp_path_factory.mktemp("exports"), []
     for seed, name in enumerate(("one", "other")):
         trials, replicates = exports.tables(24, seed=seed)
-        trials = stamp(_with(trials, sweep=name, spec_sha256=str(seed) * 64), Took(24, 10.0, 10.0))
+        trials = trials.filter(pc.field("scheme").isin(["he_normal", "orthogonal"]))  # fewer panels are drawn sooner
+        replicates = replicates.filter(pc.field("trial_key").isin(trials["trial_key"].combine_chunks()))
+        trials = stamp(_with(trials, sweep=name, spec_sha256=str(seed) * 64), Took(12, 10.0, 10.0))
         made.append(exports.write(root / name, trials, replicates, {**exports.SPEC, "name": name}))
     return made[0], made[1]
 
@@ -59,7 +62,7 @@ def test_the_same_networks_count_once_and_a_trial_that_failed_gives_way(folders:
     once = store.read(folders[0])
     assert sorted(twice.trials["trial_key"].to_pylist()) == sorted(once.trials["trial_key"].to_pylist())
     assert len(twice.replicates) == len(once.replicates)
-    assert joining.joined(twice) == "24 trials of several folders are counted once."
+    assert joining.joined(twice) == "12 trials of several folders are counted once."
 
     trials, replicates = once.trials, once.replicates
     keys = trials["trial_key"].to_pylist()
