@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
+from isoinit.theory.ensemble import FEWEST, Ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
@@ -41,7 +42,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
     bias in a mirrored net, correlation and gradient are those at the mean-field length: good at any depth in a net of
     orthogonal cores, and for up to about a third of the width in layers in one of Gaussian cores. Beyond, the typical
-    length of the latter is much less than the mean, so its bias aligns inputs more, and gradients grow more.
+    length of the latter is much less than the mean, so its bias aligns inputs more, and gradients grow more; `distance`
+    accounts for that, by `ensemble`, from a width of 8 on.
     """
     forward, backward = family.forward(width, g), family.backward(width, g)
     drift, spread, skew = forward.log_mean - log(g), forward.log_variance, forward.log_third
@@ -55,6 +57,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     noise = turned * (1 - share**2)
     gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
     gradient, layer, free, norm = log(gain), 0, bias.variance == 0, Fluctuation()
+    away = halves and family.gaussian and not free and width >= 2 * FEWEST
+    nets = Ensemble(width, g, bias.variance).walk(inputs.q, 1 - inputs.d) if away else None
     while True:
         layer += 1
         step = family.step(point, g, bias)
@@ -73,7 +77,7 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         yield State(
             layer=layer,
             correlation=1 - distance,
-            distance=_twisted(distance, exp(twist * (layer - 1))) if twist else min(distance, 2 - distance),
+            distance=_typical(distance, twist * (layer - 1)) if nets is None else next(nets).distance,
             log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + seen.mean,
             signal_variance=seen.variance,
             log_gradient=gradient + log(step.slopes),
@@ -105,7 +109,9 @@ def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: floa
     return norm.with_noise(noise * mixed / (rest * (1 + share))) if noise else norm
 
 
-def _twisted(d: float, twist: float) -> float:
-    """`1 - |c|` after `1 - c^2` was multiplied by `twist`, d = 1 - c."""
-    squared_sine = d * (2 - d) * twist
+def _typical(d: float, twist: float) -> float:
+    """`1 - |c|` after log(1 - c^2) has grown by `twist`, d = 1 - c."""
+    if twist == 0:
+        return min(d, 2 - d)
+    squared_sine = d * (2 - d) * exp(twist)
     return squared_sine / (1 + sqrt(1 - squared_sine))
