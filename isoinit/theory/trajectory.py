@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
-from isoinit.theory.ensemble import FEWEST, Ensemble
+from isoinit.theory.ensemble import FEWEST, Ensemble, Seen
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
@@ -40,10 +40,9 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
 
     `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
     zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
-    bias in a mirrored net, correlation and gradient are those at the mean-field length: good at any depth in a net of
-    orthogonal cores, and for up to about a third of the width in layers in one of Gaussian cores. Beyond, the typical
-    length of the latter is much less than the mean, so its bias aligns inputs more, and gradients grow more; `distance`
-    accounts for that, by `ensemble`, from a width of 8 on.
+    bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
+    at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
+    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`.
     """
     forward, backward = family.forward(width, g), family.backward(width, g)
     drift, spread, skew = forward.log_mean - log(g), forward.log_variance, forward.log_third
@@ -73,15 +72,20 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         gradient_variance += back_spread
         relative_variance += step.slope_spread + family.gaussian
         log_alive = log1p(-forward.death) + (log_alive if free else 0.0)
-        distance = family.distance(point, bias)
+        if nets is None:
+            d = family.distance(point, bias)
+            typical = _typical(d, twist * (layer - 1))
+            told = Seen(1 - d, typical, gradient + log(step.slopes), gradient_variance)
+        else:
+            told = next(nets)
         yield State(
             layer=layer,
-            correlation=1 - distance,
-            distance=_typical(distance, twist * (layer - 1)) if nets is None else next(nets).distance,
+            correlation=told.correlation,
+            distance=told.distance,
             log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + seen.mean,
             signal_variance=seen.variance,
-            log_gradient=gradient + log(step.slopes),
-            gradient_variance=gradient_variance,
+            log_gradient=told.log_gradient,
+            gradient_variance=told.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
         )
