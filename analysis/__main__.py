@@ -20,6 +20,7 @@ examples:
   analysis map exports/quickstart                                  the trainable region of every scheme
   analysis map exports/quickstart --criterion 'accuracy>=0.9'      the same curves, judged by another rule
   analysis report exports/quickstart --out .                       everything on one page: report.html
+  analysis compare exports/one exports/other --out both            two sweeps read as one
   analysis theory he_normal --depth 100 --width 64 --out .         norm, gradient, angle, spectrum over depth
 
 words:
@@ -52,10 +53,18 @@ def parser() -> argparse.ArgumentParser:
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
     source = argparse.ArgumentParser(add_help=False)
-    source.add_argument("dir", metavar="DIR", type=Path, help="a folder that 'sweep export' wrote")
+    source.add_argument(
+        "dirs",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        help="a folder that 'sweep export' wrote; several are read as one sweep",
+    )
     source.add_argument("--criterion", metavar="RULE", help=CRITERION)
     target = argparse.ArgumentParser(add_help=False)
-    target.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis)")
+    target.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis of a single DIR)"
+    )
     target.add_argument(
         "--abscissa",
         choices=ABSCISSAS,

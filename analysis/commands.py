@@ -16,18 +16,20 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import compare as comparing
-from analysis import mapinfo, maps, profiles, store, summary
+from analysis import joining, mapinfo, maps, profiles, store, summary
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
 from analysis.words import strict_json
 
 
 def _export(args: argparse.Namespace) -> store.Export:
-    return store.read(args.dir, None if args.criterion is None else Criterion.parse(args.criterion))
+    return joining.read(args.dirs, None if args.criterion is None else Criterion.parse(args.criterion))
 
 
 def _out(args: argparse.Namespace) -> Path:
-    out = args.out or args.dir / "analysis"
+    if args.out is None and len(args.dirs) > 1:
+        raise ValueError("several folders are read as one: name the folder to write into with --out")
+    out = args.out or args.dirs[0] / "analysis"
     if out.is_file():
         raise ValueError(f"{out} is a file, not a folder to write into; name another one with --out")
     try:
@@ -73,7 +75,8 @@ def summarize(args: argparse.Namespace) -> int:
 def draw_map(args: argparse.Namespace) -> int:
     from analysis.draw import region
 
-    info = _map(_export(args), args)
+    export = _export(args)
+    info = _map(export, args)
     out = _out(args)
     cells = mapinfo.cells(info)
     pq.write_table(cells, out / "map.parquet", compression="zstd")
@@ -81,7 +84,8 @@ def draw_map(args: argparse.Namespace) -> int:
     states = cells["state"].to_pylist()
     shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
     if args.json:
-        return _json({"files": files, "cells": len(states), "shares": shares})
+        return _json({"files": files, "cells": len(states), "shares": shares, "joined": joining.joined(export)})
+    _print_joined(export)
     print(f"{len(states)} cells: " + ", ".join(f"{100 * share:.0f} % {state}" for state, share in shares.items()))
     return _list(files)
 
@@ -90,14 +94,16 @@ def frontier(args: argparse.Namespace) -> int:
     from analysis.draw.canvas import save
     from analysis.draw.limits import frontier_figure
 
-    info = _map(_export(args), args)
+    export = _export(args)
+    info = _map(export, args)
     limits, out = mapinfo.limits(info), _out(args)
     pq.write_table(limits, out / "frontier.parquet", compression="zstd")
     pa_csv.write_csv(limits, out / "frontier.csv")
     drawn = save(frontier_figure(info), out / "frontier")
     files = [*drawn, out / "frontier.parquet", out / "frontier.csv"]
     if args.json:
-        return _json({"files": files, "limits": limits.to_pylist()})
+        return _json({"files": files, "limits": limits.to_pylist(), "joined": joining.joined(export)})
+    _print_joined(export)
     shown = set(_some(info.x.values.tolist()))
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
     _print_limits(_console(), "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
@@ -119,8 +125,9 @@ def compare(args: argparse.Namespace) -> int:
         quotients, moved = ([r._asdict() for r in some] for some in (ratios, changes))
         found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "changes": moved}
         found["paired"] = pairs
-        return _json({**found, "note": no_map})
+        return _json({**found, "note": no_map, "joined": joining.joined(export)})
     console = _console()
+    _print_joined(export)
     console.print(_table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement)))
     for made in agreement:
         if made.why_no_theory:
@@ -211,6 +218,11 @@ def _print_some(console: Console, title: str, header: Sequence[str], rows: Seque
         console.print(_table(title, header, rows))
     if note:
         console.print(note, highlight=False)
+
+
+def _print_joined(export: store.Export) -> None:
+    if note := joining.joined(export):
+        _console().print(note, highlight=False)
 
 
 def _print_limits(console: Console, title: str, limits: pa.Table, noted: pa.Table | None = None) -> None:

@@ -67,12 +67,14 @@ class Criterion:
         top = 1.0 if self.metric.endswith("accuracy") else math.inf
         if not (0.0 < self.threshold <= top and math.isfinite(self.threshold)):
             raise ValueError(
-                f"criterion: 0 < threshold <= {top:g} must hold for {self.metric}, but got {self.threshold:g}"
+                f"criterion must have 0 < threshold <= {top:g} for {self.metric}, but got {self.threshold:g}"
             )
         if self.within is not None and self.within < 1:
             raise ValueError(f"criterion.within must be at least 1 step, but got {self.within}")
         if self.within is not None and self.metric == "test_accuracy":
-            raise ValueError("criterion: test_accuracy is only measured at the end of training, so leave out 'within'")
+            raise ValueError(
+                "criterion.within makes no sense for test_accuracy, which is measured at the end: leave out 'within'"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Criterion:

@@ -180,11 +180,9 @@ def _provenance(export: Export) -> str:
     rows.append(["criterion", summary.criterion(export)])
     rows.append(["page made with", ", ".join([f"Python {platform.python_version()}", *_versions()])])
     rows.append(["schema version", VERSION])
-    spec = export.folder / "spec.yaml"
-    text = (
-        f"<pre>{escape(spec.read_text(encoding='utf-8'))}</pre>" if spec.is_file() else "<p>There is no spec.yaml.</p>"
-    )
-    return f"<h2>Provenance</h2>{_table('', ['', ''], rows)}<h3>spec.yaml</h3>{text}\n"
+    texts = [file.read_text(encoding="utf-8") for folder in export.folders if (file := folder / "spec.yaml").is_file()]
+    shown = "".join(f"<pre>{escape(text)}</pre>" for text in dict.fromkeys(texts)) or "<p>There is no spec.yaml.</p>"
+    return f"<h2>Provenance</h2>{_table('', ['', ''], rows)}<h3>spec.yaml</h3>{shown}\n"
 
 
 _ORIGIN = ("dataset", "architecture", "activation", "normalization", "optimizer", "batch_size", "steps", "device",

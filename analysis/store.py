@@ -25,19 +25,20 @@ _REMEDY = "run 'sweep export' again into an empty folder"
 
 
 class Export(NamedTuple):
-    """A sweep as exported.
+    """A sweep as exported, or several (see `analysis.joining`).
 
     `criterion` is the one that its outcomes follow, `took` the time of a sweep that ran at one go; each None if the
-    folder does not say.
+    folders do not say.
     """
 
-    folder: Path
+    folders: tuple[Path, ...]
     trials: pa.Table
     replicates: pa.Table
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any]  # empty if it is missing, or folders have different ones
     criterion: Criterion | None
     took: Took | None
-    anew: bool  # whether all outcomes were judged by `criterion` here, rather than by each sweep itself
+    common: bool  # whether all outcomes follow `criterion`, if it is known; else only those of spec.yaml's own sweep
+    repeated: int = 0  # trials that several folders have
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
@@ -52,10 +53,20 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     trials, replicates = _table(folder, TRIALS), _table(folder, REPLICATES)
     _check_keys(folder, trials, replicates)
     spec = _spec(folder / "spec.yaml")
-    if criterion is not None:
-        trials, replicates = relabel(trials, replicates, criterion)
-    rule = criterion or _criterion(folder / "spec.yaml", spec)
-    return Export(folder, trials, replicates, spec, rule, took(trials), criterion is not None)
+    rule = _criterion(folder / "spec.yaml", spec)
+    export = Export((folder,), trials, replicates, spec, rule, took(trials), common=specs(trials) < 2)
+    return export if criterion is None else judged(export, criterion)
+
+
+def judged(export: Export, criterion: Criterion) -> Export:
+    """The export with all outcomes as `criterion` judges them."""
+    trials, replicates = relabel(export.trials, export.replicates, criterion)
+    return export._replace(trials=trials, replicates=replicates, criterion=criterion, common=True)
+
+
+def specs(trials: pa.Table) -> int:
+    """How many different specs the trials are of."""
+    return len(trials["spec_sha256"].drop_null().unique())
 
 
 def _table(folder: Path, schema: pa.Schema) -> pa.Table:

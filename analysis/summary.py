@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.compare import Agreement, Paired, Ratio
+from analysis.joining import criterion, joined
 from analysis.maps import scheme_limits
 from analysis.outcome import Outcome
 from analysis.region import AuditError, RegionModel, audit_error
 from analysis.schema import AXES
 from analysis.store import Export, settled
 from analysis.words import band_text, counted, interval_text, limit_text, ratio_text, run_text, theory_text, value_text
-
-OWN: Final = "the criterion of each trial's own sweep"
 
 
 class Tally(NamedTuple):
@@ -85,27 +84,6 @@ def summarize(export: Export, model: RegionModel | None = None) -> Summary:
 
 def name(export: Export) -> str:
     return ", ".join(sorted({str(v) for v in export.trials["sweep"].to_pylist()}))
-
-
-def criterion(export: Export) -> str:
-    """Which rule the outcomes follow, as text; empty if the folder does not say."""
-    return OWN if _specs(export) > 1 and not export.anew else str(export.criterion or "")
-
-
-def _specs(export: Export) -> int:
-    return len(export.trials["spec_sha256"].drop_null().unique())
-
-
-def joined(export: Export) -> str:
-    """By which rule trials of several specs are judged, in one sentence; empty if there is one spec."""
-    specs, rule = _specs(export), str(export.criterion or "")
-    if specs < 2:
-        return ""
-    told = f"Trials of {specs} different specs (spec_sha256) are read together, "
-    if export.anew:
-        return f"{told}all judged by {rule}."
-    known = f"{rule} is that of spec.yaml alone; " if rule else ""
-    return f"{told}each judged by the criterion of its own spec; {known}--criterion judges all by one."
 
 
 def _tallies(export: Export) -> tuple[Tally, ...]:

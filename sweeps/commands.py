@@ -163,7 +163,10 @@ def export(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> int:
     from sweeps import plan as planning
 
-    made = planning.plan(_spec(args), data_folder=args.data_dir)
+    with Console(stderr=True).status(
+        "planning; the first time it is measured how fast this machine trains such networks"
+    ):
+        made = planning.plan(_spec(args), data_folder=args.data_dir)
     if args.json:
         return _json(made.to_dict())
     Console().print(planning.render(made))

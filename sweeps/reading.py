@@ -115,7 +115,8 @@ def _sentence(error: ValidationError) -> str:
     if worst["type"] == "missing":
         return f"{where} is missing"
     if worst["type"] == "value_error":
-        return f"{where}: ".removeprefix(": ") + worst["msg"].removeprefix("Value error, ")
+        told = worst["msg"].removeprefix("Value error, ")
+        return told if told.startswith(where) else f"{where}: {told}"
     wanted = sorted({_want(p["msg"]) for p in problems if p["input"] is worst["input"]})
     return f"{where} {' or '.join(wanted)}, but got {worst['input']!r}"
 

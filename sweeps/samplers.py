@@ -145,6 +145,7 @@ def _boundary(space: Space, search: Search) -> BaseSampler:
         audit=search.audit,
         batch=search.batch,
         floors=space.floors,
+        idle=space.idle,
     )
 
 

@@ -55,8 +55,20 @@ class Space:
             if isinstance(a.distribution, FloatDistribution) and a.decode(a.distribution.low) == 0.0
         }
 
+    @property
+    def idle(self) -> dict[str, str]:
+        """The parameter of the bias modes, if there are several, and that at whose low end all of them are one."""
+        modes, variance = (next(a for a in self.axes if a.name == name) for name in ("bias_mode", "bias_variance"))
+        if modes.distribution is None or variance.distribution is None or variance.levels[0] != 0:
+            return {}
+        return {modes.parameter: variance.parameter}
+
     def point(self, params: Mapping[str, Any]) -> Point:
-        return Point(**{a.name: a.decode(params.get(a.parameter)) for a in self.axes})
+        """The point of these parameters. Without biases all bias modes are the same network: it gets the first."""
+        point = Point(**{a.name: a.decode(params.get(a.parameter)) for a in self.axes})
+        if point.bias_variance or not self.idle:
+            return point
+        return point._replace(bias_mode=next(a.levels[0] for a in self.axes if a.name == "bias_mode"))
 
     def params(self, point: Point) -> dict[str, Any]:
         """Parameters that `self.point` maps to `point`."""
@@ -67,12 +79,13 @@ class Space:
         return next((a.parameter for a in self.axes if a.name == axis and a.distribution is not None), None)
 
     def grid(self) -> list[dict[str, Any]]:
-        """Parameters of every point of the full factorial design."""
+        """Parameters of every point of the full factorial design, once each."""
         moving = [a for a in self.axes if a.distribution is not None]
-        return [
+        design = [
             {a.parameter: a.encode(v) for a, v in zip(moving, values, strict=True)}
             for values in itertools.product(*(a.levels for a in moving))
         ]
+        return [self.params(point) for point in dict.fromkeys(map(self.point, design))]
 
     def corners(self) -> Iterator[Point]:
         """Points with every combination of names and the extremes of every number, for validation."""
@@ -160,6 +173,12 @@ def _check(space: Space, spec: SweepSpec) -> None:
         sampler = spec.search.sampler
         raise ValueError(
             f"search.sampler {sampler!r} is unknown{near(sampler, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
+        )
+    modes, variances = ([*a.levels] for a in space.axes if a.name in ("bias_mode", "bias_variance"))
+    if len(modes) > 1 and variances == [0]:
+        raise ValueError(
+            f"space.bias_mode: without biases {', '.join(modes)} are the same networks; choose one of them, or a "
+            "space.bias_variance above 0"
         )
     for point in space.corners():
         if point.bias_mode == "zero" and point.bias_variance != 0:

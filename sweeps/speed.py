@@ -10,37 +10,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import platform
 import statistics
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
-from sweeps import data, network, train
-from sweeps.history import Replicate
-from sweeps.spec import Point, SweepSpec, Training
+from sweeps import calibration, data
+from sweeps.calibration import Speed
+from sweeps.spec import Point, SweepSpec
 
-SAMPLE: Final = 6
-"""Points that the calibration trains."""
 STARTUP: Final = 5.0
 """Seconds to start Ray, MLflow and the workers, beside the planning meanwhile, and to end: on two cores ten launches
 of MLPs took 2 to 8, median 4. Counts as one more launch."""
 SWEEPING: Final = 1.2
 """How many times as long packs take as the calibration, which trains and nothing else: five kinds of sweep on two cores
 1.1 to 1.4 (MLPs; one of ResNets 0.7). Counts as one more kind, for a kind that was not launched yet."""
-ROUNDS: Final = 3
-"""Of the calibration: a shared machine disturbs single measurements."""
-CLEAR: Final = 1.0
-"""Seconds of training that stand out from the noise; small networks train for more steps until they take as long."""
 REMEMBERED: Final = 5
 """Launches whose times count."""
 QUIET: Final = 0.25
@@ -48,26 +38,11 @@ QUIET: Final = 0.25
 sweep's own driver had .02 to .18 (ten launches), and with it one other busy process .5 (one launch)."""
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Of one pack process while all of them work."""
-
-    flops: float
-    """FLOP/s of training."""
-    layer_seconds: float
-    """To initialize and probe a network, per layer."""
-    share: float = 1.0
-    """Of the FLOPs those that are run, for some networks diverge and end."""
-
-    def seconds(self, flops: float, layers: float) -> float:
-        return flops / self.flops + layers * self.layer_seconds
-
-
 def of(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
     """What was measured here, corrected by what the launches since then took."""
     cache, key = _cache(), _key(spec, slots)
     if key not in cache:
-        measured = _measure(spec, dataset, points, slots)
+        measured = calibration.measure(spec, dataset, points, slots)
         cache[key] = {"speed": list(astuple(measured))}
         _write(cache)
     flops, layer_seconds, share = cache[key]["speed"]
@@ -114,56 +89,6 @@ def remember(
         slower = busy / measured.seconds(measured.share * flops, layers)
         cache[key]["launches"] = [*cache[key].get("launches", []), (slower, others)][-REMEMBERED:]
     _write(cache | {"startups": [*cache.get("startups", []), (startup, others)][-REMEMBERED:]})
-
-
-def _measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
-    """Train a few of the points for two lengths of time: the slope is speed, what one of them takes is the rest."""
-    ordered = sorted(dict.fromkeys(points), key=lambda p: network.flops(p, dataset, spec.training))
-    chosen = dict.fromkeys(ordered[round(i * (len(ordered) - 1) / (SAMPLE - 1))] for i in range(SAMPLE))
-    rates, seeds = spec.training.learning_rate, spec.seeds()
-    members = [train.Member(p, seed, rate) for p in chosen for seed in seeds for rate in rates]  # stacked as in a trial
-    threads = max(1, int(spec.resources.cpus))  # of a worker; on its own, torch would take all cores in each
-
-    def once(training: Training) -> list[Replicate]:
-        torch.set_num_threads(threads)
-        return train.train(members, dataset, training)
-
-    def timed(steps: int, at_once: int = slots) -> tuple[float, list[Replicate]]:
-        training = spec.training.model_copy(update={"steps": steps})
-        with ThreadPoolExecutor(at_once) as pool:
-            started = time.perf_counter()
-            trained = [done.result() for done in [pool.submit(once, training) for _ in range(at_once)]]
-            return time.perf_counter() - started, trained[0]
-
-    timed(2)  # compiles and warms
-    rounds = [(timed(2), timed(steps := 8))]
-    while rounds[0][1][0] - rounds[0][0][0] < CLEAR and steps < spec.training.steps:
-        steps = min(4 * steps, spec.training.steps)
-        rounds = [(timed(2), timed(steps))]
-    rounds += [(timed(2), timed(steps)) for _ in range(ROUNDS - 1)]
-    few, many = (statistics.median(seconds for seconds, _ in runs) for runs in zip(*rounds, strict=True))
-    less, more = (sum(r.flops for r in trained) for _, trained in rounds[0])
-    slope = (many - few) / (more - less) if many > few and more > less else many / more
-    # initialization is Python, for which threads wait for each other as the workers, processes, do not
-    alone = statistics.median(timed(2, at_once=1)[0] for _ in range(ROUNDS)) if slots > 1 else few
-    layers = len(seeds) * sum(p.depth for p in chosen)
-    share = _share(rounds[0][1][1], len(members) // len(chosen), steps, spec.training.steps)
-    return Speed(1 / slope, max(alone - less * slope, 0.0) / layers, share)
-
-
-def _share(trained: Sequence[Replicate], networks: int, steps: int, budget: int) -> float:
-    """Of the budget's FLOPs those that are run, if of these networks no more diverge than had by `steps`.
-
-    The points are few and unlike, and a sampler moves on from where all diverge: one standard error above what they
-    showed (of a ratio: Cochran, Sampling techniques, 1977, chapter 6). They are point by point, `networks` of each.
-    """
-    whole = np.array([r.flops / r.steps_run * budget for r in trained])
-    run = np.array([r.flops if r.steps_run < steps else full for r, full in zip(trained, whole, strict=True)])
-    share = run.sum() / whole.sum()
-    residuals = (run - share * whole).reshape(-1, networks).sum(1)
-    points = len(residuals)
-    error = math.sqrt(points / max(1, points - 1) * (residuals @ residuals)) / whole.sum()
-    return min(1.0, float(share + error))
 
 
 def _key(spec: SweepSpec, slots: int) -> str:

@@ -31,7 +31,7 @@ from scipy.stats import chi2_contingency, chisquare, kstest
 
 from analysis.gp import LogisticGP, learn
 from analysis.kernels import Kernel
-from analysis.points import Counts, Points
+from analysis.points import CENTRE, Counts, Points
 from analysis.region import RegionModel
 from sweeps.boundary import ROLE, START, BoundarySampler, placing
 from sweeps.boundary import sampler as sampling
@@ -430,7 +430,7 @@ def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.Mo
     ratios = []
     for seed in range(3):
         study = noisy_study(seed)
-        axes = Axes.of(SPACE, "depth", FLOORS)
+        axes = Axes.of(SPACE, "depth", FLOORS, {})
         points, counts = axes.points(study.trials), sampling._counts(study.trials)
         kernel = Kernel(2, 1, frontier=True)
         some = np.random.default_rng(seed).permutation(len(study.trials))[:40]
@@ -530,6 +530,68 @@ def test_below_the_floor_is_one_point():
     low = [p["bias_variance"] for p in asked(study) if p["bias_variance"] < 1e-4]
     assert low
     assert set(low) == {1e-5}
+
+
+MODES = SPACE | {"bias_mode": CategoricalDistribution(["iid", "mirrored"])}
+
+
+def unbiased(params: dict) -> bool:
+    return params["bias_variance"] < FLOORS["bias_variance"]
+
+
+def told_of_modes(name: str) -> optuna.Study:
+    """A study of random trials and a surprise, of which those without biases have all this mode."""
+    sampler = BoundarySampler(seed=0, batch=4, audit=0.0, floors=FLOORS, idle={"bias_mode": "bias_variance"})
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=3))
+    rebuilt = optuna.create_study(direction="maximize", sampler=sampler)
+    for trial in [study.ask(MODES) for _ in range(120)]:
+        tell(study, trial)
+    for trial in study.trials:
+        params = trial.params | ({"bias_variance": 1e-5, "bias_mode": name} if unbiased(trial.params) else {})
+        rebuilt.add_trial(
+            optuna.create_trial(params=params, distributions=MODES, value=trial.value, user_attrs=trial.user_attrs)
+        )
+    surprise = {"scheme": "long", "depth": 95, "bias_variance": 1e-5, "bias_mode": name}
+    counts = {"n_trained": 2, "n_replicates": 2}
+    rebuilt.add_trial(optuna.create_trial(params=surprise, distributions=MODES, value=1.0, user_attrs=counts))
+    return rebuilt
+
+
+def test_where_a_choice_makes_no_difference_it_is_one_place():
+    """Under which name networks without biases were told changes nothing, a surprise and what is asked of it included;
+    such networks are asked for by one name, and others by both."""
+    asks = {}
+    for name in ("iid", "mirrored"):
+        study = told_of_modes(name)
+        for _ in range(12):
+            for trial in [study.ask(MODES) for _ in range(4)]:
+                tell(study, trial)
+        asks[name] = asked(study)[121:]
+    assert asks["iid"] == asks["mirrored"]
+    assert {p["bias_mode"] for p in asks["iid"] if unbiased(p)} == {"iid"}
+    assert {p["bias_mode"] for p in asks["iid"] if not unbiased(p)} == {"iid", "mirrored"}
+
+
+def test_beside_a_surprise_without_biases_every_choice_is_tried():
+    """Places around it that have biases have some mode, in turns, and what was told there settles the surprise."""
+    axes = Axes.of(MODES, "depth", {"bias_variance": 1.1e-5}, {"bias_mode": "bias_variance"})
+    at = Points(np.array([[0.5, 0.0]]), np.array([[CENTRE, 1]]))
+    around = axes.around(np.random.default_rng(1), at, at)
+    assert set(np.unique(around.c[around.x[:, 1] == 0, 0])) <= {CENTRE}
+    assert set(np.unique(around.c[around.x[:, 1] > 0, 0])) == {0, 1}
+    assert placing.near(around, at).all()
+    assert not placing.near(around, Points(at.x, np.array([[CENTRE, 0]]))).any()
+
+
+def test_idle_wants_a_choice_and_a_number():
+    sampler = BoundarySampler(seed=0, batch=4, audit=0.0, floors=FLOORS, idle={"depth": "bias_variance"})
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for _ in range(START):
+        tell(study, study.ask(MODES))
+    with pytest.raises(
+        ValueError, match=r"`idle` must map a categorical to a numeric.*'depth'.*categorical: .'bias_mode'"
+    ):
+        study.ask(MODES)
 
 
 def test_repeats_count():

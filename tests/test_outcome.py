@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.outcome import MEANING, Criterion, Curve, Label, Outcome, Replicate, label, summarize
@@ -35,6 +35,7 @@ def criteria(draw: st.DrawFn) -> Criterion:
     return Criterion(metric, threshold, within)
 
 
+@settings(deadline=None)
 @given(curves(), criteria())
 def test_score_is_finite_two_sided_and_positive_iff_trained(curve: Curve, criterion: Criterion) -> None:
     result = label(curve, criterion)
@@ -44,6 +45,7 @@ def test_score_is_finite_two_sided_and_positive_iff_trained(curve: Curve, criter
     assert result.outcome is not Outcome.FAILED
 
 
+@settings(deadline=None)
 @given(curves(), criteria(), st.floats(0.1, 1.0))
 def test_an_easier_threshold_never_lowers_the_score(curve: Curve, criterion: Criterion, ease: float) -> None:
     easier = criterion.threshold / ease if criterion.metric == "train_loss" else criterion.threshold * ease
@@ -54,6 +56,7 @@ def test_an_easier_threshold_never_lowers_the_score(curve: Curve, criterion: Cri
         assert easy.steps_to_threshold <= hard.steps_to_threshold
 
 
+@settings(deadline=None)
 @given(curves(), criteria(), st.integers(1, BUDGET))
 def test_what_happens_after_the_horizon_changes_nothing(curve: Curve, criterion: Criterion, within: int) -> None:
     if criterion.metric == "test_accuracy":
@@ -68,6 +71,7 @@ def test_what_happens_after_the_horizon_changes_nothing(curve: Curve, criterion:
     assert label(curve, short) == label(cut, short)
 
 
+@settings(deadline=None)
 @given(curves(), criteria(), st.floats(-1e-7, 1e-7))
 def test_a_fresh_curve_and_a_stored_one_get_the_same_label(curve: Curve, criterion: Criterion, shift: float) -> None:
     near = [criterion.threshold + shift for _ in curve.step]
@@ -136,6 +140,7 @@ def test_test_accuracy_short_of_the_goal_after_a_good_training_start_is_not_stal
     assert label(curve, Criterion("test_accuracy", 0.8)).outcome is Outcome.SLOW
 
 
+@settings(deadline=None)
 @given(criteria())
 def test_criterion_reads_back_what_it_writes(criterion: Criterion) -> None:
     assert Criterion.parse(str(criterion)) == criterion
@@ -184,6 +189,7 @@ groups = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(groups, st.randoms(use_true_random=False))
 def test_summary_keeps_the_law_of_the_score_and_knows_no_order(replicates: list[Replicate], rng: random.Random) -> None:
     summary = summarize(replicates)

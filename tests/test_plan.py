@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -16,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sweeps import data, network, plan, speed, train, work
+from sweeps import calibration, data, network, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
 from sweeps.spec import Point, SweepSpec, Training
@@ -116,6 +117,47 @@ def test_what_is_measured_is_as_many_networks_of_a_point_as_a_trial_has(monkeypa
     assert all(set(counts.values()) == {2 * 3} for counts in seen)  # seeds and learning rates
 
 
+@pytest.mark.parametrize(("networks", "timed", "shown"), [(30.01, 30, 30), (10.01, 10, 10), (0.1, 2, 10)])
+def test_of_large_networks_few_are_timed_and_one_seed_shows_what_diverges(
+    networks: float, timed: int, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifteen networks a point, of 500 layers of 256 units, take seconds a step. What is timed must not diverge, and
+    what shows what diverges has all learning rates."""
+    seen: list[Counter[tuple[Point, float]]] = []
+
+    def spy(members: list[train.Member], _dataset: object, training: Training) -> list[object]:
+        seen.append(Counter((m.point, m.learning_rate) for m in members))
+        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps) for _ in members]
+
+    rates = [1.0, 2.0, 3.0, 4.0, 5.0]
+    spec, digits = parse(TEXT, ["training.seeds=3", f"training.learning_rate={rates}"]), data.load("digits")
+    points = [_point()._replace(depth=d, width=256) for d in (2, 90)]
+    step = sum(network.flops(p, digits, spec.training) for p in points) / spec.training.steps
+    monkeypatch.setattr(calibration, "HEAVY", networks / 2 * step)
+    monkeypatch.setattr(train, "train", spy)
+    calibration.measure(spec, digits, points, slots=1)
+    *times, last = seen
+    assert all(t == dict.fromkeys(itertools.product(points, [calibration.STILL]), timed // 2) for t in times)
+    assert last == dict.fromkeys(itertools.product(points, rates), shown // 10)
+
+
+@pytest.mark.parametrize(("step", "rounds"), [(0.5, calibration.ROUNDS), (1.0, 1)])
+def test_long_measurements_are_not_repeated(step: float, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where a step of the sample takes half a second eight steps are enough; where it takes one, once.
+    The last run shows what diverges."""
+    now, asked = [0.0], []
+
+    def slow(members: list[object], _dataset: object, training: Training) -> list[object]:
+        now[0] += step * training.steps
+        asked.append(training.steps)
+        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps) for _ in members]
+
+    monkeypatch.setattr(train, "train", slow)
+    monkeypatch.setattr(calibration.time, "perf_counter", lambda: now[0])
+    plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
+    assert asked == [2, *[2, 8] * rounds, 8]
+
+
 def test_networks_that_diverge_at_once_cost_less() -> None:
     """On digits in this dtype a step of 1e6 ends every network at once, one of 1e-3 none."""
     made = plan.plan(parse(TEXT, ["training.learning_rate=[1.0e6,1.0e-3]", "training.steps=400"]))
@@ -126,11 +168,11 @@ def test_networks_that_diverge_at_once_cost_less() -> None:
 def test_points_that_differ_are_not_taken_at_their_word() -> None:
     """The same share of two points that agree, and of two of which one diverged at once: there is room for doubt."""
     whole, half, none = (SimpleNamespace(flops=float(steps), steps_run=steps) for steps in (100, 50, 1))
-    agree = speed._share([whole, none, whole, none], 2, 100, 100)  # pyright: ignore[reportArgumentType]
-    differ = speed._share([whole, whole, none, none], 2, 100, 100)  # pyright: ignore[reportArgumentType]
+    agree = calibration._share([whole, none, whole, none], 2, 100, 100)  # pyright: ignore[reportArgumentType]
+    differ = calibration._share([whole, whole, none, none], 2, 100, 100)  # pyright: ignore[reportArgumentType]
     assert agree == pytest.approx(0.5, abs=0.01)
     assert differ == pytest.approx(1.0, abs=0.01)  # .5, and the standard error of the mean of 0 and 1 is .5
-    assert speed._share([half] * 4, 2, 100, 100) == 0.5  # pyright: ignore[reportArgumentType]
+    assert calibration._share([half] * 4, 2, 100, 100) == 0.5  # pyright: ignore[reportArgumentType]
 
 
 def test_another_version_of_this_code_is_another_speed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,21 +282,6 @@ def test_a_pack_knows_how_long_it_waited_for_a_core() -> None:
     assert waited() == 0.0
 
 
-def test_large_networks_are_not_measured_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine where a step of the sample takes a second, eight steps are enough."""
-    now, asked = [0.0], []
-
-    def slow(members: list[object], _dataset: object, training: Training) -> list[object]:
-        now[0] += training.steps
-        asked.append(training.steps)
-        return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps) for _ in members]
-
-    monkeypatch.setattr(train, "train", slow)
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
-    plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
-    assert asked == [2, *[2, 8] * speed.ROUNDS]
-
-
 def test_initialization_is_timed_as_processes_would_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second of Python a run, for which two threads wait for each other: a worker has it for itself."""
     now, lock = [0.0], threading.Lock()
@@ -265,7 +292,7 @@ def test_initialization_is_timed_as_processes_would_share_it(monkeypatch: pytest
         return [SimpleNamespace(flops=float(training.steps), steps_run=training.steps) for _ in members]
 
     monkeypatch.setattr(train, "train", python)
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(calibration.time, "perf_counter", lambda: now[0])
     made = [plan.plan(parse(TEXT, ["training.steps=400"]), slots=slots).speed.layer_seconds for slots in (1, 2)]
     assert made[1] == pytest.approx(made[0], rel=0.05)
 
@@ -280,7 +307,7 @@ def test_small_networks_are_measured_for_long_enough(monkeypatch: pytest.MonkeyP
         return [SimpleNamespace(flops=flops, steps_run=training.steps) for _ in members]
 
     monkeypatch.setattr(train, "train", quick)
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(calibration.time, "perf_counter", lambda: now[0])
     made = plan.plan(parse(TEXT, ["training.steps=2000"]), slots=1)
     assert made.speed.flops * speed.SWEEPING == pytest.approx(1e9, rel=0.1)
 

@@ -11,7 +11,7 @@ from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
 from isoinit.layers import CReLU
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
-from isoinit.schemes.sparse import _numbers, rotations
+from isoinit.schemes.rotations import _numbers, rotations
 from isoinit.spectrum import jacobian
 
 PLAIN = [n for n, s in SCHEMES.items() if "mlp" in s.architectures and s.activations != ("crelu",)]

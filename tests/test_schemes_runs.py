@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from isoinit import MLP, initialize
-from isoinit.schemes import sparse
+from isoinit.schemes import rotations as walks
 from isoinit.schemes.base import Draw, haar_from_normal
-from isoinit.schemes.mirrored import places
+from isoinit.schemes.places import places
 from isoinit.schemes.reading import read
-from isoinit.schemes.sparse import rotations
+from isoinit.schemes.rotations import rotations
 from isoinit.schemes.wiring import runs
 
 
@@ -73,7 +73,7 @@ def test_a_few_matrices_take_the_walk_that_many_take(
 ) -> None:
     found = []
     for few in (0, 10):
-        monkeypatch.setattr(sparse, "_FEW", few)
+        monkeypatch.setattr(walks, "_FEW", few)
         source = generator()
         found.append((rotations(3, *shape, density, Draw(source)), torch.rand(3, generator=source)))
     (one, after), (other, later) = found

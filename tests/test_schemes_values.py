@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from isoinit import CNN, MLP, ResNet, initialize, probe
 from isoinit.schemes.base import Draw, haar_from_normal
 from isoinit.schemes.classic import kumar_variance, truncated_normals
+from isoinit.schemes.densities import layer_densities
 from isoinit.schemes.identity import idi, idiz, partial_hadamard
 from isoinit.schemes.reading import read
-from isoinit.schemes.sparse import _shuffled, layer_densities, rotations
+from isoinit.schemes.rotations import rotations
+from isoinit.schemes.sparse import _shuffled
 from isoinit.schemes.wiring import Wiring
 from isoinit.spectrum import jacobian
 

@@ -92,6 +92,46 @@ def test_no_point_is_twice_in_the_grid(settings: list[str], values: list[float])
     assert sorted({point.weight_scale for point in grid}) == values
 
 
+@pytest.mark.parametrize(
+    ("variance", "parameter", "biased"),
+    [
+        ("{low: 1e-3, high: 1, log: true, zero: true, levels: 4}", "bias_variance", 4),
+        ("[0, 0.1]", "bias_variance_level", 1),
+    ],
+)
+def test_networks_without_biases_are_one_point_whatever_the_mode(variance: str, parameter: str, biased: int) -> None:
+    settings = [
+        "space.bias_mode=[mirrored, iid]",
+        f"space.bias_variance={variance}",
+        "space.scheme=[ll_orth, ll_gauss]",
+    ]
+    built = space.build(_spec(*settings, "space.depth=4", "space.width=8", "space.weight_scale=1"))
+    assert built.idle == {"bias_mode": parameter}
+    grid = [built.point(params) for params in built.grid()]
+    assert len(grid) == len(set(grid)) == 2 * (1 + 2 * biased)
+    low = built.params(grid[0]._replace(bias_variance=0))
+    assert built.point(low | {"bias_mode": "iid"}) == built.point(low | {"bias_mode": "mirrored"})
+    assert built.point(low | {"bias_mode": "iid"}).bias_mode == "mirrored"
+
+
+def test_modes_of_no_biases_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"space\.bias_mode: without biases iid, zero are the same.*bias_variance above 0"
+    ):
+        space.build(_spec("space.bias_mode=[iid, zero]", "space.bias_variance=0"))
+
+
+def test_without_a_level_of_no_biases_no_mode_is_idle() -> None:
+    settings = [
+        "space.scheme=ll_orth",
+        "network.activation=relu",
+        "space.bias_mode=[mirrored, iid]",
+        "space.bias_variance=[0.1, 0.2]",
+    ]
+    assert space.build(_spec(*settings)).idle == {}
+    assert space.build(_spec("space.bias_mode=iid")).idle == {}
+
+
 def test_a_range_of_one_value_and_zero_has_two_levels() -> None:
     built = space.build(_spec("space.bias_variance={low: 0.3, high: 0.3, log: true, zero: true}"))
     assert {built.point(params).bias_variance for params in built.grid()} == {0.0, 0.3}

@@ -52,7 +52,7 @@ def test_the_smallest_networks_and_batches_are_allowed() -> None:
         ("training.learning_rate=[-1]", ["training.learning_rate", "-1"]),
         ("training.optimizer=sdg", ["training.optimizer", "sgd", "adam"]),
         ("criterion={metric: train_loss, at_least: 1}", ["criterion", "at_most"]),
-        ("criterion.at_least=2", ["criterion", "2"]),
+        ("criterion.at_least=2", ["spec: criterion must have 0 < threshold <= 1", "got 2"]),
         ("search.until={undecided: 2}", ["search.until.undecided", "2"]),
         ("name=a b", ["name"]),
         ("steps", ["--set", "training.steps=300"]),

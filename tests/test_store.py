@@ -251,7 +251,7 @@ def test_trials_without_replicates_are_refused_unless_they_failed(
         ({"metric": ["a"], "at_least": 0.8}, "criterion.metric must be a name, but got ['a']"),
         ({"metric": "acc", "at_least": 0.8}, "criterion.metric must be one of train_accuracy"),
         ({"at_least": 0.8, "within": 2.5}, "criterion.within must be a whole number of steps, but got 2.5"),
-        ({"at_least": 7}, "0 < threshold <= 1 must hold"),
+        ({"at_least": 7}, "0 < threshold <= 1 for"),
     ],
 )
 def test_a_criterion_of_the_wrong_type_names_file_and_field(

@@ -8,8 +8,8 @@ from isoinit.narrow.compilers import exact_entry
 @exact_entry
 def walk(edition: int):
     def walk(a, support, walking, target, skip, i, further, cos, sin):
-        """Steps of the walks of `isoinit.schemes.sparse` with matrices a (count, columns, rows) and where they may be
-        other than zero, both in place, for those that are `walking` (count,), which then says who still are.
+        """Steps of the walks of `isoinit.schemes.rotations` with matrices a (count, columns, rows) and where they may
+        be other than zero, both in place, for those that are `walking` (count,), which then says who still are.
 
         i, further, cos, sin: of the planes, (count, steps) each; the other column is i + 1 + further, in a circle.
         skip: (count,), leave columns that are both zero as they are, whose zeros would change their signs.

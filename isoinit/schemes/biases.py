@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Scheme
-from isoinit.schemes.mirrored import interleave
+from isoinit.schemes.places import interleave
 from isoinit.schemes.wiring import Wiring, bias_of, biases_of, copy_each, groups
 
 

@@ -10,14 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from isoinit.layers import activation_name
-from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, residual, sparse
+from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, pruned, residual, sparse
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
 from isoinit.schemes.biases import require_mirrored
+from isoinit.schemes.densities import finest
 from isoinit.schemes.wiring import Wiring
 
 _TAPS = 9  # of the convolutions of `isoinit.networks`
 
-_FAMILIES = (classic, orthogonal, mirrored, sparse, identity, residual, data_driven)
+_FAMILIES = (classic, orthogonal, mirrored, sparse, pruned, identity, residual, data_driven)
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for family in _FAMILIES for scheme in family.SCHEMES}
 assert len(SCHEMES) == sum(len(family.SCHEMES) for family in _FAMILIES), "two schemes have the same name"
 
@@ -90,7 +91,7 @@ def _check_density(scheme: Scheme, density: float, layers: Sequence[tuple[int, i
         raise ValueError(f"scheme {scheme.name} is dense, got density {density}; sparse are {', '.join(able)}")
     if scheme.sparse:
         halves = 2 if "mirror" in scheme.invariants else 1
-        most, width = max((sparse.finest(units // halves, taps), units) for units, taps in layers)
+        most, width = max((finest(units // halves, taps), units) for units, taps in layers)
         if density * most < 1:
             raise ValueError(f"scheme {scheme.name} at width {width} has a density of at least 1/{most}, got {density}")
 

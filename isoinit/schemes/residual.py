@@ -15,7 +15,7 @@ from torch import Tensor
 from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import he, independent
-from isoinit.schemes.mirrored import core_shapes, fill, mirror, places
+from isoinit.schemes.places import core_shapes, fill, mirror, places
 from isoinit.schemes.wiring import Residual, Wiring, fans, groups, runs
 
 

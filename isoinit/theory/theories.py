@@ -40,6 +40,7 @@ class Theory:
 _UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width) off in the spread"
 _IDENTITY = "the identity up to a constant; whether training leaves it is not predicted"
 _CALIBRATED = "norms are set on data: no spread is predicted, though that of the gradient is not zero"
+_PRUNED = "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights"
 _RESIDUAL = "the residual stream reaches the head unchanged; what the branches learn is not predicted"
 
 _GAUSSIAN = Theory("gaussian", 1.0)
@@ -67,6 +68,8 @@ THEORIES: dict[str, Theory] = {
     "ll_orth": _LL,
     "ll_eoi": _LL,
     "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine", activation="crelu"),
+    "he_pruned": Theory("gaussian", 2.0, note=_PRUNED),
+    "orthogonal_pruned": Theory("orthogonal", 2.0, note=_PRUNED),
     "idinit": Theory(
         "identity", 1.0, ("mlp", "resnet"), (), _IDENTITY, residual="still"
     ),  # on a cnn it shifts the image out of the frame

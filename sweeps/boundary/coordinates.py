@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from analysis.points import Points, Scale
+from analysis.points import CENTRE, Points, Scale
 
 CANDIDATES = 1024
 PAIRS = 3  # of places around a point
@@ -79,7 +79,8 @@ class Choice:
         return self.value(float(self.place(np.array(unit))))
 
     def value(self, coordinate: float) -> Any:
-        return self.distribution.choices[int(coordinate)]
+        """The choice of this code; of `CENTRE`, where all are the same, the first."""
+        return self.distribution.choices[max(int(coordinate), 0)]
 
 
 def axis_of(name: str, distribution: BaseDistribution, floors: Mapping[str, float]) -> Numeric | Choice:
@@ -93,18 +94,43 @@ def axis_of(name: str, distribution: BaseDistribution, floors: Mapping[str, floa
 
 @dataclass(frozen=True)
 class Axes:
-    """The parameters of a search space as axes of the model, depth first."""
+    """The parameters of a search space as axes of the model, depth first.
+
+    `idle` has pairs of indices of a categorical and a numeric axis: at the low end of the latter all choices of the
+    former are one, whose code is `CENTRE`.
+    """
 
     numeric: tuple[Numeric, ...]
     categorical: tuple[Choice, ...]
     frontier: bool
+    idle: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def of(cls, space: Mapping[str, BaseDistribution], depth: str | None, floors: Mapping[str, float]) -> Axes:
+    def of(
+        cls,
+        space: Mapping[str, BaseDistribution],
+        depth: str | None,
+        floors: Mapping[str, float],
+        idle: Mapping[str, str],
+    ) -> Axes:
         axes = [axis_of(name, space[name], floors) for name in sorted(space, key=lambda name: (name != depth, name))]
         numeric = tuple(axis for axis in axes if isinstance(axis, Numeric))
         categorical = tuple(axis for axis in axes if isinstance(axis, Choice))
-        return cls(numeric, categorical, bool(numeric) and numeric[0].name == depth)
+        numbers, choices = [axis.name for axis in numeric], [axis.name for axis in categorical]
+        both = {name: other for name, other in idle.items() if {name, other} <= space.keys()}
+        for name, other in both.items():
+            if name not in choices or other not in numbers:
+                raise ValueError(
+                    f"`idle` must map a categorical to a numeric parameter, but got ({name!r}: {other!r}); "
+                    f"categorical: {choices}, numeric: {numbers}"
+                )
+        pairs = tuple((choices.index(name), numbers.index(other)) for name, other in both.items())
+        return cls(numeric, categorical, bool(numeric) and numeric[0].name == depth, pairs)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Numbers of choices of the categorical axes."""
+        return tuple(len(axis.distribution.choices) for axis in self.categorical)
 
     def points(self, trials: Sequence[FrozenTrial]) -> Points:
         return self._stack([axis.encode([t.params[axis.name] for t in trials]) for axis in self._all], len(trials))
@@ -123,7 +149,11 @@ class Axes:
         ways *= STEP / np.maximum(np.linalg.norm(ways, axis=2, keepdims=True), 1e-12)
         cube = np.clip(at.x + np.concatenate([ways, -ways], axis=1).reshape(-1, len(self.numeric)), 0, 1)
         numbers = [axis.place(unit) for axis, unit in zip(self.numeric, cube.T, strict=True)]
-        points = self._stack([*numbers, *np.repeat(at.c, 2 * PAIRS, axis=0).T], 2 * PAIRS)
+        turns = np.arange(2 * PAIRS)[:, None] % np.array(
+            self.levels, int
+        )  # beside a place of all choices, each of them
+        codes = np.where(at.c == CENTRE, turns, at.c)
+        points = self._stack([*numbers, *codes.T], 2 * PAIRS)
         found, first = np.unique(keys(points), return_index=True)
         return points.take(np.sort(first[~np.isin(found, keys(told))]))
 
@@ -138,7 +168,10 @@ class Axes:
     def _stack(self, columns: Sequence[np.ndarray], rows: int) -> Points:
         stacked = np.column_stack([np.empty((rows, 0)), *columns])
         numeric = len(self.numeric)
-        return Points(stacked[:, :numeric], stacked[:, numeric:].astype(int))
+        x, c = stacked[:, :numeric], stacked[:, numeric:].astype(int)
+        for choice, number in self.idle:
+            c[x[:, number] == 0, choice] = CENTRE
+        return Points(x, c)
 
 
 def keys(points: Points) -> np.ndarray:

@@ -37,7 +37,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr, ndtr
 
 from analysis.gp import LogisticGP
-from analysis.points import Counts, Points
+from analysis.points import CENTRE, Counts, Points
 from sweeps.boundary.coordinates import Axes, keys
 
 STRADDLE = 1.96
@@ -126,7 +126,9 @@ class Plan:
             return
         shallow = np.flatnonzero(self.candidates.x[:, 0] < SHALLOW)
         seen = np.concatenate([points.c[points.x[:, 0] < SHALLOW] for points in (self.told, waiting)])
-        for combination in np.unique(self.candidates.c, axis=0)[: len(self.trained) // CHECKS]:
+        combinations = np.unique(self.candidates.c, axis=0)
+        combinations = combinations[np.all(combinations != CENTRE, axis=1)]
+        for combination in combinations[: len(self.trained) // CHECKS]:
             if not np.any(np.all(seen == combination, axis=1)):
                 yield shallow[np.all(self.candidates.c[shallow] == combination, axis=1)]
 
@@ -152,7 +154,7 @@ def nearer(places: Points, seen: Points) -> np.ndarray:
         mine = np.all(places.c == combination, axis=1)
         x = places.x[mine]
         way = np.full(len(x), np.sqrt(x.shape[1]))
-        there = seen.x[np.all(seen.c == combination, axis=1)]
+        there = seen.x[alike(seen.c, combination)]
         if len(there):
             way = cdist(x, there).min(axis=1)
         gain[mine] = np.maximum(way - cdist(x, x), 0).sum(axis=1)
@@ -161,7 +163,12 @@ def nearer(places: Points, seen: Points) -> np.ndarray:
 
 def near(points: Points, at: Points) -> np.ndarray:
     """Which [n] of `points` lie within `NEAR` of the one point `at`, with the same categories."""
-    return np.all(points.c == at.c, axis=1) & (np.sum(np.square(points.x - at.x), axis=1) < NEAR**2)
+    return alike(points.c, at.c) & (np.sum(np.square(points.x - at.x), axis=1) < NEAR**2)
+
+
+def alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Which [n] of the category codes `a` [n, m] are `b` [m], or may be: `CENTRE` is every choice."""
+    return np.all((a == b) | (a == CENTRE) | (b == CENTRE), axis=1)
 
 
 def surprising(gp: LogisticGP, active: np.ndarray, told: Points, counts: Counts) -> np.ndarray:

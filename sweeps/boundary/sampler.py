@@ -42,6 +42,9 @@ class BoundarySampler(BaseSampler):
         batch: Trials asked before their results are told, roughly. More results than this never wait to be read.
         floors: `{name: low}` for a parameter that means exactly zero below `low`. Its distribution is
             `FloatDistribution(low / 10, high, log=True)`; whatever falls below `low` is asked, and seen, as `low / 10`.
+        idle: `{name: other}` for a categorical parameter that makes no difference where the numeric parameter `other`
+            is at its low end (or below its floor), as the kind of biases makes none where their variance is zero. All
+            choices are one place there, and the first is asked for.
 
     An ask is a function of the seed, the trial's number and the trials of the study (outcomes in the order of
     completion, and what is running), so another process, or a resumed study, asks the same. What is kept in memory
@@ -59,6 +62,7 @@ class BoundarySampler(BaseSampler):
         audit: float = 0.1,
         batch: int = 16,
         floors: Mapping[str, float] | None = None,
+        idle: Mapping[str, str] | None = None,
     ) -> None:
         if not 0 <= audit <= 1:
             raise ValueError(f"`0 <= audit <= 1` must hold, but got ({audit=}).")
@@ -69,6 +73,7 @@ class BoundarySampler(BaseSampler):
         self._audit = audit
         self._batch = batch
         self._floors = dict(floors or {})
+        self._idle = dict(idle or {})
         self._start = qmc.Sobol(SOBOL_AXES, rng=self._rng("start")).random(4 * START)
         self._memory = Memory()
 
@@ -121,7 +126,7 @@ class BoundarySampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
-        axes = Axes.of(search_space, self._depth, self._floors)
+        axes = Axes.of(search_space, self._depth, self._floors, self._idle)
         memory = self._recall(study)
         seen = memory.look(study)
         there = search_space.keys()
@@ -142,7 +147,7 @@ class BoundarySampler(BaseSampler):
         if memory.plan and memory.plan.key == key:
             return memory.plan
         points, counts = axes.points(told), _counts(told)
-        kernel = Kernel(points.x.shape[1], points.c.shape[1], axes.frontier)
+        kernel = Kernel(points.x.shape[1], points.c.shape[1], axes.frontier, axes.levels)
         kernel, theta = self._learnt(memory, kernel, points, counts, key)
         active = thin(kernel, theta, points, counts, ACTIVE, self._rng("thin", len(told)))
         gp = LogisticGP.condition(kernel, theta, points.take(active), counts.take(active))

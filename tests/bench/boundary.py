@@ -71,6 +71,8 @@ Tried on the beds, some with a real map or more, and not kept, with the number o
     the latter in turn with the straddle (24)     kinked -11 %, noisy and window +13 and +11 % error (s.e. 4 to 7)
     the limit that theory predicts as a part of   three real maps: 0, 12 and 22 % less error at 40 trials for 11 and
     the prior, half or a fifth of it (6 to 8)     26 % more and 5 % fewer layers; by a fifth 31 and 22 % less on two
+    outcomes that are chance's own with 1 or 5 %  window: 60 % more error at 104 trials by either; noisy, where one in
+    of the likelihood, to place and to read (8)   ten is: 9 and 52 % more, 8 and 26 % at 128
     maps by the most probable hyperparameters,    window: 3 % less error at 104 trials, noisy 2 % more, kinked 1 % less
     not averaged (24)
 

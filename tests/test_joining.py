@@ -1,0 +1,132 @@
+"""Exports of several folders are read as one, and what no map can tell apart in them is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import exports
+import pyarrow as pa
+import pytest
+
+from analysis import joining, store
+from analysis.__main__ import main
+from analysis.outcome import Criterion, Outcome
+from analysis.schema import TRIALS, Took, stamp
+
+
+def _with(table: pa.Table, **columns: Any) -> pa.Table:
+    for name, value in columns.items():
+        place = table.schema.get_field_index(name)
+        values = value if isinstance(value, list) else [value] * len(table)
+        table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    return table
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two sweeps of different points under two specs."""
+    root, made = tmp_path_factory.mktemp("exports"), []
+    for seed, name in enumerate(("one", "other")):
+        trials, replicates = exports.tables(24, seed=seed)
+        trials = stamp(_with(trials, sweep=name, spec_sha256=str(seed) * 64), Took(24, 10.0, 10.0))
+        made.append(exports.write(root / name, trials, replicates, {**exports.SPEC, "name": name}))
+    return made[0], made[1]
+
+
+def test_one_folder_is_read_as_ever(folders: tuple[Path, Path]) -> None:
+    alone, read = joining.read(folders[:1]), store.read(folders[0])
+    assert alone.trials.equals(read.trials)
+    assert alone._replace(trials=None, replicates=None) == read._replace(trials=None, replicates=None)
+    assert (read.common, read.repeated, joining.joined(read)) == (True, 0, "")
+
+
+def test_two_sweeps_are_one_with_all_their_trials_and_networks(folders: tuple[Path, Path]) -> None:
+    parts, whole = [store.read(folder) for folder in folders], joining.read(folders)
+    for name in ("trials", "replicates"):
+        keys = [set(getattr(part, name)["trial_key"].to_pylist()) for part in parts]
+        assert set(getattr(whole, name)["trial_key"].to_pylist()) == keys[0] | keys[1]
+        assert len(getattr(whole, name)) == sum(len(getattr(part, name)) for part in parts)
+    assert joining.criterion(whole) == "train_accuracy>=0.8"
+    assert joining.joined(whole).endswith("are read together, all judged by train_accuracy>=0.8.")
+    assert whole.took is None, "no time of one sweep is that of two"
+    assert whole.spec == {}
+
+
+def test_the_same_networks_count_once_and_a_trial_that_failed_gives_way(folders: tuple[Path, Path]) -> None:
+    twice = joining.read([folders[0], folders[0]])
+    once = store.read(folders[0])
+    assert sorted(twice.trials["trial_key"].to_pylist()) == sorted(once.trials["trial_key"].to_pylist())
+    assert len(twice.replicates) == len(once.replicates)
+    assert joining.joined(twice) == "24 trials of several folders are counted once."
+
+    trials, replicates = once.trials, once.replicates
+    keys = trials["trial_key"].to_pylist()
+    good = next(k for k, o in zip(keys, trials["outcome"].to_pylist(), strict=True) if o != Outcome.FAILED)
+    rows = [
+        {**row, "outcome": "failed", "score": None, "n_trained": 0, "n_replicates": 0}
+        if row["trial_key"] == good
+        else row
+        for row in trials.to_pylist()
+    ]
+    kept = [row for row in replicates.to_pylist() if row["trial_key"] != good]
+    broken = exports.write(
+        folders[0].parent / "broken",
+        pa.Table.from_pylist(rows, schema=TRIALS),
+        pa.Table.from_pylist(kept, schema=replicates.schema),
+    )
+    mended = joining.read([broken, folders[0]])
+    assert mended.trials["outcome"].to_pylist().count("failed") == trials["outcome"].to_pylist().count("failed")
+    assert len(mended.replicates) == len(replicates)
+
+
+def test_what_a_map_does_not_tell_apart_is_said(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    trials, replicates = exports.tables(20, seed=5)
+    rates = [rate / 2 for rate in replicates["learning_rate"].to_pylist()]
+    other = exports.write(
+        tmp_path / "mnist",
+        _with(trials, dataset="mnist", batch_size=32, spec_sha256="5" * 64),
+        _with(replicates, learning_rate=rates),
+        {**exports.SPEC, "criterion": {"metric": "train_accuracy", "at_least": 0.7}},
+    )
+    whole = joining.read([folders[0], other])
+    assert joining.mixed(whole) == {
+        "dataset": ["digits", "mnist"],
+        "batch size": [32, 64],
+        "learning rates": ["0.005 and 0.05", "0.01 and 0.1"],
+    }
+    assert joining.mixed(joining.read(folders)) == {}
+    told = joining.joined(whole)
+    assert "They differ in dataset (digits, mnist) and in batch size (32, 64) and in learning rates" in told
+    assert "each judged by the criterion of its own spec; --criterion judges all by one." in told
+    assert joining.criterion(whole) == joining.OWN
+    anew = joining.read([folders[0], other], Criterion("train_accuracy", 0.9))
+    assert joining.criterion(anew) == "train_accuracy>=0.9"
+    assert "all judged by train_accuracy>=0.9" in joining.joined(anew)
+
+
+@pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
+def test_every_command_takes_several_folders(
+    command: str, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [command, *map(str, folders)]
+    if command != "summary":
+        assert main(given) == 2
+        assert "several folders are read as one: name the folder to write into with --out" in capsys.readouterr().err
+        given += ["--out", str(tmp_path)]
+    assert main(given) == 0
+    if command == "report":
+        page = (tmp_path / "report.html").read_text()
+        assert "Trials of 2 different specs" in page
+        assert all(f"name: {name}\n" in page for name in ("one", "other"))
+    else:
+        assert "Trials of 2 different specs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["frontier", "compare"])
+def test_machines_are_told_too(
+    command: str, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *map(str, folders), "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["joined"].startswith("Trials of 2 different specs")
