@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isoinit.theory.ensemble import FEWEST, Ensemble, Seen
-from isoinit.theory.factors import ManySlopes, two_slopes
+from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble, together
+from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.gaussian import kappa1_complement
-from isoinit.theory.predict import depth_limit, predict
+from isoinit.theory.many import foresee
+from isoinit.theory.predict import depth_limit, predict, predicted_outcome
 from isoinit.theory.simulate import simulate
-from isoinit.theory.slopes import Slopes
+from isoinit.theory.slopes import ManySlopes, Slopes
 
 
 def seen(width: int, bias: float, layers: int, g: float = 1.0, c: float = 0.0) -> list[Seen]:
-    return list(islice(Ensemble(width, g, bias).walk(1.0, c), layers))
+    return list(islice(ensemble(width, g, bias, 1.0, c), layers))
 
 
 def drawn(width: int, bias: float, layers: int, nets: int, c: float = 0.0) -> dict[str, np.ndarray]:
@@ -126,7 +127,7 @@ def test_an_ensemble_is_the_same_every_time_and_finite_at_any_scale() -> None:
 def test_what_it_was_not_derived_for_is_refused(wrong: dict[str, Any], law: str) -> None:
     asked = {"width": 8, "g": 1.0, "bias": 0.1, "square": 1.0, "c": 0.0} | wrong
     with pytest.raises(ValueError, match=law):
-        Ensemble(asked["width"], asked["g"], asked["bias"]).walk(asked["square"], asked["c"])
+        ensemble(**asked)
     assert np.isfinite(depth_limit("ll_gauss", width=6, sigma_b2=0.1, bias_mode="iid")), "narrower is mean field"
 
 
@@ -138,17 +139,56 @@ def test_slopes_along_the_signal_are_those_of_draws(bias: float, t: float) -> No
     v, b, d = t * u + np.sqrt(1 - t * t) * w, np.sqrt(bias) * b, np.sqrt(bias) * d
     s, e = np.maximum(u + b, 0) - np.maximum(d - u, 0), 1.0 * (u + b > 0) + (d - u > 0)
     rho = 1 / (1 + bias)
-    told = Slopes.of(np.array([rho]), kappa1_complement(np.array([1 + rho])), np.array([t * t]), units)
+    row = np.array([[rho]])
+    told = Slopes.of(row, np.arccos(row), kappa1_complement(1 + row), np.array([[t * t]]), ManySlopes([units]))
     square = v * v * e * e
     cosine = np.mean(s * e * v) / np.sqrt(np.mean(s * s) * square.mean())
-    assert np.sqrt(told.kept[0]) == pytest.approx(cosine, abs=3e-3)
+    assert np.sqrt(told.kept[0, 0]) == pytest.approx(cosine, abs=3e-3)
     apart = np.mean((v * v * (e * e - square.mean())) ** 2) / square.mean() ** 2 / units
-    assert told.wander[0] == pytest.approx(apart, rel=0.03)
-    assert told.typical[0] == pytest.approx(np.log(square.mean()) - apart / 2, abs=4e-3)
+    assert told.wander[0, 0] == pytest.approx(apart, rel=0.03)
+    assert told.typical[0, 0] == pytest.approx(np.log(square.mean()) - apart / 2, abs=4e-3)
 
 
 def test_many_chances_are_one_by_one() -> None:
-    chances = np.array([0.0, 0.01, 0.2, 0.25])
-    assert (
-        pytest.approx(np.array([two_slopes(float(p), 12) for p in chances])) == np.array(ManySlopes(12).at(chances)).T
-    )
+    chances, units = np.array([0.0, 0.01, 0.2, 0.25]), (4, 12, 1000)
+    slopes = 1 + 2 * chances
+    mean, variance = ManySlopes(units).at(np.tile(chances, (3, 1))) * chances * (30 - 12 * chances) / slopes**2
+    each = np.array([[two_slopes(float(p), n) for p in chances] for n in units])
+    assert np.log(slopes) + mean == pytest.approx(each[..., 0], abs=1e-6)
+    assert variance == pytest.approx(each[..., 1], abs=1e-5)
+
+
+def test_what_an_ensemble_tells_does_not_depend_on_the_others() -> None:
+    """Neither on their widths nor on how far they are: the last has layers to catch up with."""
+    several = [(64, 1.0, 0.5, 0.0), (8, 0.7, -3.0, 0.6), (64, 1.0, 9.0, 0.0), (1000, 1.3, 0.0, -0.5)]
+    alone = [Ensemble(*setting) for setting in several]
+    batch = [Ensemble(*setting) for setting in several]
+    together(batch[:3], 20)
+    together(batch, 60)
+    for one, other in zip(alone, batch, strict=True):
+        assert other.known() >= 60
+        assert np.array(list(islice(other, 60))) == pytest.approx(np.array(list(islice(one, 60))), rel=1e-12, abs=1e-13)
+
+
+def test_an_ensemble_that_ended_goes_no_further() -> None:
+    first, second = (Ensemble(32, 1.0, length, 0.0) for length in (1.0, 2.0))
+    together([first, second], 100, lambda e: e is first)
+    assert first.known() < 20
+    assert second.known() >= 100
+    assert first.seen(3) == list(islice(first, 3))[2]
+
+
+def test_what_is_foreseen_is_not_walked_again_and_no_other() -> None:
+    points = [{"scheme": "ll_gauss", "depth": d, "width": w, "sigma_b2": v, "bias_mode": "iid"}
+              for d, w, v in ((30, 24, 0.21), (5, 24, 0.21), (12, 40, 0.21))]  # fmt: skip
+    others = [points[0] | {"scheme": "he_normal"}, points[0] | {"width": 0}, points[0] | {"scheme": "lsuv"}]
+    nets = [ensemble(w, 1.0, 0.21, 1.0, 0.0) for w in (24, 40)]
+    foresee([*points, *others], limits=False)
+    assert [n.known() for n in nets] == [32, 16]
+    [predicted_outcome(**point) for point in points]
+    assert [n.known() for n in nets] == [32, 16]
+    foresee(points, limits=True)
+    known = [n.known() for n in nets]
+    found = [predict(**point) for point in points]
+    assert [n.known() for n in nets] == known
+    assert all(p.depth_limit < known[0] + 20 for p in found[:2]), "and hardly further than the limit"

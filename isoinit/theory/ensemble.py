@@ -20,29 +20,26 @@ farther they are apart (chosen in between); |s|^2 is left a Gaussian vector's, w
 
 Mean field takes the length for its mean, of which a typical net of Gaussian cores soon has a fraction: its bias then
 mixes more, and it forgets which input it was more slowly than without one, for two lengths differ in most nets. Noise
-is stratified and always the same, so that a prediction is a number, and changes little with its arguments.
+is stratified and always the same, so that a prediction is a number, and changes little with its arguments. For the same
+reason many ensembles can be walked together (`lockstep`), and a walk is kept for whoever asks for it again.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import atanh, log, sqrt
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import count
+from math import log
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import expit, ndtri
 
 from isoinit.theory.asked import above, between, refuse, whole
 from isoinit.theory.factors import mirrored_gaussian
-from isoinit.theory.gaussian import Array, kappa1_complement
-from isoinit.theory.slopes import Slopes
+from isoinit.theory.gaussian import Array
+from isoinit.theory.lockstep import BLOCK, Layers, Nets, noise
 
 FEWEST: Final = 4  # units of a core: below, chi variables are not what their approximation says
-NETS: Final = 256
-_SEED: Final = 0
-_MOST: Final = 600.0  # of the log of a length over that of a bias
-_CLOSEST: Final = 1e-15  # distance of two inputs that rounding leaves
-_NORMAL = ndtri((np.arange(NETS) + 0.5) / NETS)
-_NORMAL = _NORMAL / _NORMAL.std()
+KEPT: Final = 512  # walks
+_ROWS = 32  # walked together: more rows save nothing, and do not fit into a cache
 
 
 class Seen(NamedTuple):
@@ -55,109 +52,68 @@ class Seen(NamedTuple):
     gradient_variance: float
 
 
-@dataclass(frozen=True)
+class _Known(NamedTuple):
+    """Blocks (BLOCK, 4) of what was seen, and the nets after them."""
+
+    blocks: tuple[Array, ...]
+    nets: Nets
+
+
 class Ensemble:
-    """Nets of `width` units a layer, weights of g = sigma_w2 / 2 and biases of variance `bias`."""
+    """Nets of `width` units a layer with weights of g = sigma_w2 / 2, log q_1 / sb2 = `length` of the first, where the
+    cosine of two inputs is `c`: what is seen layer by layer, as far as anyone asked. Made by `ensemble`."""
 
-    width: int
-    g: float
-    bias: float
+    def __init__(self, width: int, g: float, length: float, c: float) -> None:
+        self.units, self.g, self.core = width // 2, g, mirrored_gaussian(width, 2 * g)
+        self._known = _Known((), Nets.first(self.units, length, c))  # replaced as a whole: threads may ask at once
 
-    def __post_init__(self) -> None:
-        refuse("width", self.width, whole(2 * FEWEST))
-        refuse("g", self.g, above(0))
-        refuse("bias", self.bias, above(0))
+    def __iter__(self) -> Iterator[Seen]:
+        """After hidden layers 1, 2, ... without end."""
+        for block in count():
+            if block >= len(self._known.blocks):
+                together([self], (block + 1) * BLOCK)
+            for row in self._known.blocks[block].tolist():
+                yield Seen(*row)
 
-    def walk(self, square: float, c: float) -> Iterator[Seen]:
-        """After hidden layers 1, 2, ... without end, of two inputs of mean square `square` and cosine `c`."""
-        refuse("square", square, above(0))
-        refuse("c", c, between(-1, 1))
-        return self._walk(log(self.g) + log(square) - log(self.bias), c)
+    def known(self) -> int:
+        """Layers that were walked."""
+        return BLOCK * len(self._known.blocks)
 
-    def _walk(self, length: float, c: float) -> Iterator[Seen]:
-        rng, units = np.random.default_rng(_SEED), self.width // 2
-        core, same = mirrored_gaussian(self.width, 2 * self.g), np.ones(NETS)
-        first, angle = max(min(length, _MOST), -_MOST) * same, atanh(max(min(c, 1 - _CLOSEST), _CLOSEST - 1)) * same
-        nets = _Nets(first, first, angle, rng.permutation(_NORMAL) / sqrt(units), 0 * same, 0.0)
-        while True:
-            nets = nets._replace(gradient=nets.gradient + core.log_mean, apart=nets.apart + core.log_variance)
-            noise = rng.permuted(np.broadcast_to(_NORMAL, (5, NETS)), axis=1)
-            layer = _Layer.of(nets)
-            cosine, distance = layer.seen(units, noise)
-            yield Seen(cosine, distance, float(nets.gradient.mean()), nets.apart + float(nets.gradient.var()))
-            nets = layer.after(nets, self.g, units, noise)
+    def seen(self, layer: int) -> Seen:
+        """After a hidden layer (1, 2, ...) that is known."""
+        return Seen(*self._known.blocks[(layer - 1) // BLOCK][(layer - 1) % BLOCK].tolist())
 
-
-class _Nets(NamedTuple):
-    """Arrays (NETS,) of log q_1 / sb2, log q_2 / sb2, z, y, log |v|^2 without its own noise, of variance `apart`."""
-
-    first: Array
-    second: Array
-    angle: Array
-    aligned: Array
-    gradient: Array
-    apart: float
+    @staticmethod
+    def further(batch: Sequence["Ensemble"]) -> None:
+        """A block of layers more, of ensembles of which the same layers are known."""
+        before = [each._known for each in batch]
+        units, g, mean, variance = np.array([(e.units, e.g, e.core.log_mean, e.core.log_variance) for e in batch]).T
+        layers = Layers(units[:, None], g[:, None], mean, variance)
+        nets, told = layers.block(Nets.together([b.nets for b in before]), noise(len(before[0].blocks)))
+        for i, (each, b) in enumerate(zip(batch, before, strict=True)):
+            each._known = _Known((*b.blocks, told[:, :, i].copy()), nets.row(i))
 
 
-class _Layer(NamedTuple):
-    """What the units of a layer do, arrays (NETS,): rho of either input, 1 - c with and without the bias, 1 - c',
-    1 - k(-rho) of the first input and of the second."""
-
-    rho: Array
-    second: Array
-    biased: Array
-    core: Array
-    bent: Array
-    kept: Array
-    other: Array
-
-    @classmethod
-    def of(cls, nets: _Nets) -> "_Layer":
-        rho, rho2, rest, rest2 = expit(np.stack([nets.first, nets.second, -nets.first, -nets.second]))
-        mixed, core = np.sqrt(rho * rho2), 2 * expit(-2 * nets.angle)
-        inner = mixed * (1 - core)
-        biased = np.clip(1 - inner - np.sqrt(rest * rest2), _CLOSEST, 2 - _CLOSEST)
-        kept, other, against, along = kappa1_complement(np.stack([1 + rho, 1 + rho2, 1 + inner, biased]))
-        bent = np.clip(1 - (against - along) / np.sqrt(kept * other), _CLOSEST, 2 - _CLOSEST)
-        return cls(rho, rho2, biased, core, bent, kept, other)
-
-    def seen(self, units: int, noise: Array) -> tuple[float, float]:
-        """Mean cosine, and 1 - |cosine| in the geometric mean, of the 2 M pre-activations of a net."""
-        length, breadth = _chi(np.array([[units], [units - 1.0]]), noise[:2])
-        along, across = _triangle(self.biased, length, breadth, noise[4])
-        whole = np.hypot(along, across)
-        distance = (across / whole) ** 2 / (1 + np.abs(along) / whole)
-        return float(np.mean(along / whole)), float(np.exp(np.mean(np.log(distance))))
-
-    def after(self, nets: _Nets, g: float, units: int, noise: Array) -> _Nets:
-        """The next layer's nets; `noise` (5, NETS)."""
-        slopes = Slopes.of(self.rho, self.kept, np.tanh(nets.aligned) ** 2, units)
-        near = np.square(1 / (1 + np.exp(np.minimum(nets.first, _MOST) / 2) * np.sqrt(self.core / 2)))
-        fewer = np.maximum((units - 1) / (1 + 1.5 * slopes.spread * near), 1)
-        length, breadth, third = _chi(np.stack([np.full(NETS, units), fewer, np.full(NETS, units - 1.0)]), noise[:3])
-        along, across = _triangle(self.bent, length, breadth * np.sqrt((units - 1) / fewer), noise[4])
-        grown, grown2 = np.log(np.stack([length**2, along**2 + across**2]) / units)
-        turned = np.copysign(np.sqrt(slopes.kept / (1 - slopes.kept)), nets.aligned) * length + noise[3]
-        angle, aligned = np.arcsinh(np.stack([along / across, turned / third]))
-        shared = slopes.kept * (grown - grown.mean())
-        return _Nets(
-            first=nets.first + np.log(g * self.kept / self.rho) + grown,
-            second=nets.second + np.log(g * self.other / self.second) + grown2,
-            angle=angle,
-            aligned=aligned,
-            gradient=nets.gradient + slopes.typical + shared - shared.mean(),  # which is 0 but for the draws
-            apart=nets.apart + float(slopes.wander.mean() - shared.var()),
-        )
+def ensemble(width: int, g: float, bias: float, square: float, c: float) -> Ensemble:
+    """The ensemble of nets with biases of variance `bias` and two inputs of mean square `square` and cosine `c`; that
+    of the last time, if it was among the last `KEPT`. ValueError for what it was not derived for."""
+    refuse("width", width, whole(2 * FEWEST))
+    refuse("g", g, above(0))
+    refuse("bias", bias, above(0))
+    refuse("square", square, above(0))
+    refuse("c", c, between(-1, 1))
+    return _ensemble(width, float(g), log(g) + log(square) - log(bias), float(c))
 
 
-def _triangle(d: Array, first: Array, second: Array, normal: Array) -> tuple[Array, Array]:
-    """Parts of a vector along another and across it, their cosine in the mean 1 - d; chi and normal variables."""
-    sine = np.sqrt(d * (2 - d))
-    return (1 - d) * first + sine * normal, sine * second
+_ensemble = lru_cache(maxsize=KEPT)(Ensemble)
 
 
-def _chi(freedom: Array, normal: Array) -> Array:
-    """A chi variable from a normal one (Wilson & Hilferty 1931)."""
-    c = 2 / (9 * freedom)
-    root = np.maximum(1 - c + np.sqrt(c) * normal, 0.05)
-    return root * np.sqrt(freedom * root)
+def together(ensembles: Sequence[Ensemble], most: int, ended: Callable[[Ensemble], bool] = lambda _: False) -> None:
+    """Walk ensembles, all different, up to layer `most`, or less far if one has `ended`, which is asked of it at the
+    end of each of its blocks."""
+    left = list(ensembles)
+    while left := [e for e in left if e.known() < most and not (e.known() and ended(e))]:
+        least = min(e.known() for e in left)
+        batch = [e for e in left if e.known() == least]
+        for i in range(0, len(batch), _ROWS):
+            Ensemble.further(batch[i : i + _ROWS])

@@ -17,7 +17,6 @@ from math import exp, inf, log, sqrt
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.polynomial.polynomial import polyval
 from scipy.special import digamma, gammaln, loggamma, polygamma
 
 from isoinit.theory.asked import above, asks, between, made, optional, refuse, whole
@@ -138,18 +137,6 @@ def two_slopes(both: float, units: int) -> tuple[float, float]:
     for a, b in _slope_series(units):
         mean, variance = mean * x + a, variance * x + b
     return mean, max(variance, 0.0)
-
-
-class ManySlopes:
-    """`two_slopes` of arrays of chances, which are not asked."""
-
-    def __init__(self, units: int) -> None:
-        self._powers = np.flip(np.array(_slope_series(units)), axis=0)
-
-    def at(self, both: Array) -> tuple[Array, Array]:
-        """Mean and variance, arrays of the shape of `both`."""
-        mean, variance = polyval(8 * both - 1, self._powers)
-        return mean, np.maximum(variance, 0.0)
 
 
 @asks(units=whole(1))

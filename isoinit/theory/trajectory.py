@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
-from isoinit.theory.ensemble import FEWEST, Ensemble, Seen
+from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
@@ -56,8 +56,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     noise = turned * (1 - share**2)
     gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
     gradient, layer, free, norm = log(gain), 0, bias.variance == 0, Fluctuation()
-    away = halves and family.gaussian and not free and width >= 2 * FEWEST
-    nets = Ensemble(width, g, bias.variance).walk(inputs.q, 1 - inputs.d) if away else None
+    nets = nets_of(family, width, g, bias, inputs)
+    nets_tell = None if nets is None else iter(nets)
     while True:
         layer += 1
         step = family.step(point, g, bias)
@@ -72,12 +72,12 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         gradient_variance += back_spread
         relative_variance += step.slope_spread + family.gaussian
         log_alive = log1p(-forward.death) + (log_alive if free else 0.0)
-        if nets is None:
+        if nets_tell is None:
             d = family.distance(point, bias)
             typical = _typical(d, twist * (layer - 1))
             told = Seen(1 - d, typical, gradient + log(step.slopes), gradient_variance)
         else:
-            told = next(nets)
+            told = next(nets_tell)
         yield State(
             layer=layer,
             correlation=told.correlation,
@@ -101,6 +101,13 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
             log_unit += log(point.q)
             bias = Bias(bias.variance / point.q, bias.mode)
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
+
+
+def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ensemble | None:
+    """The ensemble that tells a walk of distance and gradient; None where mean field does."""
+    if not (family.mirrored and family.gaussian and bias.mode == "iid" and bias.variance > 0 and width >= 2 * FEWEST):
+        return None
+    return ensemble(width, g, bias.variance, inputs.q, 1 - inputs.d)
 
 
 def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: float = 0.0) -> Fluctuation:
