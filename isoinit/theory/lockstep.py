@@ -86,10 +86,10 @@ class Layers:
     def block(self, nets: Nets, normals: Array) -> tuple[Nets, Array]:
         """The nets after as many layers as there are `normals` (BLOCK, 5, NETS), and of each layer on the way what
         `Seen` says, an array (BLOCK, 4, B)."""
-        units = self.units[:1] if (self.units == self.units[0]).all() else self.units
-        many = ManySlopes(units[:, 0].astype(int).tolist())
+        units, scale, many = _one(self.units), _one(self.g / self.units), ManySlopes(_rows(self.units))
         length, breadth, third = (_chi(units - less, normals[:, None, i]) for i, less in enumerate((0.0, 1.0, 1.0)))
-        stretched = np.log(length**2 / units)
+        squared, aside = length**2, third**2
+        stretched = np.log(squared / units)
         stretched -= stretched.mean(axis=2, keepdims=True)
         cosines, distances, gradients, shares, wanders = [], [], [], [], []
         gradient = nets.gradient
@@ -109,13 +109,13 @@ class Layers:
             gradients.append(gradient)
             shares.append(shared)
             wanders.append(slopes.wander)
-            grown = self.g / units * at.kept * (1 + nets.squares)
-            grown[0] *= length[i] ** 2
+            grown = scale * at.kept * (1 + nets.squares)
+            grown[0] *= squared[i]
             grown[1] *= square[1]
             nets = nets._replace(
                 squares=np.minimum(grown, _LONGEST),
                 distance=np.where(cosine[1] > 0, distance[1], 2 - distance[1]),
-                aligned=turned / np.sqrt(turned**2 + third[i] ** 2),
+                aligned=turned / np.sqrt(turned**2 + aside[i]),
             )
             gradient = gradient + (slopes.typical + shared)
         mean, variance = _moments(np.array(gradients))
@@ -162,6 +162,17 @@ class _Units(NamedTuple):
         return cls(rho[0], angle[0], kept, distances)
 
 
+def _one(column: Array) -> Array | float:
+    """The only number of a column (B, 1), or the column: numpy is sooner done with a number."""
+    return float(column[0, 0]) if (column == column[0]).all() else column
+
+
+def _rows(units: Array) -> list[int]:
+    """Units of each row, or of all of them."""
+    only = _one(units)
+    return [int(only)] if isinstance(only, float) else units[:, 0].astype(int).tolist()
+
+
 def _triangle(d: Array, first: Array, second: Array, normal: Array) -> tuple[Array, Array, Array]:
     """A vector, its part along another of chi length `first` and across it, their cosine in the mean 1 - d: cosine and
     1 - |cosine| as drawn, and its square."""
@@ -176,7 +187,7 @@ def _apart(distance: Array) -> Array:
     return np.minimum(np.maximum(distance, _CLOSEST), 2 - _CLOSEST)
 
 
-def _chi(freedom: Array, normal: Array) -> Array:
+def _chi(freedom: Array | float, normal: Array) -> Array:
     """A chi variable from a normal one (Wilson & Hilferty 1931)."""
     c = 2 / (9 * freedom)
     root = np.maximum(1 - c + np.sqrt(c) * normal, 0.05)
