@@ -35,7 +35,7 @@ def _orders(table: int) -> np.ndarray:
     """Places (_DRAWN, 5, NETS), drawn once for all settings."""
     rng = np.random.default_rng([_SEED, table] if table else _SEED)
     rng.permutation(NETS)  # is that of the first layer, in `Nets.first`
-    return rng.permuted(np.broadcast_to(np.arange(NETS, dtype=np.uint8), (_DRAWN, 5, NETS)), axis=2)
+    return rng.permuted(np.broadcast_to(np.arange(NETS, dtype=np.uint16), (_DRAWN, 5, NETS)), axis=2)
 
 
 class Nets(NamedTuple):
