@@ -18,6 +18,7 @@ from analysis.outcome import Outcome
 from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES
 from analysis.words import value_text
+from isoinit.theory.many import AT_ONCE, foresee
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
 
 
@@ -26,8 +27,12 @@ class NoTheory(str):
 
 
 @lru_cache(maxsize=65536)
-def _asked(
-    ask: Callable[..., Any],
+def _answer(_ask: Callable[..., Any], *_point: Any) -> list[Any]:
+    """Where what theory says of a point goes: empty until then."""
+    return []
+
+
+def _question(
     scheme: str,
     architecture: str,
     activation: str,
@@ -37,16 +42,23 @@ def _asked(
     weight_scale: float,
     bias_mode: str,
     bias_variance: float,
-) -> Any:
-    """What `ask` has theory say of a point, or the sentence why it says nothing."""
+) -> dict[str, Any] | NoTheory:
+    """What theory is to be asked of a point, or the sentence why it says nothing."""
     kind = {"architecture": architecture, "activation": activation, "normalization": normalization}
     sigma_b2 = 0.0 if bias_mode == "zero" else bias_variance
     reason = no_theory(scheme, **kind, sigma_b2=sigma_b2, bias_mode=bias_mode)
     if reason:
         return NoTheory(reason)
     scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
+    return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
+            "bias_mode": bias_mode}  # fmt: skip
+
+
+def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
+    if isinstance(question, NoTheory):
+        return question
     try:
-        return ask(scheme, **kind, depth=depth, width=width, sigma_w2=scaled, sigma_b2=sigma_b2, bias_mode=bias_mode)
+        return ask(**question)
     except ValueError as error:
         return NoTheory(str(error))
 
@@ -55,7 +67,16 @@ _ASKED = tuple(axis for axis in AXES if axis != "density")  # no theory depends 
 
 
 def _ask(ask: Callable[..., Any], points: pa.Table) -> list[Any]:
-    return [_asked(ask, **row) for row in points.select(_ASKED).to_pylist()]
+    rows = points.select(_ASKED).to_pylist()
+    answers = [_answer(ask, *row.values()) for row in rows]
+    new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
+    left = [(answer, _question(**row)) for answer, row in new.values()]
+    for i in range(0, len(left), AT_ONCE):
+        some = left[i : i + AT_ONCE]
+        foresee((q for _, q in some if not isinstance(q, NoTheory)), limits=ask is predict)
+        for answer, question in some:
+            answer[:] = [_told(ask, question)]
+    return [answer[0] for answer in answers]
 
 
 def predictions(points: pa.Table) -> list[Prediction | NoTheory]:

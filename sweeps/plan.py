@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.words import counted, theory_text, time_text
+from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import capacity, data, network, space, speed, train
 from sweeps.samplers import SAMPLERS
@@ -202,30 +203,32 @@ def _told(task: Task, trained: bool) -> Result:
 def _limits(points: Sequence[Point]) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory."""
     least = min(p.bias_variance for p in points)
-    found: dict[str, list[float]] = {}
+    asked: dict[str, list[dict[str, Any]]] = {}
     for scheme in dict.fromkeys(p.scheme for p in points):
         # of the depth a limit does not depend
         some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
         some = some[:: math.ceil(len(some) / LIMITS)]
-        found[scheme] = [limit for p in some if (limit := _limit(p)) is not None]
-    return found
+        asked[scheme] = [question for p in some if (question := _question(p)) is not None]
+    foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
+    return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}
 
 
-def _limit(point: Point) -> float | None:
-    """Greatest depth that theory expects to train; None if there is no theory for the point."""
-    setting = {
+def _question(point: Point) -> dict[str, Any] | None:
+    """What theory is asked of the depth limit of a point; None if there is no theory for it."""
+    kind = {
+        "scheme": point.scheme,
         "architecture": point.architecture,
         "activation": point.activation,
         "normalization": point.normalization,
         "sigma_b2": point.bias_variance,
         "bias_mode": point.bias_mode if point.bias_variance else "zero",
     }
-    if not has_theory(point.scheme, **setting):
+    if not has_theory(**kind):
         return None
     variance = None
     if point.weight_scale != 1:
         variance = point.weight_scale * default_variance(point.scheme, point.activation)
-    return depth_limit(point.scheme, width=point.width, sigma_w2=variance, **setting)
+    return {**kind, "width": point.width, "sigma_w2": variance}
 
 
 def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import exports
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pytest
 
 from analysis import summary
 from analysis.compare import agreement, changes, paired, predicted_limits, predictions, ratios
-from isoinit.theory.predict import predict
+from isoinit.theory.ensemble import Ensemble
+from isoinit.theory.predict import Prediction, predict
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,16 @@ def test_predictions_are_those_of_the_theory(made: tuple[pa.Table, pa.Table]) ->
     for row, found in zip(trials.to_pylist(), predictions(trials), strict=True):
         point = {"depth": row["depth"], "width": 64, "sigma_b2": row["bias_variance"], "bias_mode": "iid"}
         assert found == predict(row["scheme"], **point)
+
+
+def test_many_narrow_nets_with_biases_are_asked_at_once_and_once(made: tuple[pa.Table, pa.Table]) -> None:
+    many = _with(_with(_with(made[0].slice(0, 20), "scheme", "ll_gauss"), "bias_mode", "iid"), "width", 24)
+    found = predictions(many)
+    for row, told in list(zip(many.to_pylist(), found, strict=True))[:3]:
+        alone = Ensemble(24, 1.0, -math.log(row["bias_variance"]), 0.0)
+        assert isinstance(told, Prediction)
+        assert told.alignment == pytest.approx(next(islice(alone, row["depth"] - 2, None)).distance, rel=1e-12)
+    assert all(a is b for a, b in zip(predictions(many), found, strict=True))
 
 
 def test_weight_scale_multiplies_the_scheme_s_own_variance(made: tuple[pa.Table, pa.Table]) -> None:

@@ -63,7 +63,7 @@ def test_a_limit_that_an_axis_moves_is_a_range() -> None:
     scales = (0.5, 1.0, 2.0, 8.0)
     points = [_point()._replace(scheme="xavier_normal", width=64, weight_scale=s) for s in scales]
     found = plan._limits(points)["xavier_normal"]
-    assert found == [plan._limit(p) for p in points]
+    assert found == [plan._limits([p])["xavier_normal"][0] for p in points]
     assert max(found) == found[2] > 2 * found[0]
     assert max(found) > 2 * found[3]
     assert plan._limits([_point()._replace(scheme="fixup")])["fixup"] == []
@@ -95,7 +95,8 @@ def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
         settings.append("space.bias_variance={low: 1.0e-4, high: 1.0, log: true}")  # or else few places are new
         return plan.plan(parse(TEXT, settings)).mean_depth
 
-    assert plan._limit(_point()._replace(scheme="xavier_normal", width=64)) == pytest.approx(9, abs=1)
+    known = plan._limits([_point()._replace(scheme="xavier_normal", width=64)])
+    assert known == {"xavier_normal": [pytest.approx(9, abs=1)]}
     assert depth("xavier_normal", 64) < 14 < 40 < depth("ll_orth", 64)  # an even spread has 25
     long = plan.plan(parse(TEXT, ["search.sampler=boundary", "search.trials=600"]))
     short = plan.plan(parse(TEXT, ["search.sampler=boundary", f"search.trials={plan.SEEKING}"]))

@@ -12,6 +12,7 @@ import pytest
 
 import isoinit.theory
 from isoinit.theory import activations, factors, finite_width, jacobian, joint, meanfield, norm_law, sample_variance
+from isoinit.theory.ensemble import ensemble
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import expectation, pair_expectation
 from isoinit.theory.predict import DEFAULT, depth_limit, predict, predicted_outcome
@@ -26,6 +27,7 @@ MAP = {"activation": TANH, "q": 1.0, "sw2": 1.0, "sb2": 0.1}
 DEEP = {"family": "gaussian", "width": 8, "layers": 4}
 VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (activations.kumar_variance, {"activation": TANH}),
+    (ensemble, {"width": 8, "g": 1.0, "bias": 0.1, "square": 1.0, "c": 0.0}),
     (factors.gaussian, {"width": 4, "fan_in": 3, "sw2": 2.0}),
     (factors.orthogonal, {"width": 4, "sw2": 2.0}),
     (factors.mirrored_gaussian, {"width": 4, "sw2": 2.0}),
@@ -80,7 +82,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
-    "walk",
+    "walk", "nets_of", "foresee", "together", "noise", "judged", "aligned_or_exploded",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all

@@ -263,13 +263,11 @@ def test_the_gradient_of_a_narrow_mirrored_net_with_an_iid_bias(width: int, dept
     assert drawn[:, -1].std() == pytest.approx(theory.log_gradient_sd[-1], rel=0.15)
 
 
-def test_where_a_gaussian_core_with_an_iid_bias_leaves_mean_field() -> None:
-    """Good to a third of the width; at twice the width the inputs are more alike and the gradient is larger."""
+def test_a_gaussian_core_with_an_iid_bias_beyond_mean_field() -> None:
+    """By mean field the correlation was 0.2 too small at twice the width, and the log of the gradient 0.8."""
     point = {"depth": 65, "width": 32, "sigma_b2": 0.05, "bias_mode": "iid"}
     theory = profile("ll_gauss", **point)
     drawn = simulate("ll_gauss", nets=300, rng=np.random.default_rng(10), **point)
-    near = slice(0, 32 // 3)
-    assert np.all(np.abs(drawn.correlation.mean(0) - theory.correlation)[near] < 0.1)
-    assert np.all(np.abs(drawn.log_gradient.mean(0) - theory.log_gradient)[near] < 0.4)
-    assert drawn.correlation[:, -1].mean() > theory.correlation[-1] + 0.1
-    assert drawn.log_gradient[:, -1].mean() > theory.log_gradient[-1] + 0.4
+    error = 4 / np.sqrt(300)
+    assert np.all(np.abs(drawn.correlation.mean(0) - theory.correlation) < error * drawn.correlation.std(0) + 0.03)
+    assert np.all(np.abs(drawn.log_gradient.mean(0) - theory.log_gradient) < error * theory.log_gradient_sd + 0.1)

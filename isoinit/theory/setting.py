@@ -7,10 +7,11 @@ from itertools import islice
 from math import erf, inf, log, sqrt
 
 from isoinit.theory import meanfield
+from isoinit.theory.ensemble import Ensemble, Seen
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias, Point
 from isoinit.theory.smooth import SmoothNet
-from isoinit.theory.trajectory import State, walk
+from isoinit.theory.trajectory import State, nets_of, walk
 
 MAX_DEPTH = 1000  # a limit beyond this many weight layers is reported as inf
 _EVERY_LAYER = 100  # the limit is sought layer by layer up to here, then at every tenth
@@ -59,6 +60,10 @@ class Setting:
         """After hidden layer 1, 2, ..."""
         return walk(FAMILIES[self.family], self.width, self.gain, self.bias, _inputs(self.tolerance))
 
+    def nets(self) -> Ensemble | None:
+        """The ensemble that `states` walks; None where there is none."""
+        return nets_of(FAMILIES[self.family], self.width, self.gain, self.bias, _inputs(self.tolerance))
+
 
 @dataclass(frozen=True)
 class Smooth:
@@ -82,7 +87,7 @@ def greatest_depth(setting: Setting | Smooth) -> tuple[float, str]:
     before: dict[str, float] = {}
     last = 0
     for state in islice(setting.states(), MAX_DEPTH - 1):
-        if state.layer > _EVERY_LAYER and state.layer % 10 and state.layer < MAX_DEPTH - 1:
+        if not judged(state.layer):
             continue
         margins = _margins(state, setting.tolerance)
         failed = {name: margin for name, margin in margins.items() if margin < 0}
@@ -94,6 +99,17 @@ def greatest_depth(setting: Setting | Smooth) -> tuple[float, str]:
             return 1 + last + (state.layer - last) * reached[binding], binding
         before, last = margins, state.layer
     return inf, "none"
+
+
+def judged(layer: int) -> bool:
+    """Whether `greatest_depth` looks at a hidden layer."""
+    return layer <= _EVERY_LAYER or layer % 10 == 0 or layer >= MAX_DEPTH - 1
+
+
+def aligned_or_exploded(seen: Seen, tolerance: Tolerance) -> bool:
+    """Whether a depth limit is surely met where this is seen: by the criteria that an ensemble tells."""
+    gradient = _margin(seen.log_gradient, seen.gradient_variance, tolerance.gradient.value)
+    return seen.distance < tolerance.alignment.value or gradient < 0
 
 
 def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
+from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
@@ -39,9 +40,9 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
 
     `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
     zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
-    bias in a mirrored net, correlation and gradient are those at the mean-field length: good at any depth in a net of
-    orthogonal cores, and for up to about a third of the width in layers in one of Gaussian cores. Beyond, the typical
-    length of the latter is much less than the mean, so its bias aligns inputs more, and gradients grow more.
+    bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
+    at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
+    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`.
     """
     forward, backward = family.forward(width, g), family.backward(width, g)
     drift, spread, skew = forward.log_mean - log(g), forward.log_variance, forward.log_third
@@ -55,6 +56,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
     noise = turned * (1 - share**2)
     gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
     gradient, layer, free, norm = log(gain), 0, bias.variance == 0, Fluctuation()
+    nets = nets_of(family, width, g, bias, inputs)
+    nets_tell = None if nets is None else iter(nets)
     while True:
         layer += 1
         step = family.step(point, g, bias)
@@ -69,15 +72,20 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
         gradient_variance += back_spread
         relative_variance += step.slope_spread + family.gaussian
         log_alive = log1p(-forward.death) + (log_alive if free else 0.0)
-        distance = family.distance(point, bias)
+        if nets_tell is None:
+            d = family.distance(point, bias)
+            typical = _typical(d, twist * (layer - 1))
+            told = Seen(1 - d, typical, gradient + log(step.slopes), gradient_variance)
+        else:
+            told = next(nets_tell)
         yield State(
             layer=layer,
-            correlation=1 - distance,
-            distance=_twisted(distance, exp(twist * (layer - 1))) if twist else min(distance, 2 - distance),
+            correlation=told.correlation,
+            distance=told.distance,
             log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + seen.mean,
             signal_variance=seen.variance,
-            log_gradient=gradient + log(step.slopes),
-            gradient_variance=gradient_variance,
+            log_gradient=told.log_gradient,
+            gradient_variance=told.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
         )
@@ -95,6 +103,13 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ite
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
 
 
+def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ensemble | None:
+    """The ensemble that tells a walk of distance and gradient; None where mean field does."""
+    if not (family.mirrored and family.gaussian and bias.mode == "iid" and bias.variance > 0 and width >= 2 * FEWEST):
+        return None
+    return ensemble(width, g, bias.variance, inputs.q, 1 - inputs.d)
+
+
 def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: float = 0.0) -> Fluctuation:
     """Of the next squared norm before its own factor: a share of the signal's, and the bias's relative variance `noise`
     at mean field. `rest` is what `1 - share` loses to rounding."""
@@ -105,7 +120,9 @@ def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: floa
     return norm.with_noise(noise * mixed / (rest * (1 + share))) if noise else norm
 
 
-def _twisted(d: float, twist: float) -> float:
-    """`1 - |c|` after `1 - c^2` was multiplied by `twist`, d = 1 - c."""
-    squared_sine = d * (2 - d) * twist
+def _typical(d: float, twist: float) -> float:
+    """`1 - |c|` after log(1 - c^2) has grown by `twist`, d = 1 - c."""
+    if twist == 0:
+        return min(d, 2 - d)
+    squared_sine = d * (2 - d) * exp(twist)
     return squared_sine / (1 + sqrt(1 - squared_sine))
