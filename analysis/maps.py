@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from analysis.axes import met_before, one_name, unbiased
 from analysis.checks import need
-from analysis.compare import predicted_limits
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
+from analysis.predictions import predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES
 from analysis.words import value_text

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import summary
-from analysis.compare import agreement, changes, paired, predicted_limits, predictions, ratios
+from analysis.compare import agreement, changes, paired, ratios
+from analysis.predictions import predicted_limits, predictions
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
 

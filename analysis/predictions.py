@@ -1,0 +1,88 @@
+"""What theory says of the points of a table, each asked once, and many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.schema import AXES
+from isoinit.theory.many import AT_ONCE, foresee
+from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
+
+
+class NoTheory(str):
+    """Why theory says nothing of a point."""
+
+
+@lru_cache(maxsize=65536)
+def _answer(_ask: Callable[..., Any], *_point: Any) -> list[Any]:
+    """Where what theory says of a point goes: empty until then."""
+    return []
+
+
+def _question(
+    scheme: str,
+    architecture: str,
+    activation: str,
+    normalization: str,
+    depth: int,
+    width: int,
+    weight_scale: float,
+    bias_mode: str,
+    bias_variance: float,
+) -> dict[str, Any] | NoTheory:
+    """What theory is to be asked of a point, or the sentence why it says nothing."""
+    kind = {"architecture": architecture, "activation": activation, "normalization": normalization}
+    sigma_b2 = 0.0 if bias_mode == "zero" else bias_variance
+    reason = no_theory(scheme, **kind, sigma_b2=sigma_b2, bias_mode=bias_mode)
+    if reason:
+        return NoTheory(reason)
+    scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
+    return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
+            "bias_mode": bias_mode}  # fmt: skip
+
+
+def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
+    if isinstance(question, NoTheory):
+        return question
+    try:
+        return ask(**question)
+    except ValueError as error:
+        return NoTheory(str(error))
+
+
+_ASKED = tuple(axis for axis in AXES if axis != "density")  # no theory depends on the density
+
+
+def _ask(ask: Callable[..., Any], points: pa.Table) -> list[Any]:
+    rows = points.select(_ASKED).to_pylist()
+    answers = [_answer(ask, *row.values()) for row in rows]
+    new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
+    left = [(answer, _question(**row)) for answer, row in new.values()]
+    for i in range(0, len(left), AT_ONCE):
+        some = left[i : i + AT_ONCE]
+        foresee((q for _, q in some if not isinstance(q, NoTheory)), limits=ask is predict)
+        for answer, question in some:
+            answer[:] = [_told(ask, question)]
+    return [answer[0] for answer in answers]
+
+
+def predictions(points: pa.Table) -> list[Prediction | NoTheory]:
+    """For each row of a table with the columns of `AXES`: the prediction, or why there is none."""
+    return _ask(predict, points)
+
+
+def predicted_outcomes(points: pa.Table) -> list[str | NoTheory]:
+    """The same for the outcome alone, many times as soon."""
+    return _ask(predicted_outcome, points)
+
+
+def predicted_limits(points: pa.Table) -> tuple[np.ndarray, str]:
+    """Predicted depth limits [n], inf: no limit, nan: no theory; and the reason of the first nan."""
+    found = predictions(points)
+    reason = next((p for p in found if isinstance(p, NoTheory)), "")
+    return np.array([np.nan if isinstance(p, NoTheory) else p.depth_limit for p in found]), reason
