@@ -104,6 +104,7 @@ def test_networks_without_biases_are_one_point_whatever_the_mode(variance: str, 
         "space.bias_mode=[mirrored, iid]",
         f"space.bias_variance={variance}",
         "space.scheme=[ll_orth, ll_gauss]",
+        "network.activation=relu",
     ]
     built = space.build(_spec(*settings, "space.depth=4", "space.width=8", "space.weight_scale=1"))
     assert built.idle == {"bias_mode": parameter}

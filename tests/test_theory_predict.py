@@ -418,3 +418,18 @@ def test_the_outcome_alone_is_that_of_the_whole_prediction() -> None:
     assert seen == {"trained", "stalled", "vanished", "diverged"}
     with pytest.raises(ValueError, match="depth must be a whole number from 2"):
         predicted_outcome("he_normal", depth=1, width=40)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sigma_b2", "width", "drawn"),
+    [
+        ("ll_gauss", 0.1, 16, True),
+        ("ll_gauss", 0.0, 16, False),
+        ("ll_gauss", 0.1, 6, False),
+        ("ll_orth", 0.1, 16, False),
+    ],
+)
+def test_a_prediction_from_drawn_nets_says_so(scheme: str, sigma_b2: float, width: int, drawn: bool) -> None:
+    mode = "iid" if sigma_b2 else "zero"
+    told = predict(scheme, depth=4, width=width, sigma_b2=sigma_b2, bias_mode=mode)
+    assert any("nets of drawn noise" in note for note in told.notes) == drawn

@@ -15,6 +15,7 @@ from math import sqrt
 from typing import Any
 
 from isoinit.theory import prepare
+from isoinit.theory.lockstep import NETS
 from isoinit.theory.maps import Bias
 from isoinit.theory.prepare import default_variance, prepared
 from isoinit.theory.setting import (
@@ -142,7 +143,8 @@ def predict(
         seed_dependent=1 - tolerance.certainty.value < 2 * min(probability, 1 - probability),
         depth_limit=limit,
         binding=binding,
-        notes=_notes(scheme, architecture, activation, normalization, variance != default_variance(scheme, activation)),
+        notes=_notes(scheme, architecture, activation, normalization, variance != default_variance(scheme, activation))
+        + (_DRAWN,) * (isinstance(setting, Setting) and setting.nets() is not None),
         tolerance=tolerance,
     )
 
@@ -179,6 +181,9 @@ def _reached(setting: Setting | Smooth, depth: int) -> tuple[State, float]:
     probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
                       within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
     return state, probability
+
+
+_DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the same, which the depth limit has some of"
 
 
 def _notes(scheme: str, architecture: str, activation: str, normalization: str, scaled: bool) -> tuple[str, ...]:
