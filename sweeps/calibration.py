@@ -21,6 +21,8 @@ from sweeps import data, network, train
 from sweeps.history import Replicate
 from sweeps.spec import Point, SweepSpec, Training
 
+METHOD: Final = 2
+"""How it is measured: what another method measured is measured anew."""
 SAMPLE: Final = 6
 """Points that the calibration trains."""
 HEAVY: Final = 1e10

@@ -94,7 +94,7 @@ def remember(
 def _key(spec: SweepSpec, slots: int) -> str:
     """What a speed depends on."""
     shapes = spec.model_dump(include={"dataset": True, "network": True, "space": {"depth", "width"}})
-    what = [platform.node(), os.cpu_count(), version("isoinit"), torch.__version__, shapes, slots]
+    what = [platform.node(), os.cpu_count(), version("isoinit"), torch.__version__, shapes, slots, calibration.METHOD]
     what += [spec.training.optimizer, spec.training.batch_size, spec.training.learning_rate]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 

@@ -176,11 +176,13 @@ def test_points_that_differ_are_not_taken_at_their_word() -> None:
     assert calibration._share([half] * 4, 2, 100, 100) == 0.5  # pyright: ignore[reportArgumentType]
 
 
-def test_another_version_of_this_code_is_another_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_this_code_or_way_to_measure_is_another_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     before = speed._key(parse(TEXT), 2)
     assert speed._key(parse(TEXT), 2) == before
     monkeypatch.setattr(speed, "version", lambda _: "99")
-    assert speed._key(parse(TEXT), 2) != before
+    newer = speed._key(parse(TEXT), 2)
+    monkeypatch.setattr(calibration, "METHOD", calibration.METHOD + 1)
+    assert len({before, newer, speed._key(parse(TEXT), 2)}) == 3
 
 
 def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
