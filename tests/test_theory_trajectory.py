@@ -264,7 +264,7 @@ def test_the_gradient_of_a_narrow_mirrored_net_with_an_iid_bias(width: int, dept
 
 
 def test_a_gaussian_core_with_an_iid_bias_beyond_mean_field() -> None:
-    """By mean field the correlation was 0.2 too small at twice the width, and the log of the gradient 0.8."""
+    """At twice the width, where mean field has both the correlation and the gradient too small."""
     point = {"depth": 65, "width": 32, "sigma_b2": 0.05, "bias_mode": "iid"}
     theory = profile("ll_gauss", **point)
     drawn = simulate("ll_gauss", nets=300, rng=np.random.default_rng(10), **point)
