@@ -66,7 +66,10 @@ _WHERE = (
     _Argument("--inline", "no Ray: train in this process, for tests and debuggers", {"action": "store_true"}),
 )
 _DATA = _Argument(
-    "--data-dir", "folder that has the data sets, for machines without internet", {"type": _folder, "metavar": "DIR"}
+    "--data-dir",
+    "folder that has the data sets: an .npz of your own (default: where the spec is), or the public files, "
+    "for machines without internet (default: ISOINIT_DATA)",
+    {"type": _folder, "metavar": "DIR"},
 )
 _MORE = _Argument("--trials", "go on to this many trials", {"type": int, "metavar": "N"})
 _OUT = _Argument("--out", "folder to write (default: exports/NAME)", {"type": Path, "metavar": "DIR"})

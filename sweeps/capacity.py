@@ -11,6 +11,7 @@ import torch
 from sweeps.data import Dataset
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
+from sweeps.train import train_samples
 
 SHARE: Final = 0.7
 """Of the memory; chosen: the rest is for data, libraries and other programs."""
@@ -39,6 +40,20 @@ def check(spec: SweepSpec, design: Space, dataset: Dataset) -> None:
             f"{networks * _bytes(largest, spec, dataset) / 1e9:.3g} GB while they train, and {packs} packs at once "
             f"must fit {SHARE:.0%} of this machine's {there / 1e9:.3g} GB; lower space.depth, space.width or "
             "training.seeds, or raise resources.cpus, so that fewer packs run at once"
+        )
+
+
+def check_data(spec: SweepSpec, dataset: Dataset) -> None:
+    """See that the networks of this spec can be trained on these data.
+
+    Raises:
+        ValueError: there are fewer samples than asked for, or a convolution has no images to look at.
+    """
+    train_samples(dataset, spec.training)
+    if "cnn" in spec.network.architecture and len(dataset.input_shape) != 3:
+        raise ValueError(
+            f"network.architecture: cnn looks at images (samples, height, width[, channels]), but {dataset.name} holds "
+            f"{dataset.input_shape[0]} features a sample; choose mlp or resnet"
         )
 
 

@@ -113,12 +113,12 @@ def sync(run: RunDir, uri: str) -> int:
     """
     mlflow_store.check(uri)
     spec, state = run.spec(), run.state()
-    dataset = data.load(spec.dataset, folder=state.get("data_folder"))
+    digest = state.get("data_digest") or data.load(spec.dataset, folder=state.get("data_folder")).digest
     with run.driving():
         trials, replicates = run.ledger.read()
         commits = trials["git_commit"].unique().to_pylist()
         origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
-        tracker = tracking.Tracker(uri, identity(spec, dataset, origin))
+        tracker = tracking.Tracker(uri, identity(spec, digest, origin))
         sent = tracking.sync(run.ledger, tracker)
         if sent or state.get("closed") != uri:
             limits, notes, paths, reason = _map(run, trials, spec.criterion.build())

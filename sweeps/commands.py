@@ -60,6 +60,7 @@ def launch(args: argparse.Namespace) -> int:
     from sweeps.rundir import RunDir
 
     spec = _spec(args)
+    args.data_dir = _data_dir(args, spec)
     return _run(spec, args, _uri(args, RunDir(args.runs_dir, spec.name)))
 
 
@@ -166,7 +167,8 @@ def plan(args: argparse.Namespace) -> int:
     with Console(stderr=True).status(
         "planning; the first time it is measured how fast this machine trains such networks"
     ):
-        made = planning.plan(_spec(args), data_folder=args.data_dir)
+        spec = _spec(args)
+        made = planning.plan(spec, data_folder=_data_dir(args, spec))
     if args.json:
         return _json(made.to_dict())
     Console().print(planning.render(made))
@@ -240,6 +242,12 @@ def _spec(args: argparse.Namespace) -> SweepSpec:
     if args.name is not None:
         settings.append(f"name={json.dumps(args.name)}")
     return reading.read(args.spec, settings)
+
+
+def _data_dir(args: argparse.Namespace, spec: SweepSpec) -> str | None:
+    """The folder of the data: where none is given and the data lie beside the spec, that."""
+    beside = Path(args.spec).resolve().parent
+    return args.data_dir or (str(beside) if (beside / spec.dataset).is_file() else None)
 
 
 def _existing(args: argparse.Namespace) -> RunDir:

@@ -1,10 +1,11 @@
-"""Data sets: frozen records in a literal table, loaded as standardized float32 tensors.
+"""Data sets: frozen records in a literal table, or a file of one's own, loaded as standardized float32 tensors.
 
 `digits` comes inside scikit-learn. The others are downloaded once through pooch, checked against their
 sha256 and cached; where there is no internet, a folder that holds the public files is enough (see `load`).
+A name that ends in `.npz` is a file of arrays (see `arrays`).
 
-Standardization: one mean and one standard deviation per channel, computed on the training split only
-and applied to both splits, so that E[x^2] = 1 per channel over the training set.
+Standardization: one mean and one standard deviation per channel, of a table per feature, computed on the training
+split only and applied to both splits, so that E[x^2] = 1 per channel over the training set.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sweeps import arrays
+from sweeps.arrays import Raw
+
 FOLDER_VARIABLE: Final = "ISOINIT_DATA"
 """Environment variable: folder with the public files, looked into before anything is downloaded."""
 
@@ -48,15 +52,6 @@ class Dataset(NamedTuple):
     classes: int
     digest: str
     """sha256 (hex) over the raw pixels and labels of both splits; part of every trial key."""
-
-
-class Raw(NamedTuple):
-    """Raw pixels (samples, *input_shape) and labels of both splits, as uint8."""
-
-    x_train: NDArray[np.uint8]
-    y_train: NDArray[np.uint8]
-    x_test: NDArray[np.uint8]
-    y_test: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -174,7 +169,7 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     """The data set `name`, cached in memory for the life of the process.
 
     Args:
-        name: one of `DATASETS`.
+        name: one of `DATASETS`, or an `.npz` in `folder` or else in the current folder.
         folder: holds the public files, in itself or in a sub-folder `name`, or the arrays as one `.npz`;
             default: the environment variable `ISOINIT_DATA`. Files found there are not downloaded.
 
@@ -182,16 +177,53 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
         ValueError: the name is unknown, a file does not have its sha256, arrays have the wrong shape, or a file is in
             no folder and cannot be downloaded; the message names the remedy.
     """
-    if name not in DATASETS:
+    check_name(name)
+    return _load(name, *_offline(folder))
+
+
+def check_name(name: str) -> None:
+    """See that there may be a data set of this name.
+
+    Raises:
+        ValueError: it is neither one of the table nor a file of one's own; lists what is valid.
+    """
+    if not is_own(name) and name not in DATASETS:
         match = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"; did you mean {match[0]!r}?" if match else ""
-        raise ValueError(f"dataset {name!r} is unknown{hint} (valid: {', '.join(DATASETS)})")
-    place = folder or os.environ.get(FOLDER_VARIABLE)
-    return _load(name, Path(place).expanduser() if place else None)
+        raise ValueError(
+            f"dataset {name!r} is unknown{hint} (valid: {', '.join(DATASETS)}, or a file NAME{arrays.SUFFIX} of your "
+            f"own that holds {', '.join(Raw._fields)})"
+        )
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is a file of the user's and none of `DATASETS`."""
+    return name.endswith(arrays.SUFFIX)
+
+
+def own(name: str, folder: str | Path | None = None) -> Raw:
+    """The arrays of a file of one's own, where `load` finds it.
+
+    Raises:
+        ValueError: there is no such file, or it does not hold a data set; the message names the remedy.
+    """
+    places = [*_offline(folder), Path()]
+    for place in places:
+        if (place / name).is_file():
+            return arrays.own(place / name)
+    looked = " or ".join(dict.fromkeys(str(place.resolve()) for place in places))
+    raise ValueError(f"dataset {name}: there is no such file in {looked}; say with --data-dir in which folder it is")
+
+
+def made(name: str, raw: Raw) -> Dataset:
+    """The data set of the arrays of a file of one's own."""
+    return _dataset(name, raw, int(raw.y_train.max()) + 1)
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, folder: Path | None) -> Dataset:
+def _load(name: str, folder: Path | None = None) -> Dataset:
+    if is_own(name):
+        return made(name, own(name, folder))
     source = DATASETS[name]
     raw = _read(name, source, folder)
     for x, y in ((raw.x_train, raw.y_train), (raw.x_test, raw.y_test)):
@@ -200,54 +232,29 @@ def _load(name: str, folder: Path | None) -> Dataset:
                 f"dataset {name}: expected pixels (samples, {', '.join(map(str, source.input_shape))}) and labels "
                 f"below {source.classes}, but got {x.shape} and {len(y)} labels up to {y.max(initial=0)}"
             )
+    return _dataset(name, raw, source.classes)
+
+
+def _dataset(name: str, raw: Raw, classes: int) -> Dataset:
     digest = hashlib.sha256()
     for array in raw:
         digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    x_train, x_test = _standardized(raw)
+    x_train, x_test = arrays.standardized(raw)
     y_train, y_test = (torch.from_numpy(y.astype(np.int64)) for y in (raw.y_train, raw.y_test))
-    return Dataset(name, x_train, y_train, x_test, y_test, source.input_shape, source.classes, digest.hexdigest())
+    return Dataset(name, x_train, y_train, x_test, y_test, raw.x_train.shape[1:], classes, digest.hexdigest())
 
 
-def _standardized(raw: Raw) -> tuple[Tensor, Tensor]:
-    """Both splits through one table of 256 values per channel, so that nothing larger than the result is held."""
-    level = np.arange(256)
-    x_train, x_test = np.empty(raw.x_train.shape, np.float32), np.empty(raw.x_test.shape, np.float32)
-    for channel in range(raw.x_train.shape[1]):
-        count = np.bincount(raw.x_train[:, channel].ravel(), minlength=256)
-        mean = np.average(level, weights=count)
-        table = ((level - mean) / np.sqrt(np.average((level - mean) ** 2, weights=count))).astype(np.float32)
-        for pixels, x in ((raw.x_train, x_train), (raw.x_test, x_test)):
-            x[:, channel] = table[pixels[:, channel]]
-    return torch.from_numpy(x_train), torch.from_numpy(x_test)
+def _offline(folder: str | Path | None) -> list[Path]:
+    place = folder or os.environ.get(FOLDER_VARIABLE)
+    return [Path(place).expanduser()] if place else []
 
 
 def _read(name: str, source: Source, folder: Path | None) -> Raw:
     places = [folder, folder / name] if folder else []
     for place in places:
         if source.arrays and (place / source.arrays).is_file():
-            return _arrays(place / source.arrays)
+            return arrays.pixels(place / source.arrays)
     return source.read({file: _file(name, source, file, places) for file in source.sha256})
-
-
-def _arrays(path: Path) -> Raw:
-    """Arrays of a Keras-style `.npz`: images (samples, height, width[, channels]) as uint8."""
-    with np.load(path) as content:
-        missing = [key for key in Raw._fields if key not in content]
-        if missing:
-            raise ValueError(f"{path} has no array {', '.join(missing)}; it must hold {', '.join(Raw._fields)}")
-        arrays = {key: content[key] for key in Raw._fields}
-    for key, array in arrays.items():
-        if array.dtype.kind not in "iu" or not 0 <= array.min(initial=0) <= array.max(initial=0) <= 255:
-            raise ValueError(f"{path}: {key} must hold integers from 0 to 255, but it holds {array.dtype}")
-    for key in ("x_train", "x_test"):
-        x = arrays[key]
-        arrays[key] = np.moveaxis(x, -1, 1) if x.ndim == 4 else x[:, None]
-    return Raw(
-        **{
-            key: array.astype(np.uint8) if key[0] == "x" else array.astype(np.uint8).ravel()
-            for key, array in arrays.items()
-        }
-    )
 
 
 def _file(name: str, source: Source, file: str, places: list[Path]) -> Path:

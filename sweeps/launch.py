@@ -22,7 +22,7 @@ from rich.console import Console
 
 from analysis import region
 from analysis.outcome import Criterion, Outcome
-from sweeps import capacity, data, mlflow_store, plan, provenance, space, tracking, train, work
+from sweeps import capacity, data, mlflow_store, plan, provenance, space, tracking, work
 from sweeps.cluster import Cluster
 from sweeps.failures import disk
 from sweeps.progress import Progress
@@ -111,20 +111,21 @@ def launch(
     options = replace(options, tracking_uri=mlflow_store.lasting(options.tracking_uri))
     mlflow_store.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
-    train.train_samples(dataset, spec.training)  # before a worker finds out
+    capacity.check_data(spec, dataset)  # before a worker finds out
     if here and not options.inline:
         capacity.check(spec, design, dataset)
     origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
-    tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset, origin))
+    tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset.digest, origin))
     with run.driving():
-        run.check(spec)
+        run.check(spec, dataset.digest)
         if ray is not None and options.address is not None:
             ray.ready()
         if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
             with mlflow_store.one_sentence(options.tracking_uri):
                 tracker.open(fresh=not run.journal.exists())
-        state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
+        state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder,
+                 "data_digest": dataset.digest}  # fmt: skip
         run.create(spec, state)
         finished = _drive(_Sweep(spec, design, dataset, origin, run, tracker, options), console, ray)
         close(finished)
@@ -172,8 +173,9 @@ def _drive(sweep: _Sweep, console: Console | None, ray: Cluster | None) -> Finis
         else:
             from sweeps import pack
 
+            own = data.own(spec.dataset, options.data_folder) if data.is_own(spec.dataset) else None
             context = pack.Context(
-                spec.model_dump(mode="json"), sweep.origin, sweep.dataset.digest, options.data_folder
+                spec.model_dump(mode="json"), sweep.origin, sweep.dataset.digest, options.data_folder, own
             )
             with ExitStack() as stack:
                 cluster = ray or stack.enter_context(Cluster(options.address))
@@ -287,12 +289,12 @@ def _absent(uri: str) -> bool:
     return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
 
-def identity(spec: SweepSpec, dataset: data.Dataset, origin: Origin) -> Identity:
+def identity(spec: SweepSpec, data_digest: str, origin: Origin) -> Identity:
     """What a sweep is, as MLflow is told."""
     return Identity(
         name=spec.name,
         spec=spec,
         git_commit=origin.git_commit,
-        dataset_digest=dataset.digest,
+        dataset_digest=data_digest,
         environment=provenance.environment(),
     )

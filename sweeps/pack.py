@@ -28,6 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.outcome import Outcome
 from sweeps import data, failures, work
+from sweeps.arrays import Raw
 from sweeps.cluster import Cluster
 from sweeps.ledger import encode
 from sweeps.spec import Resources, SweepSpec
@@ -49,6 +50,8 @@ class Context:
     origin: Origin
     data_digest: str
     data_folder: str | None
+    own: Raw | None = None
+    """The data, if they are a file of the user's, which the workers do not have."""
     writer: Any = None
     """Handle of the `LedgerWriter`, once there is one."""
 
@@ -62,10 +65,11 @@ class PackTrainable(tune.Trainable):
         self._context = context
         self._spec = SweepSpec.model_validate(context.spec)
         self._pack = Pack.from_dict(config["pack"])
-        self._dataset = data.load(self._spec.dataset, folder=context.data_folder)
+        name = self._spec.dataset
+        self._dataset = data.made(name, context.own) if context.own else data.load(name, context.data_folder)
         if self._dataset.digest != context.data_digest:
             raise RuntimeError(
-                f"this node has other data for {self._spec.dataset!r}: digest {self._dataset.digest}, "
+                f"this node has other data for {name!r}: digest {self._dataset.digest}, "
                 f"while the driver has {context.data_digest}; remove the cached copy on one of them"
             )
         gc.freeze()  # the libraries stay: to look through them again took a tenth of a small network's time

@@ -24,7 +24,7 @@ from rich.text import Text
 from analysis.words import counted, theory_text, time_text
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import capacity, data, network, space, speed, train
+from sweeps import capacity, data, network, space, speed
 from sweeps.samplers import SAMPLERS
 from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec
@@ -44,6 +44,7 @@ ASKING: Final = 0.2
 @dataclass(frozen=True)
 class Plan:
     spec: SweepSpec
+    data_digest: str
     trials: int
     packs: int
     networks: int
@@ -64,7 +65,7 @@ class Plan:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        skip = {"spec", "speed", "limits", "least_limits"}
+        skip = {"spec", "data_digest", "speed", "limits", "least_limits"}
         return {
             "name": self.spec.name,
             **{k: v for k, v in vars(self).items() if k not in skip},
@@ -82,7 +83,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     """
     design = space.build(spec)
     dataset = data.load(spec.dataset, folder=data_folder)
-    train.train_samples(dataset, spec.training)
+    capacity.check_data(spec, dataset)
     if slots is None:
         capacity.check(spec, design, dataset)
         slots = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
@@ -99,6 +100,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     startup = speed.startup()
     return Plan(
         spec,
+        dataset.digest,
         trials,
         packs,
         networks,
@@ -124,7 +126,7 @@ def remember(made: Plan, busy: float, seconds: float, others: float = 0.0) -> No
         others: share of `busy` in which other programs had the cores.
     """
     startup = max(seconds - _wall(busy, made.slots, made.packs), 0.0)
-    speed.remember(made.spec, made.slots, made.flops, made.layers, busy, startup, others)
+    speed.remember(made.spec, made.data_digest, made.slots, made.flops, made.layers, busy, startup, others)
 
 
 def _wall(busy: float, slots: int, packs: int) -> float:

@@ -63,16 +63,21 @@ class RunDir:
                 "again if the sweep was launched with them"
             ) from None
 
-    def check(self, spec: SweepSpec) -> None:
-        """See that the folder, if there is one, is of the same spec.
+    def check(self, spec: SweepSpec, data_digest: str) -> None:
+        """See that the folder, if there is one, is of the same spec and data.
 
         Raises:
-            ValueError: the name is taken by a different spec.
+            ValueError: the name is taken by a different spec, or the file of the data has changed.
         """
         if self._spec.is_file() and self.spec().sha256 != spec.sha256:
             raise ValueError(
                 f"a sweep {spec.name!r} with a different spec is in {self.path}; "
                 "give this one another --name, or continue that one with 'sweep resume'"
+            )
+        if self.state().get("data_digest", data_digest) != data_digest:
+            raise ValueError(
+                f"{spec.dataset} holds other data than when sweep {spec.name!r} began; put those back, or give this "
+                "sweep another --name"
             )
 
     def create(self, spec: SweepSpec, state: dict[str, Any]) -> None:

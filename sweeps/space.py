@@ -165,10 +165,7 @@ def _check(space: Space, spec: SweepSpec) -> None:
     from sweeps import data
     from sweeps.samplers import SAMPLERS
 
-    if spec.dataset not in data.DATASETS:
-        raise ValueError(
-            f"dataset {spec.dataset!r} is unknown{near(spec.dataset, data.DATASETS)}; valid: {', '.join(data.DATASETS)}"
-        )
+    data.check_name(spec.dataset)
     if spec.search.sampler not in SAMPLERS:
         sampler = spec.search.sampler
         raise ValueError(

@@ -40,7 +40,7 @@ sweep's own driver had .02 to .18 (ten launches), and with it one other busy pro
 
 def of(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
     """What was measured here, corrected by what the launches since then took."""
-    cache, key = _cache(), _key(spec, slots)
+    cache, key = _cache(), _key(spec, dataset.digest, slots)
     if key not in cache:
         measured = calibration.measure(spec, dataset, points, slots)
         cache[key] = {"speed": list(astuple(measured))}
@@ -73,7 +73,14 @@ def _elsewhere(cache: dict[str, Any]) -> float:
 
 
 def remember(
-    spec: SweepSpec, slots: int, flops: float, layers: float, busy: float, startup: float, others: float
+    spec: SweepSpec,
+    data_digest: str,
+    slots: int,
+    flops: float,
+    layers: float,
+    busy: float,
+    startup: float,
+    others: float,
 ) -> None:
     """Note what a launch really took.
 
@@ -83,7 +90,7 @@ def remember(
         startup: seconds of the launch in which no pack was trained.
         others: share of `busy` in which other programs had the cores.
     """
-    cache, key = _cache(), _key(spec, slots)
+    cache, key = _cache(), _key(spec, data_digest, slots)
     if key in cache:  # or else it was measured by nobody, or somebody has removed the file
         measured = Speed(*cache[key]["speed"])
         slower = busy / measured.seconds(measured.share * flops, layers)
@@ -91,11 +98,11 @@ def remember(
     _write(cache | {"startups": [*cache.get("startups", []), (startup, others)][-REMEMBERED:]})
 
 
-def _key(spec: SweepSpec, slots: int) -> str:
+def _key(spec: SweepSpec, data_digest: str, slots: int) -> str:
     """What a speed depends on."""
-    shapes = spec.model_dump(include={"dataset": True, "network": True, "space": {"depth", "width"}})
-    what = [platform.node(), os.cpu_count(), version("isoinit"), torch.__version__, shapes, slots, calibration.METHOD]
-    what += [spec.training.optimizer, spec.training.batch_size, spec.training.learning_rate]
+    shapes = spec.model_dump(include={"network": True, "space": {"depth", "width"}})
+    what = [platform.node(), os.cpu_count(), version("isoinit"), torch.__version__, calibration.METHOD, slots]
+    what += [data_digest, shapes, spec.training.optimizer, spec.training.batch_size, spec.training.learning_rate]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 

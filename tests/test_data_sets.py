@@ -14,7 +14,7 @@ import pooch
 import pytest
 import torch
 
-from sweeps import data
+from sweeps import arrays, data
 
 SHARED = Path("../shared/data")
 needs_mnist = pytest.mark.skipif(not (SHARED / "mnist.npz").is_file(), reason="no offline copy of MNIST here")
@@ -123,6 +123,87 @@ def test_arrays_of_another_kind_are_refused(tmp_path, change, message):
     np.savez(tmp_path / "mnist.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         data.load("mnist", tmp_path)
+
+
+def _own(folder: Path, **change: np.ndarray | None) -> Path:
+    """A file of 12 + 4 samples of 3 features and 2 classes, with some of its arrays changed or left out."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.normal(5, [1, 10, 0], (12, 3)),
+        "y_train": np.arange(12) % 2,
+        "x_test": rng.normal(5, [1, 10, 1], (4, 3)),
+        "y_test": np.arange(4) % 2,
+    }
+    path = folder / "mine.npz"
+    np.savez(path, **{k: v for k, v in (arrays | change).items() if v is not None})
+    return path
+
+
+def test_features_of_ones_own_are_standardized_one_by_one_on_the_training_split(tmp_path):
+    mine = data.load("mine.npz", _own(tmp_path).parent)
+    assert (mine.name, mine.input_shape, mine.classes) == ("mine.npz", (3,), 2)
+    assert mine.x_train.dtype == torch.float32
+    assert mine.x_train.mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert mine.x_train.square().mean(0).tolist() == pytest.approx([1, 1, 0], abs=1e-6)
+    assert mine.x_test[:, 2].tolist() == [0, 0, 0, 0], "what did not change in training says nothing"
+    assert mine.x_test[:, 1].abs().max() < 4, "by the deviation of its own feature, not of all"
+
+
+def test_images_of_ones_own_have_their_channels_last_and_may_be_pixels(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (12, 4, 5, 3), dtype=np.uint8)
+    folder = _own(tmp_path, x_train=x, x_test=x[:4]).parent
+    pixels = data.load("mine.npz", folder)
+    assert pixels.input_shape == (3, 4, 5)
+    as_floats = arrays.standardized(arrays.own(_own(tmp_path, x_train=x / 255, x_test=x[:4] / 255)))[0]
+    torch.testing.assert_close(pixels.x_train, as_floats, rtol=1e-5, atol=1e-5)
+    first = x[..., 2].astype(float)
+    assert pixels.x_train[5, 2, 1, 3] == pytest.approx((first[5, 1, 3] - first.mean()) / first.std(), abs=1e-5)
+
+
+def test_other_arrays_in_the_file_are_another_digest(tmp_path):
+    digests = {data.made("mine.npz", arrays.own(_own(tmp_path, **change))).digest
+               for change in ({}, {"x_test": np.ones((4, 3))}, {"y_test": np.ones(4, int)})}  # fmt: skip
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_train": None, "x_test": None}, "has no array y_train, x_test; it must hold x_train, y_train, x_test"),
+        ({"x_train": np.array([[None] * 3] * 12)}, "is not a file of plain arrays; np.savez"),
+        ({"x_train": np.full((12, 3), "a")}, "x_train must hold numbers, but it holds <U1"),
+        ({"x_train": np.full((12, 3), np.nan)}, "x_train must be finite"),
+        ({"x_train": np.full((12, 3), 1e39)}, "x_train must be finite in float32"),
+        ({"x_train": np.ones(12)}, r"x_train must have a shape \(samples, features\) or .* but it has \(12,\)"),
+        ({"x_train": np.ones((12, 0))}, "none of them 0"),
+        ({"x_train": np.ones((12, 3))}, "x_train holds the same sample over and over"),
+        ({"x_train": np.ones((12, 3, 8, 8))}, r"channels came first.*np.moveaxis\(x_train, 1, -1\)"),
+        ({"x_test": np.ones((4, 2))}, r"samples of one shape, but got \(3,\) and \(2,\)"),
+        ({"y_train": np.arange(12) % 2 + 1}, "each of the labels 0, 1, .* holds 1, 2; np.unique"),
+        ({"y_train": np.zeros(12, int)}, "two classes or more, but holds 0"),
+        ({"y_train": np.arange(12) / 2}, "y_train must hold whole numbers, but it holds float64"),
+        ({"y_train": np.eye(2, dtype=int)[np.arange(12) % 2]}, r"y_train.argmax\(1\) turns one-hot"),
+        ({"y_test": np.arange(3) % 2}, r"one label for each of 4 samples, but has a shape \(3,\)$"),
+        ({"y_test": np.arange(4)}, "y_test holds the label 2, of which y_train has no sample"),
+    ],
+)
+def test_a_file_of_ones_own_that_is_no_data_set_is_refused_with_the_remedy(tmp_path, change, message):
+    path = _own(tmp_path, **change)
+    with pytest.raises(ValueError, match=message) as error:
+        data.load(path.name, tmp_path)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"samples", b"PK\x03\x04" + bytes(40)])
+def test_what_is_no_npz_is_refused(tmp_path, content):
+    (tmp_path / "mine.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine.npz is not a file of plain arrays; np.savez\(file, x_train=..., "):
+        data.load("mine.npz", tmp_path)
+
+
+def test_a_file_that_is_nowhere_is_named_with_the_places(tmp_path):
+    with pytest.raises(ValueError, match=rf"no such file in {tmp_path} or {Path.cwd()}; say with --data-dir"):
+        data.load("mine.npz", tmp_path)
 
 
 @needs_mnist

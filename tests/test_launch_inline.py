@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import stores
 
@@ -496,6 +497,42 @@ def test_a_relative_folder_of_data_is_the_same_for_workers_elsewhere(
     monkeypatch.setenv("ISOINIT_DATA", "data")
     assert _launch("--trials", "8", "--name", "other") == 0
     assert RunDir(folder / "runs", "other").state()["data_folder"] == str(folder / "data")
+
+
+def test_a_file_of_ones_own_lies_beside_the_spec_and_stays_what_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 90)
+    mine: dict[str, Any] = {"x_train": rng.normal(y[:, None], 0.3, (90, 5)), "y_train": y,
+                            "x_test": rng.normal(size=(3, 5)), "y_test": np.arange(3)}  # fmt: skip
+    np.savez(folder / "mine.npz", **mine)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    launch_mine = ["launch", "../tiny.yaml", "--inline", "--set", "dataset=mine.npz", "--trials"]
+    assert main([*launch_mine, "8"]) == 0
+    trials, _ = Ledger(Path("runs/tiny")).read()
+    assert set(trials["dataset"].to_pylist()) == {"mine.npz"}
+    assert "trained" in trials["outcome"].to_pylist(), "three classes on a line are learnt"
+
+    mine["y_test"] = np.zeros(3, int)
+    np.savez(folder / "mine.npz", **mine)
+    data._load.cache_clear()  # as in another process
+    capsys.readouterr()
+    for again in ([*launch_mine, "16"], ["resume", "tiny", "--inline", "--trials", "16"]):
+        assert main(again) == 2
+        assert "mine.npz holds other data than when sweep 'tiny' began" in capsys.readouterr().err
+    assert main(["sync", "tiny"]) == 0, "which needs no data"
+    assert Ledger(Path("runs/tiny")).read()[0].num_rows == 8
+
+
+def test_a_convolution_wants_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "mine.npz", x_train=np.eye(2), y_train=[0, 1], x_test=np.eye(2), y_test=[0, 1])
+    mine = ["--set", "dataset=mine.npz", "--set", "network.architecture=[mlp, cnn]"]
+    for command in (["plan"], ["launch", "--inline"]):
+        assert main([*command, "tiny.yaml", *mine]) == 2
+        assert "cnn looks at images" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
 
 
 def test_a_store_that_has_trials_of_a_lost_folder_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 
-from sweeps import failures, pack
+from sweeps import data, failures, pack
+from sweeps.arrays import Raw
+from sweeps.reading import parse
 from sweeps.spec import Resources
+from sweeps.tasks import Origin, Pack
 
 NODE = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: PackTrainable\n"
@@ -72,6 +77,20 @@ def test_a_pack_that_fails_says_so_where_nothing_can_be_written_either(tmp_path:
     watcher.on_trial_error(0, [], trial)
     unkept = f"all that Ray says could not be kept ({where}: Is a directory)"
     assert told == [(["failed"], f"pack p1 failed: its worker died, and Ray does not say why; {unkept}")]
+
+
+def test_a_worker_needs_no_copy_of_a_file_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack.gc, "freeze", lambda: None)
+    monkeypatch.setattr(pack.torch, "set_num_threads", lambda _: None)
+    spec = parse("{name: toy, dataset: mine.npz, space: {scheme: he_normal, depth: 4, width: 8}}")
+    raw = Raw(np.eye(2, dtype=np.float32), np.arange(2), np.eye(2, dtype=np.float32), np.arange(2))
+    digest = data.made("mine.npz", raw).digest
+    context = pack.Context(spec.model_dump(mode="json"), Origin("toy", "", ""), digest, "/proc/nowhere", raw)
+    worker = pack.PackTrainable.__new__(pack.PackTrainable)
+    worker.setup({"pack": Pack("p1", ()).to_dict()}, context)
+    assert worker._dataset.x_train.tolist() == [[1, -1], [-1, 1]]
+    with pytest.raises(RuntimeError, match=r"other data for 'mine\.npz'"):
+        worker.setup({"pack": Pack("p1", ()).to_dict()}, replace(context, data_digest="other"))
 
 
 def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:

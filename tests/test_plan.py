@@ -177,12 +177,12 @@ def test_points_that_differ_are_not_taken_at_their_word() -> None:
 
 
 def test_another_version_of_this_code_or_way_to_measure_is_another_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = speed._key(parse(TEXT), 2)
-    assert speed._key(parse(TEXT), 2) == before
+    before = speed._key(parse(TEXT), "data", 2)
+    assert speed._key(parse(TEXT), "data", 2) == before
     monkeypatch.setattr(speed, "version", lambda _: "99")
-    newer = speed._key(parse(TEXT), 2)
+    newer = speed._key(parse(TEXT), "data", 2)
     monkeypatch.setattr(calibration, "METHOD", calibration.METHOD + 1)
-    assert len({before, newer, speed._key(parse(TEXT), 2)}) == 3
+    assert len({before, newer, speed._key(parse(TEXT), "data", 2)}) == 3
 
 
 def test_a_launch_teaches_the_next_plan_its_speed_and_its_start() -> None:
@@ -255,7 +255,9 @@ def test_a_kind_of_sweep_that_was_not_launched_is_taken_to_be_as_much_slower_tha
 
     def slower(spec: SweepSpec) -> float:
         made = plan.plan(spec)
-        measured = speed.Speed(*json.loads(speed._file().read_text())[speed._key(spec, made.slots)]["speed"])
+        measured = speed.Speed(
+            *json.loads(speed._file().read_text())[speed._key(spec, made.data_digest, made.slots)]["speed"]
+        )
         return made.speed.seconds(1e9, 100) / measured.seconds(1e9, 100)
 
     def launch(spec: SweepSpec, times: float) -> None:

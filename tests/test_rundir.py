@@ -41,13 +41,15 @@ def test_one_driver_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path: Path) ->
 
 def test_a_folder_keeps_its_spec_and_refuses_another(tmp_path: Path) -> None:
     run = RunDir(tmp_path, "toy")
-    run.check(SPEC)
-    run.create(SPEC, {"tracking_uri": "x"})
+    run.check(SPEC, "data")
+    run.create(SPEC, {"tracking_uri": "x", "data_digest": "data"})
     assert RunDir.existing(tmp_path, "toy").spec() == SPEC
-    assert run.state() == {"tracking_uri": "x"}
-    run.check(parse("name: toy\nspace: {scheme: he_normal, depth: 4, width: 8}\nsearch: {trials: 7}"))
+    assert run.state() == {"tracking_uri": "x", "data_digest": "data"}
+    run.check(parse("name: toy\nspace: {scheme: he_normal, depth: 4, width: 8}\nsearch: {trials: 7}"), "data")
     with pytest.raises(ValueError, match="different spec"):
-        run.check(parse("name: toy\nspace: {scheme: he_normal, depth: 5, width: 8}"))
+        run.check(parse("name: toy\nspace: {scheme: he_normal, depth: 5, width: 8}"), "data")
+    with pytest.raises(ValueError, match="digits holds other data than when sweep 'toy' began"):
+        run.check(SPEC, "other data")
     with pytest.raises(ValueError, match="did you mean 'toy'"):
         RunDir.existing(tmp_path, "tyo")
 
