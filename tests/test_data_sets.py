@@ -8,6 +8,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pooch
@@ -128,7 +129,7 @@ def test_arrays_of_another_kind_are_refused(tmp_path, change, message):
 def _own(folder: Path, **change: np.ndarray | None) -> Path:
     """A file of 12 + 4 samples of 3 features and 2 classes, with some of its arrays changed or left out."""
     rng = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Any] = {
         "x_train": rng.normal(5, [1, 10, 0], (12, 3)),
         "y_train": np.arange(12) % 2,
         "x_test": rng.normal(5, [1, 10, 1], (4, 3)),
