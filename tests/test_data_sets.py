@@ -129,14 +129,15 @@ def test_arrays_of_another_kind_are_refused(tmp_path, change, message):
 def _own(folder: Path, **change: np.ndarray | None) -> Path:
     """A file of 12 + 4 samples of 3 features and 2 classes, with some of its arrays changed or left out."""
     rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
+    arrays = {
         "x_train": rng.normal(5, [1, 10, 0], (12, 3)),
         "y_train": np.arange(12) % 2,
         "x_test": rng.normal(5, [1, 10, 1], (4, 3)),
         "y_test": np.arange(4) % 2,
     }
     path = folder / "mine.npz"
-    np.savez(path, **{k: v for k, v in (arrays | change).items() if v is not None})
+    kept: dict[str, Any] = {k: v for k, v in (arrays | change).items() if v is not None}
+    np.savez(path, **kept)
     return path
 
 
