@@ -8,10 +8,10 @@ from typing import Final
 
 import torch
 
+from sweeps import chance
 from sweeps.data import Dataset
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
-from sweeps.train import train_samples
 
 SHARE: Final = 0.7
 """Of the memory; chosen: the rest is for data, libraries and other programs."""
@@ -47,14 +47,15 @@ def check_data(spec: SweepSpec, dataset: Dataset) -> None:
     """See that the networks of this spec can be trained on these data.
 
     Raises:
-        ValueError: there are fewer samples than asked for, or a convolution has no images to look at.
+        ValueError: there are fewer samples than asked for, a convolution has no images to look at, or chance alone
+            meets the criterion.
     """
-    train_samples(dataset, spec.training)
     if "cnn" in spec.network.architecture and len(dataset.input_shape) != 3:
         raise ValueError(
             f"network.architecture: cnn looks at images (samples, height, width[, channels]), but {dataset.name} holds "
             f"{dataset.input_shape[0]} features a sample; choose mlp or resnet"
         )
+    chance.check(spec, dataset)
 
 
 def memory() -> float:
