@@ -30,7 +30,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.gp": ("analysis", "sweeps"),
     "analysis.kernels": ("analysis", "sweeps"),
     "analysis.points": ("analysis", "sweeps"),
-    "analysis.region": ("analysis", "sweeps.closing", "sweeps.launch"),  # when to stop is read off the same map
+    "analysis.region": ("analysis", "sweeps.closing", "sweeps.goal"),  # when to stop is read off the same map
     "analysis.threads": ("analysis", "sweeps"),
     "analysis.words": ("analysis", "sweeps"),
     "torch": (
