@@ -107,13 +107,14 @@ class Driver:
             self._run_on_ray(ray)
 
     def _run_on_ray(self, ray: Cluster | None) -> None:
-        from sweeps import pack
+        from sweeps.pack import Context
+        from sweeps.tuner import run_packs
 
         sweep, spec, options = self._sweep, self._sweep.spec, self._sweep.options
-        context = pack.Context(spec.model_dump(mode="json"), sweep.origin, sweep.dataset.digest, options.data_folder)
+        context = Context(spec.model_dump(mode="json"), sweep.origin, sweep.dataset.digest, options.data_folder)
         with ExitStack() as stack:
             cluster = ray or stack.enter_context(Cluster(options.address))
-            pack.run_packs(
+            run_packs(
                 self._search,
                 context,
                 spec.resources,
@@ -125,7 +126,7 @@ class Driver:
             )
 
     def _count(self, outcomes: Sequence[str], error: str = "", waited: float = 0.0) -> None:
-        """Take note of a pack that ended, as `pack.run_packs` tells it."""
+        """Take note of a pack that ended, as `run_packs` tells it."""
         self._progress.add(outcomes)
         self._publisher.notify()
         self._errors.extend([error] if error else [])
