@@ -18,11 +18,12 @@ from sweeps import plan, tracking, work
 from sweeps.cluster import Cluster
 from sweeps.failures import disk
 from sweeps.goal import Goal
+from sweeps.journal import Journal
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
 from sweeps.ready import Sweep
 from sweeps.rundir import RunDir
-from sweeps.search import Journal, PackSearch
+from sweeps.search import PackSearch
 from sweeps.stopping import Stop
 from sweeps.tasks import results
 

@@ -25,8 +25,9 @@ from analysis.words import counted, theory_text, time_text
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
 from sweeps import capacity, data, network, space, speed, train
+from sweeps.journal import Journal
 from sweeps.samplers import SAMPLERS
-from sweeps.search import Journal, PackSearch
+from sweeps.search import PackSearch
 from sweeps.spec import Point, SweepSpec
 from sweeps.speed import Speed
 from sweeps.tasks import Result, Task
