@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from sweeps.tasks import Pack, Result, Task
 
 
 class PackSearch(OptunaSearch):
-    """Asks for packs of trials until `limit` trials are asked for or `enough` says so.
+    """Asks for packs of trials until all that the spec wants are asked for, or `enough` says so.
 
     Args:
         spec, space: what to search.
@@ -98,29 +98,12 @@ class PackSearch(OptunaSearch):
         """
         results = {row["trial_key"]: row for row in trials if row["outcome"] != Outcome.FAILED}
         for row in results.values():
-            point = Point(**{name: row[name] for name in Point._fields})
-            self._visits[point] += 1
-            self.rows.append(_row(point, row["role"], row))
-            self.study.add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE,
-                    value=row["score"],
-                    params=self._design.params(point),
-                    distributions=self._design.distributions,
-                    user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
-                    system_attrs={ROLE: row["role"]},  # the sampler counts them
-                )
-            )
-        open_tasks: dict[str, tuple[str, Task]] = {}
-        for pack in self._journal.read():
-            open_tasks |= {t.trial_key: (pack.pack_id, t) for t in pack.tasks if t.trial_key not in results}
-        by_pack: dict[str, list[Task]] = {}
-        for pack_id, task in open_tasks.values():
-            by_pack.setdefault(pack_id, []).append(task)
-        for tasks in by_pack.values():
+            self._take_over(row)
+        wanting = self._without_result(results)
+        for tasks in wanting:
             self._visits.update(task.point for task in tasks)
             self._again.append(self._named([self._renumbered(task) for task in tasks]))
-        self.asked = len(results) + len(open_tasks)
+        self.asked = len(results) + sum(map(len, wanting))
 
     def ask(self) -> Pack | None:
         """The next pack, journalled; None when the search has ended, or the journal cannot be written."""
@@ -182,6 +165,32 @@ class PackSearch(OptunaSearch):
 
     def restore(self, checkpoint_path: str) -> None:
         raise RuntimeError(f"{checkpoint_path}: a sweep is resumed with 'sweep resume', which reads its ledger")
+
+    def _take_over(self, row: Mapping[str, Any]) -> None:
+        """A finished trial of a ledger, as one of this study."""
+        point = Point(**{name: row[name] for name in Point._fields})
+        self._visits[point] += 1
+        self.rows.append(_row(point, row["role"], row))
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=row["score"],
+                params=self._design.params(point),
+                distributions=self._design.distributions,
+                user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
+                system_attrs={ROLE: row["role"]},  # the sampler counts them
+            )
+        )
+
+    def _without_result(self, keys: Container[str]) -> list[list[Task]]:
+        """The journal's tasks whose keys are not among `keys`, by pack: each in the last that it was asked in."""
+        found: dict[str, tuple[str, Task]] = {}
+        for pack in self._journal.read():
+            found |= {t.trial_key: (pack.pack_id, t) for t in pack.tasks if t.trial_key not in keys}
+        by_pack: dict[str, list[Task]] = {}
+        for pack_id, task in found.values():
+            by_pack.setdefault(pack_id, []).append(task)
+        return list(by_pack.values())
 
     def _ask_one(self) -> Task:
         trial = self.study.ask(self._design.distributions)
