@@ -81,7 +81,7 @@ def _lasting(options: Options) -> Options:
 
 
 def _within(spec: SweepSpec, design: space.Space) -> SweepSpec:
-    """`spec`, which asks for no more trials than its grid has."""
+    """`spec`, asking for no more trials than its grid has."""
     if spec.search.sampler != "grid":
         return spec
     search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
