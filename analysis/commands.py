@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,28 @@ from analysis.words import strict_json
 
 
 def _export(args: argparse.Namespace) -> store.Export:
-    return joining.read(args.dirs, None if args.criterion is None else Criterion.parse(args.criterion))
+    """The export that a command is about, once it is sure that there is a place for what it makes of it."""
+    export = joining.read(args.dirs, None if args.criterion is None else Criterion.parse(args.criterion))
+    if "out" in args:
+        _place(args)
+    return export
 
 
-def _out(args: argparse.Namespace) -> Path:
+def _place(args: argparse.Namespace) -> Path:
+    """The folder to write into, which need not be there."""
     if args.out is None and len(args.dirs) > 1:
         raise ValueError("several folders are read as one: name the folder to write into with --out")
     out = args.out or args.dirs[0] / "analysis"
-    if out.is_file():
-        raise ValueError(f"{out} is a file, not a folder to write into; name another one with --out")
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file, not a folder to write into; name another one with --out")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{there} cannot be written; name a folder to write into with --out")
+    return out
+
+
+def _out(args: argparse.Namespace) -> Path:
+    out = _place(args)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

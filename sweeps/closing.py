@@ -23,8 +23,9 @@ from analysis.schema import Took
 from analysis.words import counted, run_text, time_text
 from sweeps import data, mlflow_store, provenance, speed, tracking
 from sweeps.failures import disk, writing
-from sweeps.launch import Finished, identity
+from sweeps.launch import Finished
 from sweeps.progress import COLORS
+from sweeps.ready import identity
 from sweeps.rundir import RunDir
 from sweeps.tasks import Origin
 

@@ -7,20 +7,17 @@ numbers included, and needs no request per trial.
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.schema import Took, stamp
-from sweeps import ledger
+from sweeps import exportdir, ledger
 from sweeps.mlflow_store import (
     COMPLETE,
     EXPERIMENT,
@@ -36,10 +33,6 @@ from sweeps.reading import near
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-ROW_GROUP: Final = 65536
-_TABLES: Final = ("trials", "replicates")
-_SPEC: Final = "spec.yaml"
 
 
 @dataclass(frozen=True)
@@ -63,19 +56,19 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
             or nothing was published yet.
     """
     out = Path(out).resolve()
-    _check_target(out, name)
+    exportdir.check(out, name)
     client = connect(tracking_uri)
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
         parent = find(client, tracking_uri, name, experiment)
         parts = _parts(tracking_uri, parent, cache)
-        spec = _download(tracking_uri, parent, _SPEC, cache)
+        spec = _download(tracking_uri, parent, exportdir.SPEC, cache)
         if not parts or spec is None:
             raise ValueError(_nothing(parent, name))
         trials, replicates = ledger.merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
         trials = stamp(trials, _took(client, parent))
         missing = _short(parent, len(parts), len(trials))
-    return Exported(trials, replicates, _write(out, name, trials, replicates, text), missing)
+    return Exported(trials, replicates, exportdir.put(out, name, trials, replicates, text), missing)
 
 
 def find(client: MlflowClient, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> Run:
@@ -180,70 +173,3 @@ def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:
         for what, found, said in pairs
         if said > found
     )
-
-
-def _check_target(out: Path, name: str) -> None:
-    """See that `out` is free or holds an export of this sweep, be it one that was killed."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())) or _scratch(out, name).is_dir():
-        return
-    if not all((out / kind / f"{name}.parquet").is_file() for kind in _TABLES):
-        raise ValueError(f"--out {out} holds something else than an export of {name!r}; name another folder")
-
-
-def _scratch(out: Path, name: str) -> Path:
-    return out / f".{name}.export"
-
-
-def _write(out: Path, name: str, trials: pa.Table, replicates: pa.Table, spec: bytes) -> tuple[Path, ...]:
-    """Write into a folder within `out`, which a kill leaves there, and then put file by file in its place."""
-    scratch, fresh = _scratch(out, name), not out.exists()
-    killed = scratch.exists()
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        _empty(scratch)
-    except OSError as error:
-        raise ValueError(f"--out {out} cannot be written ({error.strerror}); name another folder") from error
-    places = [Path(kind, f"{name}.parquet") for kind in _TABLES] + [Path(_SPEC)]
-    try:
-        for place, table in zip(places, (trials, replicates), strict=False):
-            (scratch / "new" / place).parent.mkdir(parents=True)
-            pq.write_table(table, scratch / "new" / place, compression="zstd", row_group_size=ROW_GROUP)
-        (scratch / "new" / _SPEC).write_bytes(spec)
-        _replace(out, scratch, places)
-    except BaseException:
-        _empty(scratch)
-        if not killed:  # or else it still says that what is in `out` is an export, be it half of one
-            scratch.rmdir()
-        if fresh:
-            out.rmdir()
-        raise
-    shutil.rmtree(scratch)
-    return tuple(out / place for place in places)
-
-
-def _empty(scratch: Path) -> None:
-    for folder in scratch.iterdir():
-        shutil.rmtree(folder)
-
-
-def _replace(out: Path, scratch: Path, places: Sequence[Path]) -> None:
-    """Put files of `scratch/new` in their places; if that fails, what was there is there again."""
-    folders = [folder for kind in _TABLES if not (folder := out / kind).exists()]
-    earlier = [place for place in places if (out / place).exists()]
-    for place in earlier:
-        (scratch / "old" / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(out / place, scratch / "old" / place)
-    try:
-        for folder in folders:
-            folder.mkdir()
-        for place in places:
-            os.replace(scratch / "new" / place, out / place)
-    except BaseException:
-        for place in places:
-            if place in earlier:
-                os.replace(scratch / "old" / place, out / place)
-            else:
-                (out / place).unlink(missing_ok=True)
-        for folder in filter(Path.exists, folders):
-            folder.rmdir()
-        raise

@@ -1,20 +1,15 @@
 """Price a sweep before it is spent: trials, networks, FLOPs, expected time, and what theory says of it.
 
-The points come from a dry run of the sweep's sampler. Where an adaptive one will go is not known before: `boundary` is
-told less than half of the theory's depth limits for outcomes, because theory knows no step budget, and an optimizer is
-priced as an even spread. The speed is measured (`sweeps.speed`), and so is the work that networks save which diverge at
-once; that others diverge later is not foreseen.
+The points come from a dry run of the sweep's sampler (`sweeps.dryrun`). The speed is measured (`sweeps.speed`), and so
+is the work that networks save which diverge at once; that others diverge later is not foreseen.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import statistics
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -24,17 +19,11 @@ from rich.text import Text
 from analysis.words import counted, theory_text, time_text
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import capacity, data, network, space, speed
+from sweeps import capacity, data, dryrun, network, space, speed
 from sweeps.samplers import SAMPLERS
-from sweeps.search import Journal, PackSearch
 from sweeps.spec import Point, SweepSpec
 from sweeps.speed import Speed
-from sweeps.tasks import Result, Task
 
-SEEKING: Final = 96
-"""Trials of a dry run that seeks the boundary: enough to see where it goes, few enough to wait for."""
-EARLY: Final = 0.4
-"""Share of theory's depth limit taken to train within a small budget of steps; chosen by what digits showed."""
 LIMITS: Final = 16
 """Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
 ASKING: Final = 0.2
@@ -87,9 +76,9 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     if slots is None:
         capacity.check(spec, design, dataset)
         slots = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
-    even, packs = _dry_run(spec, design)
+    even, packs = dryrun.evenly(spec, design)
     found = _limits([*design.corners(), *(t.point for t in even)])
-    tasks = _seek(spec, design, even, found) if spec.search.sampler == "boundary" else even
+    tasks = dryrun.seeking(spec, design, even, found) if spec.search.sampler == "boundary" else even
     trials, more = len(even), len(even) / len(tasks)
     networks = trials * spec.training.seeds * len(spec.training.learning_rate)
     per_task = spec.training.seeds * len(spec.training.learning_rate)
@@ -160,46 +149,6 @@ def render(made: Plan) -> RenderableType:
         table.add_row(scheme, " to ".join(ends))
     warned = [Text(f"warning: {w}", style="yellow") for w in made.warnings]
     return Group(*map(Text, lines), table, *warned)
-
-
-def _dry_run(spec: SweepSpec, design: space.Space) -> tuple[list[Task], int]:
-    """What the sampler would ask for, an adaptive one replaced by an even spread, and in how many packs."""
-    if SAMPLERS[spec.search.sampler].adaptive:
-        spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "sobol"})})
-    return _ask_all(spec, design, lambda _: False)
-
-
-def _seek(
-    spec: SweepSpec, design: space.Space, even: Sequence[Task], limits: Mapping[str, Sequence[float]]
-) -> list[Task]:
-    """What the boundary sampler would ask for first, if every scheme trained down to a share of its limit by theory.
-
-    A scheme without theory is taken to train down to the middle of the depths.
-    """
-    depths = [t.point.depth for t in even]
-    middle = math.sqrt(min(depths) * max(depths))
-    ends = {scheme: EARLY * statistics.median(found) if found else middle for scheme, found in limits.items()}
-    trials = min(spec.search.trials, SEEKING)
-    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
-    return _ask_all(spec, design, lambda point: point.depth <= ends[point.scheme])[0]
-
-
-def _ask_all(spec: SweepSpec, design: space.Space, trains: Callable[[Point], bool]) -> tuple[list[Task], int]:
-    """Every trial that a sampler asks for when `trains` tells the outcomes, and in how many packs."""
-    tasks: list[Task] = []
-    packs = 0
-    with tempfile.TemporaryDirectory() as folder:
-        search = PackSearch(spec, design, "plan", Journal(Path(folder) / "packs.jsonl"))
-        while (pack := search.ask()) is not None:
-            packs += 1
-            tasks += pack.tasks
-            search.tell(_told(task, trains(task.point)) for task in pack.tasks)
-    return tasks, packs
-
-
-def _told(task: Task, trained: bool) -> Result:
-    n = len(task.seeds)
-    return Result(task.number, "trained", 0.5, n, n) if trained else Result(task.number, "slow", -0.5, n, 0)
 
 
 def _limits(points: Sequence[Point]) -> dict[str, list[float]]:

@@ -8,13 +8,11 @@ the ledger, and packs that were running are taken from the journal.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
@@ -23,57 +21,16 @@ from ray.tune.search.optuna import OptunaSearch
 
 from analysis.outcome import Outcome
 from sweeps.boundary import ROLE
-from sweeps.failures import disk, writing
+from sweeps.failures import disk
+from sweeps.journal import Journal
 from sweeps.samplers import SAMPLERS
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
 from sweeps.tasks import Pack, Result, Task
 
 
-class Journal:
-    """The packs that were asked for, one JSON line each, on disk before they are trained."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, pack: Pack) -> None:
-        with writing(self._path), self._path.open("ab+") as file:
-            file.truncate(self._whole(file))
-            file.write(json.dumps(pack.to_dict()).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def read(self) -> list[Pack]:
-        """All packs in order; a last line that a kill cut short was never trained and is left out.
-
-        Raises:
-            ValueError: a line is no pack, and not the last; says which, and what to do.
-        """
-        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
-        return [self._pack(number, line) for number, line in enumerate(lines, 1)]
-
-    def _pack(self, number: int, line: bytes) -> Pack:
-        try:
-            return Pack.from_dict(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"line {number} of {self._path} is damaged ({error}); remove the line: what was trained is in the "
-                "ledger, and what was not is asked for anew"
-            ) from None
-
-    @staticmethod
-    def _whole(file: BinaryIO) -> int:
-        """Bytes up to the end of the last line that is whole: what is written next must not continue a torn one."""
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        if file.read(1) in (b"", b"\n"):
-            return size
-        file.seek(0)
-        return file.read().rfind(b"\n") + 1
-
-
 class PackSearch(OptunaSearch):
-    """Asks for packs of trials until `limit` trials are asked for or `enough` says so.
+    """Asks for packs of trials until all that the spec wants are asked for, or `enough` says so.
 
     Args:
         spec, space: what to search.
@@ -141,29 +98,12 @@ class PackSearch(OptunaSearch):
         """
         results = {row["trial_key"]: row for row in trials if row["outcome"] != Outcome.FAILED}
         for row in results.values():
-            point = Point(**{name: row[name] for name in Point._fields})
-            self._visits[point] += 1
-            self.rows.append(_row(point, row["role"], row))
-            self.study.add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE,
-                    value=row["score"],
-                    params=self._design.params(point),
-                    distributions=self._design.distributions,
-                    user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
-                    system_attrs={ROLE: row["role"]},  # the sampler counts them
-                )
-            )
-        open_tasks: dict[str, tuple[str, Task]] = {}
-        for pack in self._journal.read():
-            open_tasks |= {t.trial_key: (pack.pack_id, t) for t in pack.tasks if t.trial_key not in results}
-        by_pack: dict[str, list[Task]] = {}
-        for pack_id, task in open_tasks.values():
-            by_pack.setdefault(pack_id, []).append(task)
-        for tasks in by_pack.values():
+            self._take_over(row)
+        wanting = self._without_result(results)
+        for tasks in wanting:
             self._visits.update(task.point for task in tasks)
             self._again.append(self._named([self._renumbered(task) for task in tasks]))
-        self.asked = len(results) + len(open_tasks)
+        self.asked = len(results) + sum(map(len, wanting))
 
     def ask(self) -> Pack | None:
         """The next pack, journalled; None when the search has ended, or the journal cannot be written."""
@@ -225,6 +165,32 @@ class PackSearch(OptunaSearch):
 
     def restore(self, checkpoint_path: str) -> None:
         raise RuntimeError(f"{checkpoint_path}: a sweep is resumed with 'sweep resume', which reads its ledger")
+
+    def _take_over(self, row: Mapping[str, Any]) -> None:
+        """A finished trial of a ledger, as one of this study."""
+        point = Point(**{name: row[name] for name in Point._fields})
+        self._visits[point] += 1
+        self.rows.append(_row(point, row["role"], row))
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=row["score"],
+                params=self._design.params(point),
+                distributions=self._design.distributions,
+                user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
+                system_attrs={ROLE: row["role"]},  # the sampler counts them
+            )
+        )
+
+    def _without_result(self, keys: Container[str]) -> list[list[Task]]:
+        """The journal's tasks whose keys are not among `keys`, by pack: each in the last that it was asked in."""
+        found: dict[str, tuple[str, Task]] = {}
+        for pack in self._journal.read():
+            found |= {t.trial_key: (pack.pack_id, t) for t in pack.tasks if t.trial_key not in keys}
+        by_pack: dict[str, list[Task]] = {}
+        for pack_id, task in found.values():
+            by_pack.setdefault(pack_id, []).append(task)
+        return list(by_pack.values())
 
     def _ask_one(self) -> Task:
         trial = self.study.ask(self._design.distributions)

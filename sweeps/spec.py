@@ -11,21 +11,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from analysis.outcome import Criterion
+from sweeps.values import CHECKED, Depths, Names, Numbers, Range, Widths, listed
 
 NUMERICS: Final = "2"
 """Raised whenever a change makes the same replicate train differently; part of every trial key."""
@@ -47,62 +38,7 @@ class Point(NamedTuple):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Range(_Model):
-    """`{low, high, log, zero, levels}`: numbers from low to high.
-
-    `zero` adds the value 0 as a level of its own, `levels` is how many values the grid sampler takes.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    zero: bool = False
-    levels: int = Field(default=8, ge=2)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Range:
-        if not self.low <= self.high:
-            raise ValueError(f"low <= high must hold, but got low={self.low:g}, high={self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(
-                f"a log range needs low > 0, but got low={self.low:g}; write 'zero: true' to add the value 0"
-            )
-        if self.zero and not self.log:
-            raise ValueError("'zero: true' belongs to a log range; a linear range reaches 0 with low: 0")
-        return self
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | int | float) else value
-
-
-def _axis(value: Any) -> Any:
-    """A mapping is meant as a range: checked as one here, so that a message is about its own fields."""
-    return Range.model_validate(value) if isinstance(value, dict) else _listed(value)
-
-
-def _says(law: str) -> WrapValidator:
-    """The whole law of a value, whichever part of it is broken."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise ValueError(f"{law}, but got {value!r}") from None
-
-    return WrapValidator(check)
-
-
-Depth = Annotated[int, Field(ge=2), _says("must be a whole number of at least 2")]
-Width = Annotated[int, Field(ge=1), _says("must be a whole number of at least 1")]
-Number = Annotated[float, _says("must be a finite number")]
-Depths = Annotated[Range | list[Depth], BeforeValidator(_axis)]
-Widths = Annotated[Range | list[Width], BeforeValidator(_axis)]
-Numbers = Annotated[Range | list[Number], BeforeValidator(_axis)]
-Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    model_config = CHECKED
 
 
 class Network(_Model):
@@ -158,9 +94,7 @@ class Schedule(_Model):
 
 class Training(_Model):
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_listed), Field(min_length=1)] = [
-        0.01
-    ]
+    learning_rate: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(listed), Field(min_length=1)] = [0.01]
     momentum: float = Field(default=0.0, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)

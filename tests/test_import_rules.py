@@ -30,7 +30,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.gp": ("analysis", "sweeps"),
     "analysis.kernels": ("analysis", "sweeps"),
     "analysis.points": ("analysis", "sweeps"),
-    "analysis.region": ("analysis", "sweeps.closing", "sweeps.launch"),  # when to stop is read off the same map
+    "analysis.region": ("analysis", "sweeps.closing", "sweeps.goal"),  # when to stop is read off the same map
     "analysis.threads": ("analysis", "sweeps"),
     "analysis.words": ("analysis", "sweeps"),
     "torch": (
@@ -50,7 +50,7 @@ MAY_BE_IMPORTED_BY: Final = {
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
     "grpc": ("sweeps.cluster",),
-    "ray": ("sweeps.launch", "sweeps.search", "sweeps.pack", "sweeps.writer", "sweeps.cluster"),
+    "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
     "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),

@@ -16,7 +16,7 @@ import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import closing, data, launch, replay
+from sweeps import closing, data, driver, replay
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -97,8 +97,8 @@ def test_what_a_sweep_took_and_was_said_to_take_goes_to_its_page_and_into_its_ex
         return found and found.predicted_seconds, ended["predicted_seconds"]
 
     remembered = []
-    monkeypatch.setattr(launch.plan, "remember", lambda made, *_: remembered.append(made.trials))
-    monkeypatch.setattr(launch, "_plan", lambda *_: SimpleNamespace(trials=4, seconds=41.4))
+    monkeypatch.setattr(driver.plan, "remember", lambda made, *_: remembered.append(made.trials))
+    monkeypatch.setattr(driver, "_plan", lambda *_: SimpleNamespace(trials=4, seconds=41.4))
     assert told("--trials", "4") == (41.4, 41.4)
     assert re.search(r"4 trials, 16 networks in \d+ s, predicted 41 s \(\d+ % less\)\.", _note())
     assert told("--trials", "6") == (None, None)
@@ -180,8 +180,8 @@ def test_a_sweep_says_that_others_had_the_cores(
     said = "of their time for cores that other programs had"
     assert _launch("--trials", "4") == 0
     assert said not in capsys.readouterr().out
-    run = launch._run_inline
-    monkeypatch.setattr(launch, "_run_inline", lambda a, b, done: run(a, b, lambda told: done(told, waited=3.0)))
+    run = driver._run_inline
+    monkeypatch.setattr(driver, "_run_inline", lambda a, b, done: run(a, b, lambda told: done(told, waited=3.0)))
     assert main(["resume", "tiny", "--inline", "--trials", "8"]) == 0
     assert said in capsys.readouterr().out
 
@@ -192,8 +192,8 @@ def test_a_store_that_gets_a_sweep_later_lacks_nothing(
 ) -> None:
     """The map, what it took and how it ended are there, too, as if the store had been there at the end."""
     made = None if predicted is None else SimpleNamespace(trials=20, seconds=predicted)
-    monkeypatch.setattr(launch.plan, "remember", lambda *_: None)
-    monkeypatch.setattr(launch, "_plan", lambda *_: made)
+    monkeypatch.setattr(driver.plan, "remember", lambda *_: None)
+    monkeypatch.setattr(driver, "_plan", lambda *_: made)
     assert _launch() == 0
     later = stores.sqlite(folder / "later")
     assert main(["sync", "tiny", "--tracking-uri", later]) == 0
@@ -216,7 +216,7 @@ def test_a_plan_of_more_than_was_trained_is_not_compared(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sweep may end before its last trial: by a signal, or because the map is as good as was asked for."""
-    monkeypatch.setattr(launch, "_plan", lambda *_: SimpleNamespace(trials=99, seconds=41.4))
+    monkeypatch.setattr(driver, "_plan", lambda *_: SimpleNamespace(trials=99, seconds=41.4))
     assert _launch("--trials", "4") == 0
     assert "predicted" not in capsys.readouterr().out + _note()
     assert main(["export", "tiny"]) == 0
@@ -260,7 +260,7 @@ def test_a_sweep_that_ends_before_its_first_pack_says_how_to_go_on(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(launch.PackSearch, "ask", lambda _: None)
+        patched.setattr(driver.PackSearch, "ask", lambda _: None)
         assert _launch("--trials", "4") == 1
     said = capsys.readouterr()
     assert said.err == ""
@@ -319,14 +319,14 @@ def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monke
 def test_a_store_that_is_lost_in_mid_sweep_is_waited_for_aloud_and_not_in_the_time_that_training_took(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    close, clock = launch.Publisher.close, launch.time.monotonic
+    close, clock = driver.Publisher.close, driver.time.monotonic
 
-    def slow(publisher: launch.Publisher, timeout: float) -> int:
-        monkeypatch.setattr(launch.time, "monotonic", lambda: clock() + 1000)
+    def slow(publisher: driver.Publisher, timeout: float) -> int:
+        monkeypatch.setattr(driver.time, "monotonic", lambda: clock() + 1000)
         return close(publisher, timeout)
 
-    monkeypatch.setattr(launch.Publisher, "close", slow)
-    monkeypatch.setattr(launch.Publisher, "status", lambda _: "MLflow is 1 part behind")
+    monkeypatch.setattr(driver.Publisher, "close", slow)
+    monkeypatch.setattr(driver.Publisher, "status", lambda _: "MLflow is 1 part behind")
     assert _launch("--trials", "4") == 0
     assert (folder / "runs/tiny/maps/map.png").is_file()
     said = capsys.readouterr().out

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import stores
 
+from sweeps.journal import Journal
 from sweeps.ledger import Ledger
-from sweeps.search import Journal
 
 pytestmark = pytest.mark.slow
 

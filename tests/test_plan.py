@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sweeps import calibration, data, network, plan, speed, train, work
+from sweeps import calibration, data, dryrun, network, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
 from sweeps.spec import Point, SweepSpec, Training
@@ -99,9 +99,9 @@ def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
     assert known == {"xavier_normal": [pytest.approx(9, abs=1)]}
     assert depth("xavier_normal", 64) < 14 < 40 < depth("ll_orth", 64)  # an even spread has 25
     long = plan.plan(parse(TEXT, ["search.sampler=boundary", "search.trials=600"]))
-    short = plan.plan(parse(TEXT, ["search.sampler=boundary", f"search.trials={plan.SEEKING}"]))
+    short = plan.plan(parse(TEXT, ["search.sampler=boundary", f"search.trials={dryrun.SEEKING}"]))
     assert long.trials == 600
-    assert long.flops == pytest.approx(600 / plan.SEEKING * short.flops)
+    assert long.flops == pytest.approx(600 / dryrun.SEEKING * short.flops)
 
 
 def test_what_is_measured_is_as_many_networks_of_a_point_as_a_trial_has(monkeypatch: pytest.MonkeyPatch) -> None:

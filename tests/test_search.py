@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 from analysis.outcome import Outcome
 from sweeps import space
 from sweeps.boundary import ROLE
+from sweeps.journal import Journal
 from sweeps.reading import parse
 from sweeps.samplers import SAMPLERS
-from sweeps.search import Journal, PackSearch
+from sweeps.search import PackSearch
 from sweeps.tasks import Pack, Result
 
 TEXT = """

@@ -21,8 +21,9 @@ import torch
 from machines import machine
 
 from sweeps import data, network, space, train
+from sweeps.journal import Journal
 from sweeps.reading import parse
-from sweeps.search import Journal, PackSearch
+from sweeps.search import PackSearch
 from sweeps.spec import Point, Training
 from sweeps.tasks import Pack, Result
 

@@ -1,0 +1,67 @@
+"""A dry run: what the sampler of a sweep would ask for, before anything is trained.
+
+Where an adaptive one will go is not known before: `boundary` is told less than half of the theory's depth limits for
+outcomes, because theory knows no step budget, and an optimizer is taken for an even spread.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from sweeps.journal import Journal
+from sweeps.samplers import SAMPLERS
+from sweeps.search import PackSearch
+from sweeps.space import Space
+from sweeps.spec import Point, SweepSpec
+from sweeps.tasks import Result, Task
+
+SEEKING: Final = 96
+"""Trials of a dry run that seeks the boundary: enough to see where it goes, few enough to wait for."""
+EARLY: Final = 0.4
+"""Share of theory's depth limit taken to train within a small budget of steps; chosen by what digits showed."""
+
+
+def evenly(spec: SweepSpec, design: Space) -> tuple[list[Task], int]:
+    """What the sampler would ask for, an adaptive one replaced by an even spread, and in how many packs."""
+    if SAMPLERS[spec.search.sampler].adaptive:
+        spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "sobol"})})
+    return _ask_all(spec, design, lambda _: False)
+
+
+def seeking(spec: SweepSpec, design: Space, even: Sequence[Task], limits: Mapping[str, Sequence[float]]) -> list[Task]:
+    """What the boundary sampler would ask for first, if every scheme trained down to a share of its limit by theory.
+
+    Args:
+        even: what `evenly` found.
+        limits: depth limits of each scheme by theory; if there are none, it is taken to train down to the middle of
+            the depths.
+    """
+    depths = [t.point.depth for t in even]
+    middle = math.sqrt(min(depths) * max(depths))
+    ends = {scheme: EARLY * statistics.median(found) if found else middle for scheme, found in limits.items()}
+    trials = min(spec.search.trials, SEEKING)
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
+    return _ask_all(spec, design, lambda point: point.depth <= ends[point.scheme])[0]
+
+
+def _ask_all(spec: SweepSpec, design: Space, trains: Callable[[Point], bool]) -> tuple[list[Task], int]:
+    """Every trial that a sampler asks for when `trains` tells the outcomes, and in how many packs."""
+    tasks: list[Task] = []
+    packs = 0
+    with tempfile.TemporaryDirectory() as folder:
+        search = PackSearch(spec, design, "plan", Journal(Path(folder) / "packs.jsonl"))
+        while (pack := search.ask()) is not None:
+            packs += 1
+            tasks += pack.tasks
+            search.tell(_told(task, trains(task.point)) for task in pack.tasks)
+    return tasks, packs
+
+
+def _told(task: Task, trained: bool) -> Result:
+    n = len(task.seeds)
+    return Result(task.number, "trained", 0.5, n, n) if trained else Result(task.number, "slow", -0.5, n, 0)

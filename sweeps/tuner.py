@@ -1,0 +1,209 @@
+"""The run of all packs of a sweep on Ray, by a Tuner: what is started, watched, and ended there."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import FIFOScheduler
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from analysis.outcome import Outcome
+from sweeps import failures, work
+from sweeps.cluster import Cluster
+from sweeps.ledger import encode
+from sweeps.pack import Context, PackTrainable
+from sweeps.search import PackSearch
+from sweeps.spec import Resources, SweepSpec
+from sweeps.tasks import Pack
+from sweeps.writer import LedgerWriter
+
+AHEAD: Final = 8
+"""Packs asked for at once on a cluster of any size: waiting packs are what makes it scale up."""
+
+
+def run_packs(
+    search: PackSearch,
+    context: Context,
+    resources: Resources,
+    folder: Path,
+    cluster: Cluster,
+    finished: Callable[..., None],
+    phase: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> None:
+    """Train all packs that `search` asks for, on a Ray that is starting or has started.
+
+    Args:
+        folder: the sweep's folder on this node, which the ledger's writer is pinned to.
+        finished: called with the outcomes of every pack that ended, what went wrong if it failed, and the seconds that
+            it waited for a core which others had.
+        phase: called with a few words while there is no pack to count.
+        stopped: whether packs that still wait for a worker of a cluster shall be left to a resume.
+
+    Raises:
+        ValueError: that Ray cannot be reached or started, or breaks down.
+    """
+    phase("starting Ray" if cluster.address is None else f"joining Ray at {cluster.address}")
+    cluster.ready()
+    writer = _writer(folder)
+    context = replace(context, writer=writer)
+    spec = SweepSpec.model_validate(context.spec)
+
+    def failed(pack: Pack) -> None:
+        part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
+        search.unrecorded = search.unrecorded or ray.get(writer.append.remote(encode(part)))
+
+    search.on_failed = failed
+    try:
+        _tune(
+            search,
+            context,
+            resources,
+            folder,
+            cluster.address,
+            finished,
+            phase,
+            lambda: stopped() or bool(search.unrecorded),
+        )
+    except RayError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"Ray broke down ({said}); what was finished is kept, 'sweep resume {spec.name}' goes on"
+        ) from error
+
+
+def _writer(folder: Path) -> Any:
+    """A ledger's writer on this node, which has the folder."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return LedgerWriter.options(scheduling_strategy=here).remote(str(folder.resolve()))  # pyright: ignore
+
+
+def _tune(
+    search: PackSearch,
+    context: Context,
+    resources: Resources,
+    folder: Path,
+    address: str | None,
+    finished: Callable[..., None],
+    phase: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> None:
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # nothing is restored from it
+    storage = folder / "tune"
+    here: Mapping[str, float] = ray.cluster_resources()
+    gpus = _gpus(resources, here)
+    room = _room(resources, gpus, ray.available_resources())
+    phase("starting packs" if room else "waiting for a worker that has room for a pack")
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(PackTrainable, context=context), {"cpu": resources.cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            metric="score",
+            mode="max",
+            search_alg=search,
+            scheduler=None if address is None else _Queue(stopped),  # a Ray of our own has a core for every pack
+            num_samples=-1,
+            max_concurrent_trials=_slots(resources, gpus, here, address),
+            reuse_actors=True,
+        ),
+        run_config=_run_config(storage, resources, _Watcher(finished, folder / "errors.txt")),
+    ).fit()
+    shutil.rmtree(storage, ignore_errors=True)  # the sweep's state is its ledger
+
+
+def _run_config(storage: Path, resources: Resources, watcher: _Watcher) -> tune.RunConfig:
+    return tune.RunConfig(
+        name="packs",
+        storage_path=str(storage.resolve()),
+        failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # workers do not see this disk
+        callbacks=[watcher],
+        verbose=0,
+    )
+
+
+class _Queue(FIFOScheduler):
+    """First in, first out, until the sweep is stopped: then packs without a worker, which may never come, are ended."""
+
+    def __init__(self, stopped: Callable[[], bool]) -> None:
+        super().__init__()
+        self._stopped = stopped
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        if self._stopped():
+            for trial in tune_controller.get_trials():
+                if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None:
+                    tune_controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def __reduce__(self) -> Any:
+        return FIFOScheduler, ()
+
+
+class _Watcher(TrialProgressCallback):
+    """Stands in for Tune's own callback of this kind, which prints a line for every pack that is ended."""
+
+    def __init__(self, finished: Callable[..., None], errors: Path) -> None:
+        self._finished, self._errors = finished, errors
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """A pack reports once, when it completes."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        told = trial.last_result
+        if "results" in told:  # or else it was ended before it began
+            self._finished([r["outcome"] for r in told["results"]], waited=told["waited"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._keep(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        pack, (said, kept) = trial.config["pack"], self._keep(trial)
+        sentence = f"pack {pack['pack_id']} failed: {failures.reason(said)}; {kept}"
+        self._finished([Outcome.FAILED.value] * len(pack["tasks"]), sentence)
+
+    def _keep(self, trial: Any) -> tuple[str, str]:
+        """What Tune has noted of the failures of a pack, and where the last is: in a file that outlives Tune's own."""
+        noted = trial.error_file  # its get_error looks where this is copied to later
+        said = Path(noted).read_text(errors="replace") if noted else ""
+        try:
+            with failures.writing(self._errors), self._errors.open("a") as file:
+                file.write(f"pack {trial.config['pack']['pack_id']}, failure {failures.last(said)}\n\n")
+        except OSError as error:
+            return said, f"all that Ray says could not be kept ({failures.disk(error)})"
+        return said, f"all that Ray says is in {self._errors}"
+
+    def __reduce__(self) -> Any:
+        return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it
+
+
+def _gpus(resources: Resources, there: Mapping[str, float]) -> float:
+    """GPUs of a pack: unless it is said how many, one if there is one."""
+    if resources.gpus != "auto":
+        return resources.gpus
+    return 1.0 if there.get("GPU", 0) >= 1 else 0.0
+
+
+def _slots(resources: Resources, gpus: float, here: Mapping[str, float], address: str | None) -> int:
+    """Packs at once: as many as fit now, and on a cluster at least so many that it scales up."""
+    if resources.packs_at_once != "auto":
+        return resources.packs_at_once
+    return max(1 if address is None else AHEAD, _room(resources, gpus, here))
+
+
+def _room(resources: Resources, gpus: float, there: Mapping[str, float]) -> int:
+    """How many packs fit there."""
+    fit = there.get("CPU", 0) / resources.cpus
+    if gpus:
+        fit = min(fit, there.get("GPU", 0) / gpus)
+    return math.floor(fit)

@@ -1,0 +1,77 @@
+"""The values that a spec may give an axis: one, a list of them, or a range."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+CHECKED: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+"""Of every mapping in a spec: no key that is unknown, and no number that is not finite."""
+
+
+class Range(BaseModel):
+    """`{low, high, log, zero, levels}`: numbers from low to high.
+
+    `zero` adds the value 0 as a level of its own, `levels` is how many values the grid sampler takes.
+    """
+
+    model_config = CHECKED
+
+    low: float
+    high: float
+    log: bool = False
+    zero: bool = False
+    levels: int = Field(default=8, ge=2)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low <= self.high:
+            raise ValueError(f"low <= high must hold, but got low={self.low:g}, high={self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(
+                f"a log range needs low > 0, but got low={self.low:g}; write 'zero: true' to add the value 0"
+            )
+        if self.zero and not self.log:
+            raise ValueError("'zero: true' belongs to a log range; a linear range reaches 0 with low: 0")
+        return self
+
+
+def listed(value: Any) -> Any:
+    """One value as a list of one; what is no single value as it is."""
+    return [value] if isinstance(value, str | int | float) else value
+
+
+def _axis(value: Any) -> Any:
+    """A mapping is meant as a range: checked as one here, so that a message is about its own fields."""
+    return Range.model_validate(value) if isinstance(value, dict) else listed(value)
+
+
+def _says(law: str) -> WrapValidator:
+    """The whole law of a value, whichever part of it is broken."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(f"{law}, but got {value!r}") from None
+
+    return WrapValidator(check)
+
+
+Depth = Annotated[int, Field(ge=2), _says("must be a whole number of at least 2")]
+Width = Annotated[int, Field(ge=1), _says("must be a whole number of at least 1")]
+Number = Annotated[float, _says("must be a finite number")]
+Depths = Annotated[Range | list[Depth], BeforeValidator(_axis)]
+Widths = Annotated[Range | list[Width], BeforeValidator(_axis)]
+Numbers = Annotated[Range | list[Number], BeforeValidator(_axis)]
+Names = Annotated[list[str], BeforeValidator(listed), Field(min_length=1)]
