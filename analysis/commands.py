@@ -181,6 +181,7 @@ def theory(args: argparse.Namespace) -> int:
         args.activation,
         args.architecture,
         args.normalization,
+        args.density,
     )
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []
