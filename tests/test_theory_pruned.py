@@ -129,11 +129,11 @@ def test_units_run_out_at_two_weights_each_whatever_the_width() -> None:
     ("scheme", "width", "density", "depth", "nets", "options"),
     [
         ("he_pruned", 32, 1 / 4, 21, 400, {}),
-        ("he_pruned", 64, 1 / 16, 14, 200, {}),
-        ("orthogonal_pruned", 32, 1 / 2, 21, 400, {}),
-        ("orthogonal_pruned", 32, 1 / 8, 16, 400, {}),
+        ("he_pruned", 64, 1 / 16, 14, 300, {}),
+        ("orthogonal_pruned", 32, 1 / 2, 15, 400, {}),
+        ("orthogonal_pruned", 32, 1 / 8, 12, 400, {}),
         ("he_pruned", 32, 1 / 4, 16, 400, {"sigma_b2": 0.1, "bias_mode": "iid"}),
-        ("orthogonal_pruned", 32, 1 / 4, 16, 400, {"activation": "linear"}),
+        ("orthogonal_pruned", 32, 1 / 4, 12, 400, {"activation": "linear"}),
     ],
 )
 def test_norms_and_gradients_are_those_of_random_networks(

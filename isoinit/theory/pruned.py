@@ -25,8 +25,9 @@ Orthogonal weights: sum h^2 would be a constant if they were dense. By the momen
 so F is taken for the Gaussian one's over an independent Gamma variable that leaves this variance: exact if dense.
 
 With a bias S is the mean of that variance and the bias's, at the typical share of the signal, and no unit is off for
-want of inputs. A Jacobian times a vector is multiplied as a signal without a bias is, for signs are fair.
-Not here: masks are drawn with independent entries, not by an exact count (a relative 1/N of what pruning adds).
+want of inputs; where few weights a unit spread the norm widely, the share of a net that is not typical is another. A
+Jacobian times a vector is multiplied as a signal without a bias is, for signs are fair.
+Not here: entries of masks are taken for independent; an exact count takes r / N^2 from Var F, little of its 6 v / N.
 """
 
 from functools import lru_cache

@@ -43,8 +43,8 @@ _UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width)
 _IDENTITY = "the identity up to a constant; whether training leaves it is not predicted"
 _CALIBRATED = "norms are set on data: no spread is predicted, though that of the gradient is not zero"
 _PRUNED = (
-    "pruned: the angle of two inputs and the spectrum are those of dense weights; where most nets are dead, the norms "
-    "of the others are rough"
+    "pruned: the angle of two inputs and the spectrum are those of dense weights; norms are rough where most nets are "
+    "dead, and where biases meet few weights a unit"
 )
 _NOT_PRUNED = (
     "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights, and how "
