@@ -75,7 +75,7 @@ def test_picture_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ("ll_crelu", ["--bias-variance", "0.1"], "mlp crelu"),
         ("xavier_normal", ["--activation", "tanh", "--bias-variance", "0.05"], "mlp tanh"),
         ("he_normal", ["--normalization", "batch"], "batch normalization"),
-        ("he_pruned", ["--density", "0.5"], "closed form is known for pruned weights"),
+        ("he_pruned", ["--density", "0.5"], "width 8, density 0.5"),
         ("zero", ["--architecture", "cnn"], "cnn relu"),
     ],
 )
