@@ -97,6 +97,13 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_jso
     made.add_argument(
         "--weight-scale", type=float, default=1.0, metavar="F", help="factor on the scheme's weight variance"
     )
+    made.add_argument(
+        "--density",
+        type=float,
+        default=1.0,
+        metavar="D",
+        help="share of weights that a scheme leaves (default: 1)",
+    )
     made.add_argument("--activation", metavar="NAME", help="activation function (default: the scheme's, mostly relu)")
     made.add_argument("--architecture", metavar="NAME", help="mlp, cnn or resnet (default: what the scheme is for)")
     made.add_argument("--normalization", default="none", choices=("none", "batch"), help="(default: none)")

@@ -195,6 +195,7 @@ def theory(args: argparse.Namespace) -> int:
         args.activation,
         args.architecture,
         args.normalization,
+        args.density,
     )
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []
@@ -212,7 +213,8 @@ def theory(args: argparse.Namespace) -> int:
     console.print(f"[bold]{told.scheme}[/bold]: {told.outcome}{seeds}; {limit}", highlight=False)
     header = ["at the last hidden layer", "theory", f"{info.nets} random networks" if info.nets else ""]
     what = [told.architecture, told.activation] + ["batch normalization"] * (told.normalization == "batch")
-    title = f"{' '.join(what[:2])}, depth {told.depth}, width {told.width}" + "".join(f", {w}" for w in what[2:])
+    title = f"{' '.join(what[:2])}, depth {told.depth}, width {told.width}"
+    title += f", density {told.density:.3g}" * (told.density != 1) + "".join(f", {w}" for w in what[2:])
     console.print(_table(title, header, profiles.text(info)))
     for note in (f"norm: {info.theory.norm_route}", f"spectrum: {info.theory.spectrum_route}", *told.notes, info.note):
         if note:

@@ -34,6 +34,7 @@ def _question(
     weight_scale: float,
     bias_mode: str,
     bias_variance: float,
+    density: float,
 ) -> dict[str, Any] | NoTheory:
     """What theory is to be asked of a point, or the sentence why it says nothing."""
     kind = {"architecture": architecture, "activation": activation, "normalization": normalization}
@@ -43,7 +44,7 @@ def _question(
         return NoTheory(reason)
     scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
     return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
-            "bias_mode": bias_mode}  # fmt: skip
+            "bias_mode": bias_mode, "density": density}  # fmt: skip
 
 
 def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
@@ -55,11 +56,8 @@ def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
         return NoTheory(str(error))
 
 
-_ASKED = tuple(axis for axis in AXES if axis != "density")  # no theory depends on the density
-
-
 def _ask(ask: Callable[..., Any], points: pa.Table) -> list[Any]:
-    rows = points.select(_ASKED).to_pylist()
+    rows = points.select(AXES).to_pylist()
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]

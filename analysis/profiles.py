@@ -40,6 +40,7 @@ class Point(NamedTuple):
     activation: str | None = None  # None: the scheme's own, relu for most
     architecture: str | None = None
     normalization: str = "none"
+    density: float = 1.0
 
 
 def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> ProfileInfo:
@@ -59,6 +60,7 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
         "activation": point.activation or known.activation,
         "architecture": point.architecture or known.architectures[0],
         "normalization": point.normalization,
+        "density": point.density,
         "sigma_b2": point.bias_variance,
         "bias_mode": point.bias_mode if point.bias_variance else "zero",
     }

@@ -179,7 +179,7 @@ def _question(point: Point) -> dict[str, Any] | None:
     variance = None
     if point.weight_scale != 1:
         variance = point.weight_scale * default_variance(point.scheme, point.activation)
-    return {**kind, "width": point.width, "sigma_w2": variance}
+    return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density}
 
 
 def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float) -> tuple[str, ...]:

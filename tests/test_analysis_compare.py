@@ -54,6 +54,17 @@ def test_weight_scale_multiplies_the_scheme_s_own_variance(made: tuple[pa.Table,
     assert halved.depth_limit == pytest.approx(xavier.depth_limit)
 
 
+def test_the_density_of_a_sparse_scheme_reaches_the_theory(made: tuple[pa.Table, pa.Table]) -> None:
+    one = _with(made[0].slice(0, 1), "scheme", "he_pruned")
+    told = predictions(pa.concat_tables([one, _with(one, "density", 0.125)]))
+    row = one.to_pylist()[0]
+    asked = {"depth": row["depth"], "width": 64, "sigma_b2": row["bias_variance"], "bias_mode": "iid"}
+    assert told == [predict("he_pruned", density=d, **asked) for d in (1.0, 0.125)]
+    assert told[0] != told[1]
+    refused = predictions(_with(_with(one, "scheme", "he_normal"), "density", 0.125))[0]
+    assert "sparse schemes: eoi" in str(refused)
+
+
 def test_bias_mode_zero_means_no_bias_whatever_its_variance_says(made: tuple[pa.Table, pa.Table]) -> None:
     zero = _with(_with(made[0].slice(0, 4), "bias_mode", "zero"), "bias_variance", 1.0)
     none = _with(zero, "bias_variance", 0.0)

@@ -75,6 +75,7 @@ def test_picture_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ("ll_crelu", ["--bias-variance", "0.1"], "mlp crelu"),
         ("xavier_normal", ["--activation", "tanh", "--bias-variance", "0.05"], "mlp tanh"),
         ("he_normal", ["--normalization", "batch"], "batch normalization"),
+        ("he_pruned", ["--density", "0.5"], "width 8, density 0.5"),
         ("zero", ["--architecture", "cnn"], "cnn relu"),
     ],
 )
@@ -173,6 +174,8 @@ def test_a_bias_may_be_as_large_as_floats_hold() -> None:
     [
         ({"scheme": "he_nrmal"}, "did you mean 'he_normal'"),
         ({"--depth": "1"}, "depth"),
+        ({"--density": "0.5"}, "density must be 1 for he_normal"),
+        ({"scheme": "he_pruned", "--density": "0"}, "density must be a number above 0 and at most 1, but got 0.0"),
         ({"--width": "0"}, "width"),
         ({"--bias-variance": "-1"}, "sigma_b2"),
         ({"--nets": "-3"}, "nets must be at least 0"),

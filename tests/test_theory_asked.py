@@ -66,10 +66,11 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (meanfield.length_slope, {"activation": TANH, "q": 1.0, "sw2": 1.0}),
     (norm_law.product_laws, {"factors": [LAW] * 2, "start": 1.0, "layers": [2]}),
     (predict, {"scheme": "he_normal", "activation": "relu", "depth": 4, "width": 4} | POINT),
+    (predict, {"scheme": "he_pruned", "depth": 4, "width": 4, "density": 0.5}),
     (predicted_outcome, {"scheme": "he_normal", "activation": "relu", "depth": 4, "width": 4} | POINT),
     (depth_limit, {"scheme": "he_normal", "activation": "relu", "width": 4} | POINT),
     (profile, {"scheme": "he_normal", "activation": "relu", "depth": 4, "width": 4} | POINT),
-    (simulate, {"scheme": "he_normal", "depth": 4, "width": 4, "nets": 2, "rng": RNG}),
+    (simulate, {"scheme": "he_pruned", "density": 0.5, "depth": 4, "width": 4, "nets": 2, "rng": RNG}),
     (sample_variance.decay, {"layers": 3, "sw2": 2.0, "sb2": 0.1, "mean_square": 0.1, "variance": 1.0}),
     (sample_variance.preserving, {"layers": 3}),
     (sample_variance.batchnorm_log_gradient, {"layers": 3}),
@@ -82,7 +83,8 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
-    "walk", "nets_of", "foresee", "together", "noise", "judged", "aligned_or_exploded",
+    "prunes", "pruning_notes", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
+    "aligned_or_exploded",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all

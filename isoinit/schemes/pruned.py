@@ -10,7 +10,8 @@ which makes the weights that are left as orthogonal as a thousand steps of gradi
 Derived here: of inputs y to units that keep each with probability d, the variance of the pre-activations given the mask
 has over units the relative variance v = u (1 - d) / d, u = sum y^4 / (sum y^2)^2. A ReLU layer of N Gaussian inputs
 then multiplies the squared norm by a factor of relative variance (5 + 6 v) / N, if dense 5 / N. u is about 6 / N, and
-grows with v: the norm spreads as in a dense network while a unit has many more than 6 weights, d N >> 6.
+grows with v: the norm spreads as in a dense network while a unit has many more than 6 weights, d N >> 6, and with at
+most two all units are off after a few layers. `isoinit.theory.pruned` has the laws.
 """
 
 import math

@@ -102,6 +102,7 @@ def made(kind: type, how: str) -> Rule:
     return Rule(f"a {kind.__name__}, such as {how}", lambda value: isinstance(value, kind))
 
 
+SHARE = Rule("a number above 0 and at most 1", lambda value: _finite(value) and 0 < value <= 1)  # pyright: ignore
 GENERATOR = made(np.random.Generator, "numpy.random.default_rng(0)")
 FUNCTION = Rule("a function of an array", callable)
 

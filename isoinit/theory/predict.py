@@ -29,7 +29,7 @@ from isoinit.theory.setting import (
     outcome,
     within,
 )
-from isoinit.theory.theories import EXACT, get, has_theory, no_theory
+from isoinit.theory.theories import EXACT, get, has_theory, no_theory, pruning_notes
 from isoinit.theory.trajectory import State
 
 __all__ = [
@@ -59,7 +59,8 @@ class Prediction:
     log_gradient         log |J v|^2 / |v|^2 from the input to the last hidden layer,
     gradient_spread        and its standard deviation over seeds
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
-    dead_probability     that some layer is off altogether for a given input
+    dead_probability     that some layer is off altogether for a given input; of pruned weights, that no path of them
+                           through units that are on is left
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
     outcome              of most seeds: "trained", "vanished", "diverged", or "stalled" (inputs aligned, spectrum too
                          wide, or layers dead)
@@ -78,6 +79,7 @@ class Prediction:
     sigma_w2: float
     sigma_b2: float
     bias_mode: str
+    density: float
     drift: float
     spread: float
     correlation: float
@@ -106,17 +108,19 @@ def predict(
     sigma_w2: float | None = None,
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
+    density: float = 1.0,
     tolerance: Tolerance = DEFAULT,
 ) -> Prediction:
     """The prediction for one grid point.
 
     depth counts weight layers (>= 2), width the hidden units (channels of a cnn); `sigma_w2 = fan_in * Var(w)` of
-    the hidden layers, None: the scheme's own; `sigma_b2 = Var(b)`.
+    the hidden layers, None: the scheme's own; `sigma_b2 = Var(b)`; `density` is the share of weights that a sparse
+    scheme leaves, the same in all layers.
     ValueError if an argument is out of range, or with the sentence of `no_theory` if there is no theory.
     """
     setting, variance, sigma_b2 = prepared(
         scheme, architecture=architecture, activation=activation, normalization=normalization, depth=depth, width=width,
-        sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, tolerance=tolerance,
+        sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, tolerance=tolerance,
     )  # fmt: skip
     state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
@@ -130,6 +134,7 @@ def predict(
         sigma_w2=variance,
         sigma_b2=sigma_b2,
         bias_mode=bias_mode,
+        density=density,
         drift=state.log_signal,
         spread=sqrt(state.signal_variance),
         correlation=state.correlation,
@@ -144,6 +149,7 @@ def predict(
         depth_limit=limit,
         binding=binding,
         notes=_notes(scheme, architecture, activation, normalization, variance != default_variance(scheme, activation))
+        + pruning_notes(scheme, architecture, activation, normalization, density)
         + (_DRAWN,) * (isinstance(setting, Setting) and setting.nets() is not None),
         tolerance=tolerance,
     )
@@ -170,6 +176,7 @@ def setting_of(prediction: Prediction) -> Setting | Smooth:
         prediction.width,
         prediction.sigma_w2,
         Bias(prediction.sigma_b2, prediction.bias_mode),
+        prediction.density,
         prediction.tolerance,
     )
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from isoinit.theory import activations
-from isoinit.theory.asked import between, least, made, one_of, optional, refuse, whole
+from isoinit.theory.asked import SHARE, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
 from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
 from isoinit.theory.smooth import SmoothNet
-from isoinit.theory.theories import ARCHITECTURES, BIAS_MODES, EXACT, NORMALIZATIONS, RECTIFIED, get, no_theory
+from isoinit.theory.theories import (
+    ARCHITECTURES,
+    BIAS_MODES,
+    EXACT,
+    NORMALIZATIONS,
+    RECTIFIED,
+    get,
+    no_theory,
+    prunes,
+    refuse_density,
+)
 
 _DEEPEST = 10**6  # layers that are walked one by one
 _LARGEST = 1e100  # a variance beyond leaves the floats within a few layers
@@ -34,20 +44,22 @@ def prepared(
     sigma_w2: float | None = None,
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
+    density: float = 1.0,
     tolerance: Tolerance = DEFAULT,
 ) -> tuple[Setting | Smooth, float, float]:
     """The setting of valid arguments, and the variances of weights and biases that are meant."""
-    _validate(architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, tolerance)
+    _validate(architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, density, tolerance)
     reason = no_theory(
         scheme, architecture=architecture, activation=activation, normalization=normalization,
         sigma_b2=sigma_b2, bias_mode=bias_mode,
     )  # fmt: skip
     if reason:
         raise ValueError(reason)
+    refuse_density(scheme, density)
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
     sigma_b2 = sigma_b2 or get(scheme).own_bias / width
     bias = Bias(sigma_b2, bias_mode)
-    setting = setting_of(scheme, architecture, activation, normalization, width, variance, bias, tolerance)
+    setting = setting_of(scheme, architecture, activation, normalization, width, variance, bias, density, tolerance)
     return setting, variance, sigma_b2
 
 
@@ -59,6 +71,7 @@ def setting_of(
     width: int,
     sigma_w2: float,
     bias: Bias,
+    density: float,
     tolerance: Tolerance,
 ) -> Setting | Smooth:
     theory = get(scheme)
@@ -78,7 +91,8 @@ def setting_of(
         family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
     if family.startswith("mirrored") and width < 2:
         raise ValueError(f"{scheme} mirrors the hidden units and needs a width of at least 2, got {width}.")
-    return Setting(family, width, gain, bias, tolerance)
+    density = density if prunes(scheme, architecture, activation, normalization) else 1.0
+    return Setting(family, width, gain, bias, tolerance, density)
 
 
 def _validate(
@@ -89,6 +103,7 @@ def _validate(
     sigma_w2: float | None,
     sigma_b2: float,
     bias_mode: str,
+    density: float,
     tolerance: Tolerance,
 ) -> None:
     for name, value, rule in (
@@ -99,6 +114,7 @@ def _validate(
         ("width", width, whole(1)),
         ("sigma_b2", sigma_b2, least(0)),
         ("sigma_w2", sigma_w2, optional(between(1 / _LARGEST, _LARGEST))),
+        ("density", density, SHARE),
         ("tolerance", tolerance, made(Tolerance, "predict.DEFAULT")),
     ):
         refuse(name, value, rule)

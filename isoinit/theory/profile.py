@@ -83,6 +83,7 @@ def profile(
     sigma_w2: float | None = None,
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
+    density: float = 1.0,
     architecture: str = "mlp",
     tolerance: Tolerance = DEFAULT,
 ) -> Profile:
@@ -102,6 +103,7 @@ def profile(
         sigma_w2=sigma_w2,
         sigma_b2=sigma_b2,
         bias_mode=bias_mode,
+        density=density,
         architecture=architecture,
         tolerance=tolerance,
     )
@@ -127,7 +129,7 @@ def profile(
 def _log_norms(setting: Setting | Smooth, walked: list[State]) -> tuple[Array, str]:
     """Quantiles (L, 5) of the log of the norm's growth, and how they were found."""
     layers = len(walked)
-    if isinstance(setting, Setting):
+    if isinstance(setting, Setting) and setting.density == 1:
         start = setting.width * setting.tolerance.input_square.value
         if setting.family == "gaussian" and setting.bias.variance > 0:
             unit = max(1.0, setting.bias.variance)  # the chain has no scale of its own, and floats have
@@ -142,16 +144,24 @@ def _log_norms(setting: Setting | Smooth, walked: list[State]) -> tuple[Array, s
             return np.repeat([[s.log_signal] for s in walked], len(LEVELS), axis=1), "exact: an isometry"
     sd = np.sqrt([s.signal_variance for s in walked])
     route = "log-normal, first two log-moments" if sd.any() else NO_SPREAD
-    alive = np.array([s.alive for s in walked])
+    alive = np.array([1.0 if _restored(setting) else s.alive for s in walked])
     return _log_normal(np.array([s.log_signal for s in walked]), sd, alive), route
 
 
 def _log_gradients(setting: Setting | Smooth, walked: list[State]) -> Array:
     """A layer that is off stops the gradient for good, whatever a bias does for the signal behind it."""
-    death = FAMILIES[setting.family].backward(setting.width, 1.0).death if isinstance(setting, Setting) else 0.0
-    alive = (1 - death) ** np.array([s.layer for s in walked])
+    if isinstance(setting, Setting) and setting.density < 1:
+        alive = np.array([s.alive for s in walked])
+    else:
+        death = FAMILIES[setting.family].backward(setting.width, 1.0).death if isinstance(setting, Setting) else 0.0
+        alive = (1 - death) ** np.array([s.layer for s in walked])
     sd = np.sqrt([s.gradient_variance for s in walked])
     return _log_normal(np.array([s.log_gradient for s in walked]), sd, alive)
+
+
+def _restored(setting: Setting | Smooth) -> bool:
+    """Whether biases make a signal where no path of pruned weights is left from the input."""
+    return isinstance(setting, Setting) and setting.density < 1 and setting.bias.variance > 0
 
 
 def _log_normal(mean: Array, sd: Array, alive: Array) -> Array:
@@ -165,6 +175,8 @@ def _singular_values(setting: Setting | Smooth, last: State) -> tuple[Array, str
     if isinstance(setting, Smooth):
         return np.empty(0), f"no closed form is known for {setting.net.activation}; simulate it"
     family, width, bias = setting.family, setting.width, setting.bias
+    if setting.density < 1:
+        return np.empty(0), "no closed form is known for pruned weights; simulate it"
     if family not in _SPECTRA:
         return np.empty(0), f"no closed form is known for {family}; simulate it"
     if family.startswith("mirrored") and bias.mode == "iid" and bias.variance > 0:

@@ -55,10 +55,12 @@ class Setting:
     gain: float
     bias: Bias
     tolerance: Tolerance
+    density: float = 1.0
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
-        return walk(FAMILIES[self.family], self.width, self.gain, self.bias, _inputs(self.tolerance))
+        inputs = _inputs(self.tolerance)
+        return walk(FAMILIES[self.family], self.width, self.gain, self.bias, inputs, self.density)
 
     def nets(self) -> Ensemble | None:
         """The ensemble that `states` walks; None where there is none."""

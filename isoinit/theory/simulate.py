@@ -1,7 +1,8 @@
 """Monte-Carlo twin of `profile`: small nets in numpy, drawn as the scheme draws them.
 
 MLPs with square layers, all nets at once: arrays are (nets, inputs, units). Data-driven schemes adapt to the
-simulated inputs. Sparse cores are simulated dense, residual nets by the plain net of the same family.
+simulated inputs. Sparse cores that are orthogonal are simulated dense, residual nets by the plain net of the same
+family.
 """
 
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ def simulate(
     sigma_w2: float | None = None,
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
+    density: float = 1.0,
     architecture: str = "mlp",
     tolerance: Tolerance = DEFAULT,
     rng: np.random.Generator,
@@ -62,6 +64,7 @@ def simulate(
         sigma_w2=sigma_w2,
         sigma_b2=sigma_b2,
         bias_mode=bias_mode,
+        density=density,
         architecture=architecture,
         tolerance=tolerance,
     )
@@ -125,6 +128,7 @@ class _Net:
     phi: Function
     slope: Function
     homogeneous: bool
+    density: float = 1.0
 
     @property
     def mirrored(self) -> bool:
@@ -154,7 +158,9 @@ def _net(prediction: Prediction) -> _Net:
     setting = setting_of(prediction)
     if isinstance(setting, Setting):
         relu = activations.ACTIVATIONS["linear" if setting.family == "still" else "relu"]
-        return _Net(setting.family, setting.width, setting.gain, setting.bias, relu.phi, relu.slope, True)
+        return _Net(
+            setting.family, setting.width, setting.gain, setting.bias, relu.phi, relu.slope, True, setting.density
+        )
     record = activations.get(setting.net.activation)
     family = "gaussian" if setting.net.gaussian else "orthogonal"
     bias = Bias(setting.net.sigma_b2, "iid")
@@ -189,11 +195,24 @@ def _weights(net: _Net, nets: int, first: bool, rng: np.random.Generator) -> Arr
     elif family == "ones_orthogonal":
         return sqrt(gain) * _keep_ones(_haar(nets, width - 1, rng))
     elif family in ("orthogonal", "calibrated"):
-        return sqrt(2 * gain) * _haar(nets, width, rng)
+        return sqrt(2 * gain) * _pruned(_haar(nets, width, rng), net.density, rng)
     else:
-        return sqrt(2 * gain / width) * rng.standard_normal((nets, width, width))
+        return sqrt(2 * gain / width) * _pruned(rng.standard_normal((nets, width, width)), net.density, rng)
+    core = _pruned(core, net.density, rng)
     rows = np.concatenate([core, -core], axis=1)
     return sqrt(gain) * (rows if first else np.concatenate([rows, -rows], axis=2))
+
+
+def _pruned(weights: Array, density: float, rng: np.random.Generator) -> Array:
+    """(nets, rows, columns) of which a share is left, by an exact count, over its root."""
+    size = weights[0].size
+    count = max(1, round(density * size))
+    if count == size:
+        return weights
+    places = rng.random((len(weights), size)).argpartition(count, axis=1)[:, :count]
+    mask = np.zeros((len(weights), size))
+    np.put_along_axis(mask, places, sqrt(size / count), axis=1)
+    return weights * mask.reshape(weights.shape)
 
 
 def _haar(nets: int, n: int, rng: np.random.Generator) -> Array:

@@ -25,6 +25,7 @@ class Theory:
     own_bias        `fan_in * Var(b)` of biases that the scheme sets by itself
     activation      what the scheme is made for
     note            what the reader should know
+    density         what weights left out do: "" none may be, "exact" nothing, for the others are orthogonal, "pruned"
     """
 
     family: str
@@ -35,12 +36,21 @@ class Theory:
     residual: str = ""
     own_bias: float = 0.0
     activation: str = "relu"
+    density: str = ""
 
 
 _UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width) off in the spread"
 _IDENTITY = "the identity up to a constant; whether training leaves it is not predicted"
 _CALIBRATED = "norms are set on data: no spread is predicted, though that of the gradient is not zero"
-_PRUNED = "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights"
+_PRUNED = (
+    "pruned: the angle of two inputs and the spectrum are those of dense weights; norms are rough where most nets are "
+    "dead, and where biases meet few weights a unit"
+)
+_NOT_PRUNED = (
+    "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights, and how "
+    "the density changes it is derived for an mlp of relu or linear units without normalization only"
+)
+_EOI = "the law of a dense Haar matrix is used; at low density it is not Haar"
 _RESIDUAL = "the residual stream reaches the head unchanged; what the branches learn is not predicted"
 
 _GAUSSIAN = Theory("gaussian", 1.0)
@@ -62,14 +72,14 @@ THEORIES: dict[str, Theory] = {
     "torch_default": Theory("gaussian", 1 / 3, bias_modes=(), note=_UNIFORM, own_bias=1 / 3),
     "orthogonal": _ORTHOGONAL,
     "delta_orthogonal": Theory("orthogonal", 2.0, note="every position is an MLP of its own"),
-    "eoi": Theory("orthogonal", 1.0, note="the law of a dense Haar matrix is used; at low density it is not Haar"),
+    "eoi": Theory("orthogonal", 1.0, note=_EOI, density="exact"),
     "ones_orthogonal": Theory("ones_orthogonal", 1.0, ("mlp",), note="no finite-width spread derived"),
     "ll_gauss": Theory("mirrored_gaussian", 2.0),
     "ll_orth": _LL,
-    "ll_eoi": _LL,
+    "ll_eoi": Theory("mirrored_orthogonal", 2.0, density="exact"),
     "ll_crelu": Theory("mirrored_orthogonal", 2.0, note="any bias keeps the net affine", activation="crelu"),
-    "he_pruned": Theory("gaussian", 2.0, note=_PRUNED),
-    "orthogonal_pruned": Theory("orthogonal", 2.0, note=_PRUNED),
+    "he_pruned": Theory("gaussian", 2.0, density="pruned"),
+    "orthogonal_pruned": Theory("orthogonal", 2.0, density="pruned"),
     "idinit": Theory(
         "identity", 1.0, ("mlp", "resnet"), (), _IDENTITY, residual="still"
     ),  # on a cnn it shifts the image out of the frame
@@ -143,3 +153,25 @@ def no_theory(
 def has_theory(scheme: str, **combination: object) -> bool:
     """Whether `predict` accepts the combination; the arguments are those of `no_theory`."""
     return not no_theory(scheme, **combination)  # pyright: ignore[reportArgumentType]
+
+
+def prunes(scheme: str, architecture: str, activation: str, normalization: str) -> bool:
+    """Whether the theory of the combination depends on the density."""
+    derived = architecture == "mlp" and normalization == "none" and activation in EXACT
+    return derived and get(scheme).density == "pruned"
+
+
+def pruning_notes(
+    scheme: str, architecture: str, activation: str, normalization: str, density: float
+) -> tuple[str, ...]:
+    """What of the pruning is not accounted for."""
+    if density == 1 or get(scheme).density != "pruned":
+        return ()
+    return (_PRUNED if prunes(scheme, architecture, activation, normalization) else _NOT_PRUNED,)
+
+
+def refuse_density(scheme: str, density: float) -> None:
+    """ValueError with the sparse schemes if a dense one is to leave weights out."""
+    if density != 1 and not get(scheme).density:
+        able = ", ".join(name for name, theory in THEORIES.items() if theory.density)
+        raise ValueError(f"density must be 1 for {scheme}, which is dense, but got {density}; sparse schemes: {able}")

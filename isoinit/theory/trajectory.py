@@ -5,10 +5,11 @@ from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
-from isoinit.theory.factors import two_slopes
+from isoinit.theory.factors import Factor, two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
 from isoinit.theory.maps import Bias, Point, mirrored_reading
+from isoinit.theory.pruned import Moments, Pruned
 
 _FAR = 1e100
 
@@ -21,7 +22,8 @@ class State(NamedTuple):
     log_signal          |x_l|^2 / |x_0|^2 in a net of square layers (in a mirrored one: |x_0| has N/2 units)
     log_gradient        |J v|^2 / |v|^2 of the same net, v fixed, J from the input to x_l
     relative_variance   Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit
-    alive               probability that the signal lives: no layer is off altogether, or a bias restarted it
+    alive               probability that the signal lives: no layer is off altogether, or a bias restarted it; of pruned
+                        weights, that a path of them through units that are on is left, which no bias restores
     """
 
     layer: int
@@ -35,43 +37,47 @@ class State(NamedTuple):
     alive: float
 
 
-def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Iterator[State]:
+def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, density: float = 1.0) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
     `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
     zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
     bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
     at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
-    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`.
+    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. `density` is
+    that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
+    (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
     """
-    forward, backward = family.forward(width, g), family.backward(width, g)
-    drift, spread, skew = forward.log_mean - log(g), forward.log_variance, forward.log_third
-    back_drift, back_spread = backward.log_mean - log(g), backward.log_variance
+    forward, backward = _layers(family, width, g, bias, density)
     twist, units = family.twist(width), width / 2 if family.mirrored else width
     point, gain = family.first(inputs, g, bias)
     halves = family.mirrored and bias.mode == "iid"  # whose point is what comes before the bias
     share = 1.0 if halves else max(1 - bias.variance / point.q, 0.0)
     # orthogonal weights keep a norm that they would spread if they were Gaussian, as a bias does
-    turned = 2.0 if not (family.gaussian or halves) and (family.mirrored or spread > 0) else 0.0
+    firm = family.mirrored or family.forward(width, g).log_variance > 0
+    turned = 2.0 if density == 1 and firm and not (family.gaussian or halves) else 0.0
     noise = turned * (1 - share**2)
     gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
-    gradient, layer, free, norm = log(gain), 0, bias.variance == 0, Fluctuation()
+    gradient, layer, free, norm, dead = log(gain), 0, bias.variance == 0, Fluctuation(), 0.0
     nets = nets_of(family, width, g, bias, inputs)
     nets_tell = None if nets is None else iter(nets)
     while True:
         layer += 1
         step = family.step(point, g, bias)
-        norm = _next(norm, share, noise / units, bias.variance / point.q, forward.death if layer > 1 else 0.0)
-        norm = norm.plus(drift, spread, skew)
+        norm, mixed = _next(norm, share, noise / units, bias.variance / point.q, dead if layer > 1 else 0.0)
+        factor = forward.step(sqrt(max(1 - mixed, 0.0)))
+        back, dead = factor if backward is forward else backward.step(), factor.death
+        norm = norm.plus(factor.log_mean, factor.log_variance, factor.log_third)
         if halves and not free:
             part, own = mirrored_reading(point, bias)
-            seen = _next(norm, part, own / units, bias.variance / point.q)
+            seen, _ = _next(norm, part, own / units, bias.variance / point.q)
         else:
             seen = norm
-        gradient += back_drift
-        gradient_variance += back_spread
+        gradient += back.log_mean
+        gradient_variance += back.log_variance
         relative_variance += step.slope_spread + family.gaussian
-        log_alive = log1p(-forward.death) + (log_alive if free else 0.0)
+        kept = density < 1 or free
+        log_alive = log1p(-(back.death if density < 1 else dead)) + (log_alive if kept else 0.0)
         if nets_tell is None:
             d = family.distance(point, bias)
             typical = _typical(d, twist * (layer - 1))
@@ -110,14 +116,33 @@ def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> 
     return ensemble(width, g, bias.variance, inputs.q, 1 - inputs.d)
 
 
-def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: float = 0.0) -> Fluctuation:
+class _Same:
+    """Layers of which every one has the same factor, but for its mean g."""
+
+    def __init__(self, factor: Factor, g: float) -> None:
+        self._moments = Moments(factor.log_mean - log(g), factor.log_variance, factor.log_third, factor.death)
+
+    def step(self, _: float = 1.0) -> Moments:
+        return self._moments
+
+
+def _layers(family: Family, width: int, g: float, bias: Bias, density: float) -> tuple[_Same | Pruned, _Same | Pruned]:
+    """What multiplies the norms of a signal and of a Jacobian-vector product; the same object if it is the same."""
+    if density == 1:
+        return _Same(family.forward(width, g), g), _Same(family.backward(width, g), g)
+    units, on = (width // 2, 1.0) if family.mirrored else (width, 0.5)
+    back = Pruned(units, density, on, not family.gaussian, False)
+    return (Pruned(units, density, on, not family.gaussian, True) if bias.variance > 0 else back), back
+
+
+def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: float = 0.0) -> tuple[Fluctuation, float]:
     """Of the next squared norm before its own factor: a share of the signal's, and the bias's relative variance `noise`
-    at mean field. `rest` is what `1 - share` loses to rounding."""
+    at mean field; and `1 - s^2` of the typical share s. `rest` is what `1 - share` loses to rounding."""
     rest = 1 - share if share < 1 - 1e-8 else rest
     if not (share > 0 and rest > 0):
-        return norm
+        return norm, 0.0 if share > 0 else 1.0
     norm, mixed = norm.with_bias(share, rest, dead)
-    return norm.with_noise(noise * mixed / (rest * (1 + share))) if noise else norm
+    return (norm.with_noise(noise * mixed / (rest * (1 + share))) if noise else norm), mixed
 
 
 def _typical(d: float, twist: float) -> float:
