@@ -181,17 +181,25 @@ def test_xavier_on_tanh_is_six_xi() -> None:
     ) == inf  # fmt: skip
 
 
-def test_he_is_limited_by_alignment_when_wide_and_by_drift_when_narrow() -> None:
-    for width in (64, 256, 4096):
+def test_he_is_limited_by_alignment_and_the_sooner_the_narrower() -> None:
+    """Of the widest at the depth of mean field."""
+    limits = []
+    for width in (8, 12, 16, 64, 256, 4096, 10**6):
         point = predict("he_normal", depth=10, width=width)
         assert point.binding == "alignment"
-        distance = meanfield.relu_decorrelation(100)
-        crossing = np.flatnonzero(distance < 1e-2)[0]
-        assert point.depth_limit == pytest.approx(crossing + 1, abs=1)
-    narrow = [depth_limit("he_normal", width=n) for n in (8, 12, 16)]
-    assert narrow == sorted(narrow)
-    assert predict("he_normal", depth=10, width=12).binding == "signal"
-    assert narrow[0] == pytest.approx(1 + 6 / -gaussian(8).log_mean, abs=1.5)
+        limits.append(point.depth_limit)
+    assert limits == sorted(limits)
+    crossing = np.flatnonzero(meanfield.relu_decorrelation(100) < 1e-2)[0]
+    assert limits[-1] == pytest.approx(crossing + 1, abs=1)
+
+
+def test_a_net_too_narrow_is_ended_by_its_drift_if_alignment_is_borne() -> None:
+    patient = replace(DEFAULT, alignment=Threshold(1e-9, "chosen"))
+    narrow = [predict("he_normal", depth=10, width=n, tolerance=patient) for n in (8, 12, 16)]
+    assert {point.binding for point in narrow} <= {"signal", "gradient"}
+    limits = [point.depth_limit for point in narrow]
+    assert limits == sorted(limits)
+    assert limits[0] == pytest.approx(1 + 6 / -gaussian(8).log_mean, abs=1.5)
 
 
 def test_the_bias_shortens_he_and_explodes_a_mirrored_net() -> None:

@@ -6,7 +6,8 @@ from math import pi
 
 from scipy.special import digamma
 
-from isoinit.theory import factors, maps
+from isoinit.theory import angles, factors, maps
+from isoinit.theory.angles import Law
 from isoinit.theory.factors import Factor
 from isoinit.theory.maps import Bias, Point, Step
 
@@ -25,6 +26,7 @@ class Family:
     gaussian   whether the weights' own spectrum widens that of the Jacobian
     mirrored   whether a unit is a mirrored pair
     twist      `width -> ` drift per layer of log(1 - c^2) of the typical net, which mean field misses
+    bends      what a finite width adds to the angle of two inputs in a ReLU layer; None: mean field is all
     """
 
     critical: float
@@ -37,6 +39,7 @@ class Family:
     gaussian: bool
     mirrored: bool = False
     twist: Callable[[int], float] = lambda _: 0.0
+    bends: Law | None = None
 
 
 def _gaussian(width: int, g: float) -> Factor:
@@ -85,14 +88,14 @@ _STANDARDIZED = (
 )  # fmt: skip
 
 FAMILIES: dict[str, Family] = {
-    "gaussian": Family(*_PLAIN, _gaussian, _gaussian, gaussian=True),
-    "orthogonal": Family(*_PLAIN, _orthogonal, _orthogonal, gaussian=False),
+    "gaussian": Family(*_PLAIN, _gaussian, _gaussian, gaussian=True, bends=angles.gaussian),
+    "orthogonal": Family(*_PLAIN, _orthogonal, _orthogonal, gaussian=False, bends=angles.orthogonal),
     "mirrored_gaussian": Family(*_MIRRORED, _core, _core, gaussian=True, mirrored=True, twist=_core_twist),
     "mirrored_orthogonal": Family(*_MIRRORED, _constant, _constant, gaussian=False, mirrored=True),
     "ones_orthogonal": Family(*_ONES, _constant, _constant, gaussian=False),
     "identity": Family(*_IDENTITY, _constant, _constant, gaussian=False),
     "still": Family(*_STILL, _constant, _constant, gaussian=False),
-    "calibrated": Family(*_CALIBRATED, _constant, _spread_only(_orthogonal), gaussian=False),
-    "kept_variance": Family(*_SCALED, _constant, _spread_only(_gaussian), gaussian=True),
+    "calibrated": Family(*_CALIBRATED, _constant, _spread_only(_orthogonal), gaussian=False, bends=angles.orthogonal),
+    "kept_variance": Family(*_SCALED, _constant, _spread_only(_gaussian), gaussian=True, bends=angles.gaussian),
     "standardized": Family(*_STANDARDIZED, _constant, _gaussian, gaussian=True),
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
+from isoinit.theory.angles import Angles
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import Factor, two_slopes
 from isoinit.theory.families import Family
@@ -44,7 +45,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, densit
     zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
     bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
     at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
-    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. `density` is
+    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The angle of
+    two inputs in a plain family is that of `angles`. `density` is
     that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
     (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
     """
@@ -59,6 +61,7 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, densit
     noise = turned * (1 - share**2)
     gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
     gradient, layer, free, norm, dead = log(gain), 0, bias.variance == 0, Fluctuation(), 0.0
+    angles = None if family.bends is None else Angles(point.d, width, family.bends)
     nets = nets_of(family, width, g, bias, inputs)
     nets_tell = None if nets is None else iter(nets)
     while True:
@@ -78,12 +81,12 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, densit
         relative_variance += step.slope_spread + family.gaussian
         kept = density < 1 or free
         log_alive = log1p(-(back.death if density < 1 else dead)) + (log_alive if kept else 0.0)
-        if nets_tell is None:
-            d = family.distance(point, bias)
-            typical = _typical(d, twist * (layer - 1))
-            told = Seen(1 - d, typical, gradient + log(step.slopes), gradient_variance)
-        else:
+        if nets_tell is not None:
             told = next(nets_tell)
+        else:
+            d = family.distance(point, bias)
+            pair = angles.seen() if angles else (1 - d, _typical(d, twist * (layer - 1)))
+            told = Seen(*pair, gradient + log(step.slopes), gradient_variance)
         yield State(
             layer=layer,
             correlation=told.correlation,
@@ -101,6 +104,8 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, densit
         else:
             gradient += log(step.gain) - step.gradient_noise / (2 * units)
             gradient_variance += step.gradient_noise / units
+        if angles:
+            angles.step(step.share)
         point, share, noise = step.point, step.share, step.signal_noise + turned * (1 - step.share**2)
         if not 1 / _FAR < point.q < _FAR:
             # a rectifier has no scale of its own: a signal out of the range of floats is carried in its own unit
