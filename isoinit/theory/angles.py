@@ -8,6 +8,8 @@ for orthogonal ones: what is left of the angle is a chi square variable, beside 
 
 So the angle of the typical net closes exponentially in l / N where that of mean field goes with 1 / l, and differs over
 nets by as much. Its logarithm is taken to be normal over nets, layer by layer.
+
+Of dense layers: many positions that share their weights, as in a convolution, keep two images apart for longer.
 """
 
 from collections.abc import Callable

@@ -92,7 +92,7 @@ def setting_of(
     if family.startswith("mirrored") and width < 2:
         raise ValueError(f"{scheme} mirrors the hidden units and needs a width of at least 2, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
-    return Setting(family, width, gain, bias, tolerance, density)
+    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn")
 
 
 def _validate(

@@ -48,7 +48,7 @@ DEFAULT = Tolerance()
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything but the depth: what a depth limit depends on."""
+    """Everything but the depth: what a depth limit depends on. `positions`: units are maps of a convolution."""
 
     family: str
     width: int
@@ -56,11 +56,12 @@ class Setting:
     bias: Bias
     tolerance: Tolerance
     density: float = 1.0
+    positions: bool = False
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
-        inputs = _inputs(self.tolerance)
-        return walk(FAMILIES[self.family], self.width, self.gain, self.bias, inputs, self.density)
+        family, inputs = FAMILIES[self.family], _inputs(self.tolerance)
+        return walk(family, self.width, self.gain, self.bias, inputs, self.density, self.positions)
 
     def nets(self) -> Ensemble | None:
         """The ensemble that `states` walks; None where there is none."""

@@ -38,7 +38,15 @@ class State(NamedTuple):
     alive: float
 
 
-def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, density: float = 1.0) -> Iterator[State]:
+def walk(
+    family: Family,
+    width: int,
+    g: float,
+    bias: Bias,
+    inputs: Point,
+    density: float = 1.0,
+    positions: bool = False,
+) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
     `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
@@ -46,7 +54,7 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, densit
     bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
     at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
     Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The angle of
-    two inputs in a plain family is that of `angles`. `density` is
+    two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density` is
     that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
     (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
     """
@@ -61,7 +69,7 @@ def walk(family: Family, width: int, g: float, bias: Bias, inputs: Point, densit
     noise = turned * (1 - share**2)
     gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
     gradient, layer, free, norm, dead = log(gain), 0, bias.variance == 0, Fluctuation(), 0.0
-    angles = None if family.bends is None else Angles(point.d, width, family.bends)
+    angles = None if positions or family.bends is None else Angles(point.d, width, family.bends)
     nets = nets_of(family, width, g, bias, inputs)
     nets_tell = None if nets is None else iter(nets)
     while True:
