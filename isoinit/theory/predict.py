@@ -196,8 +196,8 @@ _DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the 
 def _notes(scheme: str, architecture: str, activation: str, normalization: str, scaled: bool) -> tuple[str, ...]:
     notes = (
         get(scheme).note,
-        "the spread is an MLP's of the same width: an upper bound on a cnn, not verified; the angle of two inputs is of "
-        "mean field, that of narrow cnns closes later" * (architecture == "cnn"),
+        "the spread is an MLP's of the same width: an upper bound on a cnn, not verified; the angle of two inputs is "
+        "of mean field, that of narrow cnns closes later" * (architecture == "cnn"),
         "a scale of the weights other than the scheme's own is not accounted for"
         * (architecture == "resnet" and scaled),
         "relu's law is used; a layer that is off still passes 1e-4 of the norm" * (activation == "leaky_relu"),
