@@ -119,7 +119,7 @@ def test_correlations_are_compared_in_their_mean() -> None:
     assert np.asarray(dots) == pytest.approx(np.nanmean(info.simulation.correlation, axis=0))
     legend = axis.get_legend()
     assert legend is not None
-    assert [t.get_text() for t in legend.texts] == ["mean field", "mean, 5, 95 %"]
+    assert [t.get_text() for t in legend.texts] == ["theory: mean", "mean, 5, 95 %"]
 
 
 def test_one_layer_is_seen_and_layers_are_whole() -> None:

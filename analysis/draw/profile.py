@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from analysis.draw.canvas import INK, SOFT, STYLE, THEORY, head
 from analysis.profiles import ProfileInfo
+from isoinit.theory.predict import Prediction
 from isoinit.theory.profile import NO_SPREAD
 from isoinit.theory.simulate import DEAD
 
@@ -27,7 +28,7 @@ LEAST_BAND: Final = 1e-6  # a narrower one is rounding
 def profile_figure(info: ProfileInfo) -> Figure:
     """Norm, gradient, correlation over depth, and the singular values: theory as lines, random networks as dots.
 
-    Medians, except for the correlation: mean field tells its mean, and is compared with that of the networks.
+    Medians, except for the correlation: theory tells its mean, which is compared with that of the networks.
     """
     theory, measured = info.theory, info.simulation
     point = theory.prediction
@@ -51,10 +52,7 @@ def profile_figure(info: ProfileInfo) -> Figure:
             axis.spines[["top", "right"]].set_visible(False)
             axis.title.set_position((0.0, 1.0))
             axis.title.set_horizontalalignment("left")
-        kind = f"{point.architecture}, {point.activation}" + ", batch normalization" * (point.normalization == "batch")
-        where = f"{kind}, depth {point.depth}, width {point.width}, $\\sigma_w^2$ = {point.sigma_w2:.3g}"
-        bias = f", $\\sigma_b^2$ = {point.sigma_b2:.3g} ({point.bias_mode})" if point.sigma_b2 else ", no bias"
-        head(figure, f"Theory at initialization: {point.scheme}", where + bias)
+        head(figure, f"Theory at initialization: {point.scheme}", _where(point))
         banded = _banded(theory.log_norm) or _banded(theory.gradient_bands)
         line = "theory: median" if banded or theory.norm_route != NO_SPREAD else "theory: wide limit"
         handles: list[Any] = [Line2D([], [], color=THEORY, lw=1.8, label=line)]
@@ -67,6 +65,15 @@ def profile_figure(info: ProfileInfo) -> Figure:
             handles.append(Line2D([], [], ls="", label="random networks: not simulated"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def _where(point: Prediction) -> str:
+    parts = [point.architecture, point.activation]
+    parts += ["batch normalization"] * (point.normalization == "batch")
+    parts += [f"depth {point.depth}", f"width {point.width}", f"$\\sigma_w^2$ = {point.sigma_w2:.3g}"]
+    parts += [f"density {point.density:.3g}"] * (point.density != 1)
+    parts.append(f"$\\sigma_b^2$ = {point.sigma_b2:.3g} ({point.bias_mode})" if point.sigma_b2 else "no bias")
+    return ", ".join(parts)
 
 
 def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.ndarray | None) -> None:
@@ -108,7 +115,7 @@ def _draw_correlation(axis: Axes, info: ProfileInfo) -> None:
     theory, measured = info.theory, info.simulation
     axis.plot(*_widened(theory.layers, theory.correlation), color=THEORY, lw=1.8)
     axis.set(title="correlation of two inputs")
-    handles = [Line2D([], [], color=THEORY, lw=1.8, label="mean field")]
+    handles = [Line2D([], [], color=THEORY, lw=1.8, label="theory: mean")]
     living = np.isfinite(measured.correlation).any(axis=0) if measured is not None else np.zeros(1, bool)
     if measured is not None and living.any():
         seen = measured.correlation[:, living]

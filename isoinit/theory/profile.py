@@ -50,7 +50,7 @@ class Profile:
     log_norm          (L, 5) quantiles `LEVELS` over seeds of log |x_l|^2 / |x_0|^2, after the activation; -inf: dead
     norm_route        how they were found: an exact law, or a log-normal one with the first two log-moments; `NO_SPREAD`
                       where the spread of a finite width is not derived
-    correlation       (L,) of two inputs in the pre-activations, mean field or the mean over an `ensemble`
+    correlation       (L,) of two inputs in the pre-activations, the mean over nets, see `trajectory.walk`
     log_gradient      (L,) typical log |J_l v|^2 / |v|^2, J_l from the input to x_l, of nets without a dead layer
     log_gradient_sd   (L,) its standard deviation over seeds
     gradient_bands    (L, 5) its quantiles `LEVELS`, log-normal; -inf: dead
