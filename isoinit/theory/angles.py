@@ -13,6 +13,8 @@ Of dense layers: many positions that share their weights, as in a convolution, k
 """
 
 from collections.abc import Callable
+from functools import lru_cache
+from math import exp, expm1, log1p, sqrt
 from typing import Final
 
 import numpy as np
@@ -24,6 +26,8 @@ _NODES, _WEIGHTS = roots_hermitenorm(9)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _SMALLEST: Final = 0.02  # angle below which the drifts stay what they are there, where the formulas begin to cancel
 _LEAST: Final = -690.0  # log of a squared sine that a float still tells from zero
+_MOST: Final = -1e-15  # of one that it tells from 1
+_STEPS: Final = 4096
 
 Law = Callable[[Array], tuple[Array, Array]]
 """From 1 - cosine [k] of pre-activations to the drift and the variance [k], times N, of log sin^2 in the next layer."""
@@ -64,23 +68,52 @@ class Angles:
 
     def __init__(self, d: float, units: int, law: Law) -> None:
         self._law, self._units = law, units
-        self._d = np.full(len(_NODES), min(max(d, 0.0), 2.0))
-        self._typical = float(self._d[0])
+        self._first: float | None = min(max(d, 0.0), 2.0)
+        self._log_square = np.zeros(len(_NODES))
+        self._mean = 0.0
 
     def seen(self) -> tuple[float, float]:
         """Mean cosine over nets, and 1 - |cosine| of the typical net."""
-        mean = min(max(float(_WEIGHTS @ self._d), 0.0), 2.0)  # the weights add up to 1 but for rounding
-        return 1 - mean, min(self._typical, 2 - self._typical)
+        if self._first is not None:
+            return 1 - self._first, min(self._first, 2 - self._first)
+        cosine = min(float(_WEIGHTS @ np.sqrt(-np.expm1(self._log_square))), 1.0)
+        return cosine, -expm1(log1p(-exp(self._mean)) / 2)
 
     def step(self, share: float) -> None:
         """One layer on; the signal brings `share` of the next pre-activations' variance, and the bias the rest."""
-        drift, variance = self._law(self._d)
-        d = _distance(_log_square(kappa1_complement(self._d)) + drift / self._units)
-        log_square = _log_square(share * d)
-        mean = float(_WEIGHTS @ log_square)
-        spread = float(_WEIGHTS @ (log_square - mean) ** 2 + _WEIGHTS @ variance / self._units)
-        self._d = _distance(mean + np.sqrt(spread) * _NODES)
-        self._typical = float(_distance(np.array([mean]))[0])
+        if self._first is not None:
+            d = np.array([self._first])
+            drift, variance = self._law(d)
+            log_square, weights = np.log(np.maximum(_square(kappa1_complement(d)), exp(_LEAST))), np.ones(1)
+            self._first = None
+        else:
+            bent, drift, variance = _looked_up(self._law, np.arcsin(np.exp(self._log_square / 2)))
+            log_square, weights = self._log_square + bent, _WEIGHTS
+        log_square = log_square + drift / self._units
+        if share < 1:
+            square = np.exp(np.minimum(log_square, _MOST))
+            log_square = np.log(_square(-share * np.expm1(np.log1p(-square) / 2)))
+        mean = float(weights @ log_square)
+        spread = float(weights @ (log_square - mean) ** 2 + weights @ variance / self._units)
+        self._mean = min(max(mean, _LEAST), _MOST)
+        self._log_square = np.minimum(np.maximum(mean + sqrt(spread) * _NODES, _LEAST), _MOST)
+
+
+@lru_cache(maxsize=4)
+def _table(law: Law) -> Array:
+    """(K + 1, 3) on angles from 0 to a right one: what mean field adds to log sin^2 in a layer, and `law`."""
+    d = 2 * np.sin(np.arange(_STEPS + 1) / _STEPS * np.pi / 4) ** 2
+    bent = np.append(0.0, np.log(_square(kappa1_complement(d[1:])) / _square(d[1:])))
+    return np.stack([bent, *law(d)], axis=1)
+
+
+def _looked_up(law: Law, angle: Array) -> Array:
+    """The columns (3, k) of the table at acute angles (k,), linear between its rows."""
+    table = _table(law)
+    place = angle * (_STEPS * 2 / np.pi)
+    row = np.minimum(place.astype(np.intp), _STEPS - 1)
+    low = table[row]
+    return (low + (place - row)[:, None] * (table[row + 1] - low)).T
 
 
 def _ratio(k: Array, own: float, other: Array, product: Array, mixed: Array) -> tuple[Array, Array]:
@@ -100,11 +133,6 @@ def _angle(d: Array) -> Array:
     return np.maximum(2 * np.arcsin(np.sqrt(d / 2)), _SMALLEST)
 
 
-def _log_square(d: Array) -> Array:
-    """`log sin^2` from 1 - cosine."""
-    return np.log(np.maximum(d * (2 - d), np.exp(_LEAST)))
-
-
-def _distance(log_square: Array) -> Array:
-    """1 - cosine of an acute angle, from log sin^2."""
-    return -np.expm1(np.log1p(-np.exp(np.clip(log_square, _LEAST, -1e-15))) / 2)
+def _square(d: Array) -> Array:
+    """Squared sine from 1 - cosine."""
+    return d * (2 - d)
