@@ -243,6 +243,18 @@ def test_what_needs_no_map_is_compared_without_one(tmp_path: Path, capsys: pytes
     assert "The map is a logistic" not in page
 
 
+@pytest.mark.parametrize("command", ["map", "frontier", "compare", "report"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise AssertionError("the model was fitted first")
+
+    monkeypatch.setattr(RegionModel, "fit", fit)
+    assert main([command, str(folder), "--out", str(folder / "spec.yaml" / "below")]) == 2
+    assert "spec.yaml is a file, not a folder to write into" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

@@ -179,6 +179,7 @@ def test_points_that_differ_are_not_taken_at_their_word() -> None:
 def test_another_version_of_this_code_or_way_to_measure_is_another_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     before = speed._key(parse(TEXT), "data", 2)
     assert speed._key(parse(TEXT), "data", 2) == before
+    assert speed._key(parse(TEXT), "other data of the same name", 2) != before
     monkeypatch.setattr(speed, "version", lambda _: "99")
     newer = speed._key(parse(TEXT), "data", 2)
     monkeypatch.setattr(calibration, "METHOD", calibration.METHOD + 1)
