@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -94,8 +95,7 @@ def _mode(address: str) -> str:
             wants = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED
         else:
             wants = False
-    named = os.environ.get("RAY_AUTH_TOKEN"), os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if wants and not any(named) and not (Path.home() / ".ray" / "auth_token").is_file():
+    if wants and not _has_token():
         raise ValueError(
             f"--address {address}: the Ray there lets in who shows its token; copy ~/.ray/auth_token of its head to "
             "here, or set RAY_AUTH_TOKEN"
@@ -111,10 +111,29 @@ def _found(address: str) -> str:
     return os.environ.get("RAY_ADDRESS") or (last.read_text() if last.is_file() else "127.0.0.1:6379")
 
 
+def _has_token() -> bool:
+    named = os.environ.get("RAY_AUTH_TOKEN"), os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return any(named) or (_token_folder() / "auth_token").is_file()
+
+
+def _token_folder() -> Path:
+    return Path.home() / ".ray"
+
+
+def _lend_token() -> None:
+    """Where the home folder takes no token, as in a container that may write to its work folder alone, give one by
+    name: Ray would not start."""
+    folder = _token_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (_has_token() or os.access(there, os.W_OK)):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _embed(quiet: dict[str, Any]) -> None:
     """Start a Ray of our own; once more if a busy machine makes it miss the 30 s that Ray gives itself."""
     import ray
 
+    _lend_token()
     for patient in (True, False):
         try:
             # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.

@@ -95,9 +95,12 @@ class RunDir:
         """Hold the folder's lock, which the system releases even after SIGKILL; an old request to stop is over then.
 
         Raises:
-            ValueError: another process is running this sweep.
+            ValueError: another process is running this sweep, or the folder cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs-dir") from None
         with self._lock.open("a+") as file:
             if not _locked(file):
                 raise ValueError(

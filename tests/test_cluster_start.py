@@ -120,6 +120,29 @@ def test_a_ray_of_our_own_sees_to_its_token_itself(
     assert list(home.iterdir()) == []
 
 
+def test_where_the_home_folder_takes_no_token_ray_gets_one_by_name(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != home)
+    _init(monkeypatch, attempts)
+    cluster.start(None)
+    first = os.environ["RAY_AUTH_TOKEN"]
+    assert len(first) >= 32
+    cluster.start(None)
+    assert os.environ["RAY_AUTH_TOKEN"] == first
+
+
+def test_a_token_that_is_there_is_used_though_the_home_folder_is_read_only(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path
+) -> None:
+    (home / ".ray").mkdir()
+    (home / ".ray/auth_token").write_text("secret")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    _init(monkeypatch, attempts)
+    cluster.start(None)
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
 def test_a_late_start_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, Exception(LATE))
     cluster.start(None)

@@ -74,6 +74,13 @@ def test_a_launch_clears_an_old_request_to_stop(tmp_path: Path) -> None:
         assert run.stopped()
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    said = pytest.raises(ValueError, match=r"runs/toy cannot be made \(Not a directory\); give another --runs-dir")
+    with said, RunDir(tmp_path / "runs", "toy").driving():
+        raise AssertionError("no one drives a sweep without a folder")
+
+
 def test_a_look_at_who_is_driving_keeps_nobody_from_driving(tmp_path: Path) -> None:
     """A launch waits for the lock that a look takes for a moment; one that is held is refused within a second."""
     run = RunDir(tmp_path, "toy")
