@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import pooch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from sweeps import data, mlflow_store, provenance
+from sweeps import data, mlflow_store, provenance, sources
+from sweeps.sources import Source
 
 GIB: Final = 2**30
 LEAST_DISK: Final = 2 * GIB  # chosen: Ray's logs, a ledger and an MLflow store of some thousand trials
@@ -219,16 +219,12 @@ def data_sets() -> list[Check]:
     return [_data_set(name, source) for name, source in data.DATASETS.items()]
 
 
-def _data_set(name: str, source: data.Source) -> Check:
+def _data_set(name: str, source: Source) -> Check:
     if not source.sha256:
         return Check(f"data {name}", True, "comes with scikit-learn")
-    offline = os.environ.get(data.FOLDER_VARIABLE)
-    folders = [Path(offline).expanduser(), Path(offline).expanduser() / name] if offline else []
-    for place in [*folders, pooch.os_cache("isoinit") / name]:
-        complete = all((place / file).is_file() for file in source.sha256)
-        if complete or (place in folders and (place / source.arrays).is_file()):
-            return Check(f"data {name}", True, f"in {place}")
-    hint = f"without internet: set {data.FOLDER_VARIABLE} to a folder with {source.arrays}"
+    if (place := sources.at_hand(name, source)) is not None:
+        return Check(f"data {name}", True, f"in {place}")
+    hint = f"without internet: set {sources.FOLDER_VARIABLE} to a folder with {source.arrays}"
     return Check(f"data {name}", True, "is downloaded when it is first used", hint)
 
 

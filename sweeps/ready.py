@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeps import capacity, data, mlflow_store, provenance, space, tracking
+from sweeps import capacity, data, mlflow_store, provenance, sources, space, tracking
 from sweeps.runcard import Identity
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
@@ -71,7 +71,7 @@ def identity(spec: SweepSpec, data_digest: str, origin: Origin) -> Identity:
 
 def _lasting(options: Options) -> Options:
     """The same places, whatever folder they are looked for from: workers have folders of their own to work in."""
-    named = os.environ.get(data.FOLDER_VARIABLE) if options.address is None else None
+    named = os.environ.get(sources.FOLDER_VARIABLE) if options.address is None else None
     folder = options.data_folder or named
     return replace(
         options,

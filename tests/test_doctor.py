@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pooch
 import pytest
 from packaging.requirements import Requirement
 
-from sweeps import data, doctor
+from sweeps import data, doctor, sources
 
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS", data.FOLDER_VARIABLE):
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS", sources.FOLDER_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -180,13 +181,13 @@ def test_a_dirty_commit_is_told_but_breaks_nothing(monkeypatch: pytest.MonkeyPat
 
 
 def test_data_sets_at_hand_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor.pooch, "os_cache", lambda _: tmp_path / "cache")
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
 
     def found() -> set[str]:
         return {check.name for check in doctor.data_sets() if "downloaded" not in check.detail}
 
     assert found() == {"data digits"}
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path / "folder"))
+    monkeypatch.setenv(sources.FOLDER_VARIABLE, str(tmp_path / "folder"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/mnist.npz").touch()
     (tmp_path / "cache/fashion_mnist").mkdir(parents=True)

@@ -55,7 +55,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": (),  # seconds; its digits are read from its file
-    "pooch": ("sweeps.data", "sweeps.doctor"),
+    "pooch": ("sweeps.sources",),
     "pydantic": ("sweeps",),
     "yaml": ("analysis.store", "sweeps"),
     "pyarrow": ("analysis", "sweeps"),

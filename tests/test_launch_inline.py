@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pooch
 import pytest
 import stores
 
@@ -426,7 +427,7 @@ def test_a_data_set_that_cannot_be_had_is_one_sentence(
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(data.pooch, "retrieve", refuse)
+    monkeypatch.setattr(pooch, "retrieve", refuse)
     monkeypatch.chdir(tmp_path)
     where = ["--data-dir", str(tmp_path), "--inline"]
     assert main(["launch", "quickstart", "--set", "dataset=cifar10", *where]) == 2
