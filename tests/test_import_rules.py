@@ -52,7 +52,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "grpc": ("sweeps.cluster",),
     "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
-    "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.bulk", "sweeps.export"),
+    "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.trialruns", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": (),  # seconds; its digits are read from its file
     "pooch": ("sweeps.sources",),
