@@ -41,13 +41,13 @@ def existing(args: argparse.Namespace) -> RunDir:
 
 def uri(args: argparse.Namespace, run: RunDir) -> str:
     """The MLflow store of a sweep: the one given now, else the one of its launch, else the environment's."""
-    from sweeps import mlflow_store
+    from sweeps import mlflow_uri
 
     return (
         args.tracking_uri
         or run.state().get("tracking_uri")
         or os.environ.get("MLFLOW_TRACKING_URI")
-        or mlflow_store.DEFAULT_URI
+        or mlflow_uri.DEFAULT_URI
     )
 
 

@@ -21,7 +21,7 @@ from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
 from analysis.schema import Took
 from analysis.words import counted, run_text, time_text
-from sweeps import data, mlflow_store, provenance, speed, tracking
+from sweeps import data, mlflow_uri, provenance, speed, tracking
 from sweeps.failures import disk, writing
 from sweeps.launch import Finished
 from sweeps.progress import COLORS
@@ -112,7 +112,7 @@ def sync(run: RunDir, uri: str) -> int:
         ValueError: the store cannot be reached, the map cannot be written, or the sweep is running and publishes by
             itself.
     """
-    mlflow_store.check(uri)
+    mlflow_uri.check(uri)
     spec, state = run.spec(), run.state()
     digest = state.get("data_digest") or data.load(spec.dataset, folder=state.get("data_folder")).digest
     with run.driving():
@@ -190,7 +190,7 @@ def _next(end: End, flag: str) -> str:
         lacks = counted(end.unpublished, "pack")
         lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {lacks} that it lacks")
     if not end.tracking_uri.startswith("http"):
-        usual = end.tracking_uri == mlflow_store.lasting(mlflow_store.DEFAULT_URI)
+        usual = end.tracking_uri == mlflow_uri.lasting(mlflow_uri.DEFAULT_URI)
         store = "" if usual else f" --backend-store-uri {end.tracking_uri}"
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
     lines.append(f"  {end.page}")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from sweeps import data, mlflow_store, provenance, sources
+from sweeps import data, mlflow_uri, provenance, sources
 from sweeps.sources import Source
 
 GIB: Final = 2**30
@@ -44,7 +44,7 @@ def diagnose(runs: Path = Path("runs"), tracking_uri: str | None = None) -> list
         runs: the folder in which sweeps are to be kept.
         tracking_uri: the MLflow store; default: `MLFLOW_TRACKING_URI`, or `mlflow.db` in this folder.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_store.DEFAULT_URI
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_uri.DEFAULT_URI
     if not _installed("isoinit"):
         return [Check("isoinit", False, "is not installed in this environment", "pip install -e .")]
     return [
@@ -170,7 +170,7 @@ def clock() -> Check:
 def store(uri: str) -> Check:
     """Whether MLflow's store is of a kind that works, and there."""
     try:
-        mlflow_store.check(uri)
+        mlflow_uri.check(uri)
     except ValueError as error:
         detail, _, remedy = str(error).partition("; ")
         return Check("mlflow", False, detail, remedy or "give another --tracking-uri")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analysis.words import strict_json
-from sweeps import arguments, mlflow_store
+from sweeps import arguments, mlflow_uri
 from sweeps.cluster import Cluster
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
@@ -31,7 +31,7 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     with contextlib.ExitStack() as stack:
         ray = None
         if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
-            mlflow_store.check(uri)  # again below, but a mistake should not wait for Ray
+            mlflow_uri.check(uri)  # again below, but a mistake should not wait for Ray
             ray = stack.enter_context(Cluster(args.address))
         from sweeps import launch as launching
 

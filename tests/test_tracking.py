@@ -25,7 +25,8 @@ from analysis.schema import Took
 from sweeps import bulk, ledger, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import check, children, connect, parents
+from sweeps.mlflow_store import children, connect, parents
+from sweeps.mlflow_uri import check
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
 
