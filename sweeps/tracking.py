@@ -21,7 +21,8 @@ import yaml
 
 from analysis.outcome import Outcome
 from analysis.schema import Took
-from sweeps import ledger, runcard
+from sweeps import runcard
+from sweeps.ledger import Ledger
 from sweeps.mlflow_store import (
     COMPLETE,
     EXPERIMENT,
@@ -31,6 +32,7 @@ from sweeps.mlflow_store import (
     one_sentence,
     parents,
 )
+from sweeps.parts import load
 from sweeps.runcard import Identity
 from sweeps.trialruns import TrialRuns
 
@@ -88,7 +90,7 @@ class Tracker:
     def publish(self, path: Path, stop: threading.Event | None = None) -> bool:
         """Publish the part in the file `path`; False if `stop` was set before all of it was."""
         run_id = self._opened()
-        rows = ledger.load(path).to_pylist()
+        rows = load(path).to_pylist()
         with one_sentence(self.uri):
             self._client.log_artifact(run_id, str(path), "parts")
             self._parts[path.name] = path.stat().st_size
@@ -101,7 +103,7 @@ class Tracker:
         """Whether the store lacked some of a published part when it was opened."""
         if self._parts.get(path.name) != path.stat().st_size:
             return True
-        return any(map(self._runs.lack, ledger.load(path, ["trial_key", "outcome"]).to_pylist()))
+        return any(map(self._runs.lack, load(path, ["trial_key", "outcome"]).to_pylist()))
 
     def finish(
         self, summary: str = "", artifacts: Sequence[Path] = (), status: str = "FINISHED", took: Took | None = None
@@ -183,7 +185,7 @@ class Tracker:
         self._client.log_batch(run_id, [Metric(key, float(value), now, step) for key, value in values.items()])
 
 
-def sync(book: ledger.Ledger, tracker: Tracker) -> int:
+def sync(book: Ledger, tracker: Tracker) -> int:
     """Publish whatever the store lacks, marked as published or not; of how many parts. No one else may publish then.
 
     Raises:

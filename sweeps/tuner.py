@@ -21,8 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from analysis.outcome import Outcome
 from sweeps import failures, work
 from sweeps.cluster import Cluster
-from sweeps.ledger import encode
 from sweeps.pack import Context, PackTrainable
+from sweeps.parts import encode
 from sweeps.search import PackSearch
 from sweeps.spec import Resources, SweepSpec
 from sweeps.tasks import Pack

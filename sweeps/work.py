@@ -22,7 +22,7 @@ from analysis.schema import REPLICATES, TRIALS
 from sweeps import memory, train
 from sweeps.data import Dataset
 from sweeps.history import Replicate
-from sweeps.ledger import part
+from sweeps.parts import part
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Origin, Pack, Task
 
