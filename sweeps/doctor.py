@@ -8,16 +8,11 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-
-from sweeps import data, mlflow_uri, provenance, sources
+from sweeps import data, installed, mlflow_uri, provenance, sources
 from sweeps.sources import Source
 
 GIB: Final = 2**30
@@ -45,7 +40,7 @@ def diagnose(runs: Path = Path("runs"), tracking_uri: str | None = None) -> list
         tracking_uri: the MLflow store; default: `MLFLOW_TRACKING_URI`, or `mlflow.db` in this folder.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_uri.DEFAULT_URI
-    if not _installed("isoinit"):
+    if not installed.has("isoinit"):
         return [Check("isoinit", False, "is not installed in this environment", "pip install -e .")]
     return [
         python(),
@@ -80,45 +75,16 @@ def _check(name: str, ok: bool, detail: str, remedy: str) -> Check:
 
 
 def python() -> Check:
-    needed, found = metadata("isoinit")["Requires-Python"], ".".join(map(str, sys.version_info[:3]))
-    return _check("python", found in SpecifierSet(needed), f"{found} (needs {needed})", f"use a Python {needed}")
+    needed, found = installed.pythons(), ".".join(map(str, sys.version_info[:3]))
+    return _check("python", found in needed, f"{found} (needs {needed})", f"use a Python {needed}")
 
 
 def packages() -> list[Check]:
     """A line for each package that is absent or off its pin, or a single line if none is."""
-    needed = [Requirement(text) for text in requires("isoinit") or []]
-    needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
-    wrong = [check for requirement in needed for check in _off_pin(requirement)]
+    needed = installed.needed()
+    found = [(fault, f"pip install '{package}'") for package in needed for fault in installed.faults(package)]
+    wrong = [Check(name, False, how, remedy) for (name, how), remedy in found]
     return wrong or [Check("packages", True, f"all {len(needed)} at their pins")]
-
-
-def _off_pin(needed: Requirement) -> Iterator[Check]:
-    remedy = f"pip install '{needed}'"
-    try:
-        found = version(needed.name)
-    except PackageNotFoundError:
-        yield Check(needed.name, False, "is not installed", remedy)
-        return
-    if not needed.specifier.contains(found, prereleases=True):
-        yield Check(needed.name, False, f"{found} (needs {needed.specifier})", remedy)
-    for extra in sorted(needed.extras):
-        parts = [Requirement(text) for text in requires(needed.name) or []]
-        absent = [p.name for p in parts if p.marker and _only_for(p, extra) and not _installed(p.name)]
-        if absent:
-            yield Check(f"{needed.name}[{extra}]", False, f"lacks {', '.join(absent)}", remedy)
-
-
-def _only_for(part: Requirement, extra: str) -> bool:
-    assert part.marker
-    return part.marker.evaluate({"extra": extra}) and not part.marker.evaluate({"extra": ""})
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def devices() -> Check:

@@ -16,7 +16,7 @@ import pooch
 import pytest
 from packaging.requirements import Requirement
 
-from sweeps import data, doctor, sources
+from sweeps import data, doctor, installed, sources
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def broken(check: doctor.Check, *parts: str) -> None:
 
 
 def test_a_package_off_its_pin_or_absent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "requires", {"isoinit": ["numpy>=99", "no-such-package", "scipy"]}.get)
+    monkeypatch.setattr(installed, "requires", {"isoinit": ["numpy>=99", "no-such-package", "scipy"]}.get)
     off, absent = doctor.packages()
     broken(off, importlib.metadata.version("numpy"), "pip install 'numpy>=99'")
     broken(absent, "not installed", "pip install 'no-such-package'")
@@ -59,7 +59,7 @@ def test_a_package_off_its_pin_or_absent_is_found(monkeypatch: pytest.MonkeyPatc
 
 def test_the_parts_of_an_extra_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = ["no-such-dashboard; extra == 'default'", "no-such-tuner; extra == 'tune'", "click"]
-    monkeypatch.setattr(doctor, "requires", {"isoinit": ["ray[default]"], "ray": parts}.get)
+    monkeypatch.setattr(installed, "requires", {"isoinit": ["ray[default]"], "ray": parts}.get)
     (check,) = doctor.packages()
     broken(check, "lacks no-such-dashboard", "ray[default]")
     assert "tuner" not in check.detail
