@@ -1,7 +1,7 @@
 """A sweep that is run from the command line, from the start of Ray to the closing words.
 
-Ray starts in a thread of its own while the libraries are loaded, both of which take seconds: so `launch` and `closing`
-are imported in here only then.
+Ray starts in a thread of its own while the libraries are loaded, both of which take seconds: so `launch`, `closing` and
+`ending` are imported only then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
-    from sweeps import closing
+    from sweeps import ending
 
 
 def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
@@ -37,7 +37,7 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
 
         options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
-        ends: list[closing.End] = []
+        ends: list[ending.End] = []
 
         def close(finished: launching.Finished) -> None:
             from sweeps import closing
@@ -47,10 +47,10 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
             ends.append(closing.close(finished))
 
         finished = launching.launch(spec, options, console, ray, close)
-    from sweeps import closing
+    from sweeps import ending
 
     if args.json:
         print(strict_json(ends[0].to_dict()))
     else:
-        console.print(closing.render(ends[0], arguments.flag(args)), soft_wrap=True)  # commands are to be copied
+        console.print(ending.render(ends[0], arguments.flag(args)), soft_wrap=True)  # commands are to be copied
     return 1 if finished.interrupted else 0

@@ -24,7 +24,11 @@ MAY_BE_IMPORTED_BY: Final = {
     "sweeps": ("sweeps",),
     "isoinit": ("isoinit", "sweeps"),
     "isoinit.theory": ("isoinit", "analysis", "sweeps"),
-    "analysis": ("analysis", "sweeps.closing"),  # the end of a sweep draws its map
+    "analysis": (
+        "analysis",
+        "sweeps.closing",
+        "sweeps.ending",
+    ),  # the end of a sweep draws its map and tells its limits
     "analysis.schema": ("analysis", "sweeps"),
     "analysis.outcome": ("analysis", "sweeps"),
     "analysis.gp": ("analysis", "sweeps"),
