@@ -17,7 +17,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweeps.reading import near
-from sweeps.spec import Point, Range, SweepSpec
+from sweeps.spec import Point, SweepSpec
+from sweeps.values import Range
 
 FLOOR: Final = 10.0
 """A range with `zero` is extended by this factor below `low`; values there mean zero."""

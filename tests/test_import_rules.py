@@ -24,11 +24,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "sweeps": ("sweeps",),
     "isoinit": ("isoinit", "sweeps"),
     "isoinit.theory": ("isoinit", "analysis", "sweeps"),
-    "analysis": (
-        "analysis",
-        "sweeps.closing",
-        "sweeps.ending",
-    ),  # the end of a sweep draws its map and tells its limits
+    "analysis": ("analysis", "sweeps.closing", "sweeps.ending"),  # the end of a sweep draws and tells its map
     "analysis.schema": ("analysis", "sweeps"),
     "analysis.outcome": ("analysis", "sweeps"),
     "analysis.gp": ("analysis", "sweeps"),
