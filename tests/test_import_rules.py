@@ -51,7 +51,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
     "grpc": ("sweeps.cluster",),
     "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.writer", "sweeps.cluster"),
-    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
+    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search", "sweeps.trials"),
     "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.trialruns", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": (),  # seconds; its digits are read from its file
