@@ -50,7 +50,7 @@ MAY_BE_IMPORTED_BY: Final = {
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
     "grpc": ("sweeps.cluster",),
-    "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.writer", "sweeps.cluster"),
+    "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.hooks", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search", "sweeps.trials"),
     "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.trialruns", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
