@@ -15,7 +15,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps import work
+from sweeps import records
 from sweeps.cluster import Cluster
 from sweeps.hooks import Queue, Watcher
 from sweeps.pack import Context, PackTrainable
@@ -58,7 +58,7 @@ def run_packs(
     spec = SweepSpec.model_validate(context.spec)
 
     def failed(pack: Pack) -> None:
-        part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
+        part = records.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
         search.unrecorded = search.unrecorded or ray.get(writer.append.remote(encode(part)))
 
     search.on_failed = failed
