@@ -23,15 +23,7 @@ from analysis.outcome import Outcome
 from analysis.schema import Took
 from sweeps import runcard
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import (
-    COMPLETE,
-    EXPERIMENT,
-    PREDICTED_SECONDS,
-    WALL_SECONDS,
-    connect,
-    one_sentence,
-    parents,
-)
+from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence, parents
 from sweeps.parts import load
 from sweeps.runcard import Identity
 from sweeps.trialruns import TrialRuns
