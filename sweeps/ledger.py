@@ -31,7 +31,7 @@ class Ledger:
         self._published = self.folder / "published"
 
     def append(self, part: pa.Table | bytes) -> Path:
-        """Write a part (or what `encode` made of it) durably and return its path.
+        """Write a part (or what `parts.encode` made of it) durably and return its path.
 
         A pack that is already there, by content or without a failed trial, is not written again.
 
