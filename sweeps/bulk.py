@@ -10,7 +10,7 @@ mlflow itself is imported when it is first needed.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweeps.runcard import Number
@@ -51,52 +51,55 @@ def write(client: MlflowClient, experiment_id: str, runs: Sequence[FinishedRun])
     if not runs:
         return []
     ids = [uuid.uuid4().hex for _ in runs]
+    new = list(zip(ids, runs, strict=True))
     location = client.get_experiment(experiment_id).artifact_location
-    heads: list[dict[str, Any]] = []
-    tags: list[dict[str, Any]] = []
-    params: list[dict[str, Any]] = []
-    numbers: list[dict[str, Any]] = []
-    latest: list[dict[str, Any]] = []
-    for run_id, run in zip(ids, runs, strict=True):
-        heads.append(
-            {
-                "run_uuid": run_id,
-                "name": run.name,
-                "source_type": "UNKNOWN",  # the columns of this name are history: the tags say it
-                "source_name": "",
-                "entry_point_name": "",
-                "source_version": "",
-                "user_id": run.tags["mlflow.user"],
-                "status": run.status,
-                "start_time": run.started,
-                "end_time": run.ended,
-                "lifecycle_stage": "active",
-                "artifact_uri": append_to_uri_path(location, run_id, "artifacts"),
-                "experiment_id": int(experiment_id),
-            }
-        )
-        named = {**run.tags, "mlflow.runName": run.name}
-        tags += [{"run_uuid": run_id, "key": key, "value": value} for key, value in named.items()]
-        params += [{"run_uuid": run_id, "key": key, "value": value} for key, value in run.params.items()]
-        mine = [
-            {
-                "run_uuid": run_id,
-                "key": n.key,
-                "value": n.value,
-                "timestamp": run.ended,
-                "step": n.step,
-                "is_nan": False,
-            }
-            for n in run.numbers
-        ]
-        numbers += mine
-        latest += {row["key"]: row for row in sorted(mine, key=lambda row: row["step"])}.values()
-    tables = {SqlRun: heads, SqlTag: tags, SqlParam: params, SqlMetric: numbers, SqlLatestMetric: latest}
+    metrics = [_metrics(i, r) for i, r in new]
+    tables = {
+        SqlRun: [_head(i, r, experiment_id, append_to_uri_path(location, i, "artifacts")) for i, r in new],
+        SqlTag: [row for i, r in new for row in _texts(i, {**r.tags, "mlflow.runName": r.name})],
+        SqlParam: [row for i, r in new for row in _texts(i, r.params)],
+        SqlMetric: [row for mine in metrics for row in mine],
+        SqlLatestMetric: [row for mine in metrics for row in _latest(mine)],
+    }
     with _store(client).ManagedSessionMaker(read_only=False) as session:
         for table, rows in tables.items():
             if rows:
                 session.execute(table.__table__.insert(), rows)
     return ids
+
+
+def _head(run_id: str, run: FinishedRun, experiment_id: str, artifacts: str) -> dict[str, Any]:
+    return {
+        "run_uuid": run_id,
+        "name": run.name,
+        "source_type": "UNKNOWN",  # the columns of this name are history: the tags say it
+        "source_name": "",
+        "entry_point_name": "",
+        "source_version": "",
+        "user_id": run.tags["mlflow.user"],
+        "status": run.status,
+        "start_time": run.started,
+        "end_time": run.ended,
+        "lifecycle_stage": "active",
+        "artifact_uri": artifacts,
+        "experiment_id": int(experiment_id),
+    }
+
+
+def _texts(run_id: str, texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"run_uuid": run_id, "key": key, "value": value} for key, value in texts.items()]
+
+
+def _metrics(run_id: str, run: FinishedRun) -> list[dict[str, Any]]:
+    return [
+        {"run_uuid": run_id, "key": n.key, "value": n.value, "timestamp": run.ended, "step": n.step, "is_nan": False}
+        for n in run.numbers
+    ]
+
+
+def _latest(metrics: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Of every metric of a run its last point."""
+    return {row["key"]: row for row in sorted(metrics, key=lambda row: row["step"])}.values()
 
 
 def _store(client: MlflowClient) -> Any:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -18,12 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.words import counted, strict_json
-from sweeps import reading
-
-if TYPE_CHECKING:
-    from sweeps import closing
-    from sweeps.rundir import RunDir
-    from sweeps.spec import SweepSpec
+from sweeps import arguments, reading
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -57,15 +49,18 @@ def schemes(args: argparse.Namespace) -> int:
 
 
 def launch(args: argparse.Namespace) -> int:
+    from sweeps import session
     from sweeps.rundir import RunDir
 
-    spec = _spec(args)
-    args.data_dir = _data_dir(args, spec)
-    return _run(spec, args, _uri(args, RunDir(args.runs_dir, spec.name)))
+    spec = arguments.spec(args)
+    args.data_dir = arguments.data_dir(args, spec)
+    return session.run(spec, args, arguments.uri(args, RunDir(args.runs_dir, spec.name)))
 
 
 def resume(args: argparse.Namespace) -> int:
-    run = _existing(args)
+    from sweeps import session
+
+    run = arguments.existing(args)
     state = run.state()
     spec = run.spec()
     if args.trials is not None:
@@ -73,14 +68,15 @@ def resume(args: argparse.Namespace) -> int:
         done = sum(outcome != "failed" for outcome in outcomes)
         if args.trials < done:
             raise ValueError(f"--trials {args.trials}: {done} trials of {args.name!r} are done already; ask for more")
-        spec = reading.parse(_yaml(spec), [f"search.trials={args.trials}"], origin=args.name)
+        as_yaml = json.dumps(spec.model_dump(mode="json"))  # JSON is YAML
+        spec = reading.parse(as_yaml, [f"search.trials={args.trials}"], origin=args.name)
     args.address = args.address or state.get("address")
     args.data_dir = args.data_dir or state.get("data_folder")
-    return _run(spec, args, _uri(args, run))
+    return session.run(spec, args, arguments.uri(args, run))
 
 
 def status(args: argparse.Namespace) -> int:
-    run = _existing(args)
+    run = arguments.existing(args)
     spec, driver = run.spec(), run.driver()
     outcomes = Counter(run.ledger.read()[0]["outcome"].to_pylist())
     done = outcomes.total() - outcomes["failed"]
@@ -102,12 +98,12 @@ def status(args: argparse.Namespace) -> int:
         f"{spec.name}: {state}{f' in process {driver}' if driver else ''}, {done}/{spec.search.trials} trials: {counts}"
     )
     if state == "not running":
-        print(f"go on with: sweep resume {spec.name}{_flag(args)}")
+        print(f"go on with: sweep resume {spec.name}{arguments.flag(args)}")
     return 0
 
 
 def stop(args: argparse.Namespace) -> int:
-    run = _existing(args)
+    run = arguments.existing(args)
     driver = run.driver()
     if driver is None:
         raise ValueError(f"sweep {args.name!r} is not running; 'sweep resume {args.name}' would go on with it")
@@ -115,7 +111,8 @@ def stop(args: argparse.Namespace) -> int:
     if args.json:
         return _json({"name": args.name, "pid": driver})
     print(
-        f"{args.name}: process {driver} ends after its running packs; 'sweep resume {args.name}{_flag(args)}' goes on"
+        f"{args.name}: process {driver} ends after its running packs; "
+        f"'sweep resume {args.name}{arguments.flag(args)}' goes on"
     )
     return 0
 
@@ -123,8 +120,8 @@ def stop(args: argparse.Namespace) -> int:
 def sync(args: argparse.Namespace) -> int:
     from sweeps import closing
 
-    run = _existing(args)
-    uri = _uri(args, run)
+    run = arguments.existing(args)
+    uri = arguments.uri(args, run)
     sent = closing.sync(run, uri)
     if args.json:
         return _json({"name": args.name, "sent": sent, "tracking_uri": uri})
@@ -135,8 +132,8 @@ def sync(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     from sweeps import export as exporting
 
-    run = _existing(args)
-    problems = exporting.verify(run.ledger, _uri(args, run), args.name)
+    run = arguments.existing(args)
+    problems = exporting.verify(run.ledger, arguments.uri(args, run), args.name)
     if args.json:
         _json({"problems": problems})
     else:
@@ -150,7 +147,7 @@ def export(args: argparse.Namespace) -> int:
 
     run = RunDir(args.runs_dir, args.name)
     out = args.out or Path("exports") / args.name
-    done = exporting.export(_uri(args, run), args.name, out)
+    done = exporting.export(arguments.uri(args, run), args.name, out)
     if args.json:
         counts = {"trials": done.trials.num_rows, "replicates": done.replicates.num_rows}
         return _json({"out": str(out), **counts, "missing": done.missing})
@@ -167,8 +164,8 @@ def plan(args: argparse.Namespace) -> int:
     with Console(stderr=True).status(
         "planning; the first time it is measured how fast this machine trains such networks"
     ):
-        spec = _spec(args)
-        made = planning.plan(spec, data_folder=_data_dir(args, spec))
+        spec = arguments.spec(args)
+        made = planning.plan(spec, data_folder=arguments.data_dir(args, spec))
     if args.json:
         return _json(made.to_dict())
     Console().print(planning.render(made))
@@ -178,7 +175,7 @@ def plan(args: argparse.Namespace) -> int:
 def replay(args: argparse.Namespace) -> int:
     from sweeps import replay as replaying
 
-    run = _existing(args)
+    run = arguments.existing(args)
     outcome = replaying.replay(run, args.trial_key, data_folder=args.data_dir or run.state().get("data_folder"))
     if args.json:
         _json(outcome.to_dict())
@@ -196,83 +193,6 @@ def doctor(args: argparse.Namespace) -> int:
     else:
         print(diagnosing.render(checks))
     return 0 if all(check.ok for check in checks) else 1
-
-
-def _run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
-    """Launch, then say what came out, where it is, and what to do next."""
-    console = Console(stderr=args.json)
-    from sweeps import mlflow_store
-    from sweeps.cluster import Cluster
-    from sweeps.rundir import RunDir
-
-    if args.inline and args.address:
-        raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
-    with contextlib.ExitStack() as stack:
-        ray = None
-        if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
-            mlflow_store.check(uri)  # again below, but a mistake should not wait for Ray
-            ray = stack.enter_context(Cluster(args.address))
-        from sweeps import launch as launching
-
-        options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
-        ends: list[closing.End] = []
-
-        def close(finished: launching.Finished) -> None:
-            from sweeps import closing
-
-            if ray is not None:
-                ray.leave()
-            ends.append(closing.close(finished))
-
-        finished = launching.launch(spec, options, console, ray, close)
-    from sweeps import closing
-
-    if args.json:
-        _json(ends[0].to_dict())
-    else:
-        console.print(closing.render(ends[0], _flag(args)), soft_wrap=True)  # commands are to be copied
-    return 1 if finished.interrupted else 0
-
-
-def _spec(args: argparse.Namespace) -> SweepSpec:
-    settings = list(args.settings)
-    if args.trials is not None:
-        settings.append(f"search.trials={args.trials}")
-    if args.name is not None:
-        settings.append(f"name={json.dumps(args.name)}")
-    return reading.read(args.spec, settings)
-
-
-def _data_dir(args: argparse.Namespace, spec: SweepSpec) -> str | None:
-    """The folder of the data: where none is given and the data lie beside the spec, that."""
-    beside = Path(args.spec).resolve().parent
-    return args.data_dir or (str(beside) if (beside / spec.dataset).is_file() else None)
-
-
-def _existing(args: argparse.Namespace) -> RunDir:
-    from sweeps.rundir import RunDir
-
-    return RunDir.existing(args.runs_dir, args.name)
-
-
-def _uri(args: argparse.Namespace, run: RunDir) -> str:
-    from sweeps import mlflow_store
-
-    return (
-        args.tracking_uri
-        or run.state().get("tracking_uri")
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or mlflow_store.DEFAULT_URI
-    )
-
-
-def _yaml(spec: SweepSpec) -> str:
-    return json.dumps(spec.model_dump(mode="json"))  # JSON is YAML
-
-
-def _flag(args: argparse.Namespace) -> str:
-    return "" if args.runs_dir == Path("runs") else f" --runs-dir {args.runs_dir}"
 
 
 def _json(value: Any) -> int:

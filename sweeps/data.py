@@ -1,8 +1,7 @@
 """Data sets: frozen records in a literal table, or a file of one's own, loaded as standardized float32 tensors.
 
-`digits` comes inside scikit-learn. The others are downloaded once through pooch, checked against their
-sha256 and cached; where there is no internet, a folder that holds the public files is enough (see `load`).
-A name that ends in `.npz` is a file of arrays (see `arrays`).
+Those of the table are public, and `sources` gets their files. A name that ends in `.npz` is a file of arrays (see
+`arrays`).
 
 Standardization: one mean and one standard deviation per channel, of a table per feature, computed on the training
 split only and applied to both splits, so that E[x^2] = 1 per channel over the training set.
@@ -11,33 +10,20 @@ split only and applied to both splits, so that E[x^2] = 1 per channel over the t
 from __future__ import annotations
 
 import difflib
-import gzip
 import hashlib
-import os
-import pickle
-import tarfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
-import pooch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sweeps import arrays
+from sweeps import arrays, sources
 from sweeps.arrays import Raw
-
-FOLDER_VARIABLE: Final = "ISOINIT_DATA"
-"""Environment variable: folder with the public files, looked into before anything is downloaded."""
-
-_DIGITS_TRAIN: Final = 1400  # of 1797; the other 397 are the test split
-_DIGITS_SPLIT_SEED: Final = 0  # of the fixed permutation that splits the digits
+from sweeps.sources import Source
 
 
 class Dataset(NamedTuple):
@@ -54,74 +40,17 @@ class Dataset(NamedTuple):
     """sha256 (hex) over the raw pixels and labels of both splits; part of every trial key."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a data set comes from: shape (channels first), public files with their sha256, and a reader."""
-
-    input_shape: tuple[int, ...]
-    classes: int
-    citation: str
-    read: Callable[[Mapping[str, Path]], Raw]
-    url: str = ""
-    sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    arrays: str = ""
-    """Name of an `.npz` (x_train, y_train, x_test, y_test as in Keras) that an offline folder may hold instead."""
-
-
-def _digits(_: Mapping[str, Path]) -> Raw:
-    # The file that `sklearn.datasets.load_digits` reads: to import scikit-learn takes seconds, in every worker.
-    package = find_spec("sklearn")
-    assert package is not None, "a dependency"
-    assert package.submodule_search_locations is not None, "a package"
-    table = np.loadtxt(Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz"), delimiter=",")
-    x = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8)
-    y = table[:, -1].astype(np.uint8)
-    order = np.random.Generator(np.random.PCG64(_DIGITS_SPLIT_SEED)).permutation(len(x))
-    train, test = order[:_DIGITS_TRAIN], order[_DIGITS_TRAIN:]
-    return Raw(x[train], y[train], x[test], y[test])
-
-
-def _idx_images(path: Path) -> NDArray[np.uint8]:
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(-1, 1, 28, 28)
-
-
-def _idx_labels(path: Path) -> NDArray[np.uint8]:
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=8)
-
-
-def _idx(files: Mapping[str, Path]) -> Raw:
-    return Raw(
-        _idx_images(files["train-images-idx3-ubyte.gz"]),
-        _idx_labels(files["train-labels-idx1-ubyte.gz"]),
-        _idx_images(files["t10k-images-idx3-ubyte.gz"]),
-        _idx_labels(files["t10k-labels-idx1-ubyte.gz"]),
-    )
-
-
-def _cifar10(files: Mapping[str, Path]) -> Raw:
-    def batch(archive: tarfile.TarFile, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        member = archive.extractfile(f"cifar-10-batches-py/{name}")
-        assert member is not None, "the sha256 vouches for the archive's members"
-        content = pickle.load(member, encoding="bytes")
-        return content[b"data"].reshape(-1, 3, 32, 32), np.asarray(content[b"labels"], np.uint8)
-
-    with tarfile.open(files["cifar-10-python.tar.gz"]) as archive:
-        train = [batch(archive, f"data_batch_{i}") for i in range(1, 6)]
-        x_test, y_test = batch(archive, "test_batch")
-    return Raw(np.concatenate([x for x, _ in train]), np.concatenate([y for _, y in train]), x_test, y_test)
-
-
 # The sha256 below were not computed by us from a download: they are the values that public projects
 # agree on (Keras' `cifar10.load_data` for CIFAR-10; several independent loaders for the eight IDX files).
 # A wrong one cannot pass silently: the download is then refused.
 DATASETS: Final[Mapping[str, Source]] = MappingProxyType(
     {
-        "digits": Source((1, 8, 8), 10, "Alpaydin & Kaynak 1998, UCI, as shipped by scikit-learn", _digits),
+        "digits": Source((1, 8, 8), 10, "Alpaydin & Kaynak 1998, UCI, as shipped by scikit-learn", sources.digits),
         "mnist": Source(
             (1, 28, 28),
             10,
             "LeCun, Cortes & Burges 1998",
-            _idx,
+            sources.idx,
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             MappingProxyType(
                 {
@@ -137,7 +66,7 @@ DATASETS: Final[Mapping[str, Source]] = MappingProxyType(
             (1, 28, 28),
             10,
             "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
-            _idx,
+            sources.idx,
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
             MappingProxyType(
                 {
@@ -153,7 +82,7 @@ DATASETS: Final[Mapping[str, Source]] = MappingProxyType(
             (3, 32, 32),
             10,
             "Krizhevsky 2009",
-            _cifar10,
+            sources.cifar10,
             "https://www.cs.toronto.edu/~kriz/",
             MappingProxyType(
                 {"cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"}
@@ -162,7 +91,7 @@ DATASETS: Final[Mapping[str, Source]] = MappingProxyType(
         ),
     }
 )
-"""Every data set. To add one: a line here, and a reader if its files are of a new kind."""
+"""Every data set. To add one: a line here, and a reader in `sources` if its files are of a new kind."""
 
 
 def load(name: str, folder: str | Path | None = None) -> Dataset:
@@ -178,7 +107,7 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
             no folder and cannot be downloaded; the message names the remedy.
     """
     check_name(name)
-    return _load(name, *_offline(folder))
+    return _load(name, *sources.offline(folder))
 
 
 def check_name(name: str) -> None:
@@ -207,7 +136,7 @@ def own(name: str, folder: str | Path | None = None) -> Raw:
     Raises:
         ValueError: there is no such file, or it does not hold a data set; the message names the remedy.
     """
-    places = [*_offline(folder), Path()]
+    places = [*sources.offline(folder), Path()]
     for place in places:
         if (place / name).is_file():
             return arrays.own(place / name)
@@ -225,7 +154,7 @@ def _load(name: str, folder: Path | None = None) -> Dataset:
     if is_own(name):
         return made(name, own(name, folder))
     source = DATASETS[name]
-    raw = _read(name, source, folder)
+    raw = sources.read(name, source, folder)
     for x, y in ((raw.x_train, raw.y_train), (raw.x_test, raw.y_test)):
         if x.shape != (len(y), *source.input_shape) or y.max(initial=0) >= source.classes:
             raise ValueError(
@@ -242,35 +171,3 @@ def _dataset(name: str, raw: Raw, classes: int) -> Dataset:
     x_train, x_test = arrays.standardized(raw)
     y_train, y_test = (torch.from_numpy(y.astype(np.int64)) for y in (raw.y_train, raw.y_test))
     return Dataset(name, x_train, y_train, x_test, y_test, raw.x_train.shape[1:], classes, digest.hexdigest())
-
-
-def _offline(folder: str | Path | None) -> list[Path]:
-    place = folder or os.environ.get(FOLDER_VARIABLE)
-    return [Path(place).expanduser()] if place else []
-
-
-def _read(name: str, source: Source, folder: Path | None) -> Raw:
-    places = [folder, folder / name] if folder else []
-    for place in places:
-        if source.arrays and (place / source.arrays).is_file():
-            return arrays.pixels(place / source.arrays)
-    return source.read({file: _file(name, source, file, places) for file in source.sha256})
-
-
-def _file(name: str, source: Source, file: str, places: list[Path]) -> Path:
-    expected = source.sha256[file]
-    for place in places:
-        path = place / file
-        if path.is_file():
-            found = pooch.file_hash(str(path))
-            if found != expected:
-                raise ValueError(f"{path} is not the public file: its sha256 is {found}, expected {expected}")
-            return path
-    try:
-        return Path(pooch.retrieve(source.url + file, expected, file, pooch.os_cache("isoinit") / name))
-    except OSError as error:  # requests' errors are OSErrors
-        raise ValueError(
-            f"dataset {name}: {file} cannot be downloaded from {source.url} ({type(error).__name__}); "
-            f"on a machine without internet put the files ({', '.join(source.sha256)}) or {source.arrays} into a "
-            f"folder and set {FOLDER_VARIABLE} to it, or use 'digits', which needs no download"
-        ) from error

@@ -8,17 +8,12 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import pooch
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-
-from sweeps import data, mlflow_store, provenance
+from sweeps import data, installed, mlflow_uri, provenance, sources
+from sweeps.sources import Source
 
 GIB: Final = 2**30
 LEAST_DISK: Final = 2 * GIB  # chosen: Ray's logs, a ledger and an MLflow store of some thousand trials
@@ -44,8 +39,8 @@ def diagnose(runs: Path = Path("runs"), tracking_uri: str | None = None) -> list
         runs: the folder in which sweeps are to be kept.
         tracking_uri: the MLflow store; default: `MLFLOW_TRACKING_URI`, or `mlflow.db` in this folder.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_store.DEFAULT_URI
-    if not _installed("isoinit"):
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_uri.DEFAULT_URI
+    if not installed.has("isoinit"):
         return [Check("isoinit", False, "is not installed in this environment", "pip install -e .")]
     return [
         python(),
@@ -80,45 +75,16 @@ def _check(name: str, ok: bool, detail: str, remedy: str) -> Check:
 
 
 def python() -> Check:
-    needed, found = metadata("isoinit")["Requires-Python"], ".".join(map(str, sys.version_info[:3]))
-    return _check("python", found in SpecifierSet(needed), f"{found} (needs {needed})", f"use a Python {needed}")
+    needed, found = installed.pythons(), ".".join(map(str, sys.version_info[:3]))
+    return _check("python", found in needed, f"{found} (needs {needed})", f"use a Python {needed}")
 
 
 def packages() -> list[Check]:
     """A line for each package that is absent or off its pin, or a single line if none is."""
-    needed = [Requirement(text) for text in requires("isoinit") or []]
-    needed = [r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
-    wrong = [check for requirement in needed for check in _off_pin(requirement)]
+    needed = installed.needed()
+    found = [(fault, f"pip install '{package}'") for package in needed for fault in installed.faults(package)]
+    wrong = [Check(name, False, how, remedy) for (name, how), remedy in found]
     return wrong or [Check("packages", True, f"all {len(needed)} at their pins")]
-
-
-def _off_pin(needed: Requirement) -> Iterator[Check]:
-    remedy = f"pip install '{needed}'"
-    try:
-        found = version(needed.name)
-    except PackageNotFoundError:
-        yield Check(needed.name, False, "is not installed", remedy)
-        return
-    if not needed.specifier.contains(found, prereleases=True):
-        yield Check(needed.name, False, f"{found} (needs {needed.specifier})", remedy)
-    for extra in sorted(needed.extras):
-        parts = [Requirement(text) for text in requires(needed.name) or []]
-        absent = [p.name for p in parts if p.marker and _only_for(p, extra) and not _installed(p.name)]
-        if absent:
-            yield Check(f"{needed.name}[{extra}]", False, f"lacks {', '.join(absent)}", remedy)
-
-
-def _only_for(part: Requirement, extra: str) -> bool:
-    assert part.marker
-    return part.marker.evaluate({"extra": extra}) and not part.marker.evaluate({"extra": ""})
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def devices() -> Check:
@@ -170,7 +136,7 @@ def clock() -> Check:
 def store(uri: str) -> Check:
     """Whether MLflow's store is of a kind that works, and there."""
     try:
-        mlflow_store.check(uri)
+        mlflow_uri.check(uri)
     except ValueError as error:
         detail, _, remedy = str(error).partition("; ")
         return Check("mlflow", False, detail, remedy or "give another --tracking-uri")
@@ -219,16 +185,12 @@ def data_sets() -> list[Check]:
     return [_data_set(name, source) for name, source in data.DATASETS.items()]
 
 
-def _data_set(name: str, source: data.Source) -> Check:
+def _data_set(name: str, source: Source) -> Check:
     if not source.sha256:
         return Check(f"data {name}", True, "comes with scikit-learn")
-    offline = os.environ.get(data.FOLDER_VARIABLE)
-    folders = [Path(offline).expanduser(), Path(offline).expanduser() / name] if offline else []
-    for place in [*folders, pooch.os_cache("isoinit") / name]:
-        complete = all((place / file).is_file() for file in source.sha256)
-        if complete or (place in folders and (place / source.arrays).is_file()):
-            return Check(f"data {name}", True, f"in {place}")
-    hint = f"without internet: set {data.FOLDER_VARIABLE} to a folder with {source.arrays}"
+    if (place := sources.at_hand(name, source)) is not None:
+        return Check(f"data {name}", True, f"in {place}")
+    hint = f"without internet: set {sources.FOLDER_VARIABLE} to a folder with {source.arrays}"
     return Check(f"data {name}", True, "is downloaded when it is first used", hint)
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from analysis.schema import Took, stamp
-from sweeps import exportdir, ledger
+from sweeps import exportdir
+from sweeps.ledger import Ledger
 from sweeps.mlflow_store import (
     COMPLETE,
     EXPERIMENT,
@@ -28,6 +29,7 @@ from sweeps.mlflow_store import (
     one_sentence,
     parents,
 )
+from sweeps.parts import load, merge
 from sweeps.reading import near
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
         spec = _download(tracking_uri, parent, exportdir.SPEC, cache)
         if not parts or spec is None:
             raise ValueError(_nothing(parent, name))
-        trials, replicates = ledger.merge(_load(path, name) for path in parts)
+        trials, replicates = merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
         trials = stamp(trials, _took(client, parent))
         missing = _short(parent, len(parts), len(trials))
@@ -84,7 +86,7 @@ def find(client: MlflowClient, tracking_uri: str, name: str, experiment: str = E
     return known[name]
 
 
-def verify(book: ledger.Ledger, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> list[str]:
+def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> list[str]:
     """Discrepancies between the ledger, the parts in MLflow and the child runs; empty if there are none.
 
     Raises:
@@ -138,7 +140,7 @@ def _parts(tracking_uri: str, parent: Run, cache: str) -> list[Path]:
 
 def _load(path: Path, name: str) -> pa.Table:
     try:
-        return ledger.load(path)
+        return load(path)
     except ValueError as error:
         raise ValueError(
             f"sweep {name!r}: the upload parts/{path.name} in MLflow is damaged; "

@@ -1,28 +1,23 @@
-"""MLflow's store: whether an address can be one, a quiet client of it, and the runs of sweeps that it has.
+"""MLflow's store: a quiet client of it, and the runs of sweeps that it has.
 
 mlflow itself is imported when it is first needed: that takes seconds.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
-import sqlite3
-import tempfile
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_writable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DEFAULT_URI: Final = "sqlite:///mlflow.db"
-"""In the working directory, where a bare `mlflow ui` looks."""
 EXPERIMENT: Final = "isoinit"
 COMPLETE: Final = ("FINISHED", "FAILED")
 """Statuses of a child run that has all its numbers."""
@@ -38,93 +33,8 @@ _QUIET: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; its own 120 would hold up the end of a sweep
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the publisher retries
 }
-_DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
 _PACKAGES: Final = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Of modules whose package has another name."""
-_ELSEWHERE: Final = "give another --tracking-uri"
-
-
-def check(uri: str) -> None:
-    """See within seconds whether `uri` can be a tracking store.
-
-    Raises:
-        ValueError: its scheme is unknown or no longer supported, its file is no database of MLflow's or cannot be
-            written, or no server answers.
-    """
-    scheme, sign, rest = uri.partition("://")
-    scheme = scheme.partition("+")[0]
-    if scheme in ("http", "https"):
-        _check_server(uri)
-    elif scheme == "sqlite" and rest.startswith("/"):
-        path = Path(rest.removeprefix("/"))
-        _check_writable(uri, path)
-        _check_database(uri, path)
-    elif uri.startswith("file:") or not sign:
-        raise ValueError(
-            f"tracking URI {uri}: MLflow no longer keeps runs in a folder; "
-            f"write sqlite:///<file>, for example {DEFAULT_URI}"
-        )
-    elif scheme not in _DATABASES or scheme == "sqlite":
-        raise ValueError(
-            f"tracking URI {uri}: it must begin with http://, https:// or sqlite:///, "
-            f"or with {', '.join(_DATABASES[1:])} and ://"
-        )
-
-
-def _check_writable(uri: str, path: Path) -> None:
-    """MLflow makes the file and its folders, and SQLite needs a second file beside it."""
-    try:
-        if path.is_file():
-            path.open("r+b").close()
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ValueError(f"tracking URI {uri}: {path} cannot be written ({reason}); {_ELSEWHERE}") from None
-
-
-def _check_database(uri: str, path: Path) -> None:
-    if not path.exists():
-        return
-    try:
-        if not path.is_file():
-            raise sqlite3.DatabaseError("not a file")
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:  # it makes no file
-            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
-            columns = {row[1] for row in database.execute("pragma table_info(experiments)")}
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return  # another sweep writes to it
-        raise ValueError(
-            f"tracking URI {uri}: {path} is there, but is no SQLite database, or a damaged one ({error}); "
-            f"{_ELSEWHERE}, or move it away: 'sweep sync' fills a new one"
-        ) from None
-    others = {name for name in tables if not name.startswith(("alembic_", "sqlite_"))}
-    if others and "artifact_location" not in columns:
-        raise ValueError(
-            f"tracking URI {uri}: {path} is a database of another program, with the table {min(others)}; {_ELSEWHERE}"
-        )
-
-
-def _check_server(uri: str) -> None:
-    url = f"{uri.rstrip('/')}/health"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            healthy = answer.status == 200 and answer.read(16).strip() == b"OK"
-    except urllib.error.HTTPError as error:
-        if error.code == 403:
-            raise ValueError(
-                f"tracking URI {uri}: the server refuses this host name; start it with --allowed-hosts"
-            ) from None
-        healthy = False
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise ValueError(
-            f"tracking URI {uri}: no MLflow server answers there ({reason}); start it with 'mlflow server', "
-            f"or leave the option out to use {DEFAULT_URI}"
-        ) from None
-    if not healthy:
-        raise ValueError(f"tracking URI {uri}: a server answers, but it is not an MLflow server")
 
 
 def _try(uri: str) -> None:
@@ -146,24 +56,17 @@ def connect(uri: str) -> MlflowClient:
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///")).absolute()
         if not os.path.exists(path):  # MLflow would try for minutes
-            _check_writable(uri, path)
-        _check_database(uri, path)
+            check_writable(uri, path)
+        check_database(uri, path)
         store = f"sqlite:///{path}"  # MLflow keeps a store per URI, open where the folder was when it was first used
     else:
         store = uri
-        if uri.startswith(_DATABASES[1:]):
+        if uri.startswith(DATABASES[1:]):
             _try(uri)
     with one_sentence(uri):
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=store)
-
-
-def lasting(uri: str) -> str:
-    """The same store, whatever folder it is asked for from."""
-    if not uri.startswith("sqlite:///"):
-        return uri
-    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
 
 
 @contextmanager
@@ -191,7 +94,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (MlflowException, OSError)):
         return _first_line(error)
     kind = type(error).__name__
-    return f"{kind}: {_first_line(error)}; is it a store of MLflow's that can be written? If not, {_ELSEWHERE}"
+    return f"{kind}: {_first_line(error)}; is it a store of MLflow's that can be written? If not, {ELSEWHERE}"
 
 
 def _below(error: BaseException | None) -> ConnectionError | TimeoutError | None:

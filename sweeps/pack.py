@@ -18,7 +18,7 @@ from ray import tune
 
 from sweeps import data, work
 from sweeps.arrays import Raw
-from sweeps.ledger import encode
+from sweeps.parts import encode
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Origin, Pack, results
 

@@ -6,9 +6,7 @@ is the work that networks save which diverge at once; that others diverge later 
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,15 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.words import counted, theory_text, time_text
-from isoinit.theory.many import foresee
-from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from sweeps import capacity, data, dryrun, network, space, speed
+from sweeps import capacity, data, dryrun, limits, network, space, speed
 from sweeps.samplers import SAMPLERS
-from sweeps.spec import Point, SweepSpec
+from sweeps.spec import SweepSpec
 from sweeps.speed import Speed
 
-LIMITS: Final = 16
-"""Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
 ASKING: Final = 0.2
 """Share of the training's time from which on a slow sampler is worth a warning."""
 
@@ -77,7 +71,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         capacity.check(spec, design, dataset)
         slots = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
     even, packs = dryrun.evenly(spec, design)
-    found = _limits([*design.corners(), *(t.point for t in even)])
+    found = limits.predicted([*design.corners(), *(t.point for t in even)])
     tasks = dryrun.seeking(spec, design, even, found) if spec.search.sampler == "boundary" else even
     trials, more = len(even), len(even) / len(tasks)
     networks = trials * spec.training.seeds * len(spec.training.learning_rate)
@@ -99,8 +93,8 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         measured,
         startup,
         startup + busy,
-        {scheme: max(limits, default=None) for scheme, limits in found.items()},
-        {scheme: min(limits, default=None) for scheme, limits in found.items()},
+        {scheme: max(depths, default=None) for scheme, depths in found.items()},
+        {scheme: min(depths, default=None) for scheme, depths in found.items()},
         sum(t.point.depth for t in tasks) / len(tasks),
         _warnings(spec, trials, packs, slots, busy),
     )
@@ -149,37 +143,6 @@ def render(made: Plan) -> RenderableType:
         table.add_row(scheme, " to ".join(ends))
     warned = [Text(f"warning: {w}", style="yellow") for w in made.warnings]
     return Group(*map(Text, lines), table, *warned)
-
-
-def _limits(points: Sequence[Point]) -> dict[str, list[float]]:
-    """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory."""
-    least = min(p.bias_variance for p in points)
-    asked: dict[str, list[dict[str, Any]]] = {}
-    for scheme in dict.fromkeys(p.scheme for p in points):
-        # of the depth a limit does not depend
-        some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
-        some = some[:: math.ceil(len(some) / LIMITS)]
-        asked[scheme] = [question for p in some if (question := _question(p)) is not None]
-    foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
-    return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}
-
-
-def _question(point: Point) -> dict[str, Any] | None:
-    """What theory is asked of the depth limit of a point; None if there is no theory for it."""
-    kind = {
-        "scheme": point.scheme,
-        "architecture": point.architecture,
-        "activation": point.activation,
-        "normalization": point.normalization,
-        "sigma_b2": point.bias_variance,
-        "bias_mode": point.bias_mode if point.bias_variance else "zero",
-    }
-    if not has_theory(**kind):
-        return None
-    variance = None
-    if point.weight_scale != 1:
-        variance = point.weight_scale * default_variance(point.scheme, point.activation)
-    return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density}
 
 
 def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoinit.layers import DERIVATIVES, activation_name
-from isoinit.networks import MLP
+from isoinit.layers import DERIVATIVES
 from sweeps import captured, kernel
+from sweeps.mlps import activation, apart, linears, mask_of, masked
 from sweeps.spec import Training
 from sweeps.stacking import Batches, Series, Start, moments, of_steps, per_member, step_numbers, update
 
@@ -43,9 +43,7 @@ class RaggedStack:
         self._rates = torch.tensor([s.rate for s in starts], device=device)
         self._rule, self._last = kernel.rule(training), training.steps
         self._steps = steps or captured.steps(device)
-        model = starts[0].model
-        assert isinstance(model, MLP)
-        self._name = activation_name(model.activation)
+        self._name = activation(starts[0].model)
         networks = [linears(s.model) for s in starts]
         hidden = [[layers[n + 1] for layers in networks if n + 2 < len(layers)] for n in range(len(networks[0]) - 2)]
         groups = [
@@ -62,8 +60,8 @@ class RaggedStack:
         units = torch.arange(int(widths.max())) < widths[:, None, None]
         needed = self._name == "sigmoid" and not units.all()  # which is not 0 at 0
         self._units = units.float().to(device) if needed else None
-        masked = any(getattr(layer, "masked", False) for group in groups for layer in group)
-        masks = [[_mask(layer) for layer in group] for group in groups if masked]
+        sparse = any(masked(layer) for group in groups for layer in group)
+        masks = [[mask_of(layer) for layer in group] for group in groups if sparse]
         self._masks = [self._stacked(group, n, device) for n, group in enumerate(masks)]
         for weight, mask in zip(self._weights, self._masks, strict=False):
             weight.mul_(mask)
@@ -188,22 +186,6 @@ class RaggedStack:
         """Weights (fan_out, fan_in) of first layers, hidden layers or heads, as (., fan_in, fan_out) of the widest."""
         found = _stacked([self._part(weight, group) for weight in weights], device)
         return found.flatten(1, 2) if weights else found
-
-
-def apart(weight: Tensor, split: int) -> Tensor:
-    """View on a weight (fan_out, fan_in): (split, fan_in / split, fan_out), if `split` features leave every unit."""
-    return weight.T.unflatten(0, (split, -1))
-
-
-def linears(model: nn.Module) -> list[nn.Linear]:
-    """The layers of an MLP, in order."""
-    assert isinstance(model, MLP)
-    return [layer for layer in model.layers if isinstance(layer, nn.Linear)]
-
-
-def _mask(layer: nn.Linear) -> Tensor:
-    mask = getattr(layer, "mask", None)
-    return torch.ones_like(layer.weight) if mask is None else mask.to(layer.weight)
 
 
 def _stacked(tensors: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeps import capacity, data, mlflow_store, provenance, space, tracking
+from sweeps import capacity, data, mlflow_uri, provenance, sources, space, tracking
 from sweeps.runcard import Identity
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
@@ -18,7 +18,7 @@ class Options:
     """Where a sweep runs; nothing of it changes a result."""
 
     runs: Path = Path("runs")
-    tracking_uri: str = mlflow_store.DEFAULT_URI
+    tracking_uri: str = mlflow_uri.DEFAULT_URI
     address: str | None = None
     """Address of a Ray cluster, or `auto`; None embeds one."""
     inline: bool = False
@@ -47,7 +47,7 @@ def prepare(spec: SweepSpec, options: Options) -> Sweep:
     options = _lasting(options)
     design = space.build(spec)
     spec = _within(spec, design)
-    mlflow_store.check(options.tracking_uri)
+    mlflow_uri.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
     capacity.check_data(spec, dataset)  # before a worker finds out
     if options.address is None and not options.inline:
@@ -71,11 +71,11 @@ def identity(spec: SweepSpec, data_digest: str, origin: Origin) -> Identity:
 
 def _lasting(options: Options) -> Options:
     """The same places, whatever folder they are looked for from: workers have folders of their own to work in."""
-    named = os.environ.get(data.FOLDER_VARIABLE) if options.address is None else None
+    named = os.environ.get(sources.FOLDER_VARIABLE) if options.address is None else None
     folder = options.data_folder or named
     return replace(
         options,
-        tracking_uri=mlflow_store.lasting(options.tracking_uri),
+        tracking_uri=mlflow_uri.lasting(options.tracking_uri),
         data_folder=str(Path(folder).expanduser().resolve()) if folder else options.data_folder,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from sweeps import data, provenance, work
-from sweeps.ledger import split
+from sweeps.parts import split
 from sweeps.rundir import RunDir
 from sweeps.spec import Point
 from sweeps.tasks import Origin, Pack, Task

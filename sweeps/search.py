@@ -1,32 +1,30 @@
-"""The Tune searcher: one Tune trial is a pack, and every trial of a pack is asked from and told to Optuna.
+"""The Tune searcher: one Tune trial is a pack, and every trial of a pack is asked from and told to Optuna (`trials`).
 
 Subclasses Tune's `OptunaSearch`, whose study it uses; what differs is that a suggestion is a whole pack,
-that nothing but finite scores is ever told, and that the state is not pickled: a study is rebuilt from
-the ledger, and packs that were running are taken from the journal.
+and that the state is not pickled: a study is rebuilt from the ledger, and packs that were running are
+taken from the journal.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from analysis.outcome import Outcome
-from sweeps.boundary import ROLE
 from sweeps.failures import disk
 from sweeps.journal import Journal
 from sweeps.samplers import SAMPLERS
 from sweeps.space import Space
-from sweeps.spec import Point, SweepSpec
+from sweeps.spec import SweepSpec
 from sweeps.tasks import Pack, Result, Task
+from sweeps.trials import Trials
 
 
 class PackSearch(OptunaSearch):
@@ -40,9 +38,6 @@ class PackSearch(OptunaSearch):
         on_failed: called with a pack that the infrastructure failed for good.
     """
 
-    rows: list[dict[str, Any]]
-    """Finished trials, as far as a map needs them: axes, role, counts and outcome."""
-
     def __init__(
         self,
         spec: SweepSpec,
@@ -54,17 +49,12 @@ class PackSearch(OptunaSearch):
         on_failed: Callable[[Pack], None] = lambda _: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._design = space
         self._spec = spec
-        self._digest = data_digest
         self._journal = journal
         self._enough = enough
         self.on_failed = on_failed
-        self._running: dict[int, tuple[Trial, Task]] = {}
-        self.rows = []
         self._packs: dict[str, Pack] = {}
         self._again: deque[Pack] = deque()
-        self._visits: Counter[Point] = Counter()
         self.asked = 0
         self.unrecorded = ""
         """Which file the disk does not take, and why: the search has ended then. Empty if all is well."""
@@ -74,11 +64,17 @@ class PackSearch(OptunaSearch):
             mode="max",
             sampler=SAMPLERS[spec.search.sampler].build(space, spec.search),
         )
+        self._trials = Trials(self.study, space, spec, data_digest)
 
     @property
     def study(self) -> optuna.Study:
         assert self._ot_study is not None
         return self._ot_study
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Finished trials, as far as a map needs them: axes, role, counts and outcome."""
+        return self._trials.rows
 
     @property
     def size(self) -> int:
@@ -98,11 +94,10 @@ class PackSearch(OptunaSearch):
         """
         results = {row["trial_key"]: row for row in trials if row["outcome"] != Outcome.FAILED}
         for row in results.values():
-            self._take_over(row)
+            self._trials.take_over(row)
         wanting = self._without_result(results)
         for tasks in wanting:
-            self._visits.update(task.point for task in tasks)
-            self._again.append(self._named([self._renumbered(task) for task in tasks]))
+            self._again.append(_named([self._trials.ask_again(task) for task in tasks]))
         self.asked = len(results) + sum(map(len, wanting))
 
     def ask(self) -> Pack | None:
@@ -113,7 +108,7 @@ class PackSearch(OptunaSearch):
             pack = self._again.popleft()
         else:
             count = min(self.size, self._spec.search.trials - self.asked)
-            pack = self._named([self._ask_one() for _ in range(count)])
+            pack = _named([self._trials.ask() for _ in range(count)])
             self.asked += count
         try:
             self._journal.append(pack)
@@ -123,16 +118,9 @@ class PackSearch(OptunaSearch):
         return pack
 
     def tell(self, results: Iterable[Result]) -> None:
-        """Tell Optuna a pack's results; a failed trial is told as failed, which samplers leave out."""
+        """Tell Optuna a pack's results."""
         for result in results:
-            trial, task = self._running.pop(result.number)
-            if result.outcome == Outcome.FAILED:
-                self.study.tell(trial, state=TrialState.FAIL)
-                continue
-            for name in ("n_trained", "n_replicates", "outcome"):
-                trial.set_user_attr(name, getattr(result, name))
-            self.study.tell(trial, result.score)
-            self.rows.append(_row(task.point, task.role, vars(result)))
+            self._trials.tell(result)
 
     def fail(self, pack: Pack) -> None:
         """The infrastructure failed the pack for good: put it on record and go on."""
@@ -166,22 +154,6 @@ class PackSearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         raise RuntimeError(f"{checkpoint_path}: a sweep is resumed with 'sweep resume', which reads its ledger")
 
-    def _take_over(self, row: Mapping[str, Any]) -> None:
-        """A finished trial of a ledger, as one of this study."""
-        point = Point(**{name: row[name] for name in Point._fields})
-        self._visits[point] += 1
-        self.rows.append(_row(point, row["role"], row))
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE,
-                value=row["score"],
-                params=self._design.params(point),
-                distributions=self._design.distributions,
-                user_attrs={name: row[name] for name in ("n_trained", "n_replicates", "outcome")},
-                system_attrs={ROLE: row["role"]},  # the sampler counts them
-            )
-        )
-
     def _without_result(self, keys: Container[str]) -> list[list[Task]]:
         """The journal's tasks whose keys are not among `keys`, by pack: each in the last that it was asked in."""
         found: dict[str, tuple[str, Task]] = {}
@@ -192,32 +164,8 @@ class PackSearch(OptunaSearch):
             by_pack.setdefault(pack_id, []).append(task)
         return list(by_pack.values())
 
-    def _ask_one(self) -> Task:
-        trial = self.study.ask(self._design.distributions)
-        point = self._design.point(trial.params)
-        seeds = self._spec.seeds(self._visits[point])
-        self._visits[point] += 1
-        key = self._spec.trial_key(point, seeds, self._digest)
-        role = self.study.get_trials(deepcopy=False)[-1].system_attrs.get(ROLE, self._spec.search.sampler)
-        task = Task(key, point, seeds, role, trial.number)
-        self._running[trial.number] = trial, task
-        return task
 
-    def _renumbered(self, task: Task) -> Task:
-        """The same task as a new, running trial of this study."""
-        self.study.enqueue_trial(self._design.params(task.point))
-        trial = self.study.ask(self._design.distributions)
-        self.study._storage.set_trial_system_attr(trial._trial_id, ROLE, task.role)  # not `enqueued`
-        again = replace(task, number=trial.number)
-        self._running[trial.number] = trial, again
-        return again
-
-    def _named(self, tasks: list[Task]) -> Pack:
-        """A pack's id tells its place in the study and, by a hash of its keys, its content."""
-        content = hashlib.sha256("".join(t.trial_key for t in tasks).encode()).hexdigest()[:10]
-        return Pack(f"{tasks[0].number:06d}-{content}", tuple(tasks))
-
-
-def _row(point: Point, role: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    counts = {name: result[name] for name in ("n_replicates", "n_trained", "outcome")}
-    return {**point._asdict(), "role": role, **counts}
+def _named(tasks: list[Task]) -> Pack:
+    """A pack's id tells its place in the study and, by a hash of its keys, its content."""
+    content = hashlib.sha256("".join(t.trial_key for t in tasks).encode()).hexdigest()[:10]
+    return Pack(f"{tasks[0].number:06d}-{content}", tuple(tasks))

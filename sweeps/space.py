@@ -8,7 +8,6 @@ neighbours. A log range with `zero` starts one decade lower: all that is drawn b
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +16,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweeps.reading import near
-from sweeps.spec import Point, Range, SweepSpec
+from sweeps.spec import Point, SweepSpec
+from sweeps.values import Range
 
 FLOOR: Final = 10.0
 """A range with `zero` is extended by this factor below `low`; values there mean zero."""
@@ -195,12 +195,3 @@ def _check(space: Space, spec: SweepSpec) -> None:
             )
         except ValueError as error:
             raise ValueError(f"space: {error}") from None
-
-
-def unit(value: float, low: float, high: float, *, log: bool) -> float:
-    """`value` as a share of the way from low to high."""
-    if high == low:
-        return 0.5
-    if log:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / (high - low)

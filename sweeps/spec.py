@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
@@ -16,7 +15,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from analysis.outcome import Criterion
-from sweeps.values import CHECKED, Depths, Names, Numbers, Range, Widths, listed
+from sweeps.values import CHECKED, Names, Space, listed
 
 NUMERICS: Final = "2"
 """Raised whenever a change makes the same replicate train differently; part of every trial key."""
@@ -45,44 +44,6 @@ class Network(_Model):
     architecture: Names = ["mlp"]
     activation: Names = ["relu"]
     normalization: Names = ["none"]
-
-
-class Space(_Model):
-    """The axes. A number or name fixes an axis, a list gives its levels, `{low, high, log}` a range."""
-
-    scheme: Names
-    depth: Depths
-    width: Widths
-    weight_scale: Numbers = [1.0]
-    bias_mode: Names = ["iid"]
-    bias_variance: Numbers = [0.0]
-    density: Numbers = [1.0]
-
-    @model_validator(mode="after")
-    def _sensible(self) -> Space:
-        for axis, least in (
-            ("depth", 2),
-            ("width", 1),
-            ("weight_scale", 0.0),
-            ("bias_variance", 0.0),
-            ("density", 0.0),
-        ):
-            values = getattr(self, axis)
-            low = values.low if isinstance(values, Range) else min(values, default=math.nan)
-            if math.isnan(low):
-                raise ValueError(f"{axis}: the list is empty, so the space is empty; give at least one value")
-            strict = axis in ("weight_scale", "density")
-            if low < least or (strict and low == least):
-                raise ValueError(f"{axis} must be {'above' if strict else 'at least'} {least:g}, but got {low:g}")
-        density = self.density
-        high = density.high if isinstance(density, Range) else max(density)
-        if high > 1:
-            raise ValueError(f"density must be at most 1, but got {high:g}")
-        for axis in ("depth", "width"):
-            values = getattr(self, axis)
-            if isinstance(values, Range) and (values.zero or values.low % 1 or values.high % 1):
-                raise ValueError(f"{axis} is a whole number: low and high must be whole and 'zero' cannot be used")
-        return self
 
 
 class Schedule(_Model):

@@ -11,16 +11,15 @@ are done, and write a member back into a module.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from isoinit.layers import activation_name
-from isoinit.networks import MLP
-from sweeps import kernel, loop, widths
+from sweeps import loop, widths
 from sweeps.compiled import KernelStack
-from sweeps.ragged import RaggedStack, linears
+from sweeps.mlps import activation, linears, masked, plain
+from sweeps.ragged import RaggedStack
 from sweeps.spec import Training
 from sweeps.stacking import Batches, Series, Start
 from sweeps.vmapped import ModuleStack
@@ -80,19 +79,10 @@ def _alike_enough(models: Sequence[nn.Module], training: Training, device: torch
 
 def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
     """The kind of stack that a network belongs to, and what its members have in common."""
-    if _plain(model):
+    if plain(model):
         if device.type == "cpu":
             return (KernelStack,)
         first, *_, head = linears(model)
-        masked = any(getattr(layer, "masked", False) for layer in linears(model))
-        return RaggedStack, first.in_features, head.out_features, activation_name(model.activation), masked
+        sparse = any(map(masked, linears(model)))
+        return RaggedStack, first.in_features, head.out_features, activation(model), sparse
     return ModuleStack, str(model), tuple((name, t.shape, t.requires_grad) for name, t in loop.tensors(model))
-
-
-def _plain(model: nn.Module) -> TypeGuard[MLP]:
-    return (
-        isinstance(model, MLP)
-        and not model.norms
-        and activation_name(model.activation) in kernel.ACTIVATIONS
-        and all(parameter.requires_grad for parameter in model.parameters())
-    )

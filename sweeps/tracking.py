@@ -1,7 +1,7 @@
 """MLflow: a projection of the ledger, one parent run per sweep and one child run per trial.
 
 A part of the ledger is published by uploading its file to the parent run (`parts/`), which makes the
-export exact, and by writing its trials as child runs, which is what people look at. Everything is
+export exact, and by writing its trials as child runs (`trialruns`), which is what people look at. Everything is
 looked up before it is created, so publishing again changes nothing, and an empty store is filled
 again from the ledger. One process publishes a sweep.
 mlflow itself is imported when it is first needed: that takes seconds.
@@ -12,40 +12,26 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from analysis.outcome import Outcome
 from analysis.schema import Took
-from sweeps import bulk, ledger, runcard
-from sweeps.bulk import FinishedRun
-from sweeps.mlflow_store import (
-    COMPLETE,
-    EXPERIMENT,
-    PREDICTED_SECONDS,
-    WALL_SECONDS,
-    children,
-    connect,
-    one_sentence,
-    parents,
-)
+from sweeps import runcard
+from sweeps.ledger import Ledger
+from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence, parents
+from sweeps.parts import load
 from sweeps.runcard import Identity
+from sweeps.trialruns import TrialRuns
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 DIGEST_LENGTH: Final = 36  # MLflow's limit for the digest of a data set
-
-
-class _Child(NamedTuple):
-    run_id: str
-    outcome: str
-    complete: bool
 
 
 class Tracker:
@@ -60,7 +46,6 @@ class Tracker:
         """The parent run; None until `open`."""
         self.failure: str | None = None
         """Why publishing in the background last failed; None if it did not."""
-        self._children: dict[str, _Child] = {}
         self._parts: dict[str, int] = {}
         """Names and sizes of the parts that were uploaded."""
 
@@ -81,10 +66,10 @@ class Tracker:
                     "give this one another --name"
                 )
             self._experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
-            self._children = dict(self._reconciled(run) for run in children(self._client, parent))
-            if fresh and self._children:
+            self._runs = TrialRuns(self._client, parent)
+            if fresh and len(self._runs):
                 raise ValueError(
-                    f"MLflow at {self.uri} has {len(self._children)} trials of a sweep {self.identity.name!r} that are "
+                    f"MLflow at {self.uri} has {len(self._runs)} trials of a sweep {self.identity.name!r} that are "
                     "not in this folder of runs; launch it with the --runs-dir that has them, or give this one another "
                     "--name"
                 )
@@ -97,17 +82,12 @@ class Tracker:
     def publish(self, path: Path, stop: threading.Event | None = None) -> bool:
         """Publish the part in the file `path`; False if `stop` was set before all of it was."""
         run_id = self._opened()
-        rows = ledger.load(path).to_pylist()
+        rows = load(path).to_pylist()
         with one_sentence(self.uri):
             self._client.log_artifact(run_id, str(path), "parts")
             self._parts[path.name] = path.stat().st_size
-            wanting = list(filter(self._wanting, rows))
-            if bulk.possible(self._client):
-                wanting = self._publish_new(run_id, wanting)
-            for row in wanting:
-                if stop is not None and stop.is_set():
-                    return False
-                self._children[row["trial_key"]] = self._publish_trial(run_id, row)
+            if not self._runs.write(list(filter(self._runs.lack, rows)), stop):
+                return False
             self._count(run_id)
         return True
 
@@ -115,14 +95,7 @@ class Tracker:
         """Whether the store lacked some of a published part when it was opened."""
         if self._parts.get(path.name) != path.stat().st_size:
             return True
-        return any(map(self._wanting, ledger.load(path, ["trial_key", "outcome"]).to_pylist()))
-
-    def _wanting(self, row: Mapping[str, Any]) -> bool:
-        """Whether a trial has no run yet, an unfinished one, or one that says it failed when it has a result."""
-        known = self._children.get(row["trial_key"])
-        if known is None or not known.complete:
-            return True
-        return known.outcome == Outcome.FAILED and row["outcome"] != Outcome.FAILED
+        return any(map(self._runs.lack, load(path, ["trial_key", "outcome"]).to_pylist()))
 
     def finish(
         self, summary: str = "", artifacts: Sequence[Path] = (), status: str = "FINISHED", took: Took | None = None
@@ -136,7 +109,7 @@ class Tracker:
         with one_sentence(self.uri):
             for path in artifacts:
                 self._client.log_artifact(run_id, str(path), "maps")
-            note = runcard.sweep_note(self.identity, self._outcomes(), summary)
+            note = runcard.sweep_note(self.identity, self._runs.outcomes(), summary)
             self._client.set_tag(run_id, "mlflow.note.content", note)
             if took is not None:
                 times = {WALL_SECONDS: took.seconds, PREDICTED_SECONDS: took.predicted_seconds}
@@ -173,13 +146,6 @@ class Tracker:
             folder = (database.parent / "mlartifacts" / self.experiment).as_uri()
         return self._client.create_experiment(self.experiment, folder)
 
-    def _reconciled(self, run: Run) -> tuple[str, _Child]:
-        """A child run by its trial's key. One left RUNNING by a kill is completed when its part comes again."""
-        if run.info.status == "RUNNING":
-            self._client.set_terminated(run.info.run_id, "KILLED")
-        tags = run.data.tags
-        return tags["trial.key"], _Child(run.info.run_id, tags["outcome"], run.info.status in COMPLETE)
-
     def _describe(self, run_id: str, launching: bool) -> None:
         """All that says what the sweep is, and where it is launched now."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
@@ -195,43 +161,11 @@ class Tracker:
             client.update_run(run_id, "RUNNING")
             launched = {"git_commit": identity.git_commit, **identity.environment}
             client.log_dict(run_id, launched, f"environment/{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
-        client.set_tag(run_id, "mlflow.note.content", runcard.sweep_note(identity, self._outcomes()))
-
-    def _publish_new(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Create the runs of trials that have none, at once; returns the other rows."""
-        known = [row for row in rows if row["trial_key"] in self._children]
-        new = [row for row in rows if row["trial_key"] not in self._children]
-        ids = bulk.write(self._client, self._experiment_id, [_finished_run(row, run_id) for row in new])
-        for child, row in zip(ids, new, strict=True):
-            self._children[row["trial_key"]] = _Child(child, row["outcome"], complete=True)
-        return known
-
-    def _publish_trial(self, run_id: str, row: Mapping[str, Any]) -> _Child:
-        """Create the trial's run, or complete the one that a kill or a failure left behind."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        run = _finished_run(row, run_id)
-        known, tags = self._children.get(row["trial_key"]), run.tags
-        if known is None:
-            made = self._client.create_run(self._experiment_id, run.started, dict(tags), run.name)
-            child, tags = made.info.run_id, {}
-        else:
-            child = known.run_id
-        self._client.log_batch(
-            child,
-            [Metric(key, value, run.ended, step) for key, value, step in run.numbers],
-            [Param(key, value) for key, value in run.params.items()],
-            [RunTag(key, value) for key, value in tags.items()],
-        )
-        self._client.set_terminated(child, run.status, run.ended)
-        return _Child(child, row["outcome"], complete=True)
-
-    def _outcomes(self) -> Counter[str]:
-        return Counter(child.outcome for child in self._children.values() if child.complete)
+        client.set_tag(run_id, "mlflow.note.content", runcard.sweep_note(identity, self._runs.outcomes()))
 
     def _count(self, run_id: str) -> None:
         """How far the sweep is, as metrics of the parent run; the export checks itself against them."""
-        counts = self._outcomes()
+        counts = self._runs.outcomes()
         values = {"parts": len(self._parts), "trials/all": counts.total()}
         values |= {f"trials/{outcome}": counts[outcome] for outcome in Outcome}
         self._send(run_id, values, counts.total())
@@ -243,7 +177,7 @@ class Tracker:
         self._client.log_batch(run_id, [Metric(key, float(value), now, step) for key, value in values.items()])
 
 
-def sync(book: ledger.Ledger, tracker: Tracker) -> int:
+def sync(book: Ledger, tracker: Tracker) -> int:
     """Publish whatever the store lacks, marked as published or not; of how many parts. No one else may publish then.
 
     Raises:
@@ -258,16 +192,3 @@ def sync(book: ledger.Ledger, tracker: Tracker) -> int:
     if tracker.running():  # its driver was killed, or the run is new
         tracker.finish()
     return len(paths)
-
-
-def _finished_run(row: Mapping[str, Any], parent: str) -> FinishedRun:
-    ended = int(row["finished_at"].timestamp() * 1000)
-    return FinishedRun(
-        name=runcard.trial_name(row),
-        started=ended - int(1000 * (row["seconds"] or 0)),
-        ended=ended,
-        status="FAILED" if row["outcome"] == Outcome.FAILED else "FINISHED",
-        tags=runcard.trial_tags(row, parent),
-        params=runcard.trial_params(row),
-        numbers=runcard.trial_numbers(row),
-    )

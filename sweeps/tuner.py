@@ -13,16 +13,13 @@ from typing import Any, Final
 import ray
 from ray import tune
 from ray.exceptions import RayError
-from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.schedulers import FIFOScheduler
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from analysis.outcome import Outcome
-from sweeps import failures, work
+from sweeps import records
 from sweeps.cluster import Cluster
-from sweeps.ledger import encode
+from sweeps.hooks import Queue, Watcher
 from sweeps.pack import Context, PackTrainable
+from sweeps.parts import encode
 from sweeps.search import PackSearch
 from sweeps.spec import Resources, SweepSpec
 from sweeps.tasks import Pack
@@ -61,7 +58,7 @@ def run_packs(
     spec = SweepSpec.model_validate(context.spec)
 
     def failed(pack: Pack) -> None:
-        part = work.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
+        part = records.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
         search.unrecorded = search.unrecorded or ray.get(writer.append.remote(encode(part)))
 
     search.on_failed = failed
@@ -111,17 +108,17 @@ def _tune(
             metric="score",
             mode="max",
             search_alg=search,
-            scheduler=None if address is None else _Queue(stopped),  # a Ray of our own has a core for every pack
+            scheduler=None if address is None else Queue(stopped),  # a Ray of our own has a core for every pack
             num_samples=-1,
             max_concurrent_trials=_slots(resources, gpus, here, address),
             reuse_actors=True,
         ),
-        run_config=_run_config(storage, resources, _Watcher(finished, folder / "errors.txt")),
+        run_config=_run_config(storage, resources, Watcher(finished, folder / "errors.txt")),
     ).fit()
     shutil.rmtree(storage, ignore_errors=True)  # the sweep's state is its ledger
 
 
-def _run_config(storage: Path, resources: Resources, watcher: _Watcher) -> tune.RunConfig:
+def _run_config(storage: Path, resources: Resources, watcher: Watcher) -> tune.RunConfig:
     return tune.RunConfig(
         name="packs",
         storage_path=str(storage.resolve()),
@@ -130,61 +127,6 @@ def _run_config(storage: Path, resources: Resources, watcher: _Watcher) -> tune.
         callbacks=[watcher],
         verbose=0,
     )
-
-
-class _Queue(FIFOScheduler):
-    """First in, first out, until the sweep is stopped: then packs without a worker, which may never come, are ended."""
-
-    def __init__(self, stopped: Callable[[], bool]) -> None:
-        super().__init__()
-        self._stopped = stopped
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        if self._stopped():
-            for trial in tune_controller.get_trials():
-                if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None:
-                    tune_controller.stop_trial(trial)
-        return super().choose_trial_to_run(tune_controller)
-
-    def __reduce__(self) -> Any:
-        return FIFOScheduler, ()
-
-
-class _Watcher(TrialProgressCallback):
-    """Stands in for Tune's own callback of this kind, which prints a line for every pack that is ended."""
-
-    def __init__(self, finished: Callable[..., None], errors: Path) -> None:
-        self._finished, self._errors = finished, errors
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        """A pack reports once, when it completes."""
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        told = trial.last_result
-        if "results" in told:  # or else it was ended before it began
-            self._finished([r["outcome"] for r in told["results"]], waited=told["waited"])
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._keep(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        pack, (said, kept) = trial.config["pack"], self._keep(trial)
-        sentence = f"pack {pack['pack_id']} failed: {failures.reason(said)}; {kept}"
-        self._finished([Outcome.FAILED.value] * len(pack["tasks"]), sentence)
-
-    def _keep(self, trial: Any) -> tuple[str, str]:
-        """What Tune has noted of the failures of a pack, and where the last is: in a file that outlives Tune's own."""
-        noted = trial.error_file  # its get_error looks where this is copied to later
-        said = Path(noted).read_text(errors="replace") if noted else ""
-        try:
-            with failures.writing(self._errors), self._errors.open("a") as file:
-                file.write(f"pack {trial.config['pack']['pack_id']}, failure {failures.last(said)}\n\n")
-        except OSError as error:
-            return said, f"all that Ray says could not be kept ({failures.disk(error)})"
-        return said, f"all that Ray says is in {self._errors}"
-
-    def __reduce__(self) -> Any:
-        return tune.Callback, ()  # Tune pickles what it is given, but nothing is ever restored from it
 
 
 def _gpus(resources: Resources, there: Mapping[str, float]) -> float:

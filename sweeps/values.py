@@ -1,7 +1,8 @@
-"""The values that a spec may give an axis: one, a list of them, or a range."""
+"""The axes of a spec, and the values that it may give one: a single one, a list of them, or a range."""
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -75,3 +76,43 @@ Depths = Annotated[Range | list[Depth], BeforeValidator(_axis)]
 Widths = Annotated[Range | list[Width], BeforeValidator(_axis)]
 Numbers = Annotated[Range | list[Number], BeforeValidator(_axis)]
 Names = Annotated[list[str], BeforeValidator(listed), Field(min_length=1)]
+
+
+class Space(BaseModel):
+    """The axes. A number or name fixes an axis, a list gives its levels, `{low, high, log}` a range."""
+
+    model_config = CHECKED
+
+    scheme: Names
+    depth: Depths
+    width: Widths
+    weight_scale: Numbers = [1.0]
+    bias_mode: Names = ["iid"]
+    bias_variance: Numbers = [0.0]
+    density: Numbers = [1.0]
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Space:
+        for axis, least in (
+            ("depth", 2),
+            ("width", 1),
+            ("weight_scale", 0.0),
+            ("bias_variance", 0.0),
+            ("density", 0.0),
+        ):
+            values = getattr(self, axis)
+            low = values.low if isinstance(values, Range) else min(values, default=math.nan)
+            if math.isnan(low):
+                raise ValueError(f"{axis}: the list is empty, so the space is empty; give at least one value")
+            strict = axis in ("weight_scale", "density")
+            if low < least or (strict and low == least):
+                raise ValueError(f"{axis} must be {'above' if strict else 'at least'} {least:g}, but got {low:g}")
+        density = self.density
+        high = density.high if isinstance(density, Range) else max(density)
+        if high > 1:
+            raise ValueError(f"density must be at most 1, but got {high:g}")
+        for axis in ("depth", "width"):
+            values = getattr(self, axis)
+            if isinstance(values, Range) and (values.zero or values.low % 1 or values.high % 1):
+                raise ValueError(f"{axis} is a whole number: low and high must be whole and 'zero' cannot be used")
+        return self

@@ -9,7 +9,8 @@ from typing import Any
 import ray
 
 from sweeps.failures import disk
-from sweeps.ledger import Ledger, load
+from sweeps.ledger import Ledger
+from sweeps.parts import load
 from sweeps.tasks import Pack, results
 
 

@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pooch
 import pytest
 from packaging.requirements import Requirement
 
-from sweeps import data, doctor
+from sweeps import data, doctor, installed, sources
 
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS", data.FOLDER_VARIABLE):
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "OMP_NUM_THREADS", sources.FOLDER_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -50,7 +51,7 @@ def broken(check: doctor.Check, *parts: str) -> None:
 
 
 def test_a_package_off_its_pin_or_absent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "requires", {"isoinit": ["numpy>=99", "no-such-package", "scipy"]}.get)
+    monkeypatch.setattr(installed, "requires", {"isoinit": ["numpy>=99", "no-such-package", "scipy"]}.get)
     off, absent = doctor.packages()
     broken(off, importlib.metadata.version("numpy"), "pip install 'numpy>=99'")
     broken(absent, "not installed", "pip install 'no-such-package'")
@@ -58,7 +59,7 @@ def test_a_package_off_its_pin_or_absent_is_found(monkeypatch: pytest.MonkeyPatc
 
 def test_the_parts_of_an_extra_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = ["no-such-dashboard; extra == 'default'", "no-such-tuner; extra == 'tune'", "click"]
-    monkeypatch.setattr(doctor, "requires", {"isoinit": ["ray[default]"], "ray": parts}.get)
+    monkeypatch.setattr(installed, "requires", {"isoinit": ["ray[default]"], "ray": parts}.get)
     (check,) = doctor.packages()
     broken(check, "lacks no-such-dashboard", "ray[default]")
     assert "tuner" not in check.detail
@@ -180,13 +181,13 @@ def test_a_dirty_commit_is_told_but_breaks_nothing(monkeypatch: pytest.MonkeyPat
 
 
 def test_data_sets_at_hand_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor.pooch, "os_cache", lambda _: tmp_path / "cache")
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
 
     def found() -> set[str]:
         return {check.name for check in doctor.data_sets() if "downloaded" not in check.detail}
 
     assert found() == {"data digits"}
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path / "folder"))
+    monkeypatch.setenv(sources.FOLDER_VARIABLE, str(tmp_path / "folder"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/mnist.npz").touch()
     (tmp_path / "cache/fashion_mnist").mkdir(parents=True)

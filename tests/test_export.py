@@ -16,7 +16,7 @@ from stores import SPEC, sqlite, tracker
 from tables import pack
 
 from analysis.schema import Took, took
-from sweeps import ledger, reading
+from sweeps import parts, reading
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import children, connect, parents
@@ -26,7 +26,7 @@ from sweeps.tracking import sync
 def _published(folder: Path, packs: int = 2, **options: Any) -> tuple[str, Ledger]:
     uri, book = sqlite(folder), Ledger(folder / "toy")
     for number in range(packs):
-        book.append(ledger.part(*pack(number, **options)))
+        book.append(parts.part(*pack(number, **options)))
     sync(book, tracker(uri))
     return uri, book
 
@@ -37,7 +37,7 @@ def _rows(table: pa.Table) -> str:
 
 def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
     uri, book = _published(tmp_path, 3, trials=8)
-    book.append(ledger.part(*pack(9, 8, first=4, failed=[0])))  # trials that have results already
+    book.append(parts.part(*pack(9, 8, first=4, failed=[0])))  # trials that have results already
     sync(book, tracker(uri))
     shutil.rmtree(tmp_path / "toy" / "published")
     expected = book.read()
@@ -80,7 +80,7 @@ def test_an_export_says_what_just_its_trials_took(tmp_path: Path) -> None:
     assert said() == Took(6, 1 / 3, 49.5)
     end(Took(6, 0.25, 40.0))
     assert said() == Took(6, 0.25, 40.0)
-    book.append(ledger.part(*pack(2)))
+    book.append(parts.part(*pack(2)))
     sync(book, tracker(uri))
     assert said() is None
     end(Took(10, 7.0, 8.0))
@@ -126,7 +126,7 @@ def test_an_earlier_export_is_replaced_and_foreign_files_are_not(tmp_path: Path)
     out = tmp_path / "out"
     export(uri, "toy", out)
     (out / "map.svg").write_text("mine")
-    book.append(ledger.part(*pack(2)))
+    book.append(parts.part(*pack(2)))
     sync(book, tracker(uri))
     assert len(export(uri, "toy", out).trials) == 12
     assert len(pq.read_table(out / "trials")) == 12
@@ -183,7 +183,7 @@ def test_an_interrupted_export_leaves_what_was_there(
         export(uri, "toy", out)
         (out / "notes.md").write_text("mine")
         (out / "trials" / "mine.csv").write_text("mine")
-        book.append(ledger.part(*pack(1)))
+        book.append(parts.part(*pack(1)))
         sync(book, tracker(uri))
     before, moves, move = _files(out), 0, os.replace
 

@@ -24,7 +24,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "sweeps": ("sweeps",),
     "isoinit": ("isoinit", "sweeps"),
     "isoinit.theory": ("isoinit", "analysis", "sweeps"),
-    "analysis": ("analysis", "sweeps.closing"),  # the end of a sweep draws its map
+    "analysis": ("analysis", "sweeps.closing", "sweeps.ending"),  # the end of a sweep draws and tells its map
     "analysis.schema": ("analysis", "sweeps"),
     "analysis.outcome": ("analysis", "sweeps"),
     "analysis.gp": ("analysis", "sweeps"),
@@ -50,12 +50,12 @@ MAY_BE_IMPORTED_BY: Final = {
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
     "grpc": ("sweeps.cluster",),
-    "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.writer", "sweeps.cluster"),
-    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search"),
-    "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.bulk", "sweeps.export"),
+    "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.hooks", "sweeps.writer", "sweeps.cluster"),
+    "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search", "sweeps.trials"),
+    "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.trialruns", "sweeps.bulk", "sweeps.export"),
     "matplotlib": ("analysis.draw",),
     "sklearn": (),  # seconds; its digits are read from its file
-    "pooch": ("sweeps.data", "sweeps.doctor"),
+    "pooch": ("sweeps.sources",),
     "pydantic": ("sweeps",),
     "yaml": ("analysis.store", "sweeps"),
     "pyarrow": ("analysis", "sweeps"),

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pooch
 import pytest
 import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import closing, data, driver, replay
+from sweeps import data, driver, ending, replay
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -340,11 +341,11 @@ def test_limits_of_one_scheme_are_told_apart() -> None:
         {"scheme": "he_normal", "bias_mode": mode, "bias_variance": variance, "depth_limit": at, **rest}
         for mode, variance, at in (("zero", 0.0, 9.0), ("iid", 1.0, 4.0))
     ]
-    title, header, texts = closing._limits(rows)
+    title, header, texts = ending._limits(rows)
     assert title == "depth limits without biases and at the largest bias variance (1)"
     assert header == ["scheme", "bias mode", "bias variance", "depth limit", "90 % band", "theory"]
     assert [text[:4] for text in texts] == [["he_normal", "zero", "0", "9"], ["he_normal", "iid", "1", "4"]]
-    assert closing._markdown(rows).splitlines()[5] == "| he_normal | iid | 1 | 4 | 8 to 10 | no theory |"
+    assert ending._markdown(rows).splitlines()[5] == "| he_normal | iid | 1 | 4 | 8 to 10 | no theory |"
 
 
 @pytest.mark.parametrize(("unpublished", "words"), [(1, "the 1 pack that"), (2, "the 2 packs that")])
@@ -352,7 +353,7 @@ def test_what_mlflow_lacks_is_counted(unpublished: int, words: str) -> None:
     end: Any = SimpleNamespace(
         name="tiny", interrupted=False, unpublished=unpublished, tracking_uri="http://x", page="", trials=0
     )
-    assert words in closing._next(end, "")
+    assert words in ending._next(end, "")
 
 
 @pytest.mark.parametrize(
@@ -426,7 +427,7 @@ def test_a_data_set_that_cannot_be_had_is_one_sentence(
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(data.pooch, "retrieve", refuse)
+    monkeypatch.setattr(pooch, "retrieve", refuse)
     monkeypatch.chdir(tmp_path)
     where = ["--data-dir", str(tmp_path), "--inline"]
     assert main(["launch", "quickstart", "--set", "dataset=cifar10", *where]) == 2

@@ -15,12 +15,12 @@ import pytest
 from tables import pack
 
 from analysis.schema import REPLICATES, TRIALS
-from sweeps import ledger
+from sweeps import parts
 from sweeps.ledger import Ledger
 
 
 def _part(*args: int, **options: object) -> pa.Table:
-    return ledger.part(*pack(*args, **options))  # type: ignore[arg-type]
+    return parts.part(*pack(*args, **options))  # type: ignore[arg-type]
 
 
 def _rows(table: pa.Table) -> str:
@@ -30,7 +30,7 @@ def _rows(table: pa.Table) -> str:
 def test_a_part_is_split_into_the_tables_it_was_made_of() -> None:
     trials, replicates = pack(trials=12, failed=[3])
     shuffled = replicates.take(list(range(0, len(replicates), 2)) + list(range(1, len(replicates), 2)))
-    back, nets = ledger.split(ledger.part(trials, shuffled))
+    back, nets = parts.split(parts.part(trials, shuffled))
     assert _rows(back) == _rows(trials)
     assert sorted(map(repr, nets.to_pylist())) == sorted(map(repr, replicates.to_pylist()))
     assert nets["trial_key"].to_pylist() == [k for k in trials["trial_key"].to_pylist() for _ in range(4)][:12] + [
@@ -44,7 +44,7 @@ def test_the_file_keeps_infinities_and_says_where_it_comes_from(tmp_path: Path) 
     trials, replicates = pack(trials=12)
     assert {"inf", "nan"} <= {str(v) for curve in replicates["curve_loss"].to_pylist() for v in curve}
     book = Ledger(tmp_path)
-    path = book.append(ledger.part(trials, replicates))
+    path = book.append(parts.part(trials, replicates))
     assert path == tmp_path / "ledger" / "toy-00000.parquet"
     read = book.read()
     assert [_rows(t) for t in read] == [_rows(trials), _rows(replicates)]
@@ -67,7 +67,7 @@ def test_an_empty_ledger_is_two_empty_tables(tmp_path: Path) -> None:
 
 
 def test_bytes_are_written_as_they_came(tmp_path: Path) -> None:
-    data = ledger.encode(_part())
+    data = parts.encode(_part())
     assert Ledger(tmp_path).append(data).read_bytes() == data
 
 
@@ -158,13 +158,13 @@ def test_parts_of_another_sweep_are_not_mixed_in(tmp_path: Path) -> None:
 def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
     trials, replicates = pack()
     with pytest.raises(ValueError, match="belong to a trial"):
-        ledger.part(trials.slice(1), replicates)
+        parts.part(trials.slice(1), replicates)
     with pytest.raises(ValueError, match="repeated"):
-        ledger.part(pa.concat_tables([trials, trials]), replicates)
+        parts.part(pa.concat_tables([trials, trials]), replicates)
     with pytest.raises(ValueError, match="no column 'depth'"):
-        ledger.part(trials.drop_columns("depth"), replicates)
+        parts.part(trials.drop_columns("depth"), replicates)
     with pytest.raises(ValueError, match="one pack_id"):
-        ledger.part(pa.concat_tables([trials, pack(1)[0]]), replicates)
+        parts.part(pa.concat_tables([trials, pack(1)[0]]), replicates)
     with pytest.raises(ValueError, match="something else"):
         Ledger(tmp_path).append(trials)
     with pytest.raises(ValueError, match="a pack_id must be letters"):
@@ -178,11 +178,11 @@ def test_a_writer_killed_while_writing_leaves_no_part_and_the_next_cleans_up(tmp
         from pathlib import Path
         sys.path.insert(0, sys.argv[2])
         from tables import pack
-        from sweeps import ledger
+        from sweeps import ledger, parts
         book = ledger.Ledger(Path(sys.argv[1]))
-        book.append(ledger.part(*pack(0)))
+        book.append(parts.part(*pack(0)))
         ledger.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)  # written, not yet on the disk
-        book.append(ledger.part(*pack(1)))
+        book.append(parts.part(*pack(1)))
     """)
     here = str(Path(__file__).parent)
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path), here], check=False)

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from sweeps import data, failures, pack, tuner
+from sweeps import data, failures, hooks, pack, tuner
 from sweeps.arrays import Raw
 from sweeps.reading import parse
 from sweeps.spec import Resources
@@ -52,7 +52,7 @@ def test_what_ray_says_of_a_failure_becomes_a_clause(said: str, reason: str) -> 
 
 def test_a_pack_that_fails_says_why_and_where_all_of_it_is(tmp_path: Path) -> None:
     told: list[Any] = []
-    watcher = tuner._Watcher(lambda *said, **_: told.append(said), tmp_path / "errors.txt")
+    watcher = hooks.Watcher(lambda *said, **_: told.append(said), tmp_path / "errors.txt")
     noted = tmp_path / "error.txt"
     trial: Any = SimpleNamespace(config={"pack": {"pack_id": "p1", "tasks": [1, 2]}}, error_file=str(noted))
     noted.write_text(f"Failure # 1 (occurred at noon)\n{MEMORY}\n")
@@ -72,7 +72,7 @@ def test_a_pack_that_fails_says_so_where_nothing_can_be_written_either(tmp_path:
     where = tmp_path / "errors.txt"
     where.mkdir()
     trial: Any = SimpleNamespace(config={"pack": {"pack_id": "p1", "tasks": [1]}}, error_file=None)
-    watcher = tuner._Watcher(lambda *said, **_: told.append(said), where)
+    watcher = hooks.Watcher(lambda *said, **_: told.append(said), where)
     watcher.on_trial_recover(0, [], trial)
     watcher.on_trial_error(0, [], trial)
     unkept = f"all that Ray says could not be kept ({where}: Is a directory)"
@@ -95,7 +95,7 @@ def test_a_worker_needs_no_copy_of_a_file_of_the_users(monkeypatch: pytest.Monke
 
 def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
     stopped: list[bool] = []
-    queue = tuner._Queue(lambda: bool(stopped))
+    queue = hooks.Queue(lambda: bool(stopped))
     states = [("RUNNING", "worker"), ("PENDING", "worker"), ("PENDING", None), ("TERMINATED", None)]
     trials = [SimpleNamespace(status=s, temporary_state=SimpleNamespace(ray_actor=actor)) for s, actor in states]
     ended: list[Any] = []

@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sweeps import calibration, data, dryrun, network, plan, speed, train, work
+from sweeps import calibration, data, dryrun, limits, network, plan, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
 from sweeps.spec import Point, SweepSpec, Training
@@ -62,11 +62,11 @@ def test_a_limit_that_an_axis_moves_is_a_range() -> None:
     """Over the scale of the weights: critical in the middle, so neither end of the axis has the greatest limit."""
     scales = (0.5, 1.0, 2.0, 8.0)
     points = [_point()._replace(scheme="xavier_normal", width=64, weight_scale=s) for s in scales]
-    found = plan._limits(points)["xavier_normal"]
-    assert found == [plan._limits([p])["xavier_normal"][0] for p in points]
+    found = limits.predicted(points)["xavier_normal"]
+    assert found == [limits.predicted([p])["xavier_normal"][0] for p in points]
     assert max(found) == found[2] > 2 * found[0]
     assert max(found) > 2 * found[3]
-    assert plan._limits([_point()._replace(scheme="fixup")])["fixup"] == []
+    assert limits.predicted([_point()._replace(scheme="fixup")])["fixup"] == []
 
 
 def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
         settings.append("space.bias_variance={low: 1.0e-4, high: 1.0, log: true}")  # or else few places are new
         return plan.plan(parse(TEXT, settings)).mean_depth
 
-    known = plan._limits([_point()._replace(scheme="xavier_normal", width=64)])
+    known = limits.predicted([_point()._replace(scheme="xavier_normal", width=64)])
     assert known == {"xavier_normal": [pytest.approx(9, abs=1)]}
     assert depth("xavier_normal", 64) < 14 < 40 < depth("ll_orth", 64)  # an even spread has 25
     long = plan.plan(parse(TEXT, ["search.sampler=boundary", "search.trials=600"]))

@@ -10,7 +10,7 @@ from isoinit import networks, schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, stack
-from sweeps.compiled import aligned
+from sweeps.flat import aligned
 from sweeps.kernel import activations, loss
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, ModuleStack, Start

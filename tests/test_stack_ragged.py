@@ -12,7 +12,8 @@ from isoinit import schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import data, kernel, stack, train, widths
-from sweeps.ragged import RaggedStack, linears
+from sweeps.mlps import linears
+from sweeps.ragged import RaggedStack
 from sweeps.spec import Point, Training
 from sweeps.stack import Batches, KernelStack, ModuleStack, Start
 from sweeps.widths import Costs

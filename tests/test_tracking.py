@@ -22,10 +22,11 @@ from stores import SPEC, sqlite, tracker
 from tables import pack
 
 from analysis.schema import Took
-from sweeps import bulk, ledger, runcard
+from sweeps import bulk, parts, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import check, children, connect, parents
+from sweeps.mlflow_store import children, connect, parents
+from sweeps.mlflow_uri import check
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
 
@@ -33,7 +34,7 @@ from sweeps.tracking import Tracker, sync
 def _book(folder: Path, packs: int = 2, **options: Any) -> Ledger:
     book = Ledger(folder / "toy")
     for number in range(packs):
-        book.append(ledger.part(*pack(number, **options)))
+        book.append(parts.part(*pack(number, **options)))
     return book
 
 
@@ -53,7 +54,7 @@ def test_a_child_run_says_what_the_ledger_says(tmp_path: Path) -> None:
     client = connect(uri)
     parent = parents(client, "isoinit")["toy"]
     runs = {run.data.tags["trial.key"]: run for run in children(client, parent)}
-    rows = ledger.part(*pack(0, 12)).to_pylist()
+    rows = parts.part(*pack(0, 12)).to_pylist()
     assert runs.keys() == {row["trial_key"] for row in rows}
     assert {"trained", "diverged"} <= {row["outcome"] for row in rows}
     for row in rows:
@@ -117,7 +118,7 @@ def test_a_launch_marks_the_sweep_as_running_and_adds_its_environment(tmp_path: 
 
 
 def test_only_finite_numbers_and_at_most_so_many_points_are_sent() -> None:
-    rows = ledger.part(*pack(0, 12, budget=3000, recorded=3000)).to_pylist()
+    rows = parts.part(*pack(0, 12, budget=3000, recorded=3000)).to_pylist()
     assert any(not math.isfinite(v) for row in rows for r in row["replicates"] for v in r["curve_loss"])
     for row in rows:
         row["score"] = math.inf
@@ -274,11 +275,11 @@ def test_an_orphan_is_not_left_running(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_result_replaces_a_failure_in_its_run(tmp_path: Path) -> None:
     uri, book = sqlite(tmp_path), Ledger(tmp_path / "toy")
-    book.append(ledger.part(*pack(0, failed=[1])))
+    book.append(parts.part(*pack(0, failed=[1])))
     sync(book, tracker(uri))
     run = parents(connect(uri), "isoinit")["toy"]
     assert sorted(r.info.status for r in children(connect(uri), run)) == ["FAILED", *["FINISHED"] * 3]
-    book.append(ledger.part(*pack(0, attempt=2)))
+    book.append(parts.part(*pack(0, attempt=2)))
     assert sync(book, tracker(uri)) == 1
     assert verify(book, uri, "toy") == []
     runs = children(connect(uri), run)
@@ -330,11 +331,11 @@ def test_the_publisher_publishes_while_the_sweep_goes_on_and_ends_it(tmp_path: P
     uri, book = sqlite(tmp_path), Ledger(tmp_path / "toy")
     mine = tracker(uri)
     with Publisher(mine, book) as publisher:
-        book.append(ledger.part(*pack(0)))
+        book.append(parts.part(*pack(0)))
         publisher.notify()
         _until(lambda: mine.run_id is not None and publisher.remaining() == 0)
         assert connect(uri).get_run(mine.run_id or "").info.status == "RUNNING"
-        book.append(ledger.part(*pack(1)))  # not notified: the end publishes it all the same
+        book.append(parts.part(*pack(1)))  # not notified: the end publishes it all the same
     assert (publisher.remaining(), publisher.status()) == (0, "")
     assert verify(book, uri, "toy") == []
     assert connect(uri).get_run(mine.run_id or "").info.status == "FINISHED"
@@ -637,7 +638,7 @@ def test_over_http_through_an_outage(tmp_path: Path) -> None:
         publisher = Publisher(mine, book, longest_wait=2.0, last_wait=120.0)
         publisher.__enter__()
         _until(lambda: mine.run_id is not None and publisher.remaining() == 0)
-    book.append(ledger.part(*pack(2)))
+    book.append(parts.part(*pack(2)))
     publisher.notify()
     _until(lambda: publisher.error is not None)
     assert publisher.waiting == 1

@@ -13,7 +13,7 @@ from isoinit import schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, widths
-from sweeps.ragged import linears
+from sweeps.mlps import linears
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, Start
 from sweeps.widths import Costs, Sized

@@ -28,7 +28,7 @@ from machines import machine
 from stores import sqlite, tracker
 from tables import pack
 
-from sweeps import ledger
+from sweeps import parts
 from sweeps.export import export
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import children, connect, parents
@@ -48,7 +48,7 @@ def measure(trials: int, packs: int, rounds: int, sample: int) -> dict[str, Any]
         folder = Path(name)
         uri, book = sqlite(folder), Ledger(folder / "toy")
         each = trials // packs
-        append = [seconds(lambda n=n: book.append(ledger.part(*pack(n, each, recorded=20)))) for n in range(packs)]
+        append = [seconds(lambda n=n: book.append(parts.part(*pack(n, each, recorded=20)))) for n in range(packs)]
         publish = seconds(lambda: sync(book, tracker(uri)))
         client = connect(uri)
 

@@ -1,0 +1,56 @@
+"""What the arguments that several commands share stand for: a spec, a launched sweep, a store, a folder of data.
+
+Imports stand in the functions for the same reason as in `commands`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps import reading
+
+if TYPE_CHECKING:
+    from sweeps.rundir import RunDir
+    from sweeps.spec import SweepSpec
+
+
+def spec(args: argparse.Namespace) -> SweepSpec:
+    settings = list(args.settings)
+    if args.trials is not None:
+        settings.append(f"search.trials={args.trials}")
+    if args.name is not None:
+        settings.append(f"name={json.dumps(args.name)}")
+    return reading.read(args.spec, settings)
+
+
+def data_dir(args: argparse.Namespace, spec: SweepSpec) -> str | None:
+    """The folder of the data: where none is given and the data lie beside the spec, that."""
+    beside = Path(args.spec).resolve().parent
+    return args.data_dir or (str(beside) if (beside / spec.dataset).is_file() else None)
+
+
+def existing(args: argparse.Namespace) -> RunDir:
+    from sweeps.rundir import RunDir
+
+    return RunDir.existing(args.runs_dir, args.name)
+
+
+def uri(args: argparse.Namespace, run: RunDir) -> str:
+    """The MLflow store of a sweep: the one given now, else the one of its launch, else the environment's."""
+    from sweeps import mlflow_uri
+
+    return (
+        args.tracking_uri
+        or run.state().get("tracking_uri")
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or mlflow_uri.DEFAULT_URI
+    )
+
+
+def flag(args: argparse.Namespace) -> str:
+    """The --runs-dir option of the commands that the user is told to go on with; empty if they need none."""
+    return "" if args.runs_dir == Path("runs") else f" --runs-dir {args.runs_dir}"

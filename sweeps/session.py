@@ -1,0 +1,56 @@
+"""A sweep that is run from the command line, from the start of Ray to the closing words.
+
+Ray starts in a thread of its own while the libraries are loaded, both of which take seconds: so `launch`, `closing` and
+`ending` are imported only then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from analysis.words import strict_json
+from sweeps import arguments, mlflow_uri
+from sweeps.cluster import Cluster
+from sweeps.rundir import RunDir
+from sweeps.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from sweeps import ending
+
+
+def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
+    """Launch, then say what came out, where it is, and what to do next; the exit code."""
+    console = Console(stderr=args.json)
+    if args.inline and args.address:
+        raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
+    with contextlib.ExitStack() as stack:
+        ray = None
+        if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
+            mlflow_uri.check(uri)  # again below, but a mistake should not wait for Ray
+            ray = stack.enter_context(Cluster(args.address))
+        from sweeps import launch as launching
+
+        options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
+        ends: list[ending.End] = []
+
+        def close(finished: launching.Finished) -> None:
+            from sweeps import closing
+
+            if ray is not None:
+                ray.leave()
+            ends.append(closing.close(finished))
+
+        finished = launching.launch(spec, options, console, ray, close)
+    from sweeps import ending
+
+    if args.json:
+        print(strict_json(ends[0].to_dict()))
+    else:
+        console.print(ending.render(ends[0], arguments.flag(args)), soft_wrap=True)  # commands are to be copied
+    return 1 if finished.interrupted else 0
