@@ -107,8 +107,14 @@ def _found(address: str) -> str:
     """Host and port; of `auto` those of the Ray that RAY_ADDRESS names, or that was started last on this machine."""
     if address != "auto":
         return address
+    named = os.environ.get("RAY_ADDRESS", "auto")
+    return named if named not in ("", "auto") else started_here() or "127.0.0.1:6379"
+
+
+def started_here() -> str | None:
+    """Address of the Ray that `ray start` started last on this machine; None if it never did."""
     last = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
-    return os.environ.get("RAY_ADDRESS") or (last.read_text() if last.is_file() else "127.0.0.1:6379")
+    return last.read_text().strip() if last.is_file() else None
 
 
 def _has_token() -> bool:

@@ -189,7 +189,7 @@ def doctor(args: argparse.Namespace) -> int:
 
     checks = diagnosing.diagnose(runs=args.runs_dir, tracking_uri=args.tracking_uri)
     if args.json:
-        _json([check._asdict() if hasattr(check, "_asdict") else vars(check) for check in checks])
+        _json([check._asdict() for check in checks])
     else:
         print(diagnosing.render(checks))
     return 0 if all(check.ok for check in checks) else 1

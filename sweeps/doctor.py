@@ -13,14 +13,13 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sweeps import data, installed, mlflow_uri, provenance, sources
+from sweeps.cluster import started_here
 from sweeps.sources import Source
 
 GIB: Final = 2**30
 LEAST_DISK: Final = 2 * GIB  # chosen: Ray's logs, a ledger and an MLflow store of some thousand trials
 LEAST_SHM: Final = GIB // 2  # chosen: Docker gives 64 MiB, on which Ray's object store falls back to the disk
 PATIENCE: Final = 5.0  # seconds to wait for an answer from the network
-RAY_ADDRESS_FILE: Final = Path("/tmp/ray/ray_current_cluster")
-"""Where `ray start` leaves the address of this machine's cluster."""
 
 
 class Check(NamedTuple):
@@ -157,9 +156,10 @@ def ray_address(address: str) -> Check:
     if address in ("", "local"):
         return Check("ray", True, "a sweep starts a Ray of its own, or joins the one of --address")
     if address == "auto":
-        if not RAY_ADDRESS_FILE.is_file():
+        found = started_here()
+        if found is None:
             return Check("ray", False, "RAY_ADDRESS=auto, but no Ray was started on this machine", start)
-        address = RAY_ADDRESS_FILE.read_text().strip()
+        address = found
     parts = urlsplit(address if "://" in address else f"//{address}")
     return _socket("ray", f"RAY_ADDRESS={address}", parts.hostname, parts.port, start)
 

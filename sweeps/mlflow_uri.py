@@ -32,6 +32,8 @@ def check(uri: str) -> None:
     scheme = scheme.partition("+")[0]
     if scheme in ("http", "https"):
         _check_server(uri)
+    elif uri.startswith("sqlite+"):
+        raise ValueError(f"tracking URI {uri}: a SQLite file is named without a driver; write sqlite:///<file>")
     elif scheme == "sqlite" and rest.startswith("/"):
         path = Path(rest.removeprefix("/"))
         check_writable(uri, path)

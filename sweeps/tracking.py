@@ -23,7 +23,16 @@ from analysis.outcome import Outcome
 from analysis.schema import Took
 from sweeps import runcard
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence, parents
+from sweeps.mlflow_store import (
+    COMPLETE,
+    EXPERIMENT,
+    PREDICTED_SECONDS,
+    WALL_SECONDS,
+    children,
+    connect,
+    one_sentence,
+    parents,
+)
 from sweeps.parts import load
 from sweeps.runcard import Identity
 from sweeps.trialruns import TrialRuns
@@ -66,13 +75,14 @@ class Tracker:
                     "give this one another --name"
                 )
             self._experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
-            self._runs = TrialRuns(self._client, parent)
-            if fresh and len(self._runs):
+            there = children(self._client, parent)
+            if fresh and there:
                 raise ValueError(
-                    f"MLflow at {self.uri} has {len(self._runs)} trials of a sweep {self.identity.name!r} that are "
+                    f"MLflow at {self.uri} has {len(there)} trials of a sweep {self.identity.name!r} that are "
                     "not in this folder of runs; launch it with the --runs-dir that has them, or give this one another "
                     "--name"
                 )
+            self._runs = TrialRuns(self._client, parent, there)
             uploaded = self._client.list_artifacts(run_id, "parts")
             self._parts = {Path(file.path).name: file.file_size or 0 for file in uploaded}
             self._describe(run_id, launching)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.outcome import Outcome
 from sweeps import bulk, runcard
 from sweeps.bulk import FinishedRun
-from sweeps.mlflow_store import COMPLETE, children
+from sweeps.mlflow_store import COMPLETE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,15 +29,12 @@ class _Child(NamedTuple):
 
 
 class TrialRuns:
-    """Those of one sweep, whose run is `parent`; see the module's docstring."""
+    """Those of one sweep, whose run is `parent`, of which `there` are already; see the module's docstring."""
 
-    def __init__(self, client: MlflowClient, parent: Run) -> None:
+    def __init__(self, client: MlflowClient, parent: Run, there: Iterable[Run]) -> None:
         self._client = client
         self._parent, self._experiment_id = parent.info.run_id, parent.info.experiment_id
-        self._known = dict(self._reconciled(run) for run in children(client, parent))
-
-    def __len__(self) -> int:
-        return len(self._known)
+        self._known = dict(self._reconciled(run) for run in there)
 
     def lack(self, row: Mapping[str, Any]) -> bool:
         """Whether a trial has no run yet, an unfinished one, or one that says it failed when it has a result."""

@@ -75,7 +75,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [(True, {}, "token"), (False, {}, "disabled"), (True, {"RAY_AUTH_MODE": "disabled"}, "disabled")],
     indirect=["address"],
 )
-@pytest.mark.parametrize("how", ["by address", "RAY_ADDRESS", "the last one"])
+@pytest.mark.parametrize("how", ["by address", "RAY_ADDRESS", "the last one", "the last one by name"])
 def test_whoever_joins_is_of_the_mode_of_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
     attempts: list[dict[str, object]],
@@ -91,7 +91,9 @@ def test_whoever_joins_is_of_the_mode_of_the_cluster(
     os.environ.update(said)
     if how == "RAY_ADDRESS":
         os.environ["RAY_ADDRESS"] = address
-    (home / "ray/ray_current_cluster").write_text(address if how == "the last one" else "127.0.0.1:1")
+    if how == "the last one by name":
+        os.environ["RAY_ADDRESS"] = "auto"
+    (home / "ray/ray_current_cluster").write_text(f"{address}\n" if how.startswith("the last") else "127.0.0.1:1")
     _init(monkeypatch, attempts)
     cluster.start(address if how == "by address" else "auto")
     assert len(attempts) == 1

@@ -159,16 +159,17 @@ def test_the_store_of_the_environment_is_the_default(monkeypatch: pytest.MonkeyP
 def test_ray_is_reached_where_its_address_points(
     form: str, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor, "RAY_ADDRESS_FILE", tmp_path / "ray_current_cluster")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
     for place, ok in ((server, True), (nobody(), False)):
-        (tmp_path / "ray_current_cluster").write_text(f"{place}\n")
+        (tmp_path / "ray/ray_current_cluster").write_text(f"{place}\n")
         check = doctor.ray_address(form.format(place))
         assert check.ok is ok
         assert place in check.detail
 
 
 def test_a_ray_address_that_leads_nowhere_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "RAY_ADDRESS_FILE", tmp_path / "absent")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     broken(doctor.ray_address("auto"), "ray start --head")
     broken(doctor.ray_address("head-node"), "host:port")
 

@@ -254,6 +254,18 @@ def test_a_kill_after_any_call_leaves_no_duplicate_and_no_hole(
     assert len(connect(uri).search_runs([experiment.experiment_id])) == 3
 
 
+def test_who_is_refused_leaves_the_other_sweep_as_it_is(tmp_path: Path) -> None:
+    """It may be at work: a trial of it that is being written is no orphan."""
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    sync(book, tracker(uri))
+    client = connect(uri)
+    writing = children(client, parents(client, "isoinit")["toy"])[0].info.run_id
+    client.update_run(writing, "RUNNING")
+    with pytest.raises(ValueError, match="not in this folder of runs"):
+        tracker(uri).open(fresh=True)
+    assert client.get_run(writing).info.status == "RUNNING"
+
+
 def test_an_orphan_is_not_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri, book = sqlite(tmp_path), _book(tmp_path, packs=1, trials=2)
     from mlflow import MlflowClient
@@ -544,6 +556,7 @@ def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
     for uri, message in (
         ("file:./mlruns", "no longer keeps runs in a folder; write sqlite:///"),
         ("./mlruns", "no longer keeps runs in a folder; write sqlite:///"),
+        ("sqlite+pysqlite:///mlflow.db", "named without a driver; write sqlite:///"),
         ("ftp://host", "must begin with http://, https:// or sqlite:///"),
         ("sqlite://mlflow.db", "or sqlite:///"),
         (f"sqlite:///{tmp_path}/notes.txt", "no SQLite database"),
