@@ -76,7 +76,7 @@ Tried on the beds, some with a real map or more, and not kept, with the number o
     maps by the most probable hyperparameters,    window: 3 % less error at 104 trials, noisy 2 % more, kinked 1 % less
     not averaged (24)
     no trials in the outer 6 % of every axis but  window and noisy: 4 to 10 % less error at 104 and 128 trials, smooth 4
-    depth, where straddle looks first (16 to 24)  to 6 % more; four real maps: up to 37 % less at 24, 14 to 88 more at 56
+    depth, where straddle looks first (16 to 24)  to 6 % more; real maps: up to 37 % less at 24, 14 to 88 more at 56
     the same with a margin that narrows as        real maps: 20 % less at 24 trials (one 12 more), 7 to 31 % more at 56
     trials come, a quarter of their spacing (24)
     the shallow end looked at from the 16th       window: 9.2 instead of 16.0 % error at 48 trials, and the same from
