@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis import maps, summary
+from analysis import maps, tables
 from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
@@ -144,7 +144,7 @@ def _map(
         limits = maps.scheme_limits(trials, model)
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], [], str(error)
-    rows, notes = limits.to_pylist(), summary.notes(limits, trials)
+    rows, notes = limits.to_pylist(), tables.notes(limits, trials)
     try:
         with writing(run.maps):
             run.maps.mkdir(exist_ok=True)
@@ -212,7 +212,7 @@ def _page(tracker: tracking.Tracker) -> str:
 def _limits(limits: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
     """Title, header and rows of text, the same as `analysis summary` has."""
     table = pa.Table.from_pylist(limits)
-    return f"depth limits {summary.headline(table)}", *summary.limit_rows(table)
+    return f"depth limits {tables.headline(table)}", *tables.limit_rows(table)
 
 
 def _limits_table(limits: list[dict[str, Any]]) -> Table:
