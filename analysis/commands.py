@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from analysis import compare as comparing
-from analysis import joining, mapinfo, maps, profiles, store, summary, tables
+from analysis import joining, mapinfo, maps, profiles, ratios, store, summary, tables
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
 from analysis.terminal import list_files, print_json, say, say_joined, show, show_limits, show_some, terminal
@@ -117,16 +117,15 @@ def compare(args: argparse.Namespace) -> int:
     paired = comparing.paired(export.trials, export.replicates)
     no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
     first = None if no_map else maps.scheme_limits(export.trials, model)
-    ratios = [] if first is None else comparing.ratios(first)
-    changes = [] if first is None else comparing.changes(first)
+    between = [] if first is None else ratios.ratios(first)
+    changes = [] if first is None else ratios.changes(first)
     files, limits = ([], []) if no_map else _compare_limits(export, args, model)
     if args.json:
         made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
-        pairs = [p._asdict() for p in paired]
-        quotients, moved = ([r._asdict() for r in some] for some in (ratios, changes))
+        quotients, moved = ([r._asdict() for r in some] for some in (between, changes))
         found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "changes": moved}
-        found["paired"] = pairs
-        return print_json({**found, "note": no_map, "joined": joining.joined(export)})
+        pairs = [p._asdict() for p in paired]
+        return print_json({**found, "paired": pairs, "note": no_map, "joined": joining.joined(export)})
     console = terminal()
     say_joined(export)
     show(console, "Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
@@ -136,7 +135,7 @@ def compare(args: argparse.Namespace) -> int:
     else:
         show_limits(console, f"Depth limits {tables.headline(first)}", first)
     for title, some, what in (
-        ("Ratios of these depth limits", ratios, "schemes"),
+        ("Ratios of these depth limits", between, "schemes"),
         ("What the axes do to these depth limits", changes, "values"),
     ):
         show_some(console, title, *tables.ratio_rows(some, what), tables.ratio_note(some))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from analysis import compare, joining, mapinfo, maps, summary, tables
+from analysis import compare, joining, mapinfo, maps, ratios, summary, tables
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.canvas import svg
 from analysis.draw.limits import frontier_figure
@@ -84,18 +84,18 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
             "to these data; at the far right are the points where it sees no limit.")  # fmt: skip
     yield table("Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
     yield paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
-    ratios = [] if found.limits is None else compare.ratios(found.limits)
+    between = [] if found.limits is None else ratios.ratios(found.limits)
     paired = compare.paired(export.trials, export.replicates)
-    if ratios or paired:
+    if between or paired:
         yield "<h2>Scheme against scheme</h2>"
-    if ratios and found.limits is not None:
-        yield table_if_any(f"Ratios of depth limits {tables.headline(found.limits)}", *tables.ratio_rows(ratios))
-        yield paragraphs(filter(None, [tables.ratio_note(ratios)]))
+    if between and found.limits is not None:
+        yield table_if_any(f"Ratios of depth limits {tables.headline(found.limits)}", *tables.ratio_rows(between))
+        yield paragraphs(filter(None, [tables.ratio_note(between)]))
     if paired:
         yield table_if_any("On the same points and seeds", *tables.paired_rows(paired))
         yield paragraphs(["The interval is over points that one of the two schemes won; 50 % is no difference."])
         yield paragraphs(filter(None, [tables.paired_note(paired)]))
-    changes = [] if found.limits is None else compare.changes(found.limits)
+    changes = [] if found.limits is None else ratios.changes(found.limits)
     if changes:
         yield "<h2>What the axes do to the depth limits</h2>"
         yield table_if_any("Ratios of the depth limits of a scheme", *tables.ratio_rows(changes, "values"))

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from analysis.compare import Agreement, Paired, Ratio
+from analysis.compare import Agreement, Paired
 from analysis.outcome import Outcome
+from analysis.ratios import Ratio
 from analysis.schema import AXES
 from analysis.store import settled
 from analysis.summary import Summary

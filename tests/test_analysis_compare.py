@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import tables
-from analysis.compare import agreement, changes, paired, ratios
+from analysis.compare import agreement, paired
 from analysis.predictions import predicted_limits, predictions
+from analysis.ratios import changes, ratios
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
 
