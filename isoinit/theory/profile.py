@@ -95,18 +95,9 @@ def profile(
     if isinstance(depth, Integral) and depth > DEEPEST:
         raise ValueError(f"depth must be at most {DEEPEST} for a profile over all layers, but got {depth}.")
     prediction = predict(
-        scheme,
-        depth=depth,
-        width=width,
-        activation=activation,
-        normalization=normalization,
-        sigma_w2=sigma_w2,
-        sigma_b2=sigma_b2,
-        bias_mode=bias_mode,
-        density=density,
-        architecture=architecture,
-        tolerance=tolerance,
-    )
+        scheme, depth=depth, width=width, activation=activation, normalization=normalization, sigma_w2=sigma_w2,
+        sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, architecture=architecture, tolerance=tolerance,
+    )  # fmt: skip
     setting = setting_of(prediction)
     walked = list(islice(setting.states(), depth - 1))
     quantiles, norm_route = _log_norms(setting, walked)
