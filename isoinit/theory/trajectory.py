@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
+from isoinit.theory import mirrored
 from isoinit.theory.angles import Angles
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import Factor, two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.fluctuation import Fluctuation
-from isoinit.theory.maps import Bias, Point, mirrored_reading
+from isoinit.theory.maps import Bias, Point, Step
 from isoinit.theory.pruned import Moments, Pruned
 
 _FAR = 1e100
@@ -59,67 +60,96 @@ def walk(
     (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
     """
     forward, backward = _layers(family, width, g, bias, density)
-    twist, units = family.twist(width), width / 2 if family.mirrored else width
-    point, gain = family.first(inputs, g, bias)
-    halves = family.mirrored and bias.mode == "iid"  # whose point is what comes before the bias
-    share = 1.0 if halves else max(1 - bias.variance / point.q, 0.0)
+    start, gain = family.first(inputs, g, bias)
+    twist, units, free = family.twist(width), width / 2 if family.mirrored else width, bias.variance == 0
     # orthogonal weights keep a norm that they would spread if they were Gaussian, as a bias does
-    firm = family.mirrored or family.forward(width, g).log_variance > 0
-    turned = 2.0 if density == 1 and firm and not (family.gaussian or halves) else 0.0
-    noise = turned * (1 - share**2)
-    gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
-    gradient, layer, free, norm, dead = log(gain), 0, bias.variance == 0, Fluctuation(), 0.0
-    angles = None if positions or family.bends is None else Angles(point.d, width, family.bends)
+    firm = density == 1 and not family.gaussian and (family.mirrored or family.forward(width, g).log_variance > 0)
+    signal = _Signal(family, units, bias, start, forward, firm)
+    gradient = log(gain)
+    gradient_variance = relative_variance = log_alive = 0.0
+    angles = None if positions or family.bends is None else Angles(start.d, width, family.bends)
     nets = nets_of(family, width, g, bias, inputs)
     nets_tell = None if nets is None else iter(nets)
-    while True:
-        layer += 1
-        step = family.step(point, g, bias)
-        norm, mixed = _next(norm, share, noise / units, bias.variance / point.q, dead if layer > 1 else 0.0)
-        factor = forward.step(sqrt(max(1 - mixed, 0.0)))
-        back, dead = factor if backward is forward else backward.step(), factor.death
-        norm = norm.plus(factor.log_mean, factor.log_variance, factor.log_third)
-        if halves and not free:
-            part, own = mirrored_reading(point, bias)
-            seen, _ = _next(norm, part, own / units, bias.variance / point.q)
-        else:
-            seen = norm
+    for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
+        norm, factor = signal.after(point, scaled, step)
+        back = factor if backward is forward else backward.step()
         gradient += back.log_mean
         gradient_variance += back.log_variance
         relative_variance += step.slope_spread + family.gaussian
         kept = density < 1 or free
-        log_alive = log1p(-(back.death if density < 1 else dead)) + (log_alive if kept else 0.0)
+        log_alive = log1p(-(back.death if density < 1 else factor.death)) + (log_alive if kept else 0.0)
         if nets_tell is not None:
             told = next(nets_tell)
         else:
-            d = family.distance(point, bias)
+            d = family.distance(point, scaled)
             pair = angles.seen() if angles else (1 - d, _typical(d, twist * (layer - 1)))
             told = Seen(*pair, gradient + log(step.slopes), gradient_variance)
         yield State(
             layer=layer,
             correlation=told.correlation,
             distance=told.distance,
-            log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + seen.mean,
-            signal_variance=seen.variance,
+            log_signal=log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean,
+            signal_variance=norm.variance,
             log_gradient=told.log_gradient,
             gradient_variance=told.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
         )
-        if step.both > 0:
-            typical, wander = two_slopes(step.both, max(1, width // 2))
-            gradient, gradient_variance = gradient + log(g) + typical, gradient_variance + wander
-        else:
-            gradient += log(step.gain) - step.gradient_noise / (2 * units)
-            gradient_variance += step.gradient_noise / units
+        gradient, gradient_variance = _grown(gradient, gradient_variance, step, g, units)
         if angles:
             angles.step(step.share)
-        point, share, noise = step.point, step.share, step.signal_noise + turned * (1 - step.share**2)
+
+
+def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[tuple[Point, Bias, Step, float]]:
+    """Of hidden layers 1, 2, ... the point, the bias and the step from there, in a unit, and the log of its square."""
+    log_unit = 0.0
+    while True:
+        step = family.step(point, g, bias)
+        yield point, bias, step, log_unit
+        point = step.point
         if not 1 / _FAR < point.q < _FAR:
             # a rectifier has no scale of its own: a signal out of the range of floats is carried in its own unit
             log_unit += log(point.q)
             bias = Bias(bias.variance / point.q, bias.mode)
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
+
+
+class _Signal:
+    """The law over nets of a signal's squared norm over its mean-field one, from layer to layer.
+
+    `firm`: a bias spreads the norm, which the weights alone would keep.
+    """
+
+    def __init__(
+        self, family: Family, units: float, bias: Bias, point: Point, forward: "_Same | Pruned", firm: bool
+    ) -> None:
+        halves = family.mirrored and bias.mode == "iid"  # whose point is what comes before the bias
+        self._units, self._forward, self._read = units, forward, halves and bias.variance > 0
+        self._share = 1.0 if halves else max(1 - bias.variance / point.q, 0.0)
+        self._turned = 2.0 if firm and not halves else 0.0
+        self._noise = self._turned * (1 - self._share**2)
+        self._norm, self._dead = Fluctuation(), 0.0
+
+    def after(self, point: Point, bias: Bias, step: Step) -> tuple[Fluctuation, Factor | Moments]:
+        """The norm after the activation of the next layer, and that layer's factor."""
+        rest = bias.variance / point.q
+        norm, mixed = _next(self._norm, self._share, self._noise / self._units, rest, self._dead)
+        factor = self._forward.step(sqrt(max(1 - mixed, 0.0)))
+        norm = self._norm = norm.plus(factor.log_mean, factor.log_variance, factor.log_third)
+        if self._read:
+            part, own = mirrored.reading(point, bias)
+            norm, _ = _next(norm, part, own / self._units, rest)
+        self._share, self._noise = step.share, step.signal_noise + self._turned * (1 - step.share**2)
+        self._dead = factor.death
+        return norm, factor
+
+
+def _grown(gradient: float, variance: float, step: Step, g: float, units: float) -> tuple[float, float]:
+    """Log of the gradient in the typical net, and its variance over nets, after a step at mean field."""
+    if step.both > 0:
+        typical, wander = two_slopes(step.both, max(1, int(units)))
+        return gradient + log(g) + typical, variance + wander
+    return gradient + (log(step.gain) - step.gradient_noise / (2 * units)), variance + step.gradient_noise / units
 
 
 def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ensemble | None:
