@@ -83,7 +83,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
-    "prunes", "pruning_notes", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
+    "prunes", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
     "aligned_or_exploded",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
