@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoinit.layers import DERIVATIVES, activation_name
+from isoinit.activations import DERIVATIVES, activation_name
 from isoinit.networks import MLP
 from sweeps import captured, kernel
 from sweeps.spec import Training

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeGuard
 import torch
 from torch import nn
 
-from isoinit.layers import activation_name
+from isoinit.activations import activation_name
 from isoinit.networks import MLP
 from sweeps import kernel, loop, widths
 from sweeps.compiled import KernelStack

@@ -35,6 +35,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.verdict": ("analysis", "sweeps"),
     "analysis.words": ("analysis", "sweeps"),
     "torch": (
+        "isoinit.activations",
         "isoinit.asked",
         "isoinit.chain",
         "isoinit.layers",
