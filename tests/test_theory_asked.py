@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 import isoinit.theory
-from isoinit.theory import activations, factors, finite_width, jacobian, joint, meanfield, norm_law, sample_variance
+from isoinit.theory import (
+    activations,
+    factors,
+    finite_width,
+    jacobian,
+    joint,
+    lyapunov,
+    meanfield,
+    norm_law,
+    sample_variance,
+)
 from isoinit.theory.ensemble import ensemble
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import expectation, pair_expectation
@@ -47,8 +57,8 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (jacobian.relative_variance, {"family": "gaussian", "layers": 3}),
     (jacobian.largest_singular_value, {"family": "gaussian", "layers": 3}),
     (jacobian.activation_variance, {"activation": TANH, "q": 1.0, "layers": 3, "gaussian": True}),
-    (jacobian.lyapunov_exponents, DEEP),
-    (jacobian.deep_log_singular_values, DEEP),
+    (lyapunov.lyapunov_exponents, DEEP),
+    (lyapunov.deep_log_singular_values, DEEP),
     (joint.covariance, {"gram": np.eye(2), "s2w": 1.0, "s2b": 0.1}),
     (joint.gram_moments, {"width": 4, "c": np.eye(2)}),
     (joint.jacobian_moments, {"inputs": 4, "widths": (4, 4)}),
