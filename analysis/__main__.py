@@ -52,25 +52,7 @@ def parser() -> argparse.ArgumentParser:
     sub = top.add_subparsers(metavar="COMMAND", required=True)
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
-    source = argparse.ArgumentParser(add_help=False)
-    source.add_argument(
-        "dirs",
-        metavar="DIR",
-        type=Path,
-        nargs="+",
-        help="a folder that 'sweep export' wrote; several are read as one sweep",
-    )
-    source.add_argument("--criterion", metavar="RULE", help=CRITERION)
-    target = argparse.ArgumentParser(add_help=False)
-    target.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis of a single DIR)"
-    )
-    target.add_argument(
-        "--abscissa",
-        choices=ABSCISSAS,
-        help="axis to the right of the depth (default: the first with more than a few levels, else the first that "
-        "varies)",
-    )
+    source, target = _source(), _target()
     for name, help, run, parents in (
         ("summary", "count outcomes, list depth limits and the error of the map", commands.summarize, ()),
         ("map", "draw P(in region) over depth and bias variance, with trials and theory", commands.draw_map, (target,)),
@@ -84,6 +66,35 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
     _add_theory(sub, as_json)
     return top
+
+
+def _source() -> argparse.ArgumentParser:
+    """What every command about exports takes: their folders, and by which rule they are judged."""
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument(
+        "dirs",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        help="a folder that 'sweep export' wrote; several are read as one sweep",
+    )
+    source.add_argument("--criterion", metavar="RULE", help=CRITERION)
+    return source
+
+
+def _target() -> argparse.ArgumentParser:
+    """What every command that draws takes: where its files go, and what lies along the maps."""
+    target = argparse.ArgumentParser(add_help=False)
+    target.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis of a single DIR)"
+    )
+    target.add_argument(
+        "--abscissa",
+        choices=ABSCISSAS,
+        help="axis to the right of the depth (default: the first with more than a few levels, else the first that "
+        "varies)",
+    )
+    return target
 
 
 def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_json: argparse.ArgumentParser) -> None:

@@ -17,6 +17,8 @@ _LAWS: Final[Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
     "density": ("above 0 and at most 1", lambda v: (v > 0) & (v <= 1)),
     "learning_rate": ("above 0", lambda v: v > 0),
 }
+REMEDY: Final = "run 'sweep export' again into an empty folder"
+"""What to do about tables that obey no law, or that are torn."""
 _CURVE: Final = ("curve_step", "curve_loss", "curve_accuracy")
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from analysis import compare as comparing
-from analysis import joining, mapinfo, maps, profiles, store, summary
+from analysis import joining, mapinfo, maps, profiles, ratios, store, summary, tables
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
-from analysis.words import strict_json
+from analysis.terminal import list_files, print_json, say, say_joined, show, show_limits, show_some, terminal
 
 
 def _export(args: argparse.Namespace) -> store.Export:
@@ -54,7 +49,7 @@ def _out(args: argparse.Namespace) -> Path:
 
 
 def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
-    name, rule = summary.name(export), summary.criterion(export)
+    name, rule = summary.name(export), joining.criterion(export)
     return maps.region_map(export.trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
 
 
@@ -65,24 +60,16 @@ def summarize(args: argparse.Namespace) -> int:
         limits = found.limits.to_pylist() if found.limits is not None else []
         audit = found.audit._asdict() if found.audit else None
         tallies = [tally._asdict() for tally in found.tallies]
-        return _json({**found._asdict(), "tallies": tallies, "limits": limits, "audit": audit})
-    console = _console()
-    console.print(f"[bold]{found.sweep}[/bold]  {summary.size_text(found)}", highlight=False)
-    if found.question:
-        console.print(found.question, highlight=False)
-    console.print(
-        f"trained means {found.criterion or 'what the sweep said (its spec.yaml is missing)'}", highlight=False
-    )
-    if found.joined:
-        console.print(found.joined, highlight=False)
-    console.print(_table("Trials", *summary.tally_rows(found)))
+        return print_json({**found._asdict(), "tallies": tallies, "limits": limits, "audit": audit})
+    console = terminal()
+    say(console, f"[bold]{found.sweep}[/bold]  {summary.size_text(found)}", found.question)
+    say(console, f"trained means {found.criterion or 'what the sweep said (its spec.yaml is missing)'}", found.joined)
+    show(console, "Trials", *tables.tally_rows(found))
     if found.limits is not None:
-        _print_limits(console, f"Depth limits {summary.headline(found.limits)}", found.limits)
-        if note := summary.budget_note(export.trials):
-            console.print(note, highlight=False)
-        console.print(summary.audit_text(found.audit), highlight=False)
+        show_limits(console, f"Depth limits {tables.headline(found.limits)}", found.limits)
+        say(console, tables.budget_note(export.trials), summary.audit_text(found.audit))
     else:
-        console.print(f"No depth limits: {found.note}", highlight=False)
+        say(console, f"No depth limits: {found.note}")
     return 0
 
 
@@ -98,10 +85,10 @@ def draw_map(args: argparse.Namespace) -> int:
     states = cells["state"].to_pylist()
     shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
     if args.json:
-        return _json({"files": files, "cells": len(states), "shares": shares, "joined": joining.joined(export)})
-    _print_joined(export)
+        return print_json({"files": files, "cells": len(states), "shares": shares, "joined": joining.joined(export)})
+    say_joined(export)
     print(f"{len(states)} cells: " + ", ".join(f"{100 * share:.0f} % {state}" for state, share in shares.items()))
-    return _list(files)
+    return list_files(files)
 
 
 def frontier(args: argparse.Namespace) -> int:
@@ -116,12 +103,12 @@ def frontier(args: argparse.Namespace) -> int:
     drawn = save(frontier_figure(info), out / "frontier")
     files = [*drawn, out / "frontier.parquet", out / "frontier.csv"]
     if args.json:
-        return _json({"files": files, "limits": limits.to_pylist(), "joined": joining.joined(export)})
-    _print_joined(export)
+        return print_json({"files": files, "limits": limits.to_pylist(), "joined": joining.joined(export)})
+    say_joined(export)
     shown = set(_some(info.x.values.tolist()))
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
-    _print_limits(_console(), "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
-    return _list(files)
+    show_limits(terminal(), "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
+    return list_files(files)
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -130,35 +117,32 @@ def compare(args: argparse.Namespace) -> int:
     paired = comparing.paired(export.trials, export.replicates)
     no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
     first = None if no_map else maps.scheme_limits(export.trials, model)
-    ratios = [] if first is None else comparing.ratios(first)
-    changes = [] if first is None else comparing.changes(first)
+    between = [] if first is None else ratios.ratios(first)
+    changes = [] if first is None else ratios.changes(first)
     files, limits = ([], []) if no_map else _compare_limits(export, args, model)
     if args.json:
         made = [{**a._asdict(), "counts": [[*pair, n] for pair, n in sorted(a.counts.items())]} for a in agreement]
-        pairs = [p._asdict() for p in paired]
-        quotients, moved = ([r._asdict() for r in some] for some in (ratios, changes))
+        quotients, moved = ([r._asdict() for r in some] for some in (between, changes))
         found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "changes": moved}
-        found["paired"] = pairs
-        return _json({**found, "note": no_map, "joined": joining.joined(export)})
-    console = _console()
-    _print_joined(export)
-    console.print(_table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement)))
-    for made in agreement:
-        if made.why_no_theory:
-            console.print(f"{made.scheme}: {made.why_no_theory}", highlight=False)
+        pairs = [p._asdict() for p in paired]
+        return print_json({**found, "paired": pairs, "note": no_map, "joined": joining.joined(export)})
+    console = terminal()
+    say_joined(export)
+    show(console, "Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
+    say(console, *(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory))
     if first is None:
-        console.print(f"No depth limits: {no_map}", highlight=False)
+        say(console, f"No depth limits: {no_map}")
     else:
-        _print_limits(console, f"Depth limits {summary.headline(first)}", first)
+        show_limits(console, f"Depth limits {tables.headline(first)}", first)
     for title, some, what in (
-        ("Ratios of these depth limits", ratios, "schemes"),
+        ("Ratios of these depth limits", between, "schemes"),
         ("What the axes do to these depth limits", changes, "values"),
     ):
-        _print_some(console, title, *summary.ratio_rows(some, what), summary.ratio_note(some))
-    _print_some(console, "On the same points and seeds", *summary.paired_rows(paired), summary.paired_note(paired))
+        show_some(console, title, *tables.ratio_rows(some, what), tables.ratio_note(some))
+    show_some(console, "On the same points and seeds", *tables.paired_rows(paired), tables.paired_note(paired))
     if not paired:
-        console.print("No two schemes share a point and a seed, so none are compared on pairs.", highlight=False)
-    return _list(files)
+        say(console, "No two schemes share a point and a seed, so none are compared on pairs.")
+    return list_files(files)
 
 
 def _compare_limits(
@@ -181,22 +165,11 @@ def report(args: argparse.Namespace) -> int:
     export = _export(args)
     path = _out(args) / "report.html"
     path.write_text(reporting.page(export, abscissa=args.abscissa), encoding="utf-8")
-    return _json({"files": [path]}) if args.json else _list([path])
+    return print_json({"files": [path]}) if args.json else list_files([path])
 
 
 def theory(args: argparse.Namespace) -> int:
-    point = profiles.Point(
-        args.scheme,
-        args.depth,
-        args.width,
-        args.bias_variance,
-        args.bias_mode,
-        args.weight_scale,
-        args.activation,
-        args.architecture,
-        args.normalization,
-        args.density,
-    )
+    point = profiles.Point(**{name: getattr(args, name) for name in profiles.Point._fields})
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []
     if args.out is not None:
@@ -205,72 +178,17 @@ def theory(args: argparse.Namespace) -> int:
 
         files = save(profile_figure(info), _out(args) / f"theory-{point.scheme}")
     if args.json:
-        return _json({"files": files, **profiles.as_dict(info)})
+        return print_json({"files": files, **profiles.as_dict(info)})
     told = info.theory.prediction
-    limit = "no depth limit" if math.isinf(told.depth_limit) else f"depth limit {told.depth_limit:.0f} ({told.binding})"
-    console = _console()
-    seeds = ", depending on the seed" if told.seed_dependent else ""
-    console.print(f"[bold]{told.scheme}[/bold]: {told.outcome}{seeds}; {limit}", highlight=False)
+    console = terminal()
+    say(console, f"[bold]{told.scheme}[/bold]: {profiles.verdict(told)}")
     header = ["at the last hidden layer", "theory", f"{info.nets} random networks" if info.nets else ""]
-    what = [told.architecture, told.activation] + ["batch normalization"] * (told.normalization == "batch")
-    title = f"{' '.join(what[:2])}, depth {told.depth}, width {told.width}"
-    title += f", density {told.density:.3g}" * (told.density != 1) + "".join(f", {w}" for w in what[2:])
-    console.print(_table(title, header, profiles.text(info)))
-    for note in (f"norm: {info.theory.norm_route}", f"spectrum: {info.theory.spectrum_route}", *told.notes, info.note):
-        if note:
-            console.print(note, highlight=False)
-    return _list(files)
-
-
-def _console() -> Console:
-    """As wide as the terminal; where there is none, wide enough for every table."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=120)
-
-
-def _print_some(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
-    """A table unless it is empty, and what it leaves out."""
-    if rows:
-        console.print(_table(title, header, rows))
-    if note:
-        console.print(note, highlight=False)
-
-
-def _print_joined(export: store.Export) -> None:
-    if note := joining.joined(export):
-        _console().print(note, highlight=False)
-
-
-def _print_limits(console: Console, title: str, limits: pa.Table, noted: pa.Table | None = None) -> None:
-    """The table, and a note on it, or on `noted` if that is the whole of which it is a part."""
-    console.print(_table(title, *summary.limit_rows(limits)))
-    if note := summary.limit_note(limits if noted is None else noted):
-        console.print(note, highlight=False)
-
-
-def _list(files: Sequence[Path]) -> int:
-    for file in files:
-        print(f"wrote {file}")
-    return 0
-
-
-def _json(value: Any) -> int:
-    print(strict_json(value))
-    return 0
+    show(console, profiles.title(told), header, profiles.text(info))
+    say(console, f"norm: {info.theory.norm_route}", f"spectrum: {info.theory.spectrum_route}", *told.notes, info.note)
+    return list_files(files)
 
 
 def _some(values: list[float], count: int = 5) -> list[float]:
     """At most `count` of the values, evenly spread, with both ends."""
     last = len(values) - 1
     return [values[round(i * last / (count - 1))] for i in range(count)] if last >= count else values
-
-
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Words to the left, numbers to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
-    for place, column in enumerate(header):
-        words = place == 0 or all(row[place][:1].isalpha() or not row[place] for row in rows)
-        made.add_column(column, justify="left" if words else "right")
-    for row in rows:
-        made.add_row(*row)
-    return made

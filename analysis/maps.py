@@ -2,18 +2,13 @@
 
 A map has the depth upwards and one other axis, the abscissa, to the right: the bias variance, or if that is
 constant or has but a few levels while another is a continuum, that one: what a sweep ranges over is what it asks
-about, and cut at three levels it would be lost. Every scheme has a panel, and so has every level of what else varies
-(a slice).
-An axis with many levels is cut at three of them, and a trial appears in the slice nearest to it: of more than `FEW`,
-or of more than `SLICES` where all levels together were more than `ROWS` slices.
+about, and cut at three levels it would be lost. An abscissa with at most `FEW` levels is drawn as columns, not as a
+continuum. Every scheme has a panel, and so has every level of what else varies, or of a few of them (`slices`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import prod
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,39 +20,10 @@ from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
 from analysis.predictions import predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES
-from analysis.words import value_text
+from analysis.slices import FEW, slices
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
-FEW: Final = 8  # an abscissa with at most this many levels is drawn as columns, not as a continuum
-SLICES: Final = 4  # more levels than this of another axis are represented by three, if all were too many
-ROWS: Final = 16  # slices of all levels, at most: a row of panels each
 DEPTHS, COLUMNS = 44, 36  # cells of a continuous map
-SYMBOL: Final = {
-    "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
-    "width": "width $N$", "density": "density", "depth": "depth $L$ (weight layers)",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """An axis that is neither depth nor abscissa: the levels that get a slice, and whether there are others."""
-
-    name: str
-    levels: tuple[Any, ...]
-    thinned: bool
-
-    def nearest(self, values: np.ndarray) -> np.ndarray:
-        """Index of the level that each value belongs to."""
-        if isinstance(self.levels[0], str):
-            return np.array([self.levels.index(v) for v in values])
-        least = min((v for v in values if v > 0), default=1.0)
-        at, levels = (np.log(np.maximum(v, least / 10)) for v in (values, np.array(self.levels)))
-        return np.abs(at[:, None] - levels).argmin(axis=1)
-
-    def text(self, level: Any) -> str:
-        if isinstance(level, str):
-            return level if self.name != "bias_mode" else f"{level} biases"
-        return f"{self.name.replace('_', ' ')} {f'≈ {value_text(level, 2)}' if self.thinned else f'{level:g}'}"
 
 
 def region_map(
@@ -82,15 +48,15 @@ def region_map(
     model = model or RegionModel.fit(trials)
     depths = _depths(trials)
     x = _abscissa(trials, abscissa)
-    panels = [_panel(fixed, text, rows, model, depths, x) for fixed, text, rows in _slices(trials, x.name)]
+    panels = [_panel(fixed, text, rows, model, depths, x) for fixed, text, rows in slices(trials, x.name)]
     name = sweep or ", ".join(sorted(set(trials["sweep"].to_pylist())))
     return MapInfo(name, criterion, depths, x, _ordered(panels), len(trials))
 
 
 def _ordered(panels: Sequence[Panel]) -> tuple[Panel, ...]:
     reach = {p.scheme: np.mean([q.frontier.median for q in panels if q.scheme == p.scheme]) for p in panels}
-    slices = list(dict.fromkeys(p.slice for p in panels))
-    return tuple(sorted(panels, key=lambda p: (slices.index(p.slice), reach[p.scheme], p.scheme)))
+    order = list(dict.fromkeys(p.slice for p in panels))
+    return tuple(sorted(panels, key=lambda p: (order.index(p.slice), reach[p.scheme], p.scheme)))
 
 
 def no_map(trials: pa.Table) -> str:
@@ -143,31 +109,6 @@ def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
     return Abscissa(name, values, levels=False, log=True)
 
 
-def _slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], str, pa.Table]]:
-    """`(values of the other axes, those that vary as text, trials)` of every panel that has trials."""
-    others = [name for name in AXES if name not in ("depth", abscissa, "scheme")]
-    most = FEW if prod(len(trials[name].unique()) for name in others) <= ROWS else SLICES
-    cuts = [_cut(trials, name, most) for name in [*others, "scheme"]]
-    member = np.stack([cut.nearest(_column(trials, cut.name)) for cut in cuts])
-    for place in product(*(range(len(cut.levels)) for cut in cuts)):
-        rows = (member == np.array(place)[:, None]).all(axis=0)
-        if rows.any():
-            fixed = {cut.name: cut.levels[i] for cut, i in zip(cuts, place, strict=True)}
-            text = ", ".join(c.text(c.levels[i]) for c, i in zip(cuts[:-1], place, strict=False) if len(c.levels) > 1)
-            yield fixed, text, trials.filter(pa.array(rows))
-
-
-def _cut(trials: pa.Table, name: str, most: int) -> _Cut:
-    levels = sorted(set(trials[name].to_pylist()))
-    if isinstance(levels[0], str) or len(levels) <= most:
-        return _Cut(name, tuple(levels), thinned=False)
-    return _Cut(name, tuple(levels[round(q * (len(levels) - 1))] for q in (1 / 6, 1 / 2, 5 / 6)), thinned=True)
-
-
-def _column(trials: pa.Table, name: str) -> np.ndarray:
-    return np.array(trials[name].to_pylist())
-
-
 def _panel(
     fixed: dict[str, Any], text: str, rows: pa.Table, model: RegionModel, depths: np.ndarray, x: Abscissa
 ) -> Panel:
@@ -179,7 +120,7 @@ def _panel(
     counts = np.zeros(p.shape, int)
     np.add.at(counts, (_cell(depths, depth), _cell(x.values, across)), 1)
     share = rows["n_trained"].to_numpy() / rows["n_replicates"].to_numpy()
-    marks = Marks(depth, across, share, _column(rows, "outcome"))
+    marks = Marks(depth, across, share, np.array(rows["outcome"].to_pylist()))
     limit = model.depth_limit(columns)
     again = trains_again(p, limit.median, depths)
     return Panel(fixed["scheme"], fixed, text, p, state(p), counts, limit, predicted, why_not, marks, again)
@@ -214,7 +155,7 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
     x = _abscissa(trials, None)
     first = x._replace(values=x.values[x.few])
     depths = _depths(trials)
-    panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in _slices(trials, x.name)]
+    panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in slices(trials, x.name)]
     found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
     modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
     return found if len(modes) < 2 else _once(found)

@@ -1,4 +1,4 @@
-"""From a training curve to an outcome and a score: the one rule that map and sampler share.
+"""From a training curve to an outcome and a score: the one rule that map and sampler share; `verdict` is of a trial.
 
 The curve is kept and the label derived, so a criterion can be changed after training. A replicate is
 *trained* at the first recorded step at which its criterion holds (first passage), so that the label
@@ -185,51 +185,3 @@ def _progress(curve: Curve, metric: str, goal: float, seen: Sequence[float]) -> 
 def _vanished(curve: Curve) -> bool:
     ratios = (curve.log_forward_ratio, curve.log_gradient_ratio)
     return any(r is not None and (r < VANISHED_LOG or math.isnan(r)) for r in ratios)
-
-
-class Replicate(NamedTuple):
-    seed: int
-    learning_rate: float
-    label: Label
-
-
-class Summary(NamedTuple):
-    """What a trial's replicates say of its point; the Bernoulli counts are over seeds."""
-
-    n_replicates: int
-    n_trained: int
-    best_learning_rate: float
-    outcome: Outcome
-    score: float
-
-
-def summarize(replicates: Sequence[Replicate]) -> Summary:
-    """Judge a trial at its best learning rate: most trained seeds, then the best score, then the smaller rate.
-
-    If none trained at any rate, rates at which a network diverged come after all others, whatever their scores: one
-    that diverged late scores more than one that never moved, which is no reason to prefer its rate.
-
-    The trial is trained iff at least half of the seeds are (P(trained) >= 1/2): its score is the
-    upper median of the seeds' scores, and its outcome that of the seed which has it.
-    """
-    if not replicates:
-        raise ValueError("a trial needs at least one replicate, but got none")
-    by_rate: dict[float, list[Label]] = {}
-    for r in replicates:
-        by_rate.setdefault(r.learning_rate, []).append(r.label)
-
-    none_trained = not any(map(_trained, by_rate.values()))
-
-    def merit(rate: float) -> tuple[int, bool, float, float]:
-        labels = by_rate[rate]
-        whole = none_trained and all(item.outcome is not Outcome.DIVERGED for item in labels)
-        return _trained(labels), whole, math.fsum(item.score for item in labels) / len(labels), -rate
-
-    best = max(by_rate, key=merit)
-    labels = sorted(by_rate[best], key=lambda item: (item.score, item.outcome), reverse=True)
-    middle = labels[(len(labels) - 1) // 2]
-    return Summary(len(labels), _trained(labels), best, middle.outcome, middle.score)
-
-
-def _trained(labels: Sequence[Label]) -> int:
-    return sum(item.outcome is Outcome.TRAINED for item in labels)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from isoinit.theory import theories
-from isoinit.theory.predict import predict
+from isoinit.theory.predict import Prediction, predict
 from isoinit.theory.profile import LEVELS, NO_SPREAD, Profile, profile
 from isoinit.theory.simulate import DEAD, Simulation, no_simulation, simulate
 
@@ -79,6 +80,20 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
             raise ValueError(why)
         return ProfileInfo(theory, None, 0, why)
     return ProfileInfo(theory, simulate(point.scheme, nets=count, rng=rng, **arguments), count, "")
+
+
+def verdict(told: Prediction) -> str:
+    """What becomes of most seeds, and how deep networks like this one may be."""
+    seeds = ", depending on the seed" if told.seed_dependent else ""
+    limit = "no depth limit" if math.isinf(told.depth_limit) else f"depth limit {told.depth_limit:.0f} ({told.binding})"
+    return f"{told.outcome}{seeds}; {limit}"
+
+
+def title(told: Prediction) -> str:
+    """Which network it is, but for its scheme and its biases."""
+    density = f", density {told.density:.3g}" * (told.density != 1)
+    normalized = ", batch normalization" * (told.normalization == "batch")
+    return f"{told.architecture} {told.activation}, depth {told.depth}, width {told.width}{density}{normalized}"
 
 
 def text(info: ProfileInfo) -> list[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import platform
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -11,48 +10,16 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from analysis import compare, mapinfo, maps, summary
+from analysis import compare, joining, mapinfo, maps, ratios, summary, tables
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.canvas import svg
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import map_figure
+from analysis.markup import document, figure, paragraphs, table, table_if_any
 from analysis.outcome import MEANING, Outcome
 from analysis.region import RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
-
-MOST, LEAST = 6.5, 4.0  # rem for an inch of a figure: its type of 8 points is 11.6 and 7.1 pixels high
-STYLE = """
-:root { --ink: #14233a; --soft: #5d6673; --line: #dfe3e8; --accent: #0a5390; }
-* { box-sizing: border-box; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; color: var(--ink);
-       background: white; margin: 0 auto; padding: 3rem 1.5rem 4rem; max-width: 62rem; }
-header { border-bottom: 2px solid var(--ink); margin-bottom: 1.5rem; padding-bottom: 1rem; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
-p, li { max-width: 46rem; }
-.question { font-size: 1.1rem; color: var(--soft); margin: 0; }
-.facts { display: flex; flex-wrap: wrap; gap: .4rem 2.4rem; margin: 1.2rem 0 0; }
-.facts div { display: flex; flex-direction: column-reverse; }
-.facts dt { font-size: .8rem; color: var(--soft); }
-.facts dd { margin: 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.took { margin: .9rem 0 0; font-size: .92rem; color: var(--soft); font-variant-numeric: tabular-nums; }
-table { border-collapse: collapse; margin: .8rem 0 1.2rem; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
-th { font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--ink); }
-th, td { padding: .28rem 1.4rem .28rem 0; text-align: left; }
-th.number, td.number { text-align: right; }
-td.number { white-space: nowrap; }
-td { border-bottom: 1px solid var(--line); }
-figure { margin: 1.2rem 0; overflow-x: auto; }
-figure img { height: auto; display: block; }
-figcaption { position: sticky; left: 0; font-size: .88rem; color: var(--soft); max-width: 46rem; margin-top: .4rem; }
-pre { background: #f5f6f8; padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; border-radius: 4px; }
-code { font-size: .9em; }
-.scroll { overflow-x: auto; }
-@media print { body { padding: 0; max-width: none; font-size: 10.5pt; } h2 { break-after: avoid; }
-  figure, table, pre { break-inside: avoid; } figure img { min-width: 0 !important; } }
-"""
 
 
 def page(export: Export, abscissa: str | None = None) -> str:
@@ -66,12 +33,7 @@ def page(export: Export, abscissa: str | None = None) -> str:
         _method(found),
         _provenance(export),
     ]
-    title = escape(f"Trainable region: {found.sweep}")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n{''.join(parts)}</body>\n</html>\n"
-    )
+    return document(f"Trainable region: {found.sweep}", "".join(parts))
 
 
 def _header(found: summary.Summary) -> str:
@@ -105,8 +67,8 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
         "Colour: probability that a point lies in the trainable region, where at least half of the seeds train at the "
         "best learning rate. Solid: the frontier and its 90 % band. Dashed: the depth limit that theory predicts for "
         "the start of training. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
-    yield _table(f"Depth limits {summary.headline(found.limits)}", *summary.limit_rows(found.limits))
-    yield _paragraphs(summary.notes(found.limits, export.trials))
+    yield table(f"Depth limits {tables.headline(found.limits)}", *tables.limit_rows(found.limits))
+    yield paragraphs(tables.notes(found.limits, export.trials))
     yield f"<p>{escape(summary.audit_text(found.audit))}</p>\n<h2>Depth limits</h2>"
     yield _figure(frontier_figure(info), "Depth limit of each scheme", f"Depth limits over the {x}.")
     yield from _comparison(export, found, info)
@@ -120,30 +82,30 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
         yield _figure(agreement_figure(info), "Measured against predicted depth limits",
             "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted "
             "to these data; at the far right are the points where it sees no limit.")  # fmt: skip
-    yield _table("Does theory say rightly whether a point trains?", *summary.agreement_rows(agreement))
-    yield _paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
-    ratios = [] if found.limits is None else compare.ratios(found.limits)
+    yield table("Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
+    yield paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
+    between = [] if found.limits is None else ratios.ratios(found.limits)
     paired = compare.paired(export.trials, export.replicates)
-    if ratios or paired:
+    if between or paired:
         yield "<h2>Scheme against scheme</h2>"
-    if ratios and found.limits is not None:
-        yield _some(f"Ratios of depth limits {summary.headline(found.limits)}", *summary.ratio_rows(ratios))
-        yield _paragraphs(filter(None, [summary.ratio_note(ratios)]))
+    if between and found.limits is not None:
+        yield table_if_any(f"Ratios of depth limits {tables.headline(found.limits)}", *tables.ratio_rows(between))
+        yield paragraphs(filter(None, [tables.ratio_note(between)]))
     if paired:
-        yield _some("On the same points and seeds", *summary.paired_rows(paired))
-        yield _paragraphs(["The interval is over points that one of the two schemes won; 50 % is no difference."])
-        yield _paragraphs(filter(None, [summary.paired_note(paired)]))
-    changes = [] if found.limits is None else compare.changes(found.limits)
+        yield table_if_any("On the same points and seeds", *tables.paired_rows(paired))
+        yield paragraphs(["The interval is over points that one of the two schemes won; 50 % is no difference."])
+        yield paragraphs(filter(None, [tables.paired_note(paired)]))
+    changes = [] if found.limits is None else ratios.changes(found.limits)
     if changes:
         yield "<h2>What the axes do to the depth limits</h2>"
-        yield _some("Ratios of the depth limits of a scheme", *summary.ratio_rows(changes, "values"))
-        yield _paragraphs(filter(None, [summary.ratio_note(changes)]))
+        yield table_if_any("Ratios of the depth limits of a scheme", *tables.ratio_rows(changes, "values"))
+        yield paragraphs(filter(None, [tables.ratio_note(changes)]))
 
 
 def _outcomes(found: summary.Summary) -> str:
     present = [o for o in Outcome if any(tally.outcomes[o] for tally in found.tallies)]
     meanings = "".join(f"<li><b>{o}</b>: {escape(MEANING[o])}</li>" for o in present)
-    return f"<h2>Outcomes</h2>{_table('Trials by outcome', *summary.tally_rows(found))}<ul>{meanings}</ul>\n"
+    return f"<h2>Outcomes</h2>{table('Trials by outcome', *tables.tally_rows(found))}<ul>{meanings}</ul>\n"
 
 
 def _method(found: summary.Summary) -> str:
@@ -177,12 +139,12 @@ def _provenance(export: Export) -> str:
     rows += [[name.replace("_", " "), _distinct(trials[name].to_pylist())] for name in _ORIGIN]
     finished = pc.min_max(trials["finished_at"]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
     rows.append(["finished", " to ".join(t.strftime("%Y-%m-%d %H:%M UTC") for t in finished.values() if t)])
-    rows.append(["criterion", summary.criterion(export)])
+    rows.append(["criterion", joining.criterion(export)])
     rows.append(["page made with", ", ".join([f"Python {platform.python_version()}", *_versions()])])
     rows.append(["schema version", VERSION])
     texts = [file.read_text(encoding="utf-8") for folder in export.folders if (file := folder / "spec.yaml").is_file()]
     shown = "".join(f"<pre>{escape(text)}</pre>" for text in dict.fromkeys(texts)) or "<p>There is no spec.yaml.</p>"
-    return f"<h2>Provenance</h2>{_table('', ['', ''], rows)}<h3>spec.yaml</h3>{shown}\n"
+    return f"<h2>Provenance</h2>{table('', ['', ''], rows)}<h3>spec.yaml</h3>{shown}\n"
 
 
 _ORIGIN = ("dataset", "architecture", "activation", "normalization", "optimizer", "batch_size", "steps", "device",
@@ -207,35 +169,5 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _paragraphs(texts: Iterable[str]) -> str:
-    return "".join(f"<p>{escape(text)}</p>\n" for text in texts)
-
-
-def _figure(figure: Any, alt: str, caption: str) -> str:
-    """At one scale for all figures, so that their type is of one size; a narrow screen scrolls rather than shrink it to
-    nothing."""
-    data = base64.b64encode(svg(figure)).decode()
-    wide = figure.get_figwidth()
-    size = f"width: 100%; max-width: {MOST * wide:.1f}rem; min-width: {LEAST * wide:.1f}rem"
-    return (
-        f'<figure><img alt="{escape(alt)}" style="{size}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
-    )
-
-
-def _some(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return _table(caption, header, rows) if rows else ""
-
-
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Words to the left, numbers to the right."""
-    words = [all(row[i][:1].isalpha() or not row[i] for row in rows) for i in range(len(header))]
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        classes = ["" if word or not any(header) else ' class="number"' for word in words]
-        return "".join(f"<{tag}{c}>{escape(cell)}</{tag}>" for c, cell in zip(classes, cells, strict=True))
-
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    head = f"<thead><tr>{line(header, 'th')}</tr></thead>" if any(header) else ""
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{title}{head}<tbody>{body}</tbody></table></div>\n'
+def _figure(made: Any, alt: str, caption: str) -> str:
+    return figure(svg(made), made.get_figwidth(), alt, caption)

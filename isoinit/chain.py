@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from isoinit.layers import DERIVATIVES, WRITTEN, Linear, activation_name
+from isoinit.activations import DERIVATIVES, WRITTEN, activation_name
+from isoinit.layers import Linear
 from isoinit.networks import MLP
 
 _NUMBERS = 2**20  # of the weight gradients held at once

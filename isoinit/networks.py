@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from isoinit.layers import ACTIVATIONS, Conv2d, Linear, Sizes, bare, fresh, linears, listed
+from isoinit.activations import ACTIVATIONS
+from isoinit.layers import Conv2d, Linear, Sizes, bare, fresh, linears, listed
 from isoinit.parts import pool_of, validate, validate_pooling, weights_of
 from isoinit.resnet import ResNet
 from isoinit.schemes import Wiring, get

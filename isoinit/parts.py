@@ -5,7 +5,8 @@ from typing import cast
 
 from torch import nn
 
-from isoinit.layers import ACTIVATIONS, WeightLayer
+from isoinit.activations import ACTIVATIONS
+from isoinit.layers import WeightLayer
 
 NORMALIZATIONS = ("none", "batch")
 

@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from isoinit.layers import ACTIVATIONS, Conv2d, Linear, WeightLayer
+from isoinit.activations import ACTIVATIONS
+from isoinit.layers import Conv2d, Linear, WeightLayer
 from isoinit.parts import pool_of, validate, validate_pooling, weights_of
 from isoinit.schemes import Residual, Wiring
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis import maps, summary
+from analysis import maps, tables
 from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel, usable
@@ -106,7 +106,7 @@ def _map(
         limits = maps.scheme_limits(trials, model)
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], [], str(error)
-    rows, notes = limits.to_pylist(), summary.notes(limits, trials)
+    rows, notes = limits.to_pylist(), tables.notes(limits, trials)
     try:
         with writing(run.maps):
             run.maps.mkdir(exist_ok=True)

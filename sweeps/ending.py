@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis import summary
+from analysis import tables
 from analysis.outcome import Outcome
 from analysis.schema import Took
 from analysis.words import counted, run_text, time_text
@@ -105,7 +105,7 @@ def _next(end: End, flag: str) -> str:
 def _limits(limits: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
     """Title, header and rows of text, the same as `analysis summary` has."""
     table = pa.Table.from_pylist(limits)
-    return f"depth limits {summary.headline(table)}", *summary.limit_rows(table)
+    return f"depth limits {tables.headline(table)}", *tables.limit_rows(table)
 
 
 def _limits_table(limits: list[dict[str, Any]]) -> Table:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from isoinit.layers import activation_name
+from isoinit.activations import activation_name
 from isoinit.networks import MLP
 from sweeps import kernel, widths
 from sweeps.kernel import LINE, Floats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from isoinit.layers import activation_name
+from isoinit.activations import activation_name
 from isoinit.networks import MLP
 from sweeps import kernel
 

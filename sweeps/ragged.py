@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoinit.layers import DERIVATIVES
+from isoinit.activations import DERIVATIVES
 from sweeps import captured, kernel
 from sweeps.mlps import activation, apart, linears, mask_of, masked
 from sweeps.spec import Training

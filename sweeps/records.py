@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from analysis.outcome import Criterion, Curve, Label, Outcome, label, summarize
-from analysis.outcome import Replicate as Labelled
+from analysis.outcome import Criterion, Curve, Label, Outcome, label
 from analysis.schema import REPLICATES, TRIALS
+from analysis.verdict import Replicate as Labelled
+from analysis.verdict import summarize
 from sweeps.history import Replicate
 from sweeps.parts import part
 from sweeps.spec import SweepSpec

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from analysis.outcome import Criterion, Curve, Replicate, label, summarize
+from analysis.outcome import Criterion, Curve, label
 from analysis.schema import REPLICATES, TRIALS
+from analysis.verdict import Replicate, summarize
 
 LIMITS = {"xavier_normal": 9.0, "he_normal": 18.0, "orthogonal": 22.0, "ll_orth": 60.0}
 """True depth limit of each scheme at zero bias variance and width 64; it grows with the root of the width."""

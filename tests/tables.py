@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.outcome import Criterion, Curve, Label, Replicate, label, summarize
+from analysis.outcome import Criterion, Curve, Label, label
 from analysis.schema import REPLICATES, TRIALS
+from analysis.verdict import Replicate, summarize
 
 SCHEMES = ("he_normal", "orthogonal", "ll_orth")
 RATES = (0.1, 0.01)

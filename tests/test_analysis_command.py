@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import store, summary
+from analysis import store, summary, tables
 from analysis.__main__ import main
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel
@@ -181,9 +181,9 @@ def test_trials_of_several_specs_say_by_which_rule_they_are_judged(
 
 def test_a_limit_below_all_depths_tried_is_not_a_scheme_that_trains_nowhere() -> None:
     limits = pa.table({"censored": ["no", "above"], "trains_again_at": pa.array([None, None], pa.int32())})
-    assert summary.limit_note(limits) == ""
+    assert tables.limit_note(limits) == ""
     below = limits.set_column(0, "censored", pa.array(["no", "below"]))
-    assert "fail already at the least depth that was tried, not that no deeper ones train" in summary.limit_note(below)
+    assert "fail already at the least depth that was tried, not that no deeper ones train" in tables.limit_note(below)
 
 
 def test_limits_of_a_budget_are_told_from_those_of_a_network() -> None:
@@ -194,7 +194,7 @@ def test_limits_of_a_budget_are_told_from_those_of_a_network() -> None:
         outcomes = ["trained"] * trained + ["slow"] * slow + ["stalled"] * stalled + ["failed"]
         some = trials.slice(0, len(outcomes))
         at = some.schema.get_field_index("outcome")
-        return summary.budget_note(some.set_column(at, "outcome", pa.array(outcomes)))
+        return tables.budget_note(some.set_column(at, "outcome", pa.array(outcomes)))
 
     assert told(9, 3, 2).startswith("3 of 5 trials that did not train ended slow")
     assert f"after the {exports.STEPS} steps" in told(9, 3, 2)

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from analysis import summary
-from analysis.compare import agreement, changes, paired, ratios
+from analysis import tables
+from analysis.compare import agreement, paired
 from analysis.predictions import predicted_limits, predictions
+from analysis.ratios import changes, ratios
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
 
@@ -194,9 +195,9 @@ def test_two_limits_beyond_one_end_have_no_ratio(end: str) -> None:
     (ratio,) = ratios(_two(censored=(end, end)))
     assert (ratio.censored, ratio.bounded) == ("unknown", True)
     assert all(math.isnan(v) for v in (ratio.ratio, ratio.low, ratio.high))
-    assert summary.ratio_rows([ratio])[1] == []
-    assert summary.ratio_note([ratio]).startswith("Nothing is known of 1 ratio more")
-    assert summary.ratio_note(ratios(_two())) == ""
+    assert tables.ratio_rows([ratio])[1] == []
+    assert tables.ratio_note([ratio]).startswith("Nothing is known of 1 ratio more")
+    assert tables.ratio_note(ratios(_two())) == ""
 
 
 def test_what_biases_do_to_a_scheme_is_a_ratio_within_each_mode() -> None:
@@ -224,13 +225,13 @@ def test_steps_of_an_axis_are_ratios_to_the_next_value_of_the_same_scheme() -> N
         ("a", "width 32", "16", 4.0),
         ("a", "width 64", "32", 2.0),
     ]
-    assert summary.ratio_rows(changes(table), "values")[0] == ["values", "where", "ratio", "90 % interval"]
+    assert tables.ratio_rows(changes(table), "values")[0] == ["values", "where", "ratio", "90 % interval"]
 
 
 def test_schemes_that_never_differ_are_named_in_one_sentence(made: tuple[pa.Table, pa.Table]) -> None:
     even = paired(*made)[0]._replace(first="x", second="y", first_better=0, second_better=0)
-    assert len(summary.paired_rows([*paired(*made), even])[1]) == len(summary.paired_rows(paired(*made))[1])
-    assert "x : y" in summary.paired_note([even])
+    assert len(tables.paired_rows([*paired(*made), even])[1]) == len(tables.paired_rows(paired(*made))[1])
+    assert "x : y" in tables.paired_note([even])
 
 
 @pytest.mark.parametrize(

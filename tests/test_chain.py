@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from isoinit import MLP, chain, initialize
-from isoinit.layers import ACTIVATIONS, DERIVATIVES, Linear, set_mask
+from isoinit.activations import ACTIVATIONS, DERIVATIVES
+from isoinit.layers import Linear, set_mask
 from isoinit.probe import Probe, probe
 
 X = torch.randn(12, 9, generator=torch.Generator().manual_seed(1))

@@ -32,8 +32,10 @@ MAY_BE_IMPORTED_BY: Final = {
     "analysis.points": ("analysis", "sweeps"),
     "analysis.region": ("analysis", "sweeps.closing", "sweeps.goal"),  # when to stop is read off the same map
     "analysis.threads": ("analysis", "sweeps"),
+    "analysis.verdict": ("analysis", "sweeps"),
     "analysis.words": ("analysis", "sweeps"),
     "torch": (
+        "isoinit.activations",
         "isoinit.asked",
         "isoinit.chain",
         "isoinit.layers",

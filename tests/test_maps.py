@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from analysis import summary
+from analysis import tables
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.axes import theory_text, value_ticks
 from analysis.draw.canvas import canvas, head, legend_columns
@@ -228,10 +228,10 @@ def test_limits_stand_where_they_say_what_the_axis_does(
     trials = _columns(lambda d, _: d < 9, axis, values)
     found = scheme_limits(trials)
     assert found[axis].to_pylist() == few
-    assert (axis.replace("_", " ") in summary.limit_rows(found)[0]) == (len(few) > 1)
+    assert (axis.replace("_", " ") in tables.limit_rows(found)[0]) == (len(few) > 1)
     x = region_map(trials).x
     assert x.values[x.headline] == at
-    assert summary.headline(found) == words
+    assert tables.headline(found) == words
 
 
 def test_a_continuum_is_the_abscissa_before_a_list_of_levels() -> None:
@@ -260,7 +260,7 @@ def test_bias_modes_are_compared_where_they_differ(least: float, where: str) -> 
     names = list(zip(found["bias_mode"].to_pylist(), found["bias_variance"].to_pylist(), strict=True))
     first = [("zero", 0.0)] if not least else [("iid", least), ("mirrored", least)]
     assert sorted(names, key=lambda name: name[1]) == [*first, ("iid", 1.0), ("mirrored", 1.0)]
-    assert summary.headline(found) == where
+    assert tables.headline(found) == where
     one = scheme_limits(pa.concat_tables(t.filter(pc.field("bias_variance") == 1.0) for t in both))
     assert one["bias_mode"].to_pylist() == ["iid", "mirrored"]
 

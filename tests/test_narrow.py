@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from isoinit import CNN, MLP, chain, initialize, narrow
-from isoinit.layers import ACTIVATIONS, DERIVATIVES, Linear, set_mask
+from isoinit.activations import ACTIVATIONS, DERIVATIVES
+from isoinit.layers import Linear, set_mask
 from isoinit.narrow.layers import KINDS
 from isoinit.probe import Probe, probe, probes
 

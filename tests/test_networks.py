@@ -9,7 +9,8 @@ from torch import nn
 
 import isoinit
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
-from isoinit.layers import ACTIVATIONS, Linear, fresh, linears, listed, set_mask
+from isoinit.activations import ACTIVATIONS
+from isoinit.layers import Linear, fresh, linears, listed, set_mask
 from isoinit.networks import ARCHITECTURES
 from isoinit.resnet import BLOCKS
 from isoinit.schemes.reading import read

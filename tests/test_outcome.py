@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.outcome import MEANING, Criterion, Curve, Label, Outcome, Replicate, label, summarize
+from analysis.outcome import MEANING, Criterion, Curve, Label, Outcome, label
+from analysis.verdict import Replicate, summarize
 
 BUDGET = 100
 wild = st.floats(width=32, allow_nan=True, allow_infinity=True)

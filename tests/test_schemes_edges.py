@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
-from isoinit.layers import CReLU
+from isoinit.activations import CReLU
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
 from isoinit.schemes.rotations import _numbers, rotations

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 from isoinit import MLP, initialize, probe
-from isoinit.layers import CReLU
+from isoinit.activations import CReLU
 from isoinit.probe import probes
 from isoinit.schemes import Residual, Wiring
 from isoinit.schemes.reading import read

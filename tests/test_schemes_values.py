@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from isoinit import CNN, MLP, ResNet, initialize, probe
 from isoinit.schemes.base import Draw, haar_from_normal
-from isoinit.schemes.classic import kumar_variance, truncated_normals
+from isoinit.schemes.classic import truncated_normals
 from isoinit.schemes.densities import layer_densities
 from isoinit.schemes.identity import idi, idiz, partial_hadamard
+from isoinit.schemes.kumar import kumar_variance
 from isoinit.schemes.reading import read
 from isoinit.schemes.rotations import rotations
 from isoinit.schemes.sparse import _shuffled

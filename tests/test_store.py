@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.outcome import Criterion
+from analysis.relabelling import relabel
 from analysis.schema import Took, stamp
-from analysis.store import read, relabel, settled
+from analysis.store import read, settled
 
 JUDGED = ("n_replicates", "n_trained", "best_learning_rate", "outcome", "score")
 

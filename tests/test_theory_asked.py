@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 import isoinit.theory
-from isoinit.theory import activations, factors, finite_width, jacobian, joint, meanfield, norm_law, sample_variance
+from isoinit.theory import (
+    activations,
+    factors,
+    finite_width,
+    jacobian,
+    joint,
+    lyapunov,
+    meanfield,
+    norm_law,
+    sample_variance,
+)
 from isoinit.theory.ensemble import ensemble
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import expectation, pair_expectation
@@ -47,8 +57,8 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (jacobian.relative_variance, {"family": "gaussian", "layers": 3}),
     (jacobian.largest_singular_value, {"family": "gaussian", "layers": 3}),
     (jacobian.activation_variance, {"activation": TANH, "q": 1.0, "layers": 3, "gaussian": True}),
-    (jacobian.lyapunov_exponents, DEEP),
-    (jacobian.deep_log_singular_values, DEEP),
+    (lyapunov.lyapunov_exponents, DEEP),
+    (lyapunov.deep_log_singular_values, DEEP),
     (joint.covariance, {"gram": np.eye(2), "s2w": 1.0, "s2b": 0.1}),
     (joint.gram_moments, {"width": 4, "c": np.eye(2)}),
     (joint.jacobian_moments, {"inputs": 4, "widths": (4, 4)}),
@@ -83,7 +93,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
-    "prunes", "pruning_notes", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
+    "prunes", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
     "aligned_or_exploded",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
@@ -113,7 +123,7 @@ def test_a_wrong_argument_is_named_with_its_law_and_value(
 
 
 def test_no_public_function_is_forgotten() -> None:
-    maps = {"maps", "asked"}  # a step of a walk each, and the rules themselves
+    maps = {"maps", "mirrored", "asked"}  # a step of a walk each, and the rules themselves
     seen = {function.__name__ for function, _ in VALID} | OTHERS
     for module in iter_modules(isoinit.theory.__path__):
         if module.name in maps:

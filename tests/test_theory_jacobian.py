@@ -8,12 +8,11 @@ from isoinit.theory.activations import ACTIVATIONS
 from isoinit.theory.jacobian import (
     FAMILIES,
     activation_variance,
-    deep_log_singular_values,
     largest_singular_value,
-    lyapunov_exponents,
     relative_variance,
     spectrum,
 )
+from isoinit.theory.lyapunov import deep_log_singular_values, lyapunov_exponents
 
 EDGES = {  # L = 1, 4, 16
     "gaussian": (2.4142, 4.6753, 9.3281),

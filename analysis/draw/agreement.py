@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.draw.axes import depth_ticks, edges_around
+from analysis.draw.axes import SYMBOL, depth_ticks, edges_around
 from analysis.draw.canvas import AGAIN, SOFT, STYLE, head, legend_columns
 from analysis.draw.limits import beyond, draw_arrows, slice_panels, stroke
 from analysis.mapinfo import MapInfo, Panel
-from analysis.maps import SYMBOL
 
 
 def agreement_figure(info: MapInfo) -> Figure:

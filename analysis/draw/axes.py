@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.mapinfo import Abscissa, MapInfo
-from analysis.maps import SYMBOL
+
+SYMBOL: Final = {
+    "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
+    "width": "width $N$", "density": "density", "depth": "depth $L$ (weight layers)",
+}  # fmt: skip
 
 
 class Along:

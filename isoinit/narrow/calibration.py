@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from isoinit.layers import activation_name
+from isoinit.activations import activation_name
 from isoinit.narrow.compilers import ONE_THREAD, entry, part
 from isoinit.narrow.layers import KINDS, activate
 

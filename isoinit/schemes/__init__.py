@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from isoinit.layers import drop_mask
 from isoinit.schemes.base import INVARIANTS, Draw, Scheme, Steps, orthonormal
 from isoinit.schemes.biases import draw_biases
+from isoinit.schemes.calibrating import require_inputs
 from isoinit.schemes.checks import SCHEMES, check, get, validate
-from isoinit.schemes.data_driven import require_inputs
 from isoinit.schemes.reading import read, uncompiled
 from isoinit.schemes.wiring import NORMS, Residual, Wiring, biases_of
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from isoinit.layers import WeightLayer
 from isoinit.schemes.base import Draw, Steps
 from isoinit.schemes.biases import draw_biases_as_one
+from isoinit.schemes.calibrating import require_inputs
 from isoinit.schemes.checks import check_numbers, get, validate
-from isoinit.schemes.data_driven import require_inputs
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Run, Wiring, weight_of
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from isoinit.layers import activation_name
-from isoinit.schemes import classic, data_driven, identity, mirrored, orthogonal, pruned, residual, sparse
+from isoinit.activations import activation_name
+from isoinit.schemes import classic, data_driven, identity, kumar, mirrored, orthogonal, pruned, residual, sparse
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
 from isoinit.schemes.biases import require_mirrored
 from isoinit.schemes.densities import finest
@@ -18,7 +18,7 @@ from isoinit.schemes.wiring import Wiring
 
 _TAPS = 9  # of the convolutions of `isoinit.networks`
 
-_FAMILIES = (classic, orthogonal, mirrored, sparse, pruned, identity, residual, data_driven)
+_FAMILIES = (classic, kumar, orthogonal, mirrored, sparse, pruned, identity, residual, data_driven)
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for family in _FAMILIES for scheme in family.SCHEMES}
 assert len(SCHEMES) == sum(len(family.SCHEMES) for family in _FAMILIES), "two schemes have the same name"
 

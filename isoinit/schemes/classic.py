@@ -1,17 +1,15 @@
 """Variance-scaling initializers: every layer on its own, independent weights of a declared variance.
 
-Glorot & Bengio 2010 (xavier), He et al. 2015 arXiv 1502.01852 (he), LeCun et al. 1998 (lecun), Kumar 2017 arXiv
-1704.08863 (kumar). The `truncated` forms are cut at two standard deviations and then have the declared variance,
-as in Keras and JAX; torch's `trunc_normal_` cuts at absolute bounds and does not correct.
+Glorot & Bengio 2010 (xavier), He et al. 2015 arXiv 1502.01852 (he), LeCun et al. 1998 (lecun). The `truncated` forms
+are cut at two standard deviations and then have the declared variance, as in Keras and JAX; torch's `trunc_normal_`
+cuts at absolute bounds and does not correct.
 """
 
 import math
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from isoinit.layers import activation_name
 from isoinit.schemes.base import Draw, Scheme
 from isoinit.schemes.wiring import Wiring, biases_of, copy_each, fans, runs
 
@@ -82,38 +80,6 @@ def torch_default(wiring: Wiring, draw: Draw) -> None:
         biased = runs([layer for layer in wiring.layers if layer.bias is not None])
     for run, values in zip(biased, uniforms(draw, [run.stack[:2] for run in biased]), strict=True):
         copy_each(biases_of(run.layers), values.mul_(math.sqrt(third(*fans(run.layers[0])))))
-
-
-def kumar_variance(activation: nn.Module) -> float:
-    """fan_in * Var(w) = 1/(g'(0)^2 (1 + g(0)^2)) of a g differentiable at 0 (Kumar 2017); 2 for ReLU, where the paper
-    is recalled, not re-read, to fall back on He.
-
-    ValueError where the formula does not exist: a kink at 0 other than ReLU's, or g'(0) = 0. The formula linearizes
-    g, so a sigmoid network is better than with Xavier but not critical (mean-field slope 0.354).
-    """
-    if activation_name(activation) in ("relu", "crelu"):
-        return 2.0
-    z = torch.tensor([0.0, -1e-7, 1e-7], dtype=torch.float64, requires_grad=True)
-    with torch.enable_grad():
-        value = activation(z)
-        (slope,) = torch.autograd.grad(value.sum(), z)
-    at_zero, left, right = slope.tolist()
-    name = type(activation).__name__
-    if not math.isclose(left, right, abs_tol=1e-3):
-        raise ValueError(f"kumar needs an activation differentiable at 0, and {name} has slopes {left:g} and {right:g}")
-    if at_zero == 0:
-        raise ValueError(f"kumar needs an activation with a slope at 0, and that of {name} is 0")
-    return 1 / (at_zero**2 * (1 + value[0].item() ** 2))
-
-
-def require_slope(wiring: Wiring) -> None:
-    """ValueError unless `kumar_variance` exists."""
-    kumar_variance(wiring.activation)
-
-
-def kumar(wiring: Wiring, draw: Draw) -> None:
-    scaled = kumar_variance(wiring.activation)
-    independent(lambda fan_in, fan_out: scaled / fan_in)(wiring, draw)  # noqa: ARG005
 
 
 _GLOROT = "Glorot & Bengio 2010"
@@ -203,15 +169,5 @@ SCHEMES = (
         bias_modes=("zero",),
         invariants=_VARIANCE,
         variance=third,
-    ),
-    Scheme(
-        name="kumar",
-        source="Kumar 2017, arXiv 1704.08863",
-        summary="N(0, 1/(fan_in g'(0)^2 (1 + g(0)^2))) for any activation g differentiable at 0; 2/fan_in for ReLU",
-        apply=kumar,
-        by_runs=True,
-        requires=require_slope,
-        invariants=_VARIANCE,
-        variance=he,
     ),
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoinit.layers import activation_name
+from isoinit.activations import activation_name
 from isoinit.schemes.base import Draw, Scheme, Steps, kernel_of, refuse_even_kernels
 from isoinit.schemes.classic import leak
 from isoinit.schemes.wiring import Run, Wiring

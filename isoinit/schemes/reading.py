@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar, cast, runtime_checkable
 import torch
 from torch import nn
 
-from isoinit.layers import CReLU, WeightLayer
+from isoinit.activations import CReLU
+from isoinit.layers import WeightLayer
 from isoinit.schemes.steps import WAYS, Step, steps
 from isoinit.schemes.wiring import Wiring, groups
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from isoinit.layers import CReLU
+from isoinit.activations import CReLU
 from isoinit.schemes.wiring import NORMS
 
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

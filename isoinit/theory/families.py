@@ -6,7 +6,7 @@ from math import pi
 
 from scipy.special import digamma
 
-from isoinit.theory import angles, factors, maps
+from isoinit.theory import angles, factors, maps, mirrored
 from isoinit.theory.angles import Law
 from isoinit.theory.factors import Factor
 from isoinit.theory.maps import Bias, Point, Step
@@ -77,7 +77,7 @@ KEPT_SAMPLE_VARIANCE = 2 * pi / (pi - 1)  # sigma_w2 that keeps unit sample vari
 
 
 _PLAIN = (2.0, maps.plain_first, maps.plain_step, maps.half, maps.distance)
-_MIRRORED = (2.0, maps.mirrored_first, maps.mirrored_step, maps.mirrored_moment, maps.mirrored_distance)
+_MIRRORED = (2.0, mirrored.first, mirrored.step, mirrored.moment, mirrored.distance)
 _ONES = (1.0, maps.ones_first, maps.ones_step, maps.ones_moment, maps.ones_distance)
 _IDENTITY = (1.0, maps.still_first, maps.identity_step, maps.identity_moment, maps.distance)
 _STILL = (1.0, maps.still_first, maps.still_step, maps.whole, maps.distance)

@@ -1,4 +1,4 @@
-"""Spectrum of the Jacobian J of a ReLU net at initialization: wide limit at fixed depth, deep limit at fixed width.
+"""Spectrum of the Jacobian J of a ReLU net at initialization in the wide limit; the deep one is in `lyapunov`.
 
 Pennington, Schoenholz & Ganguli (1711.04735) and 1806.06362. Legend: `e` eigenvalues of J J^T divided by their
 mean where the mean is 1, `L` layers, `M(z) = sum_k E[e^k] / z^k`. Free probability makes M the root of a
@@ -15,14 +15,12 @@ spectrum of their cores: linear_gaussian, or all ones.
 """
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
-from scipy.special import digamma
 
 from isoinit.theory.activations import ACTIVATION, Activation
 from isoinit.theory.asked import asks, least, one_of, whole
-from isoinit.theory.factors import binomial_weights
 from isoinit.theory.gaussian import Array
 from isoinit.theory.meanfield import slope_moment
 
@@ -34,9 +32,7 @@ FAMILIES = (
     "mirrored_gaussian",
     "mirrored_orthogonal",
 )
-_DEEP = ("gaussian", "orthogonal", "linear_gaussian", "linear_orthogonal")
 _ANGLES = 4000
-_MOST = 10**5  # units whose exponents are found one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,44 +120,6 @@ def activation_variance(activation: Activation, q: float, layers: int, gaussian:
     """`Var(e) / E(e)^2 = L (mu_2 / mu_1^2 - 1 - s_1)` of any activation on its critical line; s_1 = -1 if gaussian."""
     ratio = slope_moment(activation, q, 2) / slope_moment(activation, q, 1) ** 2
     return layers * (ratio - 1 + gaussian)
-
-
-@asks(family=one_of(_DEEP), width=whole(1, _MOST), layers=whole(1))
-def lyapunov_exponents(family: str, width: int, layers: int = 1) -> Array:
-    """`log s_k / L` of the singular values of a deep net, descending, shape (width,): exact for L >> width.
-
-    From the mean log-volume of k directions, each a chi2 or Beta variable (Newman 1986 for Gaussian matrices; for
-    ReLU derived here). k directions survive a ReLU layer while at least k units are on, K ~ Binomial(N, 1/2): the
-    exponent is the mean given K >= k, and -inf if that fails somewhere in `layers` layers more likely than not.
-    `linear_gaussian`: `width` is the core's.
-    """
-    k = np.arange(width)
-    if family == "linear_orthogonal":
-        return np.zeros(width)
-    if family == "linear_gaussian":
-        return (digamma((width - k) / 2) + np.log(2 / width)) / 2
-    weights = binomial_weights(width)
-    exponents = np.full(width, -inf)
-    for i in k:
-        on = np.arange(i + 1, width + 1)
-        if (mass := weights[on].sum()) ** layers > 0.5:
-            base = np.log(2 / width) if family == "gaussian" else -digamma((width - i) / 2)
-            exponents[i] = (weights[on] @ digamma((on - i) / 2) / mass + np.log(2) + base) / 2
-    return exponents
-
-
-@asks(family=one_of(_DEEP), width=whole(1, _MOST), layers=whole(1))
-def deep_log_singular_values(family: str, width: int, layers: int) -> Array:
-    """Typical `log s_k` at L >> width, descending, shape (width,): `L lambda_k` plus a term that does not grow.
-
-    A random frame of k directions meets the leading right singular vectors of an isotropic product in a Beta volume,
-    so `E log s_k = L lambda_k + [digamma((N - k + 1)/2) - digamma(k/2)] / 2` (derived here). -inf: lost rank.
-    """
-    exponents = lyapunov_exponents(family, width, layers)
-    if family == "linear_orthogonal":
-        return exponents
-    k = np.arange(1, width + 1)
-    return layers * exponents + (digamma((width - k + 1) / 2) - digamma(k / 2)) / 2
 
 
 def _discrete(variance: float, largest: float, *atoms: tuple[float, float]) -> Spectrum:

@@ -118,21 +118,21 @@ class Layers:
                 aligned=turned / np.sqrt(turned**2 + aside[i]),
             )
             gradient = gradient + (slopes.typical + shared)
-        mean, variance = _moments(np.array(gradients))
         lost, less = _moments(np.array(shares))  # the mean is 0 but for the draws
-        wander = np.array(wanders).mean(axis=2)
-        layers = np.arange(1, len(normals) + 1)[:, None]
-        total, more = np.cumsum(lost, axis=0), np.cumsum(wander - less, axis=0)
-        before = np.concatenate([np.zeros_like(more[:1]), more[:-1]])
-        shifted = np.concatenate([np.zeros_like(total[:1]), total[:-1]])
-        told = np.stack([
-            np.array(cosines).mean(axis=2),
-            np.exp(np.log(np.array(distances)).mean(axis=2)),
-            mean - shifted + layers * self.log_mean,
-            variance + nets.apart + before + layers * self.log_variance,
-        ], axis=1)  # fmt: skip
+        total, more = np.cumsum(lost, axis=0), np.cumsum(np.array(wanders).mean(axis=2) - less, axis=0)
+        seen = np.array(cosines).mean(axis=2), np.exp(np.log(np.array(distances)).mean(axis=2))
+        told = np.stack([*seen, *self._gradients(np.array(gradients), nets.apart, total, more)], axis=1)
         gradient = gradient - total[-1][:, None] + len(normals) * self.log_mean[:, None]
         return nets._replace(gradient=gradient, apart=nets.apart + more[-1] + len(normals) * self.log_variance), told
+
+    def _gradients(self, drawn: Array, apart: Array, lost: Array, wander: Array) -> tuple[Array, Array]:
+        """Mean and variance (BLOCK, B) of the log of the gradient before each layer's units, as drawn (BLOCK, B, NETS),
+        without the mean `lost` and with the variance `wander` that all layers up to one, itself included, have had."""
+        mean, variance = _moments(drawn)
+        layers = np.arange(1, len(drawn) + 1)[:, None]
+        before = np.concatenate([np.zeros_like(wander[:1]), wander[:-1]])
+        shifted = np.concatenate([np.zeros_like(lost[:1]), lost[:-1]])
+        return mean - shifted + layers * self.log_mean, variance + apart + before + layers * self.log_variance
 
 
 class _Units(NamedTuple):

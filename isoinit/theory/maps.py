@@ -1,17 +1,14 @@
 """Mean-field maps of one ReLU layer, with the bias, for each way to draw its weights.
 
-Legend: `q` variance of a pre-activation (of a core unit in mirrored families), `c = 1 - d` correlation of two
-inputs in it, `g = sigma_w2 / critical` gain, `sb2` bias variance, `rho = q / (q + sb2)`, `k = kappa1`.
+Legend: `q` variance of a pre-activation, `c = 1 - d` correlation of two inputs in it, `g = sigma_w2 / critical` gain,
+`sb2` bias variance, `k = kappa1`.
 
     plain                  q' = g q + sb2            q' d' = g q (1 - k(c))      gradient g       (1611.01232)
-    mirrored, mirrored b   q' = g q + sb2            q' d' = g q d               gradient g       (affine net)
-    mirrored, iid b        q' = g (q + sb2)(1 - k(-rho))                         gradient g (1 + arccos(rho) / pi)
-                           q' c' = g (q + sb2)[k((q c + sb2)/(q + sb2)) - k(-rho c)]       (derived here)
 
-With an iid bias in a mirrored net `q` is the variance before the bias is added, else after.
+Those of mirrored nets are in `mirrored`.
 """
 
-from math import acos, asin, cos, erfc, exp, pi, sin, sqrt
+from math import asin, cos, erfc, exp, pi, sin, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -62,13 +59,14 @@ class Step(NamedTuple):
     both: float = 0.0
 
 
-def _bent(d: float) -> float:
+def bent(d: float) -> float:
     """`1 - kappa1(1 - d)` of one number: `gaussian.kappa1_complement` without the cost of arrays."""
     theta = 2 * asin(sqrt(min(d, 2.0) / 2))
     return d - (sin(theta) - theta * cos(theta)) / pi
 
 
-def _biased(point: Point, bias: Bias) -> Point:
+def biased(point: Point, bias: Bias) -> Point:
+    """The point after a bias that two inputs share is added."""
     q = point.q + bias.variance
     return Point(q, point.q * point.d / q, point.mean)
 
@@ -82,67 +80,12 @@ def distance(point: Point, _: Bias) -> float:
 
 
 def plain_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    return _biased(Point(2 * g * inputs.q, inputs.d), bias), 2 * g
+    return biased(Point(2 * g * inputs.q, inputs.d), bias), 2 * g
 
 
 def plain_step(point: Point, g: float, bias: Bias) -> Step:
-    nxt = _biased(Point(g * point.q, _bent(point.d)), bias)
+    nxt = biased(Point(g * point.q, bent(point.d)), bias)
     return Step(nxt, g, 0.5, 1.0, share=g * point.q / nxt.q)
-
-
-def mirrored_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    point = Point(g * inputs.q, inputs.d)
-    return (point if bias.mode == "iid" else _biased(point, bias)), g
-
-
-def mirrored_step(point: Point, g: float, bias: Bias) -> Step:
-    """With s = relu(u + b1) - relu(-u + b2): mean square, covariance, slopes 0, 1 or 2, and the noise of N/2 units.
-
-    The noise is that of independent biases on u of fixed length, so without the share of u's own fluctuation.
-    """
-    if bias.mode != "iid" or bias.variance == 0:
-        nxt = _biased(Point(g * point.q, point.d), bias)
-        share = g * point.q / nxt.q
-        return Step(nxt, g, 1.0, 0.0, share)
-    total = point.q + bias.variance
-    rho = point.q / total
-    kept = _bent(1 + rho)
-    d = 1 - (_bent(1 + rho * (1 - point.d)) - _bent(rho * point.d)) / kept
-    both = acos(rho) / (2 * pi)  # both halves on: slope 2; with the same probability none: slope 0
-    slopes = 1 + 2 * both
-    spread = (1 + 14 * both) / slopes**2 - 1
-    kinks = sqrt(1 - rho * rho) / pi  # what the kinks of s take from d E s^2 / dq, by Price's theorem
-    share = (slopes - kinks) * point.q / (total * kept)
-    fourth = 3 - 8 * _third_moment(-rho) + 6 * _square_moment(-rho)  # E s^4 / total^2
-    noise = fourth / kept**2 - 1 - 2 * share**2
-    nxt = Point(g * total * kept, max(d, 0.0))
-    return Step(nxt, g * slopes, 1.0, spread, share, max(noise, 0.0), both=both)
-
-
-def _third_moment(c: float) -> float:
-    """`E relu(u)^3 relu(v)` of unit Gaussians."""
-    theta = acos(c)
-    return (sin(theta) * (2 + c * c) + 3 * (pi - theta) * c) / (2 * pi)
-
-
-def _square_moment(c: float) -> float:
-    """`E relu(u)^2 relu(v)^2` of unit Gaussians, `J2 / (2 pi)`."""
-    theta = acos(c)
-    return (3 * sin(theta) * c + (pi - theta) * (1 + 2 * c * c)) / (2 * pi)
-
-
-def mirrored_moment(point: Point, bias: Bias) -> float:
-    return point.q + (bias.variance if bias.mode == "iid" else 0.0)
-
-
-def mirrored_reading(point: Point, bias: Bias) -> tuple[float, float]:
-    """With an iid bias: the share of the activations' square that u brought, and its noise, as in `Step`."""
-    rho = point.q / (point.q + bias.variance)
-    return rho, max(2 + 2 * _square_moment(-rho) - 2 * rho**2, 0.0)
-
-
-def mirrored_distance(point: Point, bias: Bias) -> float:
-    return point.d * point.q / mirrored_moment(point, bias)
 
 
 def calibrated_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
@@ -156,7 +99,7 @@ def kept_variance_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]
 
 def kept_variance_step(point: Point, g: float, bias: Bias) -> Step:
     """The weights are scaled to keep the sample variance `q d`; g multiplies on top."""
-    return plain_step(point, g * point.d / _bent(point.d), bias)
+    return plain_step(point, g * point.d / bent(point.d), bias)
 
 
 def standardized_first(inputs: Point, g: float, _: Bias) -> tuple[Point, float]:
@@ -169,14 +112,14 @@ def standardized_step(point: Point, g: float, _bias: Bias) -> Step:
     """At g = 1 two inputs are uncorrelated again. Otherwise the bias takes away the mean of the net before g (derived
     here: with y = N(0, 1) that net's pre-activation, `q' = k (g q / 2 - (2 sqrt(g q) - 1) / (2 pi))`)."""
     scale = 2 * pi / (pi - 1)
-    spread = scale * g * point.q * _bent(point.d) / 2
+    spread = scale * g * point.q * bent(point.d) / 2
     q = scale * (g * point.q / 2 - (2 * sqrt(g * point.q) - 1) / (2 * pi))
     share = scale * (g * point.q / 2 - sqrt(g * point.q) / (2 * pi)) / q
     return Step(Point(q, spread / q), g * pi / (pi - 1), 0.5, 1.0, share)
 
 
 def ones_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    return _biased(Point(g * inputs.q, inputs.d), bias), g
+    return biased(Point(g * inputs.q, inputs.d), bias), g
 
 
 def ones_step(point: Point, g: float, bias: Bias) -> Step:
@@ -196,7 +139,7 @@ def ones_step(point: Point, g: float, bias: Bias) -> Step:
     product = float((_WEIGHTS * a * np.exp(-((a - ratio) ** 2) / 2)) @ other) * (high - low) / 2 / _ROOT
     covariance = point.q * product - mean**2
     variance = ones_moment(point, bias) - mean**2
-    nxt = _biased(Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), sqrt(g) * mean), bias)
+    nxt = biased(Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), sqrt(g) * mean), bias)
     return Step(nxt, g * on, on, 1 / on - 1, g * variance / nxt.q, gradient_noise=3 * (1 / on - 1))
 
 
@@ -223,7 +166,7 @@ def identity_step(point: Point, g: float, _: Bias) -> Step:
     """Identity weights: the first ReLU takes half of the signal, the others nothing, for it is positive by then."""
     if point.mean > 0:
         return Step(Point(g * point.q, point.d, sqrt(g) * point.mean), g, 1.0, 0.0)
-    nxt = Point(g * point.q / 2, _bent(point.d), sqrt(g * point.q / (2 * pi)))
+    nxt = Point(g * point.q / 2, bent(point.d), sqrt(g * point.q / (2 * pi)))
     return Step(nxt, g / 2, 0.5, 1.0)
 
 
@@ -233,7 +176,7 @@ def identity_moment(point: Point, _: Bias) -> float:
 
 def still_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
     """A bias enters once, in the stem: the branches are switched off."""
-    return _biased(Point(g * inputs.q, inputs.d), bias), g
+    return biased(Point(g * inputs.q, inputs.d), bias), g
 
 
 def still_step(point: Point, g: float, _: Bias) -> Step:

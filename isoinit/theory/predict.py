@@ -15,7 +15,7 @@ from math import sqrt
 from typing import Any
 
 from isoinit.theory import prepare
-from isoinit.theory.lockstep import NETS
+from isoinit.theory.caveats import caveats
 from isoinit.theory.maps import Bias
 from isoinit.theory.prepare import default_variance, prepared
 from isoinit.theory.setting import (
@@ -29,7 +29,7 @@ from isoinit.theory.setting import (
     outcome,
     within,
 )
-from isoinit.theory.theories import EXACT, get, has_theory, no_theory, pruning_notes
+from isoinit.theory.theories import has_theory, no_theory
 from isoinit.theory.trajectory import State
 
 __all__ = [
@@ -124,6 +124,8 @@ def predict(
     )  # fmt: skip
     state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
+    scaled = variance != default_variance(scheme, activation)
+    drawn = isinstance(setting, Setting) and setting.nets() is not None
     return Prediction(
         scheme=scheme,
         architecture=architecture,
@@ -148,9 +150,7 @@ def predict(
         seed_dependent=1 - tolerance.certainty.value < 2 * min(probability, 1 - probability),
         depth_limit=limit,
         binding=binding,
-        notes=_notes(scheme, architecture, activation, normalization, variance != default_variance(scheme, activation))
-        + pruning_notes(scheme, architecture, activation, normalization, density)
-        + (_DRAWN,) * (isinstance(setting, Setting) and setting.nets() is not None),
+        notes=caveats(scheme, architecture, activation, normalization, density, scaled=scaled, drawn=drawn),
         tolerance=tolerance,
     )
 
@@ -188,21 +188,3 @@ def _reached(setting: Setting | Smooth, depth: int) -> tuple[State, float]:
     probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
                       within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
     return state, probability
-
-
-_DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the same, which the depth limit has some of"
-
-
-def _notes(scheme: str, architecture: str, activation: str, normalization: str, scaled: bool) -> tuple[str, ...]:
-    notes = (
-        get(scheme).note,
-        "the spread is an MLP's of the same width: an upper bound on a cnn, not verified; the angle of two inputs is "
-        "of mean field, that of narrow cnns closes later" * (architecture == "cnn"),
-        "a scale of the weights other than the scheme's own is not accounted for"
-        * (architecture == "resnet" and scaled),
-        "relu's law is used; a layer that is off still passes 1e-4 of the norm" * (activation == "leaky_relu"),
-        "mean field, and what a finite width adds to first order" * (activation not in EXACT),
-        "the growth of gradients under batch normalization is compensated by its scale invariance later in training"
-        * (normalization == "batch"),
-    )
-    return tuple(note for note in notes if note)

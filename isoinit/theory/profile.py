@@ -14,7 +14,7 @@ from numbers import Integral
 import numpy as np
 from scipy.special import ndtri
 
-from isoinit.theory import jacobian
+from isoinit.theory import jacobian, lyapunov
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import Array
@@ -95,18 +95,9 @@ def profile(
     if isinstance(depth, Integral) and depth > DEEPEST:
         raise ValueError(f"depth must be at most {DEEPEST} for a profile over all layers, but got {depth}.")
     prediction = predict(
-        scheme,
-        depth=depth,
-        width=width,
-        activation=activation,
-        normalization=normalization,
-        sigma_w2=sigma_w2,
-        sigma_b2=sigma_b2,
-        bias_mode=bias_mode,
-        density=density,
-        architecture=architecture,
-        tolerance=tolerance,
-    )
+        scheme, depth=depth, width=width, activation=activation, normalization=normalization, sigma_w2=sigma_w2,
+        sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, architecture=architecture, tolerance=tolerance,
+    )  # fmt: skip
     setting = setting_of(prediction)
     walked = list(islice(setting.states(), depth - 1))
     quantiles, norm_route = _log_norms(setting, walked)
@@ -188,7 +179,7 @@ def _singular_values(setting: Setting | Smooth, last: State) -> tuple[Array, str
     scale = np.exp((last.log_gradient - drift) / 2)  # root of the mean squared singular value
     size = width // 2 if name.startswith("linear") else width
     if name != "linear_orthogonal" and last.layer > DEEP * size:
-        typical = np.maximum(jacobian.deep_log_singular_values(name, size, last.layer)[::-1], -_LOST)
+        typical = np.maximum(lyapunov.deep_log_singular_values(name, size, last.layer)[::-1], -_LOST)
         logs = np.interp(SINGULAR_LEVELS, (np.arange(size) + 0.5) / size, typical)
         return np.where(logs < -_LOST / 2, 0.0, scale * np.exp(logs)), "deep limit, Lyapunov exponents at this width"
     return scale * jacobian.spectrum(name, last.layer).singular_values(SINGULAR_LEVELS), "wide limit"

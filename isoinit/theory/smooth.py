@@ -91,11 +91,8 @@ class SmoothNet:
                 continue
             new = sw2 * now.square + sb2
             d = _next_distance(phi, q, sw2, new, now.slope, d)
-            if not _LEAST < new < _MOST:
-                settled = _still  # at 0 and at infinity a smooth activation is linear
-            elif abs(new - q) < _SETTLED * q:
-                settled = _settled(phi, q, sw2, sb2, now.slope)
-            else:
+            settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
+            if settled is None:
                 q, now = new, _moments(phi, new)
 
     def _normalized(self, inputs: Point) -> Iterator[State]:
@@ -147,6 +144,15 @@ def _next_distance(phi: Activation, q: float, sw2: float, new: float, slope: flo
         return sw2 * slope * q / new * d
     different = meanfield.length_map(phi, q, sw2, 0.0) - sw2 * meanfield.covariance(phi, q, 1 - d, _PRECISE)
     return max(different / new, 0.0)
+
+
+def _if_settled(
+    phi: Activation, q: float, new: float, sw2: float, sb2: float, slope: float
+) -> Callable[[float], float] | None:
+    """The map of d from a layer on from which q, `new` in the next one, stands still; None if it does not yet."""
+    if not _LEAST < new < _MOST:
+        return _still  # at 0 and at infinity a smooth activation is linear
+    return _settled(phi, q, sw2, sb2, slope) if abs(new - q) < _SETTLED * q else None
 
 
 def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:

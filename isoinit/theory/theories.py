@@ -42,14 +42,6 @@ class Theory:
 _UNIFORM = "the law of Gaussian weights is used: exact for the means, O(1/width) off in the spread"
 _IDENTITY = "the identity up to a constant; whether training leaves it is not predicted"
 _CALIBRATED = "norms are set on data: no spread is predicted, though that of the gradient is not zero"
-_PRUNED = (
-    "pruned: the angle of two inputs and the spectrum are those of dense weights; norms are rough where most nets are "
-    "dead, and where biases meet few weights a unit"
-)
-_NOT_PRUNED = (
-    "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights, and how "
-    "the density changes it is derived for an mlp of relu or linear units without normalization only"
-)
 _EOI = "the law of a dense Haar matrix is used; at low density it is not Haar"
 _RESIDUAL = "the residual stream reaches the head unchanged; what the branches learn is not predicted"
 
@@ -159,15 +151,6 @@ def prunes(scheme: str, architecture: str, activation: str, normalization: str) 
     """Whether the theory of the combination depends on the density."""
     derived = architecture == "mlp" and normalization == "none" and activation in EXACT
     return derived and get(scheme).density == "pruned"
-
-
-def pruning_notes(
-    scheme: str, architecture: str, activation: str, normalization: str, density: float
-) -> tuple[str, ...]:
-    """What of the pruning is not accounted for."""
-    if density == 1 or get(scheme).density != "pruned":
-        return ()
-    return (_PRUNED if prunes(scheme, architecture, activation, normalization) else _NOT_PRUNED,)
 
 
 def refuse_density(scheme: str, density: float) -> None:

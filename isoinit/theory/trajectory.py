@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from isoinit.theory.angles import Angles
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
-from isoinit.theory.factors import Factor, two_slopes
+from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
-from isoinit.theory.fluctuation import Fluctuation
-from isoinit.theory.maps import Bias, Point, mirrored_reading
-from isoinit.theory.pruned import Moments, Pruned
+from isoinit.theory.maps import Bias, Point, Step
+from isoinit.theory.signal_norm import Layers, Signal
 
 _FAR = 1e100
 
@@ -58,68 +57,59 @@ def walk(
     that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
     (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
     """
-    forward, backward = _layers(family, width, g, bias, density)
-    twist, units = family.twist(width), width / 2 if family.mirrored else width
-    point, gain = family.first(inputs, g, bias)
-    halves = family.mirrored and bias.mode == "iid"  # whose point is what comes before the bias
-    share = 1.0 if halves else max(1 - bias.variance / point.q, 0.0)
+    forward, backward = Layers.of(family, width, g, bias, density)
+    start, gain = family.first(inputs, g, bias)
+    units, free = width / 2 if family.mirrored else width, bias.variance == 0
     # orthogonal weights keep a norm that they would spread if they were Gaussian, as a bias does
-    firm = family.mirrored or family.forward(width, g).log_variance > 0
-    turned = 2.0 if density == 1 and firm and not (family.gaussian or halves) else 0.0
-    noise = turned * (1 - share**2)
-    gradient_variance = relative_variance = log_alive = log_unit = 0.0  # variances are in units of exp(log_unit)
-    gradient, layer, free, norm, dead = log(gain), 0, bias.variance == 0, Fluctuation(), 0.0
-    angles = None if positions or family.bends is None else Angles(point.d, width, family.bends)
-    nets = nets_of(family, width, g, bias, inputs)
-    nets_tell = None if nets is None else iter(nets)
-    while True:
-        layer += 1
-        step = family.step(point, g, bias)
-        norm, mixed = _next(norm, share, noise / units, bias.variance / point.q, dead if layer > 1 else 0.0)
-        factor = forward.step(sqrt(max(1 - mixed, 0.0)))
-        back, dead = factor if backward is forward else backward.step(), factor.death
-        norm = norm.plus(factor.log_mean, factor.log_variance, factor.log_third)
-        if halves and not free:
-            part, own = mirrored_reading(point, bias)
-            seen, _ = _next(norm, part, own / units, bias.variance / point.q)
-        else:
-            seen = norm
+    firm = density == 1 and not family.gaussian and (family.mirrored or family.forward(width, g).log_variance > 0)
+    signal = Signal(family, units, bias, start, forward, firm)
+    gradient = log(gain)
+    gradient_variance = relative_variance = log_alive = 0.0
+    pair = _Pair(family, width, start, positions, nets_of(family, width, g, bias, inputs))
+    for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
+        norm, factor = signal.after(point, scaled, step)
+        back = factor if backward is forward else backward.step()
         gradient += back.log_mean
         gradient_variance += back.log_variance
         relative_variance += step.slope_spread + family.gaussian
         kept = density < 1 or free
-        log_alive = log1p(-(back.death if density < 1 else dead)) + (log_alive if kept else 0.0)
-        if nets_tell is not None:
-            told = next(nets_tell)
-        else:
-            d = family.distance(point, bias)
-            pair = angles.seen() if angles else (1 - d, _typical(d, twist * (layer - 1)))
-            told = Seen(*pair, gradient + log(step.slopes), gradient_variance)
+        log_alive = log1p(-(back.death if density < 1 else factor.death)) + (log_alive if kept else 0.0)
+        told = pair.seen(layer, family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
         yield State(
             layer=layer,
             correlation=told.correlation,
             distance=told.distance,
-            log_signal=log(family.moment(point, bias) / inputs.q) + log_unit + seen.mean,
-            signal_variance=seen.variance,
+            log_signal=log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean,
+            signal_variance=norm.variance,
             log_gradient=told.log_gradient,
             gradient_variance=told.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
         )
-        if step.both > 0:
-            typical, wander = two_slopes(step.both, max(1, width // 2))
-            gradient, gradient_variance = gradient + log(g) + typical, gradient_variance + wander
-        else:
-            gradient += log(step.gain) - step.gradient_noise / (2 * units)
-            gradient_variance += step.gradient_noise / units
-        if angles:
-            angles.step(step.share)
-        point, share, noise = step.point, step.share, step.signal_noise + turned * (1 - step.share**2)
+        gradient, gradient_variance = _grown(gradient, gradient_variance, step, g, units)
+        pair.step(step.share)
+
+
+def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[tuple[Point, Bias, Step, float]]:
+    """Of hidden layers 1, 2, ... the point, the bias and the step from there, in a unit, and the log of its square."""
+    log_unit = 0.0
+    while True:
+        step = family.step(point, g, bias)
+        yield point, bias, step, log_unit
+        point = step.point
         if not 1 / _FAR < point.q < _FAR:
             # a rectifier has no scale of its own: a signal out of the range of floats is carried in its own unit
             log_unit += log(point.q)
             bias = Bias(bias.variance / point.q, bias.mode)
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
+
+
+def _grown(gradient: float, variance: float, step: Step, g: float, units: float) -> tuple[float, float]:
+    """Log of the gradient in the typical net, and its variance over nets, after a step at mean field."""
+    if step.both > 0:
+        typical, wander = two_slopes(step.both, max(1, int(units)))
+        return gradient + log(g) + typical, variance + wander
+    return gradient + (log(step.gain) - step.gradient_noise / (2 * units)), variance + step.gradient_noise / units
 
 
 def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> Ensemble | None:
@@ -129,33 +119,23 @@ def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> 
     return ensemble(width, g, bias.variance, inputs.q, 1 - inputs.d)
 
 
-class _Same:
-    """Layers of which every one has the same factor, but for its mean g."""
+class _Pair:
+    """What is seen of two inputs, and of the gradient, told by drawn nets, by `angles` or by mean field."""
 
-    def __init__(self, factor: Factor, g: float) -> None:
-        self._moments = Moments(factor.log_mean - log(g), factor.log_variance, factor.log_third, factor.death)
+    def __init__(self, family: Family, width: int, start: Point, positions: bool, nets: Ensemble | None) -> None:
+        self._twist, self._nets = family.twist(width), None if nets is None else iter(nets)
+        self._angles = None if positions or family.bends is None else Angles(start.d, width, family.bends)
 
-    def step(self, _: float = 1.0) -> Moments:
-        return self._moments
+    def seen(self, layer: int, d: float, gradient: float, variance: float) -> Seen:
+        """After a layer, where mean field has the distance d, and the gradient the log and the variance given."""
+        if self._nets is not None:
+            return next(self._nets)
+        angle = self._angles.seen() if self._angles else (1 - d, _typical(d, self._twist * (layer - 1)))
+        return Seen(*angle, gradient, variance)
 
-
-def _layers(family: Family, width: int, g: float, bias: Bias, density: float) -> tuple[_Same | Pruned, _Same | Pruned]:
-    """What multiplies the norms of a signal and of a Jacobian-vector product; the same object if it is the same."""
-    if density == 1:
-        return _Same(family.forward(width, g), g), _Same(family.backward(width, g), g)
-    units, on = (width // 2, 1.0) if family.mirrored else (width, 0.5)
-    back = Pruned(units, density, on, not family.gaussian, False)
-    return (Pruned(units, density, on, not family.gaussian, True) if bias.variance > 0 else back), back
-
-
-def _next(norm: Fluctuation, share: float, noise: float, rest: float, dead: float = 0.0) -> tuple[Fluctuation, float]:
-    """Of the next squared norm before its own factor: a share of the signal's, and the bias's relative variance `noise`
-    at mean field; and `1 - s^2` of the typical share s. `rest` is what `1 - share` loses to rounding."""
-    rest = 1 - share if share < 1 - 1e-8 else rest
-    if not (share > 0 and rest > 0):
-        return norm, 0.0 if share > 0 else 1.0
-    norm, mixed = norm.with_bias(share, rest, dead)
-    return (norm.with_noise(noise * mixed / (rest * (1 + share))) if noise else norm), mixed
+    def step(self, share: float) -> None:
+        if self._angles:
+            self._angles.step(share)
 
 
 def _typical(d: float, twist: float) -> float:

@@ -1,0 +1,45 @@
+"""What a reader of a prediction should know: where a theory stands in for one that is not derived."""
+
+from isoinit.theory.lockstep import NETS
+from isoinit.theory.theories import EXACT, get, prunes
+
+_DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the same, which the depth limit has some of"
+_PRUNED = (
+    "pruned: the angle of two inputs and the spectrum are those of dense weights; norms are rough where most nets are "
+    "dead, and where biases meet few weights a unit"
+)
+_NOT_PRUNED = (
+    "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights, and how "
+    "the density changes it is derived for an mlp of relu or linear units without normalization only"
+)
+
+
+def caveats(
+    scheme: str, architecture: str, activation: str, normalization: str, density: float, *, scaled: bool, drawn: bool
+) -> tuple[str, ...]:
+    """Sentences on a combination that has a theory.
+
+    scaled   whether the weights have another scale than the scheme's own
+    drawn    whether an ensemble of nets tells of alignment and gradient
+    """
+    notes = (
+        get(scheme).note,
+        "the spread is an MLP's of the same width: an upper bound on a cnn, not verified; the angle of two inputs is "
+        "of mean field, that of narrow cnns closes later" * (architecture == "cnn"),
+        "a scale of the weights other than the scheme's own is not accounted for"
+        * (architecture == "resnet" and scaled),
+        "relu's law is used; a layer that is off still passes 1e-4 of the norm" * (activation == "leaky_relu"),
+        "mean field, and what a finite width adds to first order" * (activation not in EXACT),
+        "the growth of gradients under batch normalization is compensated by its scale invariance later in training"
+        * (normalization == "batch"),
+        _of_pruning(scheme, architecture, activation, normalization, density),
+        _DRAWN * drawn,
+    )
+    return tuple(note for note in notes if note)
+
+
+def _of_pruning(scheme: str, architecture: str, activation: str, normalization: str, density: float) -> str:
+    """What of the pruning is not accounted for."""
+    if density == 1 or get(scheme).density != "pruned":
+        return ""
+    return _PRUNED if prunes(scheme, architecture, activation, normalization) else _NOT_PRUNED
