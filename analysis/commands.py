@@ -15,7 +15,7 @@ from analysis import compare as comparing
 from analysis import joining, mapinfo, maps, profiles, ratios, store, summary, tables
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
-from analysis.terminal import list_files, print_json, say, say_joined, show, show_limits, show_some, terminal
+from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
 
 
 def _export(args: argparse.Namespace) -> store.Export:
@@ -62,7 +62,8 @@ def summarize(args: argparse.Namespace) -> int:
         tallies = [tally._asdict() for tally in found.tallies]
         return print_json({**found._asdict(), "tallies": tallies, "limits": limits, "audit": audit})
     console = terminal()
-    say(console, f"[bold]{found.sweep}[/bold]  {summary.size_text(found)}", found.question)
+    say_of(console, found.sweep, f"  {summary.size_text(found)}")
+    say(console, found.question)
     say(console, f"trained means {found.criterion or 'what the sweep said (its spec.yaml is missing)'}", found.joined)
     show(console, "Trials", *tables.tally_rows(found))
     if found.limits is not None:
@@ -181,7 +182,7 @@ def theory(args: argparse.Namespace) -> int:
         return print_json({"files": files, **profiles.as_dict(info)})
     told = info.theory.prediction
     console = terminal()
-    say(console, f"[bold]{told.scheme}[/bold]: {profiles.verdict(told)}")
+    say_of(console, told.scheme, f": {profiles.verdict(told)}")
     header = ["at the last hidden layer", "theory", f"{info.nets} random networks" if info.nets else ""]
     show(console, profiles.title(told), header, profiles.text(info))
     say(console, f"norm: {info.theory.norm_route}", f"spectrum: {info.theory.spectrum_route}", *told.notes, info.note)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis import joining, tables
 from analysis.store import Export
@@ -23,9 +24,14 @@ def terminal() -> Console:
 
 
 def say(console: Console, *texts: str) -> None:
-    """A line for each text that is not empty, its numbers not coloured."""
+    """A line for each text that is not empty, as it is: its numbers not coloured, its brackets no markup."""
     for text in filter(None, texts):
-        console.print(text, highlight=False)
+        console.print(text, highlight=False, markup=False)
+
+
+def say_of(console: Console, subject: str, text: str) -> None:
+    """A line that begins with what it is about."""
+    console.print(Text.assemble((subject, "bold"), text))
 
 
 def say_joined(export: Export) -> None:

@@ -70,6 +70,13 @@ def test_summary_counts_every_trial(folder: Path, capsys: pytest.CaptureFixture[
     assert "audit trials" in text
 
 
+def test_a_question_is_told_as_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "Which depths [in layers] train, [/of all]?"
+    folder = exports.write(tmp_path / "asked", *_flat(), spec={**exports.SPEC, "question": asked})
+    assert main(["summary", str(folder)]) == 0
+    assert asked in capsys.readouterr().out
+
+
 def test_summary_tallies_agree_with_a_count_row_by_row(folder: Path) -> None:
     export = store.read(folder)
     rows = {row["trial_key"]: row for row in export.trials.to_pylist()}
