@@ -61,6 +61,9 @@ _SPEC = (
     ),
 )
 _NAME = _Argument("name", "name of a launched sweep", {"metavar": "NAME"})
+_NAMES = _Argument(
+    "name", "name of a launched sweep (default: every sweep that is kept there)", {"metavar": "NAME", "nargs": "?"}
+)
 _WHERE = (
     _Argument("--address", "a Ray cluster: 'auto' or host:port (default: a Ray of its own)", {"metavar": "ADDRESS"}),
     _Argument("--inline", "no Ray: train in this process, for tests and debuggers", {"action": "store_true"}),
@@ -82,7 +85,7 @@ _COMMANDS: Final[tuple[tuple[str, str, commands.Command, tuple[_Argument, ...]],
      (*_SPEC, _JSON, _DATA)),
     ("launch", "run a sweep, or go on with the sweep of the same name and spec", commands.launch,
      (*_SPEC, _RUNS, _STORE, *_WHERE, _DATA, _JSON)),
-    ("status", "tell how far a sweep is", commands.status, (_NAME, _RUNS, _JSON)),
+    ("status", "tell how far a sweep is, or all that were launched", commands.status, (_NAMES, _RUNS, _JSON)),
     ("resume", "go on with a sweep that was stopped or killed", commands.resume,
      (_NAME, _RUNS, _STORE, *_WHERE, _DATA, _JSON, _MORE)),
     ("stop", "let the running packs finish and then end the sweep; 'resume' goes on", commands.stop,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,29 +75,16 @@ def resume(args: argparse.Namespace) -> int:
 
 
 def status(args: argparse.Namespace) -> int:
-    run = arguments.existing(args)
-    spec, driver = run.spec(), run.driver()
-    outcomes = Counter(run.ledger.read()[0]["outcome"].to_pylist())
-    done = outcomes.total() - outcomes["failed"]
-    ended = done >= spec.search.trials or run.state().get("status") == "FINISHED"  # it may have met its goal before
-    state = "running" if driver else "finished" if ended else "not running"
+    from sweeps import standing
+    from sweeps.rundir import RunDir
+
+    if args.name is not None:
+        told = [standing.Standing.of(arguments.existing(args))]
+    else:
+        told = [standing.look(RunDir(args.runs_dir, name)) for name in RunDir.names(args.runs_dir)]
     if args.json:
-        return _json(
-            {
-                "name": spec.name,
-                "state": state,
-                "pid": driver,
-                "done": done,
-                "trials": spec.search.trials,
-                "outcomes": outcomes,
-            }
-        )
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common()) or "nothing finished yet"
-    print(
-        f"{spec.name}: {state}{f' in process {driver}' if driver else ''}, {done}/{spec.search.trials} trials: {counts}"
-    )
-    if state == "not running":
-        print(f"go on with: sweep resume {spec.name}{arguments.flag(args)}")
+        return _json([one.to_dict() for one in told] if args.name is None else told[0].to_dict())
+    print("\n".join(one.text(arguments.flag(args)) for one in told) or f"no sweep was launched in {args.runs_dir}")
     return 0
 
 

@@ -64,11 +64,16 @@ class Ledger:
 
     def keys(self) -> set[str]:
         """Keys of the trials that have a result; failed trials are not among them."""
-        found: set[str] = set()
+        return {key for key, outcome in self.outcomes().items() if outcome != Outcome.FAILED}
+
+    def outcomes(self) -> dict[str, str]:
+        """The outcome of every trial by its key: of one that failed and was trained again, what came of it."""
+        found: dict[str, str] = {}
         for path in self._files():
             table = load(path, ["trial_key", "outcome"])
-            pairs = zip(table["trial_key"].to_pylist(), table["outcome"].to_pylist(), strict=True)
-            found.update(key for key, outcome in pairs if outcome != Outcome.FAILED)
+            for key, outcome in zip(table["trial_key"].to_pylist(), table["outcome"].to_pylist(), strict=True):
+                if found.get(key, Outcome.FAILED) == Outcome.FAILED:
+                    found[key] = outcome
         return found
 
     def mark_published(self, path: Path, run_id: str) -> None:

@@ -45,10 +45,15 @@ class RunDir:
         """
         run = cls(runs, name)
         if not run._spec.is_file():
-            names = sorted(p.parent.name for p in runs.glob("*/spec.yaml"))
+            names = cls.names(runs)
             known = f"; sweeps there: {', '.join(names)}" if names else "; no sweep was launched there"
             raise ValueError(f"no sweep {name!r} in {runs}{near(name, names)}{known}")
         return run
+
+    @staticmethod
+    def names(runs: Path) -> list[str]:
+        """The sweeps that were launched there."""
+        return sorted(path.parent.name for path in runs.glob("*/spec.yaml"))
 
     def spec(self) -> SweepSpec:
         return parse(self._spec.read_text(), origin=str(self._spec))

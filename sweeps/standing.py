@@ -1,0 +1,67 @@
+"""How far a sweep is, read off its folder alone: by whoever asks, while it runs or after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from sweeps.rundir import RunDir
+
+
+class Standing(NamedTuple):
+    """`state` is running, finished or not running; `pid` is that of the driver, None if none runs; `done` of `trials`
+    have a result, and `outcomes` counts those that failed too."""
+
+    name: str
+    state: str
+    pid: int | None
+    done: int
+    trials: int
+    outcomes: Counter[str]
+
+    @classmethod
+    def of(cls, run: RunDir) -> Standing:
+        """How far the sweep of a folder is.
+
+        Raises:
+            ValueError: what is in it is damaged.
+        """
+        spec, driver = run.spec(), run.driver()
+        outcomes = Counter(run.ledger.outcomes().values())
+        done = outcomes.total() - outcomes["failed"]
+        # it may have met its goal before
+        ended = done >= spec.search.trials or run.state().get("status") == "FINISHED"
+        state = "running" if driver else "finished" if ended else "not running"
+        return cls(run.path.name, state, driver, done, spec.search.trials, outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._asdict()
+
+    def text(self, flag: str) -> str:
+        """A line, and one more for a sweep to go on with; `flag` is the --runs-dir option of that command."""
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.most_common() if n)
+        where = f" in process {self.pid}" if self.pid else ""
+        line = f"{self.name}: {self.state}{where}, {self.done}/{self.trials} trials: {counts or 'nothing finished yet'}"
+        return f"{line}\ngo on with: sweep resume {self.name}{flag}" if self.state == "not running" else line
+
+
+class Unknown(NamedTuple):
+    """The standing of a sweep whose folder cannot be read."""
+
+    name: str
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._asdict()
+
+    def text(self, flag: str) -> str:
+        del flag
+        return f"{self.name}: {self.error}"
+
+
+def look(run: RunDir) -> Standing | Unknown:
+    """One of many sweeps, of which a damaged one should not hide the others."""
+    try:
+        return Standing.of(run)
+    except ValueError as error:
+        return Unknown(run.path.name, str(error))
