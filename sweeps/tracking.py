@@ -21,18 +21,9 @@ import yaml
 
 from analysis.outcome import Outcome
 from analysis.schema import Took
-from sweeps import runcard
+from sweeps import mlflow_store, runcard
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import (
-    COMPLETE,
-    EXPERIMENT,
-    PREDICTED_SECONDS,
-    WALL_SECONDS,
-    children,
-    connect,
-    one_sentence,
-    parents,
-)
+from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence, parents
 from sweeps.parts import load
 from sweeps.runcard import Identity
 from sweeps.trialruns import TrialRuns
@@ -75,7 +66,7 @@ class Tracker:
                     "give this one another --name"
                 )
             self._experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
-            there = children(self._client, parent)
+            there = mlflow_store.children(self._client, parent)
             if fresh and there:
                 raise ValueError(
                     f"MLflow at {self.uri} has {len(there)} trials of a sweep {self.identity.name!r} that are "
