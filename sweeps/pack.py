@@ -21,6 +21,7 @@ from sweeps.arrays import Raw
 from sweeps.parts import encode
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Origin, Pack, results
+from sweeps.writer import Silent, answer
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class PackTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        attempt, told = ray.get(self._context.writer.begin.remote(self._pack.to_dict()))
         waited, unrecorded = 0.0, ""
-        if told is None:
-            told, waited, unrecorded = self._train(attempt)
+        try:
+            attempt, told = answer(self._context.writer.begin.remote(self._pack.to_dict()))
+            if told is None:
+                told, waited, unrecorded = self._train(attempt)
+        except Silent as error:
+            told, unrecorded = [], str(error)
         score = sum(r["score"] for r in told) / max(len(told), 1)
         return {"results": told, "score": score, "waited": waited, "unrecorded": unrecorded, "done": True}
 
@@ -79,7 +83,7 @@ class PackTrainable(tune.Trainable):
         device = work.device_for(len(ray.get_gpu_ids()))
         with work.waiting(device) as waited:
             part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
-        unrecorded: Any = ray.get(context.writer.append.remote(encode(part)))
+        unrecorded: str = answer(context.writer.append.remote(encode(part)))
         if unrecorded:
             return [], waited(), unrecorded
         return [asdict(r) for r in results(part, self._pack)], waited(), ""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import ray
 from ray import tune
 from ray.exceptions import RayError
@@ -23,7 +24,7 @@ from sweeps.parts import encode
 from sweeps.search import PackSearch
 from sweeps.spec import Resources, SweepSpec
 from sweeps.tasks import Pack
-from sweeps.writer import LedgerWriter
+from sweeps.writer import LedgerWriter, Silent, answer
 
 AHEAD: Final = 8
 """Packs asked for at once on a cluster of any size: waiting packs are what makes it scale up."""
@@ -59,7 +60,7 @@ def run_packs(
 
     def failed(pack: Pack) -> None:
         part = records.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
-        search.unrecorded = search.unrecorded or ray.get(writer.append.remote(encode(part)))
+        search.unrecorded = search.unrecorded or _append(writer, part)
 
     search.on_failed = failed
     try:
@@ -86,6 +87,14 @@ def _writer(folder: Path) -> Any:
     return LedgerWriter.options(scheduling_strategy=here).remote(str(folder.resolve()))  # pyright: ignore
 
 
+def _append(writer: Any, part: pa.Table) -> str:
+    """Why a part could not be recorded; empty if it was."""
+    try:
+        return answer(writer.append.remote(encode(part)))
+    except Silent as error:
+        return str(error)
+
+
 def _tune(
     search: PackSearch,
     context: Context,
@@ -96,7 +105,11 @@ def _tune(
     phase: Callable[[str], None],
     stopped: Callable[[], bool],
 ) -> None:
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # nothing is restored from it
+    for name in (
+        "ray.tune.execution.experiment_state",  # nothing is restored from it
+        "ray.tune.tune",  # says at the end by its own names which packs failed, which is said by ours
+    ):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     storage = folder / "tune"
     here: Mapping[str, float] = ray.cluster_resources()
     gpus = _gpus(resources, here)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
+from ray.exceptions import GetTimeoutError
 
 from sweeps.failures import disk
 from sweeps.ledger import Ledger
 from sweeps.parts import load
 from sweeps.tasks import Pack, results
+
+PATIENCE: Final = 300.0
+"""Seconds in which the writer answers, even if its process has to be started anew and many wait for it."""
+
+
+class Silent(Exception):
+    """The writer does not answer, so nothing can be recorded."""
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)  # to append a part twice is to append it once
@@ -37,3 +45,18 @@ class LedgerWriter:
         except OSError as error:
             return disk(error)
         return ""
+
+
+def answer(asked: Any) -> Any:
+    """What the writer answers to a call.
+
+    Raises:
+        Silent: it does not, as where Ray ends its process whenever it is started, for want of memory on the node.
+    """
+    try:
+        return ray.get(asked, timeout=PATIENCE)
+    except GetTimeoutError:
+        raise Silent(
+            f"the process that writes the ledger, on the driver's node, has not answered for {PATIENCE:.0f} s; "
+            "that node may be short of memory"
+        ) from None

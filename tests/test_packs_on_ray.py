@@ -9,9 +9,11 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from ray.exceptions import GetTimeoutError
 
-from sweeps import data, failures, hooks, pack, tuner
+from sweeps import data, failures, hooks, pack, tuner, writer
 from sweeps.arrays import Raw
 from sweeps.reading import parse
 from sweeps.spec import Resources
@@ -91,6 +93,37 @@ def test_a_worker_needs_no_copy_of_a_file_of_the_users(monkeypatch: pytest.Monke
     assert worker._dataset.x_train.tolist() == [[1, -1], [-1, 1]]
     with pytest.raises(RuntimeError, match=r"other data for 'mine\.npz'"):
         worker.setup({"pack": Pack("p1", ()).to_dict()}, replace(context, data_digest="other"))
+
+
+def _silent(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A handle of a writer that never answers, of which Ray says so at once."""
+
+    def get(asked: str, timeout: float) -> None:
+        raise GetTimeoutError(f"{asked} was not ready after {timeout} s")
+
+    monkeypatch.setattr(writer.ray, "get", get)
+    return SimpleNamespace(begin=MagicMock(), append=MagicMock())
+
+
+def test_a_worker_whose_ledger_is_silent_ends_the_sweep_instead_of_waiting_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = pack.PackTrainable.__new__(pack.PackTrainable)
+    worker._context = SimpleNamespace(writer=_silent(monkeypatch))  # pyright: ignore[reportAttributeAccessIssue]
+    worker._pack = Pack("p1", ())
+    told = worker.step()
+    assert (told["results"], told["done"]) == ([], True)
+    assert "has not answered for 300 s" in told["unrecorded"]
+
+
+def test_a_failure_that_a_silent_ledger_does_not_take_ends_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "short of memory" in tuner._append(_silent(monkeypatch), pa.table({"outcome": ["failed"]}))
+
+
+def test_what_the_ledger_says_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer.ray, "get", lambda asked, timeout: f"{asked}: No space left")  # noqa: ARG005
+    ledger: Any = SimpleNamespace(append=SimpleNamespace(remote=lambda _: "ledger/x"))
+    assert tuner._append(ledger, pa.table({"outcome": ["failed"]})) == "ledger/x: No space left"
 
 
 def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
