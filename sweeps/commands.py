@@ -83,7 +83,8 @@ def status(args: argparse.Namespace) -> int:
     else:
         told = [standing.look(RunDir(args.runs_dir, name)) for name in RunDir.names(args.runs_dir)]
     if args.json:
-        return _json([one.to_dict() for one in told] if args.name is None else told[0].to_dict())
+        found = [one._asdict() for one in told]
+        return _json(found if args.name is None else found[0])
     print("\n".join(one.text(arguments.flag(args)) for one in told) or f"no sweep was launched in {args.runs_dir}")
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sweeps.rundir import RunDir
 
@@ -34,9 +34,6 @@ class Standing(NamedTuple):
         state = "running" if driver else "finished" if ended else "not running"
         return cls(run.path.name, state, driver, done, spec.search.trials, outcomes)
 
-    def to_dict(self) -> dict[str, Any]:
-        return self._asdict()
-
     def text(self, flag: str) -> str:
         """A line, and one more for a sweep to go on with; `flag` is the --runs-dir option of that command."""
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.most_common() if n)
@@ -50,9 +47,6 @@ class Unknown(NamedTuple):
 
     name: str
     error: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return self._asdict()
 
     def text(self, flag: str) -> str:
         del flag
