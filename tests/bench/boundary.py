@@ -75,10 +75,11 @@ Tried on the beds, some with a real map or more, and not kept, with the number o
     of the likelihood, to place and to read (8)   ten is: 9 and 52 % more, 8 and 26 % at 128
     maps by the most probable hyperparameters,    window: 3 % less error at 104 trials, noisy 2 % more, kinked 1 % less
     not averaged (24)
-    no trials in the outer 6 % of every axis but  window and noisy: 4 to 10 % less error at 104 and 128 trials, smooth 4
-    depth, where straddle looks first (16 to 24)  to 6 % more; real maps: up to 37 % less at 24, 14 to 88 more at 56
-    the same with a margin that narrows as        real maps: 20 % less at 24 trials (one 12 more), 7 to 31 % more at 56
-    trials come, a quarter of their spacing (24)
+    no trials in the outer 6 % of every axis but  window, noisy: 4 to 10 % less error at 104 and 128 trials (s.e. 5 to
+    depth, where straddle looks first (16 to 24)  10), smooth 4 to 6 % more; four real maps: from 31 % less to 4 more at
+                                                  24, 15 to 140 more at 56 (s.e. 7 to 21)
+    the same with a margin that narrows as        real maps: a fifth less at 24 trials (one 13 % more), 7 to 36 % more
+    trials come, a quarter of their spacing (24)  at 56
     the shallow end looked at from the 16th       window: 9.2 instead of 16.0 % error at 48 trials, and the same from
     trial on (12)                                 80 on
 
