@@ -107,6 +107,11 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         ("  5 to 95 % of seeds", f"{_size(low)} to {_size(high)}" if derived else "-", ""),
         ("log gradient |J v|^2 / |v|^2", _spread(gradient, deviation if derived or deviation > 0 else None), ""),
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
+        (
+            f"  1 - |it| to the nearest of {theory.prediction.tolerance.inputs.value:g}",
+            f"{theory.prediction.nearest:.2g}",
+            "",
+        ),
         ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
     ]
     if len(theory.singular_values):
@@ -116,6 +121,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     low, middle, high = np.quantile(measured.log_norm[:, last], [LEVELS[0], LEVELS[2], LEVELS[4]], method="nearest")
     gradient = measured.log_gradient[measured.log_gradient[:, last] > DEAD, last]
     aligned = measured.correlation[np.isfinite(measured.correlation[:, last]), last]
+    near = measured.log_nearest[np.isfinite(measured.log_nearest[:, last]), last]
     values = np.sort(_resolved(measured.singular_values).ravel())
     shown = measured.singular_values[measured.singular_values[:, 0] > 0]
     squares = (shown / shown[:, :1]) ** 2
@@ -125,6 +131,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         f"{_size(low)} to {_size(high)}",
         _spread(gradient.mean(), gradient.std(ddof=1)) if len(gradient) > 1 else "0",
         f"{aligned.mean():.4f}" if len(aligned) else "-",
+        f"{np.exp(near.mean()):.2g}" if len(near) else "-",
         f"{spread:.1f}" if np.isfinite(spread) else "-",
         _three((np.arange(len(values)) + 0.5) / len(values), values),
     ]

@@ -1,6 +1,6 @@
 """A dry run: what the sampler of a sweep would ask for, before anything is trained.
 
-Where an adaptive one will go is not known before: `boundary` is told less than half of the theory's depth limits for
+Where an adaptive one will go is not known before: `boundary` is told a share of the theory's depth limits for
 outcomes, because theory knows no step budget, and an optimizer is taken for an even spread.
 """
 
@@ -22,7 +22,7 @@ from sweeps.tasks import Result, Task
 
 SEEKING: Final = 96
 """Trials of a dry run that seeks the boundary: enough to see where it goes, few enough to wait for."""
-EARLY: Final = 0.4
+EARLY: Final = 0.7
 """Share of theory's depth limit taken to train within a small budget of steps; chosen by what digits showed."""
 
 

@@ -1,5 +1,6 @@
 """The angle of two inputs at finite width: its law of one layer, and what many layers make of it."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -14,10 +15,11 @@ from isoinit.theory import angles, meanfield
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.gaussian import kappa1
 from isoinit.theory.maps import Bias, Point
-from isoinit.theory.predict import depth_limit, predict
+from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict
 from isoinit.theory.simulate import simulate
 from isoinit.theory.trajectory import walk
 
+PAIR = replace(DEFAULT, inputs=Threshold(2, "test"))
 LAWS = {"gaussian": angles.gaussian, "orthogonal": angles.orthogonal}
 
 
@@ -66,11 +68,11 @@ def test_typical_inputs_align_where_those_of_random_nets_do(scheme: str, sigma_b
     bias = {"sigma_b2": sigma_b2, "bias_mode": "iid" if sigma_b2 else "zero"}
     found = simulate(scheme, depth=46, width=width, nets=250, rng=np.random.default_rng(1), **bias).correlation
     typical = np.nanmedian(1 - np.abs(found), axis=0)
-    told = [predict(scheme, depth=depth, width=width, **bias) for depth in range(2, 47)]
+    told = [predict(scheme, depth=depth, width=width, tolerance=PAIR, **bias) for depth in range(2, 47)]
     crossed = 1 + np.argmax(typical < 0.01)
     assert told[0].binding == "alignment"
     assert told[0].depth_limit == pytest.approx(crossed, rel=0.12)
-    wide = depth_limit(scheme, width=10**6, **bias)
+    wide = depth_limit(scheme, width=10**6, tolerance=PAIR, **bias)
     assert abs(wide - crossed) > 3 * abs(told[0].depth_limit - crossed)
     for layer in (5, 10, 20, 30):
         assert told[layer - 1].correlation == pytest.approx(np.nanmean(found[:, layer - 1]), abs=0.025)
@@ -96,8 +98,8 @@ def test_the_angle_of_a_convolution_is_that_of_mean_field_and_narrow_ones_close_
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal"])
 def test_what_a_width_takes_from_the_limit_goes_with_its_inverse(scheme: str) -> None:
-    wide = depth_limit(scheme, width=10**7)
-    taken = [(wide - depth_limit(scheme, width=width)) * width for width in (512, 1024, 2048, 4096)]
+    wide = depth_limit(scheme, width=10**7, tolerance=PAIR)
+    taken = [(wide - depth_limit(scheme, width=width, tolerance=PAIR)) * width for width in (512, 1024, 2048, 4096)]
     assert taken == pytest.approx([taken[-1]] * 4, rel=0.25)
     assert taken == sorted(taken), "and less the narrower it is"
 

@@ -1,5 +1,6 @@
 """Narrow mirrored nets with iid biases: five numbers a net against the products of real vectors, and real networks."""
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -11,9 +12,11 @@ from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.gaussian import kappa1_complement
 from isoinit.theory.many import foresee
-from isoinit.theory.predict import depth_limit, predict, predicted_outcome
+from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict, predicted_outcome
 from isoinit.theory.simulate import simulate
 from isoinit.theory.slopes import ManySlopes, Slopes
+
+PAIR = replace(DEFAULT, inputs=Threshold(2, "test"))
 
 
 def seen(width: int, bias: float, layers: int, g: float = 1.0, c: float = 0.0) -> list[Seen]:
@@ -81,7 +84,7 @@ def test_five_numbers_are_random_networks(width: int, bias: float, depth: int) -
 @pytest.mark.parametrize(("width", "bias", "limit"), [(32, 0.03, 109), (16, 0.1, 38), (16, 1.0, 25), (32, 0.3, 77)])
 def test_a_limit_is_where_random_nets_align(width: int, bias: float, limit: int) -> None:
     """By mean field with the drift of an angle, the first was 57. `limit` is the depth of `drawn` at 0.01."""
-    told = predict("ll_gauss", depth=10, width=width, sigma_b2=bias, bias_mode="iid")
+    told = predict("ll_gauss", depth=10, width=width, sigma_b2=bias, bias_mode="iid", tolerance=PAIR)
     assert told.binding == "alignment"
     assert told.depth_limit == pytest.approx(limit, rel=0.08)
 

@@ -1,5 +1,6 @@
 """Weights pruned at random: laws of layers against draws, limits with closed forms, and whole networks."""
 
+from dataclasses import replace
 from itertools import islice
 from math import log, sqrt
 from typing import Any
@@ -9,12 +10,13 @@ import pytest
 from scipy.special import digamma, gammaln, polygamma
 
 from isoinit.theory import factors
-from isoinit.theory.predict import depth_limit, predict, predicted_outcome
+from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict, predicted_outcome
 from isoinit.theory.profile import profile
 from isoinit.theory.pruned import Moments, Pruned, _beta, _layer
 from isoinit.theory.simulate import DEAD, simulate
 from isoinit.theory.survival import Survival
 
+PAIR = replace(DEFAULT, inputs=Threshold(2, "test"))
 DENSE = {"he_pruned": "he_normal", "orthogonal_pruned": "orthogonal"}
 
 
@@ -168,7 +170,7 @@ def test_nets_of_two_weights_a_unit_vanish_and_die_when_they_do() -> None:
     limit = 1 + crossed + (within[crossed - 1] - 0.5) / (within[crossed - 1] - within[crossed])
     assert told[0].depth_limit == pytest.approx(limit, rel=0.15)
     assert told[0].binding in ("signal", "gradient")
-    assert predict("he_normal", depth=8, width=32).depth_limit > 3 * told[0].depth_limit
+    assert predict("he_normal", depth=8, width=32, tolerance=PAIR).depth_limit > 3 * told[0].depth_limit
 
 
 def test_a_biased_net_whose_paths_are_cut_is_dead_though_it_has_a_signal() -> None:
@@ -181,11 +183,11 @@ def test_a_biased_net_whose_paths_are_cut_is_dead_though_it_has_a_signal() -> No
 
 @pytest.mark.parametrize("scheme", DENSE)
 def test_a_limit_falls_with_the_density_from_that_of_dense_weights(scheme: str) -> None:
-    limits = [depth_limit(scheme, width=32, density=d) for d in (1.0, 1 / 4, 1 / 8, 1 / 16)]
-    assert limits[0] == depth_limit(DENSE[scheme], width=32)
+    limits = [depth_limit(scheme, width=32, density=d, tolerance=PAIR) for d in (1.0, 1 / 4, 1 / 8, 1 / 16)]
+    assert limits[0] == depth_limit(DENSE[scheme], width=32, tolerance=PAIR)
     assert limits == sorted(limits, reverse=True)
     assert limits[2] < 0.75 * limits[0]
-    assert predict(scheme, depth=8, width=32, density=1 / 8).binding in ("signal", "gradient")
+    assert predict(scheme, depth=8, width=32, density=1 / 8, tolerance=PAIR).binding in ("signal", "gradient")
 
 
 @pytest.mark.parametrize("scheme", ["eoi", "ll_eoi"])

@@ -24,8 +24,8 @@ def caveats(
     """
     notes = (
         get(scheme).note,
-        "the spread is an MLP's of the same width: an upper bound on a cnn, not verified; the angle of two inputs is "
-        "of mean field, that of narrow cnns closes later" * (architecture == "cnn"),
+        "the spread is an MLP's of the same width: an upper bound on a cnn, not verified; the angles of inputs are "
+        "of mean field, all pairs alike; those of narrow cnns close later" * (architecture == "cnn"),
         "a scale of the weights other than the scheme's own is not accounted for"
         * (architecture == "resnet" and scaled),
         "relu's law is used; a layer that is off still passes 1e-4 of the norm" * (activation == "leaky_relu"),

@@ -27,6 +27,7 @@ class Family:
     mirrored   whether a unit is a mirrored pair
     twist      `width -> ` drift per layer of log(1 - c^2) of the typical net, which mean field misses
     bends      what a finite width adds to the angle of two inputs in a ReLU layer; None: mean field is all
+    closes     mean-field map of the distance in a layer, up to a factor that is the same for all distances
     """
 
     critical: float
@@ -40,6 +41,7 @@ class Family:
     mirrored: bool = False
     twist: Callable[[int], float] = lambda _: 0.0
     bends: Law | None = None
+    closes: Callable[[Point, Bias, float], float] = maps.closes
 
 
 def _gaussian(width: int, g: float) -> Factor:
@@ -90,11 +92,15 @@ _STANDARDIZED = (
 FAMILIES: dict[str, Family] = {
     "gaussian": Family(*_PLAIN, _gaussian, _gaussian, gaussian=True, bends=angles.gaussian),
     "orthogonal": Family(*_PLAIN, _orthogonal, _orthogonal, gaussian=False, bends=angles.orthogonal),
-    "mirrored_gaussian": Family(*_MIRRORED, _core, _core, gaussian=True, mirrored=True, twist=_core_twist),
-    "mirrored_orthogonal": Family(*_MIRRORED, _constant, _constant, gaussian=False, mirrored=True),
+    "mirrored_gaussian": Family(
+        *_MIRRORED, _core, _core, gaussian=True, mirrored=True, twist=_core_twist, closes=mirrored.closes
+    ),
+    "mirrored_orthogonal": Family(
+        *_MIRRORED, _constant, _constant, gaussian=False, mirrored=True, closes=mirrored.closes
+    ),
     "ones_orthogonal": Family(*_ONES, _constant, _constant, gaussian=False),
-    "identity": Family(*_IDENTITY, _constant, _constant, gaussian=False),
-    "still": Family(*_STILL, _constant, _constant, gaussian=False),
+    "identity": Family(*_IDENTITY, _constant, _constant, gaussian=False, closes=maps.closes_alike),
+    "still": Family(*_STILL, _constant, _constant, gaussian=False, closes=maps.closes_alike),
     "calibrated": Family(*_CALIBRATED, _constant, _spread_only(_orthogonal), gaussian=False, bends=angles.orthogonal),
     "kept_variance": Family(*_SCALED, _constant, _spread_only(_gaussian), gaussian=True, bends=angles.gaussian),
     "standardized": Family(*_STANDARDIZED, _constant, _gaussian, gaussian=True),

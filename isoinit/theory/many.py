@@ -40,4 +40,6 @@ def _open(setting: Setting, nets: Ensemble) -> bool:
     """Whether the depth limit is beyond what is known of the nets, as far as these tell."""
     known = nets.known()
     latest = [layer for layer in range(known, max(known - 20, 0), -1) if judged(layer)]
-    return known < MAX_DEPTH - 1 and not any(aligned_or_exploded(nets.seen(n), setting.tolerance) for n in latest)
+    return known < MAX_DEPTH - 1 and not any(
+        aligned_or_exploded(nets.seen(n), n / (2 * nets.units), setting.tolerance) for n in latest
+    )

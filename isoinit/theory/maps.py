@@ -71,6 +71,15 @@ def biased(point: Point, bias: Bias) -> Point:
     return Point(q, point.q * point.d / q, point.mean)
 
 
+def closes(_point: Point, _bias: Bias, d: float) -> float:
+    """What a layer makes of a distance, up to a factor that is the same for all distances."""
+    return bent(d)
+
+
+def closes_alike(_point: Point, _bias: Bias, d: float) -> float:
+    return d
+
+
 def half(point: Point, _: Bias) -> float:
     return point.q / 2
 

@@ -32,7 +32,7 @@ def step(point: Point, g: float, bias: Bias) -> Step:
     total = point.q + bias.variance
     rho = point.q / total
     kept = bent(1 + rho)
-    d = 1 - (bent(1 + rho * (1 - point.d)) - bent(rho * point.d)) / kept
+    d = _closed(point.d, rho)
     both = acos(rho) / (2 * pi)  # both halves on: slope 2; with the same probability none: slope 0
     slopes = 1 + 2 * both
     spread = (1 + 14 * both) / slopes**2 - 1
@@ -42,6 +42,18 @@ def step(point: Point, g: float, bias: Bias) -> Step:
     noise = fourth / kept**2 - 1 - 2 * share**2
     nxt = Point(g * total * kept, max(d, 0.0))
     return Step(nxt, g * slopes, 1.0, spread, share, max(noise, 0.0), both=both)
+
+
+def _closed(d: float, rho: float) -> float:
+    return 1 - (bent(1 + rho * (1 - d)) - bent(rho * d)) / bent(1 + rho)
+
+
+def closes(point: Point, bias: Bias, d: float) -> float:
+    """What a layer makes of a `distance` in mean field, up to a factor that is the same for all distances."""
+    if bias.mode != "iid" or bias.variance == 0:
+        return d
+    rho = point.q / (point.q + bias.variance)
+    return _closed(min(d / rho, 1.0), rho)
 
 
 def _third_moment(c: float) -> float:

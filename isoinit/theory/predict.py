@@ -3,10 +3,10 @@
     predict("he_normal", depth=30, width=64).depth_limit
 
 A network is predicted to start training if, for the typical seed, signal and gradient stay within a tolerated
-number of e-folds, two inputs stay distinguishable and no layer is dead. The thresholds are ours or borrowed
-(`Tolerance` says which), and the prediction is for the START of training: the learning rate, the number of
-steps and the data move the boundary. Compare with measurements; it has not been fitted to any. For short budgets of
-steps `Tolerance.conditioning` is the criterion to fit: it is off, because no paper gives its number.
+number of e-folds, none of ten inputs, as if of ten classes, comes too near another (`crowd`) and no layer is dead. The
+thresholds are ours or borrowed (`Tolerance` says which), and the prediction is for the START of training: the learning
+rate, the number of steps and the data move the boundary. Compare with measurements; it has not been fitted to any. For
+short budgets of steps `Tolerance.conditioning` is the criterion to fit: it is off, because no paper gives its number.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,7 @@ class Prediction:
                          exact for Gaussian and orthogonal weights without a bias, by `fluctuation` with one
     correlation          cosine of two inputs in the last hidden layer's pre-activations, mean over seeds
     alignment            1 - |cosine| of the typical seed
+    nearest              the same of an input and the nearest of the others, of `tolerance.inputs` that are unrelated
     log_gradient         log |J v|^2 / |v|^2 from the input to the last hidden layer,
     gradient_spread        and its standard deviation over seeds
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
@@ -84,6 +85,7 @@ class Prediction:
     spread: float
     correlation: float
     alignment: float
+    nearest: float
     log_gradient: float
     gradient_spread: float
     conditioning: float
@@ -141,6 +143,7 @@ def predict(
         spread=sqrt(state.signal_variance),
         correlation=state.correlation,
         alignment=state.distance,
+        nearest=state.nearest,
         log_gradient=state.log_gradient,
         gradient_spread=sqrt(state.gradient_variance),
         conditioning=state.relative_variance,

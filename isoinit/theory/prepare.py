@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isoinit.theory import activations
+from isoinit.theory import activations, crowd
 from isoinit.theory.asked import SHARE, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
@@ -120,5 +120,6 @@ def _validate(
         refuse(name, value, rule)
     if sigma_b2 > 0 and bias_mode == "zero":
         raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
+    refuse("inputs", tolerance.inputs.value, whole(2, crowd.MOST))
     if not (tolerance.input_square.value > 0 and -1 <= tolerance.input_correlation.value < 1):
         raise ValueError(f"input_square > 0 and -1 <= input_correlation < 1 must hold, but got {tolerance}.")

@@ -7,6 +7,7 @@ from itertools import islice
 from math import erf, inf, log, sqrt
 
 from isoinit.theory import meanfield
+from isoinit.theory.crowd import law
 from isoinit.theory.ensemble import Ensemble, Seen
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias, Point
@@ -35,7 +36,8 @@ class Tolerance:
     gradient: Threshold = Threshold(
         meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
     )
-    alignment: Threshold = Threshold(1e-2, "1 - correlation of two inputs: chosen")
+    alignment: Threshold = Threshold(1e-2, "1 - correlation of an input and the nearest of the others: chosen")
+    inputs: Threshold = Threshold(10, "inputs to be told apart, as if of as many classes: chosen, the number of digits")
     conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
     death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
@@ -61,7 +63,8 @@ class Setting:
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
         family, inputs = FAMILIES[self.family], _inputs(self.tolerance)
-        return walk(family, self.width, self.gain, self.bias, inputs, self.density, self.positions)
+        crowd = int(self.tolerance.inputs.value)
+        return walk(family, self.width, self.gain, self.bias, inputs, crowd, self.density, self.positions)
 
     def nets(self) -> Ensemble | None:
         """The ensemble that `states` walks; None where there is none."""
@@ -77,7 +80,7 @@ class Smooth:
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
-        return self.net.walk(_inputs(self.tolerance))
+        return self.net.walk(_inputs(self.tolerance), int(self.tolerance.inputs.value))
 
 
 def _inputs(tolerance: Tolerance) -> Point:
@@ -109,10 +112,12 @@ def judged(layer: int) -> bool:
     return layer <= _EVERY_LAYER or layer % 10 == 0 or layer >= MAX_DEPTH - 1
 
 
-def aligned_or_exploded(seen: Seen, tolerance: Tolerance) -> bool:
-    """Whether a depth limit is surely met where this is seen: by the criteria that an ensemble tells."""
+def aligned_or_exploded(seen: Seen, noise: float, tolerance: Tolerance) -> bool:
+    """Whether a depth limit is surely met where this is seen, by the criteria that an ensemble tells; `noise` is that
+    of `crowd`, or less, as far as mean field does not make good for it."""
+    nearest = seen.distance * law(int(tolerance.inputs.value)).ratio(noise)
     gradient = _margin(seen.log_gradient, seen.gradient_variance, tolerance.gradient.value)
-    return seen.distance < tolerance.alignment.value or gradient < 0
+    return nearest < tolerance.alignment.value or gradient < 0
 
 
 def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:
@@ -120,7 +125,7 @@ def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:
     return {
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
-        "alignment": log(max(state.distance, 1e-300) / tolerance.alignment.value),
+        "alignment": log(max(state.nearest, 1e-300) / tolerance.alignment.value),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
     }

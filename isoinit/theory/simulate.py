@@ -23,12 +23,15 @@ class Simulation:
 
     log_norm          (nets, L) log |x_l|^2 / |x_0|^2; `DEAD` for a dead net
     correlation       (nets, L) of two inputs in the pre-activations; nan where one of them is dead
+    log_nearest       (nets, L) log of 1 - |cosine|, in the pre-activations, of an input and the nearest of the others,
+                      of `tolerance.inputs`, mean over inputs; nan where one of them is dead
     log_gradient      (nets, L) log |J_l v|^2 / |v|^2 for a random v
     singular_values   (nets, K) of J_L, descending
     """
 
     log_norm: Array
     correlation: Array
+    log_nearest: Array
     log_gradient: Array
     singular_values: Array
 
@@ -59,19 +62,22 @@ def simulate(
         raise ValueError(why)
     net = Net.of(prediction)
     x = _inputs(nets, BATCH.get(net.family, 2), net.fan_in, tolerance, rng)
+    crowd = int(tolerance.inputs.value)
+    if x.shape[1] < crowd:
+        x = np.concatenate([x, _inputs(nets, crowd, net.fan_in, tolerance, rng.spawn(1)[0])[:, x.shape[1] :]], axis=1)
     v = rng.standard_normal((nets, net.fan_in, 1))
     v /= np.linalg.norm(v, axis=1, keepdims=True)
-    return _measured(net, depth - 1, x, v, rng)
+    return _measured(net, depth - 1, x, v, crowd, rng)
 
 
-def _measured(net: Net, layers: int, x: Array, v: Array, rng: np.random.Generator) -> Simulation:
+def _measured(net: Net, layers: int, x: Array, v: Array, crowd: int, rng: np.random.Generator) -> Simulation:
     """The nets on inputs x (nets, inputs, units) and a direction v (nets, units, 1), drawn layer by layer."""
     nets, _, fan_in = x.shape
     start = np.sum(x[:, 0] ** 2, axis=1)
     jacobian = np.broadcast_to(np.eye(fan_in), (nets, fan_in, fan_in))
     jacobian_scale = signal_scale = np.zeros(nets)  # logs of what was divided out
     calm = x  # what a data-driven scheme sees: its signal before the weights are multiplied by the gain
-    norms, correlations, gradients = [], [], []
+    norms, correlations, nearest, gradients = [], [], [], []
     for layer in range(layers):
         w = net.weights(nets, layer == 0, rng)
         h, slope = x @ w.transpose(0, 2, 1), np.ones((nets, 1))
@@ -87,11 +93,13 @@ def _measured(net: Net, layers: int, x: Array, v: Array, rng: np.random.Generato
         jacobian, jacobian_scale = _rescaled(slope[:, :, None] * (w @ jacobian), jacobian_scale)
         norms.append(_log(np.sum(x[:, 0] ** 2, axis=1) / start, signal_scale))
         correlations.append(_cosine(h[:, 0], h[:, 1]))
+        nearest.append(_log_nearest(h[:, :crowd]))
         gradients.append(_log(np.sum((jacobian @ v) ** 2, axis=(1, 2)), jacobian_scale))
     singular = np.linalg.svd(jacobian, compute_uv=False)
     with np.errstate(over="ignore"):
         singular = np.asarray(singular * np.exp(jacobian_scale)[:, None], dtype=np.float64)
-    return Simulation(np.array(norms).T, np.array(correlations).T, np.array(gradients).T, singular)
+    norms, correlations, nearest, gradients = (np.array(seen).T for seen in (norms, correlations, nearest, gradients))
+    return Simulation(norms, correlations, nearest, gradients, singular)
 
 
 def _rescaled(x: Array, log_scale: Array) -> tuple[Array, Array]:
@@ -133,6 +141,16 @@ def _inputs(nets: int, count: int, units: int, tolerance: Tolerance, rng: np.ran
     else:
         x[:, 0], x[:, 1] = sqrt(units) * a, sqrt(units) * (c * a + sqrt(1 - c * c) * b)
     return x * sqrt(tolerance.input_square.value)
+
+
+def _log_nearest(h: Array) -> Array:
+    """Mean over inputs [nets] of log(1 - |cosine|) with the nearest other one, of h (nets, inputs, units)."""
+    lengths = np.linalg.norm(h, axis=2, keepdims=True)
+    unit = h / np.where(lengths > 0, lengths, np.nan)
+    each = np.arange(h.shape[1])
+    cosines = np.abs(unit @ unit.transpose(0, 2, 1))
+    cosines[:, each, each] = 0
+    return np.log(np.maximum(1 - cosines.max(axis=2), 1e-16)).mean(axis=1)
 
 
 def _cosine(a: Array, b: Array) -> Array:

@@ -23,6 +23,7 @@ from numpy.polynomial import chebyshev
 from isoinit.theory import activations, meanfield
 from isoinit.theory.activations import Activation
 from isoinit.theory.coupled import Coupled, Layer
+from isoinit.theory.crowd import Crowd
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Point
 from isoinit.theory.trajectory import State
@@ -51,16 +52,18 @@ class SmoothNet:
     gaussian: bool
     normalized: bool
 
-    def walk(self, inputs: Point) -> Iterator[State]:
+    def walk(self, inputs: Point, crowd: int = 2) -> Iterator[State]:
         """States after hidden layer 1, 2, ... without end; `inputs` as in `trajectory.walk`."""
-        return self._normalized(inputs) if self.normalized else self._plain(inputs)
+        return self._normalized(inputs) if self.normalized else self._plain(inputs, crowd)
 
-    def _plain(self, inputs: Point) -> Iterator[State]:
+    def _plain(self, inputs: Point, crowd: int) -> Iterator[State]:
         phi, sw2, sb2 = activations.get(self.activation), self.sigma_w2, self.sigma_b2
-        q = sw2 * inputs.q + sb2
+        new = q = sw2 * inputs.q + sb2
         d = sw2 * inputs.q * inputs.d / q
         relative_variance = log_gradient = 0.0
         settled: Callable[[float], float] | None = None
+        still = False  # whether d stands still, too
+        crowded = Crowd(crowd, self.gaussian / self.width)
         now, spread = _moments(phi, q), Coupled(overlap=1 / self.width)
         grown: tuple[float, float] | None = None  # of the gradient's mean and variance, once all else stands still
         for layer in count(1):
@@ -77,6 +80,7 @@ class SmoothNet:
                 layer=layer,
                 correlation=1 - d,
                 distance=min(d, 2 - d),
+                nearest=crowded.nearest(min(d, 2 - d)),
                 log_signal=log(now.square / inputs.q) + spread.norm.mean,
                 signal_variance=spread.norm.variance,
                 log_gradient=log_gradient + spread.gradient,
@@ -84,13 +88,16 @@ class SmoothNet:
                 relative_variance=relative_variance,
                 alive=1.0,
             )
+            before_d, noise = d, (now.spread + self.gaussian) / self.width
             if settled is not None:
-                before_d, d = d, settled(d)
-                if abs(d - before_d) <= _SETTLED * d:
-                    settled = _still
+                d = d if still else settled(d)
+                still = abs(d - before_d) <= _SETTLED * d
+                tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
+                crowded.step(before_d, _closes(before_d, d, tangent), noise)
                 continue
             new = sw2 * now.square + sb2
             d = _next_distance(phi, q, sw2, new, now.slope, d)
+            crowded.step(before_d, _closes(before_d, d, sw2 * now.slope * q / new), noise)
             settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
             if settled is None:
                 q, now = new, _moments(phi, new)
@@ -106,6 +113,7 @@ class SmoothNet:
                 layer=layer,
                 correlation=0.0,
                 distance=1.0,
+                nearest=1.0,
                 log_signal=log(now.square / inputs.q),
                 signal_variance=0.0,
                 log_gradient=growth - layer * wander / 2,
@@ -144,6 +152,12 @@ def _next_distance(phi: Activation, q: float, sw2: float, new: float, slope: flo
         return sw2 * slope * q / new * d
     different = meanfield.length_map(phi, q, sw2, 0.0) - sw2 * meanfield.covariance(phi, q, 1 - d, _PRECISE)
     return max(different / new, 0.0)
+
+
+def _closes(d: float, closed: float, tangent: float) -> Callable[[float], float]:
+    """The map of distances below d, that becomes `closed`: its share of a distance is nearly linear in it, as an
+    activation is smooth, and `tangent` of the least."""
+    return lambda x: x * (tangent + (closed / d - tangent) * x / d) if d > 0 else x
 
 
 def _if_settled(

@@ -1,10 +1,12 @@
 """What happens to signal, correlation and gradient layer by layer: the families' maps, with finite-width spread."""
 
 from collections.abc import Iterator
+from functools import partial
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
 from isoinit.theory.angles import Angles
+from isoinit.theory.crowd import Crowd
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
@@ -19,6 +21,7 @@ class State(NamedTuple):
 
     correlation         cosine of the pre-activations of two inputs, mean over nets, as `isoinit.probe` measures it
     distance            1 - |cosine| in the typical net: smaller where inputs align with random sign (Gaussian cores)
+    nearest             the same of an input and the nearest of several others (`crowd`)
     log_signal          |x_l|^2 / |x_0|^2 in a net of square layers (in a mirrored one: |x_0| has N/2 units)
     log_gradient        |J v|^2 / |v|^2 of the same net, v fixed, J from the input to x_l
     relative_variance   Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit
@@ -29,6 +32,7 @@ class State(NamedTuple):
     layer: int
     correlation: float
     distance: float
+    nearest: float
     log_signal: float
     signal_variance: float
     log_gradient: float
@@ -43,12 +47,14 @@ def walk(
     g: float,
     bias: Bias,
     inputs: Point,
+    crowd: int = 2,
     density: float = 1.0,
     positions: bool = False,
 ) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
-    `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of two inputs. Exact for
+    `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of any two
+    of `crowd` inputs. Exact for
     zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
     bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
     at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
@@ -66,6 +72,7 @@ def walk(
     gradient = log(gain)
     gradient_variance = relative_variance = log_alive = 0.0
     pair = _Pair(family, width, start, positions, nets_of(family, width, g, bias, inputs))
+    crowded = Crowd(crowd, _noise(family, 0.0, units, positions))
     for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
         norm, factor = signal.after(point, scaled, step)
         back = factor if backward is forward else backward.step()
@@ -79,6 +86,7 @@ def walk(
             layer=layer,
             correlation=told.correlation,
             distance=told.distance,
+            nearest=crowded.nearest(told.distance),
             log_signal=log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean,
             signal_variance=norm.variance,
             log_gradient=told.log_gradient,
@@ -88,6 +96,8 @@ def walk(
         )
         gradient, gradient_variance = _grown(gradient, gradient_variance, step, g, units)
         pair.step(step.share)
+        closes = partial(family.closes, point, scaled)
+        crowded.step(told.distance, closes, _noise(family, step.slope_spread, units, positions))
 
 
 def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[tuple[Point, Bias, Step, float]]:
@@ -102,6 +112,10 @@ def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[
             log_unit += log(point.q)
             bias = Bias(bias.variance / point.q, bias.mode)
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
+
+
+def _noise(family: Family, slope_spread: float, units: float, positions: bool) -> float:
+    return 0.0 if positions else (slope_spread + family.gaussian) / units
 
 
 def _grown(gradient: float, variance: float, step: Step, g: float, units: float) -> tuple[float, float]:

@@ -82,6 +82,14 @@ Tried on the beds, some with a real map or more, and not kept, with the number o
     trials come, a quarter of their spacing (24)  at 56
     the shallow end looked at from the 16th       window: 9.2 instead of 16.0 % error at 48 trials, and the same from
     trial on (12)                                 80 on
+    bends of the log-odds of a size of its own    window: preferred by the evidence to the kernel without a frontier, 5
+    per category, the straddle in units of depth  to 10 % less error at 104 trials (s.e. 6) and 6 % fewer layers, as much
+    (8 to 24)                                     at 128; kinked -7, islands -2, noisy -4, smooth +2 % (s.e. 6), four real
+                                                  maps from 20 % less to 17 more at 40
+    the same, and of the 64 or 512 largest        window: the same error, for 4 to 10 % fewer layers
+    straddles the trial that takes most off the
+    error that is expected (12)
+    a start of 4 trials (16)                      the same: a batch is asked before one is told
 
 Those from "no audit trials" to "in turn" were compared seed by seed, on seeds of which the window bed has 4.4 % at 104
 and 3.8 at 128 trials (48 seeds: 4.5 and 3.8): medians of 16 seeds differ by half a point for chance alone. Of how near

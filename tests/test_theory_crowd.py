@@ -1,0 +1,118 @@
+"""The nearest of several inputs comes as near as in random nets, and ends what it should."""
+
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isoinit.theory.crowd import MOST, Crowd, law
+from isoinit.theory.maps import bent
+from isoinit.theory.predict import DEFAULT, Threshold, predict, setting_of
+from isoinit.theory.simulate import simulate
+
+IID = {"bias_mode": "iid"}
+
+
+def of(inputs: int) -> Any:
+    return replace(DEFAULT, inputs=Threshold(inputs, "test"))
+
+
+def test_the_law_is_that_of_products_of_gaussian_matrices() -> None:
+    """Drawn as matrices on inputs that are all equally far apart, 80 units and 150 products, not as triangles."""
+    rng, units, nets = np.random.default_rng(1), 80, 150
+    x = np.broadcast_to(np.eye(units)[:, :10], (nets, units, 10))
+    for layer in range(1, 81):
+        x = rng.standard_normal((nets, units, units)) @ x / np.sqrt(units)
+        if layer in (4, 20, 80):
+            products = x.transpose(0, 2, 1) @ x
+            squares = np.diagonal(products, axis1=1, axis2=2)
+            apart = squares[:, :, None] + squares[:, None, :] - 2 * products
+            typical = np.log(apart[:, *np.triu_indices(10, 1)]).mean()
+            apart[:, range(10), range(10)] = np.inf
+            found = np.log(apart.min(axis=2)).mean() - typical
+            assert np.log(law(10).ratio(layer / units)) == pytest.approx(found, abs=0.12)
+
+
+def test_the_law_of_little_noise_goes_with_its_root_and_falls_with_the_inputs() -> None:
+    few = np.array([1e-4, 1e-3, 1e-2])
+    logs = np.log([law(10).ratio(tau) for tau in few])
+    assert np.polyfit(np.log(few), np.log(-logs), 1)[0] == pytest.approx(0.5, abs=0.01)
+    for tau in (0.02, 0.3, 2.0):
+        ratios = [law(inputs).ratio(tau) for inputs in (2, 3, 5, 10, 20)]
+        assert ratios[0] == 1
+        assert ratios == sorted(ratios, reverse=True)
+        assert law(10).tau(law(10).ratio(tau)) == pytest.approx(tau, rel=1e-6)
+
+
+def test_two_inputs_are_a_pair() -> None:
+    for scheme in ("he_normal", "ll_gauss"):
+        point = predict(scheme, depth=30, width=32, tolerance=of(2))
+        assert point.nearest == point.alignment > predict(scheme, depth=30, width=32).nearest
+
+
+def test_a_rectifier_lets_distances_forget_what_drew_them_apart() -> None:
+    """Its map of small distances is d - c d^1.5, so that all tend to the same; one that is linear forgets nothing."""
+    pulled, left = Crowd(10, 0.5), Crowd(10, 0.5)
+    d, start = 0.5, left.nearest(0.5) / 0.5
+    for _ in range(200):
+        pulled.step(d, bent, 0.0)
+        left.step(d, lambda x: x, 0.0)
+        d = bent(d)
+    assert left.nearest(d) / d == pytest.approx(start, rel=1e-6)
+    assert pulled.nearest(d) / d > 0.9
+
+
+@pytest.mark.parametrize(
+    ("scheme", "net"),
+    [
+        ("he_normal", {}),
+        ("he_normal", {"sigma_b2": 0.9, **IID}),
+        ("he_normal", {"width": 256}),
+        ("orthogonal", {}),
+        ("orthogonal", {"sigma_b2": 0.9, **IID}),
+        ("ll_gauss", {}),
+        ("ll_gauss", {"sigma_b2": 0.1, "bias_mode": "mirrored"}),
+        ("ll_gauss", {"sigma_b2": 0.9, **IID}),
+        ("he_normal", {"activation": "linear", "sigma_w2": 1.0}),
+        ("lecun_normal", {"activation": "gelu", "sigma_w2": 2.0}),
+        ("orthogonal", {"activation": "tanh"}),
+        ("sample_variance_scale", {}),
+        ("lsuv", {}),
+    ],
+)
+def test_the_nearest_of_ten_comes_as_near_as_in_random_nets(scheme: str, net: dict[str, Any]) -> None:
+    """Pairs are farther apart, by more than 1 at the last of these layers in most of these nets."""
+    net = {"width": 64, "depth": 41, **net}
+    found = simulate(scheme, nets=64, rng=np.random.default_rng(0), **net).log_nearest.mean(axis=0)
+    told = list(islice(setting_of(predict(scheme, **net)).states(), 40))
+    for layer in (2, 5, 10, 20, 40):
+        assert np.log(told[layer - 1].nearest) == pytest.approx(found[layer - 1], abs=0.3), layer
+
+
+@pytest.mark.parametrize(
+    ("scheme", "bias"), [("he_normal", 0.0), ("orthogonal", 0.0), ("ll_gauss", 0.0), ("ll_gauss", 0.9)]
+)
+def test_a_limit_is_where_ten_inputs_come_too_near(scheme: str, bias: float) -> None:
+    net: dict[str, Any] = {"width": 64, "sigma_b2": bias, "bias_mode": "iid" if bias else "zero"}
+    found = simulate(scheme, depth=81, nets=64, rng=np.random.default_rng(1), **net).log_nearest.mean(axis=0)
+    told = predict(scheme, depth=9, **net)
+    crossed = 1 + np.argmax(found < np.log(DEFAULT.alignment.value))
+    assert told.binding == "alignment"
+    assert told.depth_limit == pytest.approx(crossed, rel=0.15)
+    assert predict(scheme, depth=9, tolerance=of(2), **net).depth_limit > 1.3 * crossed
+
+
+def test_what_a_width_takes_from_the_limit_goes_with_its_root() -> None:
+    """As the noise of a few layers of a wide net; what it takes from that of two inputs goes with its inverse."""
+    wide = predict("he_normal", depth=9, width=10**8).depth_limit
+    taken = [wide - predict("he_normal", depth=9, width=width).depth_limit for width in (2**12, 2**14, 2**16)]
+    assert np.log2(taken[0] / taken[1]) == pytest.approx(1, abs=0.2)
+    assert np.log2(taken[1] / taken[2]) == pytest.approx(1, abs=0.2)
+
+
+def test_a_number_of_inputs_that_is_none_is_refused() -> None:
+    for inputs in (1, MOST + 1, 2.5):
+        with pytest.raises(ValueError, match=f"inputs must be a whole number from 2 to {MOST}, but got {inputs}"):
+            predict("he_normal", depth=9, width=8, tolerance=replace(DEFAULT, inputs=Threshold(inputs, "test")))
