@@ -102,16 +102,13 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     low, middle, high = theory.log_norm[last, [0, 2, 4]]
     derived = theory.norm_route != NO_SPREAD
     gradient, deviation = theory.log_gradient[last], theory.log_gradient_sd[last]
+    inputs = theory.prediction.tolerance.inputs.value
     rows = [
         ("norm |x_L|^2 / |x_0|^2, median", _size(middle), ""),
         ("  5 to 95 % of seeds", f"{_size(low)} to {_size(high)}" if derived else "-", ""),
         ("log gradient |J v|^2 / |v|^2", _spread(gradient, deviation if derived or deviation > 0 else None), ""),
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
-        (
-            f"  1 - |it| to the nearest of {theory.prediction.tolerance.inputs.value:g}",
-            f"{theory.prediction.nearest:.2g}",
-            "",
-        ),
+        (f"1 - |correlation| of the nearest of {inputs:g}", f"{theory.prediction.nearest:.2g}", ""),
         ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
     ]
     if len(theory.singular_values):

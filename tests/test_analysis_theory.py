@@ -114,12 +114,14 @@ def test_the_picture_says_what_is_missing_and_draws_no_rounding() -> None:
 def test_correlations_are_compared_in_their_mean() -> None:
     info = profile_info(Point("he_normal", 6, 8), nets=32)
     axis = profile_figure(info).axes[2]
-    dots = next(line for line in axis.lines if line.get_marker() == "o").get_ydata()
+    dots, rings = (line.get_ydata() for line in axis.lines if line.get_marker() == "o")
     assert info.simulation is not None
     assert np.asarray(dots) == pytest.approx(np.nanmean(info.simulation.correlation, axis=0))
+    assert np.asarray(rings) == pytest.approx(1 - np.exp(np.nanmean(info.simulation.log_nearest, axis=0)))
+    assert np.all(np.asarray(rings) > np.asarray(dots))
     legend = axis.get_legend()
     assert legend is not None
-    assert [t.get_text() for t in legend.texts] == ["theory: mean", "mean, 5, 95 %"]
+    assert [t.get_text() for t in legend.texts] == ["nearest of 10", "two", "mean, 5, 95 %"]
 
 
 def test_one_layer_is_seen_and_layers_are_whole() -> None:

@@ -69,7 +69,7 @@ def test_a_rectifier_lets_distances_forget_what_drew_them_apart() -> None:
     [
         ("he_normal", {}),
         ("he_normal", {"sigma_b2": 0.9, **IID}),
-        ("he_normal", {"width": 256}),
+        ("he_normal", {"width": 128}),
         ("orthogonal", {}),
         ("orthogonal", {"sigma_b2": 0.9, **IID}),
         ("ll_gauss", {}),

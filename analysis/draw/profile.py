@@ -114,17 +114,26 @@ def _widened(layers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 def _draw_correlation(axis: Axes, info: ProfileInfo) -> None:
     theory, measured = info.theory, info.simulation
     axis.plot(*_widened(theory.layers, theory.correlation), color=THEORY, lw=1.8)
-    axis.set(title="correlation of two inputs")
-    handles = [Line2D([], [], color=THEORY, lw=1.8, label="theory: mean")]
+    axis.plot(*_widened(theory.layers, 1 - theory.nearest), color=THEORY, lw=1.2, ls="--")
+    axis.set(title="cosine of inputs")
+    inputs = theory.prediction.tolerance.inputs.value
+    handles = [
+        Line2D([], [], color=THEORY, lw=1.2, ls="--", label=f"nearest of {inputs:g}"),
+        Line2D([], [], color=THEORY, lw=1.8, label="two"),
+    ]
     living = np.isfinite(measured.correlation).any(axis=0) if measured is not None else np.zeros(1, bool)
     if measured is not None and living.any():
         seen = measured.correlation[:, living]
         low, high = np.nanquantile(seen, [0.05, 0.95], axis=0)
         _dots(axis, theory.layers[living], np.stack([low, np.nanmean(seen, axis=0), high]))
+        all_live = np.isfinite(measured.log_nearest).any(axis=0)
+        at, near = theory.layers[all_live], 1 - np.exp(np.nanmean(measured.log_nearest[:, all_live], axis=0))
+        some = _some(at) if len(at) else slice(0)
+        axis.plot(at[some], near[some], "o", mfc="white", mec=INK, ms=3.2, mew=0.7, zorder=3)
         handles.append(_dot("mean, 5, 95 %"))
     axis.set_ylim(min(-0.05, axis.get_ylim()[0]), 1.05)
     axis.legend(  # above the panel, beside its title: bars may be anywhere within
-        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=7.5, borderaxespad=0.2,
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=7.5, borderaxespad=0.2,
         handlelength=1.2, handletextpad=0.4, columnspacing=0.8,
     )  # fmt: skip
 
@@ -133,9 +142,14 @@ def _dot(label: str) -> Line2D:
     return Line2D([], [], ls="", marker="o", ms=3.5, color=INK, label=label)
 
 
+def _some(layers: np.ndarray) -> np.ndarray:
+    """Indices of some fifteen of the layers, evenly."""
+    return np.unique(np.linspace(0, len(layers) - 1, 15).round().astype(int))
+
+
 def _dots(axis: Axes, layers: np.ndarray, statistics: np.ndarray) -> None:
     """Three statistics [3, layers] at some fifteen layers: the middle one as a dot, the others as ends of a bar."""
-    some = np.unique(np.linspace(0, len(layers) - 1, 15).round().astype(int))
+    some = _some(layers)
     low, middle, high = statistics[:, some]
     bars = np.maximum(np.stack([middle - low, high - middle]), 0)  # the mean of a skewed law may lie outside
     axis.errorbar(layers[some], middle, bars, fmt="o", color=INK, ms=3.2, lw=0.7, elinewidth=0.7, zorder=3)

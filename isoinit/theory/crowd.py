@@ -19,6 +19,7 @@ It is good to .3 in the log against random nets of 64 units, ReLU, smooth and li
 where many positions share their weights, the noise is left out.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 from math import exp, log, sqrt
@@ -44,15 +45,16 @@ class Law:
         units = max(_UNITS, 2 * inputs)
         at = np.unique(np.geomspace(1, _LAST * units, _PLACES).astype(int))
         nearest = np.minimum.accumulate(_log_nearest(inputs, units, at)) if inputs > 2 else np.zeros(len(at))
-        self._roots = np.append(0.0, np.sqrt(at / units))  # log h is nearly linear in the root of tau
-        self._logs = np.append(0.0, nearest)
+        # log h is nearly linear in the root of tau; lists, for a walk asks for one number at a time
+        self._roots = [0.0, *np.sqrt(at / units).tolist()]
+        self._lost = [0.0, *(-nearest).tolist()]
 
     def ratio(self, tau: float) -> float:
-        return exp(float(np.interp(sqrt(tau), self._roots, self._logs)))
+        return exp(-_between(sqrt(tau), self._roots, self._lost))
 
     def tau(self, ratio: float) -> float:
         """Where the ratio is this one; 0 from 1 on."""
-        return float(np.interp(-log(ratio), -self._logs, self._roots)) ** 2
+        return _between(-log(ratio), self._lost, self._roots) ** 2
 
 
 law = lru_cache(maxsize=8)(Law)
@@ -71,9 +73,17 @@ class Crowd:
     def step(self, d: float, closes: Callable[[float], float], noise: float) -> None:
         """One layer on: `closes` is mean field's map of d, up to a factor."""
         before, after = self.nearest(d), closes(d)
-        if before > 0 and after > 0:
+        if self._tau > 0 and before > 0 and after > 0:
             self._tau = self._law.tau(min(max(closes(before) / after, 1e-9), 1.0))
         self._tau += noise
+
+
+def _between(x: float, places: list[float], values: list[float]) -> float:
+    """Linear between `values` at the rising `places`, and as at the last beyond."""
+    i = bisect_right(places, x)
+    if i == len(places):
+        return values[-1]
+    return values[i - 1] + (x - places[i - 1]) * (values[i] - values[i - 1]) / (places[i] - places[i - 1])
 
 
 def _log_nearest(inputs: int, units: int, at: Array) -> Array:

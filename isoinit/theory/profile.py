@@ -51,6 +51,7 @@ class Profile:
     norm_route        how they were found: an exact law, or a log-normal one with the first two log-moments; `NO_SPREAD`
                       where the spread of a finite width is not derived
     correlation       (L,) of two inputs in the pre-activations, the mean over nets, see `trajectory.walk`
+    nearest           (L,) 1 - |cosine| of an input and the nearest of several others, of the typical net, see there
     log_gradient      (L,) typical log |J_l v|^2 / |v|^2, J_l from the input to x_l, of nets without a dead layer
     log_gradient_sd   (L,) its standard deviation over seeds
     gradient_bands    (L, 5) its quantiles `LEVELS`, log-normal; -inf: dead
@@ -64,6 +65,7 @@ class Profile:
     log_norm: Array
     norm_route: str
     correlation: Array
+    nearest: Array
     log_gradient: Array
     log_gradient_sd: Array
     gradient_bands: Array
@@ -107,6 +109,7 @@ def profile(
         log_norm=quantiles,
         norm_route=norm_route,
         correlation=np.array([s.correlation for s in walked]),
+        nearest=np.array([s.nearest for s in walked]),
         log_gradient=np.array([s.log_gradient for s in walked]),
         log_gradient_sd=np.sqrt([s.gradient_variance for s in walked]),
         gradient_bands=_log_gradients(setting, walked),
