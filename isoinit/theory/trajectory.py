@@ -53,14 +53,13 @@ def walk(
 ) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
-    `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of any two
-    of `crowd` inputs. Exact for
-    zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`. With an iid
-    bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal cores, good
-    at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in layers.
-    Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The angle of
-    two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density` is
-    that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
+    `inputs.q` is the mean square of an input coordinate, `inputs.d` one minus the cosine of any two of `crowd` inputs.
+    Exact for zero bias in the plain and mirrored families; with a bias the norm's moments are those of `fluctuation`.
+    With an iid bias in a mirrored net, correlation and gradient are those at the mean-field length in one of orthogonal
+    cores, good at any depth, and in one of Gaussian cores narrower than 8, good for up to about a third of the width in
+    layers. Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The
+    angle of two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density`
+    is that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
     (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
     """
     forward, backward = Layers.of(family, width, g, bias, density)
