@@ -52,6 +52,11 @@ def test_two_inputs_are_a_pair() -> None:
         assert point.nearest == point.alignment > predict(scheme, depth=30, width=32).nearest
 
 
+def test_positions_that_share_weights_leave_all_pairs_alike() -> None:
+    point = predict("he_normal", architecture="cnn", depth=20, width=16)
+    assert point.nearest == point.alignment
+
+
 def test_a_rectifier_lets_distances_forget_what_drew_them_apart() -> None:
     """Its map of small distances is d - c d^1.5, so that all tend to the same; one that is linear forgets nothing."""
     pulled, left = Crowd(10, 0.5), Crowd(10, 0.5)
