@@ -56,9 +56,7 @@ class Speed:
 
 def measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
     """Train a few of the points for two lengths of time: the slope is speed, what one of them takes is the rest."""
-    ordered = sorted(dict.fromkeys(points), key=lambda p: network.flops(p, dataset, spec.training))
-    places = dict.fromkeys(round(i * (len(ordered) - 1) / (SAMPLE - 1)) for i in range(SAMPLE))
-    chosen = [ordered[i] for i in places]
+    chosen = _some(spec, dataset, points)
     networks = spec.training.seeds * len(spec.training.learning_rate)  # stacked as in a trial
     step = networks * sum(network.flops(p, dataset, spec.training) for p in chosen) / spec.training.steps
     count = max(1, min(networks, int(networks * HEAVY / step)))
@@ -91,6 +89,21 @@ def measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: 
     alone = statistics.median(timed(2, at_once=1)[0] for _ in range(repeats)) if slots > 1 else few
     layers = len(set(seeds)) * sum(p.depth for p in chosen)
     return Speed(1 / slope, max(alone - less * slope, 0.0) / layers, _kept(spec, dataset, chosen, step, steps))
+
+
+def warm(spec: SweepSpec, dataset: data.Dataset, points: list[Point]) -> None:
+    """Compile what training such points needs, as `measure` does beside its measurement: half a minute, once."""
+    training = spec.training.model_copy(update={"steps": 2})
+    train.train(
+        [train.Member(p, spec.training.first_seed, STILL) for p in _some(spec, dataset, points)], dataset, training
+    )
+
+
+def _some(spec: SweepSpec, dataset: data.Dataset, points: list[Point]) -> list[Point]:
+    """A few of the points, from the smallest network to the largest."""
+    ordered = sorted(dict.fromkeys(points), key=lambda p: network.flops(p, dataset, spec.training))
+    places = dict.fromkeys(round(i * (len(ordered) - 1) / (SAMPLE - 1)) for i in range(SAMPLE))
+    return [ordered[i] for i in places]
 
 
 def _difference(few: tuple[float, float], many: tuple[float, float]) -> float:

@@ -149,7 +149,7 @@ def plan(args: argparse.Namespace) -> int:
     from sweeps import plan as planning
 
     with Console(stderr=True).status(
-        "planning; the first time it is measured how fast this machine trains such networks"
+        "planning; the first time code is compiled and the speed of this machine measured"
     ):
         spec = arguments.spec(args)
         made = planning.plan(spec, data_folder=arguments.data_dir(args, spec))

@@ -183,7 +183,7 @@ def _plan(sweep: Sweep, progress: Progress) -> plan.Plan | None:
     """The plan of a whole sweep on this machine; None where it cannot know the workers."""
     if sweep.options.inline or sweep.options.address is not None:
         return None
-    progress.phase("planning")
+    progress.phase("planning; the first time code is compiled and the speed of this machine measured")
     made = plan.plan(sweep.spec, data_folder=sweep.options.data_folder)
     progress.phase(plan.headline(made))
     return made

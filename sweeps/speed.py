@@ -21,6 +21,9 @@ from typing import Any, Final
 
 import torch
 
+import isoinit
+import sweeps
+from isoinit.editions import edition
 from sweeps import calibration, data
 from sweeps.calibration import Speed
 from sweeps.spec import Point, SweepSpec
@@ -33,6 +36,8 @@ SWEEPING: Final = 1.2
 1.1 to 1.4 (MLPs; one of ResNets 0.7). Counts as one more kind, for a kind that was not launched yet."""
 REMEMBERED: Final = 5
 """Launches whose times count."""
+INSTALLATIONS: Final = 20
+"""Of which it is known that what such a sweep needs is compiled."""
 QUIET: Final = 0.25
 """Of the packs' time the share in which others may have their cores, for a launch to count as alone: on two cores the
 sweep's own driver had .02 to .18 (ten launches), and with it one other busy process .5 (one launch)."""
@@ -40,14 +45,24 @@ sweep's own driver had .02 to .18 (ten launches), and with it one other busy pro
 
 def of(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: int) -> Speed:
     """What was measured here, corrected by what the launches since then took."""
-    cache, key = _cache(), _key(spec, dataset.digest, slots)
+    cache, key, here = _cache(), _key(spec, dataset.digest, slots), _installation()
     if key not in cache:
         measured = calibration.measure(spec, dataset, points, slots)
-        cache[key] = {"speed": list(astuple(measured))}
+        cache[key] = {"speed": list(astuple(measured)), "compiled": [here]}
+        _write(cache)
+    elif here not in (compiled := cache[key].get("compiled", [])):
+        calibration.warm(spec, dataset, points)  # or the workers would, in time that no plan knows of
+        cache[key]["compiled"] = [*compiled, here][-INSTALLATIONS:]
         _write(cache)
     flops, layer_seconds, share = cache[key]["speed"]
     slower = statistics.median(_usual(cache[key]["launches"])) if "launches" in cache[key] else _elsewhere(cache)
     return Speed(flops / slower, layer_seconds * slower, share)
+
+
+def _installation() -> str:
+    """Where compiled code is kept, and of which sources."""
+    folders = Path(sweeps.__file__).with_name("kernel"), Path(isoinit.__file__).with_name("narrow")
+    return " ".join(f"{folder} {edition(folder)}" for folder in folders)
 
 
 def startup() -> float:

@@ -76,6 +76,22 @@ def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.plan(spec).speed == first.speed
 
 
+def test_of_another_installation_the_code_is_compiled_before_the_workers_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed is known from another folder or edition, the compiled code is not there."""
+    spec = parse(TEXT)
+    first = plan.plan(spec)
+    trained: list[tuple[int, int]] = []
+
+    def counted(members: list[train.Member], _: data.Dataset, training: Training) -> list[Any]:
+        trained.append((len(members), training.steps))
+        return []
+
+    monkeypatch.setattr(train, "train", counted)
+    monkeypatch.setattr(speed, "edition", lambda _: 0)
+    assert [plan.plan(spec).speed for _ in range(2)] == [first.speed] * 2
+    assert trained == [(calibration.SAMPLE, 2)]
+
+
 def test_an_optimizer_is_priced_as_an_even_spread_and_a_grid_point_by_point() -> None:
     def flops(*settings: str) -> float:
         return plan.plan(parse(TEXT, settings)).flops
