@@ -298,6 +298,16 @@ def normalized(norm: Callable[[], nn.Module], *, behind: bool = False) -> nn.Seq
     return nn.Sequential(convs[0], *between[0], convs[1], *between[1], nn.Flatten(), nn.Linear(192, 5)).double()
 
 
+def odd(norm: nn.Module) -> nn.Sequential:
+    """The last unit of seven has no mirror image, and a mean that is taken away is not zero."""
+    return nn.Sequential(nn.Linear(6, 7), norm, nn.ReLU(), nn.Linear(7, 4))
+
+
+def across(first: nn.Module, second: nn.Module) -> nn.Sequential:
+    """The second layer sums over what the first leaves apart: of 8 positions, whose number fits the channels'."""
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+
+
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "batch": lambda: nn.BatchNorm2d(12),
     "layer": lambda: nn.LayerNorm([12, 4, 4]),
@@ -320,7 +330,11 @@ def test_a_normalization_before_the_activation_keeps_the_mirror(kind: str) -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [(lambda: normalized(NORMS["batch"], behind=True), "does not survive BatchNorm2d behind the activation"),
-     (lambda: normalized(lambda: nn.GroupNorm(3, 12)), "does not survive GroupNorm of 3 groups")],
+     (lambda: normalized(lambda: nn.GroupNorm(3, 12)), "does not survive GroupNorm of 3 groups"),
+     (lambda: odd(nn.LayerNorm(7)), "does not survive LayerNorm of 7 units"),
+     (lambda: odd(nn.GroupNorm(1, 7)), "does not survive GroupNorm of 7 units"),
+     (lambda: across(nn.Conv1d(3, 8, 1), nn.Linear(8, 8)), "does not survive Linear on the positions of Conv1d"),
+     (lambda: across(nn.Linear(8, 8), nn.Conv1d(8, 8, 1)), "does not survive Conv1d on the positions of Linear")],
 )  # fmt: skip
 def test_a_normalization_that_breaks_the_mirror_is_refused_by_the_mirrored_only(
     make: Callable[[], nn.Module], message: str
@@ -329,6 +343,13 @@ def test_a_normalization_that_breaks_the_mirror_is_refused_by_the_mirrored_only(
     for scheme in ("ll_orth", "ll_gauss", "ll_eoi"):
         with pytest.raises(ValueError, match=message):
             initialize(make(), scheme, generator=generator())
+
+
+@pytest.mark.parametrize("norm", [nn.RMSNorm(7), nn.BatchNorm1d(7)])
+def test_an_odd_width_keeps_its_mirror_where_no_mean_over_units_is_taken_away(norm: nn.Module) -> None:
+    model = initialize(odd(norm).double(), "ll_orth", generator=generator())
+    z = model[:2](noise(5, 6)).detach()
+    assert float((z[:, :3] + z[:, 3:6]).abs().max()) < 1e-12
 
 
 def test_crelu_refuses_what_tears_its_pairs_apart() -> None:

@@ -5,6 +5,7 @@ What is not a chain (a sum of branches, two inputs, a layer used twice) is refus
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
@@ -137,3 +138,24 @@ def _breakers(gaps: Sequence[Sequence[Step]], *, mirrored_before: bool) -> Itera
                 count = step.module.num_groups
                 if count > 1 and (grouped or count % 2):  # an even number are mirror images of each other
                     yield f"{step.label} of {count} groups"
+    for gap, following in pairwise(gaps[1:]):
+        yield from _between(gap, following[0], mirrored_before=mirrored_before)
+
+
+def _between(gap: Sequence[Step], following: Step, *, mirrored_before: bool) -> Iterator[str]:
+    """The same of what depends on the layer that the gap begins with."""
+    layer = cast(WeightLayer, gap[0].module)
+    units = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    for step in gap:
+        if mirrored_before and units % 2 and _centres(step.module, layer):
+            yield f"{step.label} of {units} units, the odd one of which moves their mean"
+    positions = isinstance(layer, nn.Linear) != isinstance(following.module, nn.Linear)
+    if positions and not any(step.kind == "shape" for step in gap):
+        yield f"{following.label} on the positions of {gap[0].label}"
+
+
+def _centres(norm: nn.Module | None, layer: WeightLayer) -> bool:
+    """Whether it takes the mean over the units of the layer away."""
+    if isinstance(norm, nn.LayerNorm):
+        return isinstance(layer, nn.Linear) or len(norm.normalized_shape) > len(layer.kernel_size)
+    return isinstance(norm, nn.GroupNorm) and norm.num_groups == 1

@@ -110,7 +110,7 @@ def _graph(model: nn.Module, name: str) -> fx.Graph:
     try:
         with torch.random.fork_rng(devices=[]):
             return tracer.trace(model)
-    except (TraceError, TypeError, ValueError, RuntimeError) as error:
+    except (TraceError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"a {name} is not understood, its forward cannot be followed ({error}): {WAYS}") from error
 
 
