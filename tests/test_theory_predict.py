@@ -306,6 +306,33 @@ def test_a_mirrored_net_of_one_unit_is_refused() -> None:
     assert predict("ll_crelu", activation="crelu", depth=4, width=1).outcome == "trained"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "point", "says"),
+    [
+        ("ll_crelu", {"width": 16}, "ll_crelu is made for crelu, which mirrors by itself, not for relu"),
+        ("ll_eoi", {"width": 16, "density": 0.1}, "density must be at least 1/8 for ll_eoi of width 16, but got 0.1"),
+        ("he_pruned", {"width": 16, "density": 0.01}, "density must be at least 1/16 for he_pruned of width 16"),
+        (
+            "risotto_b",
+            {"width": 15, "architecture": "resnet"},
+            "risotto_b mirrors the channels and needs an even width",
+        ),
+    ],
+)
+def test_there_is_no_prediction_of_a_network_that_cannot_be_initialized(
+    scheme: str, point: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        predict(scheme, depth=20, **point)
+
+
+def test_where_most_networks_are_dead_the_norms_of_the_others_decide_nothing() -> None:
+    """The few that are alive of pruned ones have norms that explode, and most were said to diverge."""
+    point = predict("he_pruned", depth=40, width=16, density=1 / 16)
+    assert point.dead_probability > 0.5
+    assert point.outcome == "stalled"
+
+
 def test_a_linear_net_is_known_at_finite_width() -> None:
     """chi2_N / N a layer: mean log -1/N, variance 2/N to leading order, and no kink to align inputs."""
     point = predict("xavier_normal", activation="linear", depth=41, width=200)

@@ -55,7 +55,7 @@ def prepared(
     )  # fmt: skip
     if reason:
         raise ValueError(reason)
-    refuse_density(scheme, density)
+    refuse_density(scheme, density, architecture, width)
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
     sigma_b2 = sigma_b2 or get(scheme).own_bias / width
     bias = Bias(sigma_b2, bias_mode)
@@ -91,6 +91,8 @@ def setting_of(
         family, gain, bias = ("still" if family.startswith("mirrored") else "standardized"), 1.0, Bias(0.0, "zero")
     if family.startswith("mirrored") and width < 2:
         raise ValueError(f"{scheme} mirrors the hidden units and needs a width of at least 2, got {width}.")
+    if theory.family.startswith("mirrored") and architecture == "resnet" and width % 2:
+        raise ValueError(f"{scheme} mirrors the channels and needs an even width, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
     return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn")
 

@@ -144,8 +144,10 @@ def within(mean: float, variance: float, limit: float) -> float:
 
 
 def outcome(state: State, probability: float, tolerance: Tolerance) -> str:
+    margins = _margins(state, tolerance)
+    if margins["death"] < 0:
+        return "stalled"  # whatever the few do that are alive, of which the norms tell
     if probability < 0.5:
         worst = max(state.log_signal, state.log_gradient, key=abs)
         return "vanished" if worst < 0 else "diverged"
-    margins = _margins(state, tolerance)
-    return "stalled" if min(margins["alignment"], margins["conditioning"], margins["death"]) < 0 else "trained"
+    return "stalled" if min(margins["alignment"], margins["conditioning"]) < 0 else "trained"

@@ -131,6 +131,8 @@ def no_theory(
         return f"{scheme} has a theory for {able} only: its maps on a {architecture} are not derived"
     if not isinstance(activation, str) or activation != "crelu":
         activations.get(activation)
+    if theory.activation == "crelu" and activation != "crelu":
+        return f"{scheme} is made for crelu, which mirrors by itself, not for {activation}"
     if activation not in ("relu", "leaky_relu") and not (plain or (scheme, activation) == ("ll_crelu", "crelu")):
         return f"{scheme} has a theory for relu only, not for {activation}"
     if activation == "crelu" and scheme != "ll_crelu":
@@ -153,8 +155,11 @@ def prunes(scheme: str, architecture: str, activation: str, normalization: str) 
     return derived and get(scheme).density == "pruned"
 
 
-def refuse_density(scheme: str, density: float) -> None:
-    """ValueError with the sparse schemes if a dense one is to leave weights out."""
+def refuse_density(scheme: str, density: float, architecture: str, width: int) -> None:
+    """ValueError with the sparse schemes if a dense one is to leave weights out, or if a unit would keep no input."""
     if density != 1 and not get(scheme).density:
         able = ", ".join(name for name, theory in THEORIES.items() if theory.density)
         raise ValueError(f"density must be 1 for {scheme}, which is dense, but got {density}; sparse schemes: {able}")
+    most = max(1, width // 2 if get(scheme).family.startswith("mirrored") else width)
+    if architecture == "mlp" and density * most < 1:
+        raise ValueError(f"density must be at least 1/{most} for {scheme} of width {width}, but got {density}")
