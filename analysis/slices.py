@@ -1,12 +1,13 @@
 """The slices of a map: what else varies than the depth and the abscissa has a row of panels for every level of it.
 
 An axis with many levels is cut at three of them, and a trial appears in the slice nearest to it: of more than `FEW`,
-or of more than `SLICES` where all levels together were more than `ROWS` slices.
+or of more than `SLICES` where all levels together were more than `ROWS` slices. What an axis is where a sweep makes no
+use of it, density 1 say, stays a level of its own, for theory and model know such networks as something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -21,6 +22,7 @@ from analysis.words import value_text
 FEW: Final = 8  # an axis with at most this many levels is shown at each of them
 SLICES: Final = 4  # more levels than this of another axis are represented by three, if all were too many
 ROWS: Final = 16  # slices of all levels, at most: a row of panels each
+UNUSED: Final[Mapping[str, float]] = {"bias_variance": 0.0, "weight_scale": 1.0, "density": 1.0}
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,20 @@ class _Cut:
         """Index of the level that each value belongs to."""
         if isinstance(self.levels[0], str):
             return np.array([self.levels.index(v) for v in values])
+        levels = np.array(self.levels)
         least = min((v for v in values if v > 0), default=1.0)
-        at, levels = (np.log(np.maximum(v, least / 10)) for v in (values, np.array(self.levels)))
-        return np.abs(at[:, None] - levels).argmin(axis=1)
+        distance = np.abs(np.log(np.maximum(values, least / 10))[:, None] - np.log(np.maximum(levels, least / 10)))
+        distance[self._unused(values)[:, None] != self._unused(levels)] = np.inf
+        return distance.argmin(axis=1)
 
     def text(self, level: Any) -> str:
         if isinstance(level, str):
             return level if self.name != "bias_mode" else f"{level} biases"
-        return f"{self.name.replace('_', ' ')} {f'≈ {value_text(level, 2)}' if self.thinned else f'{level:g}'}"
+        about = self.thinned and not self._unused(np.array([level]))[0]
+        return f"{self.name.replace('_', ' ')} {f'≈ {value_text(level, 2)}' if about else f'{level:g}'}"
+
+    def _unused(self, values: np.ndarray) -> np.ndarray:
+        return values == UNUSED.get(self.name, np.nan)
 
 
 def slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], str, pa.Table]]:
@@ -63,7 +71,9 @@ def _cut(trials: pa.Table, name: str, most: int) -> _Cut:
     levels = sorted(set(trials[name].to_pylist()))
     if isinstance(levels[0], str) or len(levels) <= most:
         return _Cut(name, tuple(levels), thinned=False)
-    return _Cut(name, tuple(levels[round(q * (len(levels) - 1))] for q in (1 / 6, 1 / 2, 5 / 6)), thinned=True)
+    used = [level for level in levels if level != UNUSED.get(name)]
+    some = {used[round(q * (len(used) - 1))] for q in (1 / 6, 1 / 2, 5 / 6)}
+    return _Cut(name, tuple(sorted(some | (set(levels) - set(used)))), thinned=True)
 
 
 def _column(trials: pa.Table, name: str) -> np.ndarray:
