@@ -19,8 +19,8 @@ from matplotlib.text import Annotation
 
 from analysis import tables
 from analysis.draw.agreement import agreement_figure
-from analysis.draw.axes import theory_text, value_ticks
-from analysis.draw.canvas import canvas, head, legend_columns
+from analysis.draw.axes import edges_around, theory_text, value_ticks
+from analysis.draw.canvas import canvas, head, legend_columns, save
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, cells, censoring, limits
@@ -134,6 +134,40 @@ def test_many_widths_are_cut_at_three_and_no_trial_is_lost() -> None:
     assert len(info.slices) == 3
     assert all("width ≈ " in text for text in info.slices)
     assert sum(len(p.marks.depth) for p in info.panels) == info.n_trials
+
+
+def test_dense_networks_beside_many_densities_stay_dense() -> None:
+    """They had a slice of density 0.69, of which theory knew nothing."""
+    trials = exports.tables(120)[0]
+    sparse = [s in ("orthogonal", "ll_orth") for s in trials["scheme"].to_pylist()]
+    densities = np.where(sparse, np.geomspace(0.1, 0.97, len(trials)), 1.0)
+    named = [{"orthogonal": "eoi", "ll_orth": "ll_eoi"}.get(s, s) for s in trials["scheme"].to_pylist()]
+    info = region_map(_replace(_replace(trials, "scheme", named), "density", densities.tolist()))
+    assert [text for text in info.slices if "≈" not in text] == ["density 1"]
+    for panel in info.panels:
+        assert (panel.fixed["density"] == 1) == (panel.scheme in ("he_normal", "xavier_normal"))
+        assert np.isfinite(panel.predicted).all() or "no limit" in theory_text(panel.predicted[0], info.depths)
+    assert sum(len(p.marks.depth) for p in info.panels) == info.n_trials
+
+
+def test_the_squares_of_great_depths_are_no_negative_numbers() -> None:
+    np.testing.assert_allclose(edges_around(np.array([2, 10, 50_000], np.int32))[-1], 50_000**2 / np.sqrt(500_000))
+
+
+@pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
+def test_a_name_is_drawn_as_it_is_written(info: MapInfo, tmp_path: Path, draw: Callable[[MapInfo], Figure]) -> None:
+    """Two dollar signs were mathematics, or a command's end; a letter that the type lacks was a warning a file."""
+    panels = tuple(p._replace(slice="a $\\foo$ slice") for p in info.panels[:2])
+    figure = draw(info._replace(sweep="cost $5 and $\\foo_6, 深さ", panels=panels))
+    save(figure, tmp_path / "figure")
+    title = figure.texts[0]
+    assert title.get_text().endswith("cost \\$5 and \\$\\foo_6, 深さ"), "as matplotlib wants it"
+
+
+def test_a_long_text_beside_a_row_is_no_longer_than_the_row(info: MapInfo) -> None:
+    text = "mlp, width ≈ 44, mirrored biases, density ≈ 0.69"
+    figure = map_figure(info._replace(panels=tuple(p._replace(slice=text) for p in info.panels)))
+    assert figure.axes[0].get_ylabel().splitlines()[:-1] == ["mlp, width ≈ 44, mirrored", "biases, density ≈ 0.69"]
 
 
 def test_abscissa_is_the_first_axis_that_varies_or_the_one_asked_for(wide: pa.Table) -> None:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.draw.axes import SYMBOL, depth_ticks, edges_around
-from analysis.draw.canvas import AGAIN, SOFT, STYLE, head, legend_columns
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, head, legend_columns, literal, panel_title
 from analysis.draw.limits import beyond, draw_arrows, slice_panels, stroke
 from analysis.mapinfo import MapInfo, Panel
 
@@ -29,7 +29,7 @@ def agreement_figure(info: MapInfo) -> Figure:
             for panel in info.panels:
                 if panel.slice == text:
                     _draw_agreement(axis, panel, info, _endless(span[1]))
-            axis.set_title(text, loc="left")
+            axis.set_title(panel_title(text), loc="left")
             bottom, left = x + columns >= len(info.slices), x % columns == 0
             axis.tick_params(labelbottom=bottom, labelleft=left)
             axis.set_xlabel("predicted depth limit (layers)" * bottom)
@@ -41,7 +41,7 @@ def agreement_figure(info: MapInfo) -> Figure:
         )
         silent = [s for s in info.schemes if all(np.isnan(p.predicted).all() for p in info.panels if p.scheme == s)]
         handles = [
-            Line2D([], [], **{**stroke(info, s), "ls": ""}, ms=5, label=s + " (no theory)" * (s in silent))
+            Line2D([], [], **{**stroke(info, s), "ls": ""}, ms=5, label=literal(s) + " (no theory)" * (s in silent))
             for s in info.schemes
         ]
         handles += beyond(info)

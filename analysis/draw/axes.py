@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from analysis.draw.canvas import literal
 from analysis.mapinfo import Abscissa, MapInfo
 
+ROW_LETTERS: Final = 30  # of a text beside a row of panels, to a line
 SYMBOL: Final = {
     "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
     "width": "width $N$", "density": "density", "depth": "depth $L$ (weight layers)",
@@ -66,6 +69,7 @@ class Along:
 
 def edges_around(centres: np.ndarray) -> np.ndarray:
     """Edges of cells around ascending positive centres, halfway on the log scale."""
+    centres = np.asarray(centres, float)  # squares of depths leave their integers
     inner = np.sqrt(centres[1:] * centres[:-1])
     return np.concatenate([[centres[0] ** 2 / inner[0]], inner, [centres[-1] ** 2 / inner[-1]]])
 
@@ -96,7 +100,8 @@ def label_axes(axis: Axes, info: MapInfo, left: str | None, *, bottom: bool) -> 
     axis.yaxis.set_minor_locator(NullLocator())
     axis.tick_params(length=3, width=0.6, labelleft=left is not None, labelbottom=bottom)
     if left is not None:
-        axis.set_ylabel(f"{left}\n{SYMBOL['depth']}" if left else SYMBOL["depth"])
+        lines = textwrap.wrap(literal(left), ROW_LETTERS)
+        axis.set_ylabel("\n".join([*lines, SYMBOL["depth"]]))
     if bottom:
         axis.set_xlabel(SYMBOL[info.x.name])
 
@@ -138,5 +143,5 @@ def depth_ticks(depths: np.ndarray) -> list[float]:
     """All of a few ascending depths, of many the round ones."""
     if len(depths) <= 6:
         return [float(d) for d in depths]
-    nice = [m * 10**e for e in range(5) for m in (1, 2, 5)]
+    nice = [m * 10**e for e in range(10) for m in (1, 2, 5)]
     return [float(d) for d in nice if depths[0] <= d <= depths[-1]] or [float(depths[0]), float(depths[-1])]

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +20,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from analysis.writing import writing
 
 INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
 AGAIN: Final = "; no frontier where deeper networks train again"
@@ -38,11 +43,22 @@ def canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure
     return figure, axes
 
 
+def literal(text: str) -> str:
+    """A name as it is written, of which two dollar signs would make mathematics."""
+    return text.replace("$", r"\$")
+
+
+def panel_title(text: str, letters: int = 44) -> str:
+    """The same, in lines that are no wider than the panel above which it stands."""
+    return textwrap.fill(literal(text), letters)
+
+
 def head(figure: Figure, title: str, subtitle: str) -> None:
-    """Title and subtitle at the top left, of as many lines as it takes, in inches that the layout leaves alone."""
+    """Title, as it is, and subtitle at the top left, of as many lines as it takes, in inches that the layout leaves
+    alone."""
     height, left = figure.get_figheight(), 0.1 / figure.get_figwidth()
     lines = textwrap.wrap(subtitle, int(LETTERS * figure.get_figwidth()))
-    figure.text(left, 1 - 0.1 / height, title, va="top", fontsize=12, fontweight="bold")
+    figure.text(left, 1 - 0.1 / height, literal(title), va="top", fontsize=12, fontweight="bold")
     figure.text(left, 1 - 0.34 / height, "\n".join(lines), va="top", fontsize=8.5, color=SOFT)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
@@ -67,16 +83,26 @@ def save(figure: Figure, path_stem: str | Path) -> list[Path]:
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    with mpl.rc_context(STYLE):
+    with _drawing(), writing(paths[0]):
         figure.savefig(paths[0], dpi=200)
         figure.set_layout_engine("none")  # laid out once is enough
-    paths[1].write_bytes(svg(figure))
+    drawn = svg(figure)
+    with writing(paths[1]):
+        paths[1].write_bytes(drawn)
     return paths
 
 
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG document, without a date."""
     buffer = BytesIO()
-    with mpl.rc_context(STYLE):
+    with _drawing():
         figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
     return buffer.getvalue()
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """In our style, and with boxes for the letters of a name that the type does not have, without a word on it."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
-from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, meaning
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, literal, meaning, panel_title
 from analysis.mapinfo import MapInfo, Panel, censoring
 
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
@@ -42,9 +42,9 @@ def frontier_figure(info: MapInfo) -> Figure:
             axis.set_yscale("log")
             axis.set_xlim(*Along(info.x).limits())
             axis.set_ylim(*edges_around(info.depths)[[0, -1]])
-            axis.set_title(text, loc="left", pad=6 + room + 10 * lines)
-            axis.annotate(apart[x], (0, 1), (0, 4 + room), xycoords="axes fraction", textcoords="offset points",
-                          va="bottom", fontsize=7.5, color=SOFT)  # fmt: skip
+            axis.set_title(panel_title(text), loc="left", pad=6 + room + 10 * lines)
+            axis.annotate(literal(apart[x]), (0, 1), (0, 4 + room), xycoords="axes fraction",
+                          textcoords="offset points", va="bottom", fontsize=7.5, color=SOFT)  # fmt: skip
             axis.grid(axis="y", color="#e6e8eb", lw=0.6)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
@@ -55,7 +55,7 @@ def frontier_figure(info: MapInfo) -> Figure:
             f"Depth limits: {info.sweep}",
             "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion) + AGAIN * info.broken,
         )
-        handles = [*(Line2D([], [], **stroke(info, s), ms=5, label=s) for s in info.schemes), *beyond(info)]
+        handles = [*(Line2D([], [], **stroke(info, s), ms=5, label=literal(s)) for s in info.schemes), *beyond(info)]
         columns = legend_columns(figure, len(handles))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2)
     return figure

@@ -17,8 +17,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
-from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
-from analysis.draw.canvas import AGAIN, INK, SOFT, STYLE, THEORY, canvas, head, legend_columns, meaning, save
+from analysis.draw.axes import ROW_LETTERS, Along, bent, edges_around, label_axes, theory_shown, theory_text
+from analysis.draw.canvas import (
+    AGAIN,
+    INK,
+    SOFT,
+    STYLE,
+    THEORY,
+    canvas,
+    head,
+    legend_columns,
+    meaning,
+    panel_title,
+    save,
+)
 from analysis.mapinfo import MapInfo, Marks, Panel, censoring
 from analysis.outcome import Outcome
 from analysis.words import band_text, limit_text
@@ -104,7 +116,7 @@ def _draw_panel(axis: Axes, panel: Panel, info: MapInfo) -> QuadMesh:
         gap = (along.zero + along.unit / 2, along.edges[0])
         axis.add_patch(Rectangle((gap[0], rows[0]), gap[1] - gap[0], rows[-1] - rows[0], color="white", zorder=1.5))
     name = (len(info.schemes) == 1 and panel.slice) or panel.scheme
-    axis.set_title(name, loc="left", fontweight="bold", pad=26)
+    axis.set_title(panel_title(name, ROW_LETTERS), loc="left", fontweight="bold", pad=26)
     axis.text(0, 1.03, _limit_text(panel, info), transform=axis.transAxes, fontsize=7.5, color=SOFT)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
