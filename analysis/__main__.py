@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -129,13 +130,17 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_jso
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for a mistake, or 130 if interrupted."""
     arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter still gets the rest
     try:
         return arguments.run(arguments)
     except BrokenPipeError:  # the reader, 'head' say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        sentence = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        named = isinstance(error, OSError) and error.filename and error.strerror
+        sentence = f"{error.filename}: {error.strerror}" if named else str(error)
         if arguments.json:
             print(json.dumps({"error": sentence}))
         print(f"analysis: {sentence}", file=sys.stderr)

@@ -140,7 +140,8 @@ def met_before(trials: pa.Table, by: Sequence[str]) -> np.ndarray:
     if "bias_mode" not in trials.column_names:
         return np.zeros(len(trials), bool)
     first: dict[tuple[Any, ...], Any] = {}
-    keys = zip(*one_name(trials).select(by).to_pydict().values(), strict=True)
+    columns = one_name(trials).select(by).to_pydict().values()
+    keys = zip(*columns, strict=True) if columns else [()] * len(trials)
     modes = trials["bias_mode"].to_pylist()
     return np.array([first.setdefault(key, mode) != mode for key, mode in zip(keys, modes, strict=True)], bool)
 

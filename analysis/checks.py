@@ -16,6 +16,7 @@ _LAWS: Final[Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
     "bias_variance": ("0 or more", lambda v: v >= 0),
     "density": ("above 0 and at most 1", lambda v: (v > 0) & (v <= 1)),
     "learning_rate": ("above 0", lambda v: v > 0),
+    "steps": ("1 or more", lambda v: v >= 1),
 }
 REMEDY: Final = "run 'sweep export' again into an empty folder"
 """What to do about tables that obey no law, or that are torn."""
@@ -58,7 +59,11 @@ def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
 
 
 def check_curves(replicates: pa.Table) -> None:
-    """Refuse training curves whose steps, losses and accuracies differ in number; no curve at all is null."""
+    """Refuse training curves whose steps, losses and accuracies differ in number, or of which a step is null; no curve
+    at all is null."""
+    unknown = pc.list_flatten(replicates["curve_step"]).null_count  # pyright: ignore[reportAttributeAccessIssue]
+    if unknown:
+        raise ValueError(f"curve_step must be known at every recorded step, but is null at {unknown}")
     lengths = [pc.list_value_length(replicates[name]).to_numpy().astype(float) for name in _CURVE]  # pyright: ignore
     for name, length in zip(_CURVE[1:], lengths[1:], strict=True):
         bad = (lengths[0] != length) & ~np.isnan(lengths[0]) & ~np.isnan(length)

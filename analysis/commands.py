@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from analysis import compare as comparing
 from analysis import joining, mapinfo, maps, profiles, ratios, store, summary, tables
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
 from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
+from analysis.writing import write_table, writing
 
 
 def _export(args: argparse.Namespace) -> store.Export:
@@ -81,8 +81,8 @@ def draw_map(args: argparse.Namespace) -> int:
     info = _map(export, args)
     out = _out(args)
     cells = mapinfo.cells(info)
-    pq.write_table(cells, out / "map.parquet", compression="zstd")
-    files = [*region.draw_map(info, out / "map"), out / "map.parquet"]
+    table = write_table(cells, out / "map.parquet")
+    files = [*region.draw_map(info, out / "map"), table]
     states = cells["state"].to_pylist()
     shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
     if args.json:
@@ -99,10 +99,10 @@ def frontier(args: argparse.Namespace) -> int:
     export = _export(args)
     info = _map(export, args)
     limits, out = mapinfo.limits(info), _out(args)
-    pq.write_table(limits, out / "frontier.parquet", compression="zstd")
-    pa_csv.write_csv(limits, out / "frontier.csv")
-    drawn = save(frontier_figure(info), out / "frontier")
-    files = [*drawn, out / "frontier.parquet", out / "frontier.csv"]
+    table = write_table(limits, out / "frontier.parquet")
+    with writing(out / "frontier.csv") as plain:
+        pa_csv.write_csv(limits, plain)
+    files = [*save(frontier_figure(info), out / "frontier"), table, plain]
     if args.json:
         return print_json({"files": files, "limits": limits.to_pylist(), "joined": joining.joined(export)})
     say_joined(export)
@@ -155,8 +155,7 @@ def _compare_limits(
 
     info = _map(export, args, model)
     limits, out = mapinfo.limits(info), _out(args)
-    files = [*save(agreement_figure(info), out / "compare"), out / "compare.parquet"]
-    pq.write_table(limits, out / "compare.parquet", compression="zstd")
+    files = [*save(agreement_figure(info), out / "compare"), write_table(limits, out / "compare.parquet")]
     return files, limits.to_pylist()
 
 
@@ -165,7 +164,9 @@ def report(args: argparse.Namespace) -> int:
 
     export = _export(args)
     path = _out(args) / "report.html"
-    path.write_text(reporting.page(export, abscissa=args.abscissa), encoding="utf-8")
+    page = reporting.page(export, abscissa=args.abscissa)
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
     return print_json({"files": [path]}) if args.json else list_files([path])
 
 

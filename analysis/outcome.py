@@ -66,9 +66,8 @@ class Criterion:
             raise ValueError(f"criterion.metric must be one of {', '.join(_SENSE)}, but got {self.metric!r}{hint}")
         top = 1.0 if self.metric.endswith("accuracy") else math.inf
         if not (0.0 < self.threshold <= top and math.isfinite(self.threshold)):
-            raise ValueError(
-                f"criterion must have 0 < threshold <= {top:g} for {self.metric}, but got {self.threshold:g}"
-            )
+            law = f"0 < threshold <= {top:g}" if math.isfinite(top) else "a finite threshold above 0"
+            raise ValueError(f"criterion must have {law} for {self.metric}, but got {self.threshold:g}")
         if self.within is not None and self.within < 1:
             raise ValueError(f"criterion.within must be at least 1 step, but got {self.within}")
         if self.within is not None and self.metric == "test_accuracy":

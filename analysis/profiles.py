@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from isoinit.theory import theories
+from isoinit.theory.asked import above, least, refuse
 from isoinit.theory.predict import Prediction, predict
 from isoinit.theory.profile import LEVELS, NO_SPREAD, Profile, profile
 from isoinit.theory.simulate import DEAD, Simulation, no_simulation, simulate
@@ -54,6 +55,8 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
         raise ValueError(f"nets must be at least 0, and not 1, for one has no spread, but got {nets}")
     if seed < 0:
         raise ValueError(f"seed must be at least 0, but got {seed}")
+    refuse("weight scale", point.weight_scale, above(0))
+    refuse("bias variance", point.bias_variance, least(0))
     known = theories.get(point.scheme)
     arguments: dict[str, Any] = {
         "depth": point.depth,

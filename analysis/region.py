@@ -143,8 +143,9 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
     audit = np.isin(names(trials["role"]).to_numpy(), AUDIT_ROLES)
     trained, n = floats(trials["n_trained"]), floats(trials["n_replicates"])
     clear = audit & (2 * trained != n)
+    ties = int((audit & ~clear).sum())
     if not clear.any() or audit.all():
-        return AuditError(float("nan"), 0.0, 1.0, 0, 0, int(audit.sum()))
+        return AuditError(float("nan"), 0.0, 1.0, 0, 0, ties)
     axes, wrong, places = axes or infer_axes(trials), 0, np.flatnonzero(audit)
     parts = math.ceil(len(places) / (HELD_OUT * len(trials)))
     for part in range(parts):
@@ -155,7 +156,7 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
         inside = model.p_in_region(trials.filter(pa.array(judged))) >= 0.5
         wrong += int(np.sum(inside != (2 * trained > n)[judged]))
     count = int(clear.sum())
-    return AuditError(wrong / count, *wilson(wrong, count), wrong, count, int(audit.sum()) - count)
+    return AuditError(wrong / count, *wilson(wrong, count), wrong, count, ties)
 
 
 def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:

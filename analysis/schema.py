@@ -153,7 +153,7 @@ def _settled(trials: pa.Table) -> int:
     return len(trials) - trials["outcome"].to_pylist().count("failed")
 
 
-_NEVER_NULL: Final = {*AXES, "trial_key", "outcome", "steps", "seed", "learning_rate"}
+_NEVER_NULL: Final = {*AXES, "trial_key", "outcome", "steps", "steps_run", "seed", "learning_rate"}
 
 
 def validate(table: pa.Table, schema: pa.Schema) -> pa.Table:

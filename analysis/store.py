@@ -149,7 +149,7 @@ def _criterion(file: Path, spec: Mapping[str, Any]) -> Criterion | None:
         return None
     try:
         return Criterion(rule.get("metric") or "train_accuracy", float(threshold), rule.get("within"))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 

@@ -44,7 +44,7 @@ def show(console: Console, title: str, header: Sequence[str], rows: Sequence[Seq
     made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
     for place, column in enumerate(header):
         words = place == 0 or all(row[place][:1].isalpha() or not row[place] for row in rows)
-        made.add_column(column, justify="left" if words else "right")
+        made.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)
     console.print(made)

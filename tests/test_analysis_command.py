@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import subprocess
@@ -298,8 +299,23 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     (tmp_path / "map.parquet").mkdir()
     assert main(["map", str(small), "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "map.parquet" in err
+    assert "map.parquet cannot be written (" in err
     assert err.count("\n") == 1
+
+
+def test_a_full_disk_is_told_with_the_file(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "frontier.png").symlink_to("/dev/full")
+    assert main(["frontier", str(small), "--out", str(tmp_path)]) == 2
+    said = f"analysis: {tmp_path / 'frontier.png'} cannot be written (No space left on device); make room"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_terminal_that_lacks_a_letter_gets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["theory", "he_normal", "--depth", "4", "--width", "8", "--nets", "0"]) == 0
+    out.seek(0)
+    assert " ? " in out.read(), "a plus-minus"
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

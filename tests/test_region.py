@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from analysis import region
-from analysis.axes import Category, Numeric, infer_axes
+from analysis.axes import Category, Numeric, infer_axes, met_before
 from analysis.maps import region_map
 from analysis.region import RegionModel, audit_error, progress, state, wilson
 
@@ -184,6 +184,18 @@ def test_audit_error_is_unknown_where_nothing_else_was_placed():
     result = audit_error(table(16, role="start"))
     assert np.isnan(result.error)
     assert (result.low, result.high, result.n) == (0.0, 1.0, 0)
+
+
+def test_of_audits_alone_only_those_between_their_seeds_are_ties():
+    tied = table(4, role="audit").set_column(6, "n_trained", pa.array([1] * 4, pa.int16()))
+    result = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (table(12, role="audit"), tied)]))
+    assert (result.n, result.ties) == (0, 4)
+
+
+def test_without_an_axis_that_moves_all_trials_are_of_one_point():
+    """It was an error of zip, in the midst of a sweep."""
+    trials = pa.table({"bias_mode": ["iid", "iid", "mirrored"], "bias_variance": [0.0] * 3})
+    assert met_before(trials, []).tolist() == [False, False, True]
 
 
 def test_audit_error_sets_ties_aside():

@@ -191,6 +191,7 @@ def _put(table: pa.Table, name: str, value: object, row: int = 2) -> pa.Table:
         ("bias_variance", -1.0, "bias_variance must be finite and 0 or more, but is -1.0 in row 3"),
         ("weight_scale", float("inf"), "weight_scale must be finite and above 0, but is inf in row 3"),
         ("density", 2.0, "density must be finite and above 0 and at most 1, but is 2.0 in row 3"),
+        ("steps", 0, "steps must be finite and 1 or more, but is 0 in row 3"),
         ("n_trained", 99, "0 <= n_trained <= n_replicates must hold, but n_trained is 99 in row 3"),
         ("n_trained", -1, "0 <= n_trained <= n_replicates must hold, but n_trained is -1 in row 3"),
         ("n_trained", None, "0 <= n_trained <= n_replicates must hold, but n_trained is null in row 3"),
@@ -218,6 +219,22 @@ def test_a_learning_rate_that_cannot_be_is_refused(
 def test_curves_of_unequal_length_are_refused(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
     folder = exports.write(tmp_path / "export", made[0], _put(made[1], "curve_loss", [1.0, 0.5]))
     with pytest.raises(ValueError, match=r"curve_loss must be as long as curve_step, but has 2 values for 10 steps in"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("steps_run", None, "'steps_run' must be known in every row, but is null in 1"),
+        ("curve_step", [*range(9), None], "curve_step must be known at every recorded step, but is null at 1"),
+    ],
+)
+def test_steps_that_are_null_are_refused(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, column: str, value: object, says: str
+) -> None:
+    """They were a traceback as soon as the curves were judged anew."""
+    folder = exports.write(tmp_path / "export", made[0], _put(made[1], column, value))
+    with pytest.raises(ValueError, match=says):
         read(folder)
 
 
@@ -253,6 +270,8 @@ def test_trials_without_replicates_are_refused_unless_they_failed(
         ({"metric": "acc", "at_least": 0.8}, "criterion.metric must be one of train_accuracy"),
         ({"at_least": 0.8, "within": 2.5}, "criterion.within must be a whole number of steps, but got 2.5"),
         ({"at_least": 7}, "0 < threshold <= 1 for"),
+        ({"at_least": 10**400}, "int too large to convert to float"),
+        ({"metric": "train_loss", "at_most": float("inf")}, "a finite threshold above 0 for train_loss, but got inf"),
     ],
 )
 def test_a_criterion_of_the_wrong_type_names_file_and_field(
