@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from sweeps import capacity, data, network, plan, space, speed, train
+from sweeps import capacity, cluster, data, network, plan, space, speed, train
 from sweeps.__main__ import main
 from sweeps.reading import parse
 
@@ -49,6 +49,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(
 
     monkeypatch.setattr(network, "network", never)
     monkeypatch.setattr(train, "train", never)
+    monkeypatch.setattr(cluster, "start", lambda _: None)  # it starts meanwhile, and ends without a word
     with pytest.raises(ValueError, match=said):
         plan.plan(parse(TEXT, [setting]))
     assert main(["launch", "depth-limits", "--name", "x", "--set", setting]) == 2
