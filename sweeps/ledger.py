@@ -98,6 +98,8 @@ class Ledger:
 
     def _write(self, path: Path, data: bytes) -> None:
         with writing(path):
+            for mark in self._published.glob(f"*/{path.stem}"):  # of a part of this name that is gone
+                mark.unlink()
             self._partial.mkdir(parents=True, exist_ok=True)
             for leftover in self._partial.iterdir():  # of a killed writer: there is only one
                 leftover.unlink()

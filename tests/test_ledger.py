@@ -220,3 +220,15 @@ def test_marks_tell_what_each_run_has_received(tmp_path: Path) -> None:
     book.mark_published(one, "a")
     assert book.unpublished("a") == [two]
     assert book.unpublished("b") == [one, two]  # an empty store gets everything
+
+
+def test_a_part_that_is_written_anew_was_received_by_no_run(tmp_path: Path) -> None:
+    book = Ledger(tmp_path)
+    lost, kept, again = book.append(_part(0)), book.append(_part(1)), book.append(_part(2, failed=[0]))
+    for run_id in ("a", "b"):
+        for path in (lost, kept, again):
+            book.mark_published(path, run_id)
+    lost.unlink()
+    book.append(_part(0))
+    second = book.append(_part(2, attempt=2))
+    assert book.unpublished("a") == book.unpublished("b") == [lost, second]
