@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -35,6 +35,12 @@ from sweeps.reading import near
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+_NUMBER: Final = (
+    {"s": "s", "are": "are", "have": "have", "differ": "differ"},
+    {"s": "", "are": "is", "have": "has", "differ": "differs"},
+)
+"""Words of several, and of one."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +110,24 @@ def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIM
     times = Counter(run.data.tags["trial.key"] for run in runs)
     unfinished = [run.info.run_id for run in runs if run.info.status not in COMPLETE]
     found = (
-        _list("parts of the ledger are not in MLflow (run 'sweep sync')", local.keys() - remote.keys()),
-        _list("parts in MLflow are not in the ledger (is it of another --runs-dir?)", remote.keys() - local.keys()),
-        _list("parts differ between the ledger and MLflow", differing),
-        _list("trials of the ledger have no run in MLflow (run 'sweep sync')", want.keys() - have.keys()),
-        _list("runs in MLflow are of no trial of the ledger", have.keys() - want.keys()),
-        _list("trials have more than one run", [key for key, n in times.items() if n > 1]),
-        _list("trials have another outcome in MLflow", [k for k in want.keys() & have.keys() if want[k] != have[k]]),
-        _list("runs are unfinished", unfinished),
+        _list("part{s} of the ledger {are} not in MLflow (run 'sweep sync')", local.keys() - remote.keys()),
+        _list("part{s} in MLflow {are} not in the ledger (is it of another --runs-dir?)", remote.keys() - local.keys()),
+        _list("part{s} {differ} between the ledger and MLflow (run 'sweep sync')", differing),
+        _list("trial{s} of the ledger {have} no run in MLflow (run 'sweep sync')", want.keys() - have.keys()),
+        _list("run{s} in MLflow {are} of no trial of the ledger", have.keys() - want.keys()),
+        _list("trial{s} {have} more than one run", [key for key, n in times.items() if n > 1]),
+        _list(
+            "trial{s} {have} another outcome in MLflow", [k for k in want.keys() & have.keys() if want[k] != have[k]]
+        ),
+        _list("run{s} {are} unfinished", unfinished),
     )
     return [sentence for sentence in found if sentence]
 
 
 def _list(what: str, names: Collection[str]) -> str:
+    """How many and which; `what` is said of one, or of several, as `_NUMBER` has its words."""
     shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} {what}: {shown}" if names else ""
+    return f"{len(names)} {what.format(**_NUMBER[len(names) == 1])}: {shown}" if names else ""
 
 
 def _download(tracking_uri: str, parent: Run, what: str, cache: str) -> Path | None:

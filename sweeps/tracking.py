@@ -10,6 +10,7 @@ mlflow itself is imported when it is first needed: that takes seconds.
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -93,9 +94,13 @@ class Tracker:
         return True
 
     def lacks(self, path: Path) -> bool:
-        """Whether the store lacked some of a published part when it was opened."""
+        """Whether the store lacked some of a published part when it was opened, or has another in its place."""
         if self._parts.get(path.name) != path.stat().st_size:
             return True
+        with tempfile.TemporaryDirectory() as cache, one_sentence(self.uri):
+            uploaded = self._client.download_artifacts(self._opened(), f"parts/{path.name}", cache)
+            if Path(uploaded).read_bytes() != path.read_bytes():
+                return True
         return any(map(self._runs.lack, load(path, ["trial_key", "outcome"]).to_pylist()))
 
     def finish(

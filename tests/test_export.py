@@ -305,6 +305,17 @@ def test_what_verify_misses_sync_sends_again(tmp_path: Path) -> None:
     assert sync(book, tracker(uri)) == 0
 
 
+def test_a_part_of_the_same_size_with_other_content_is_sent_again(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path, 3, trials=2)
+    for number in (0, 1):
+        path = _artifact(tmp_path, f"toy-0000{number}.parquet")
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    names = "toy-00000.parquet, toy-00001.parquet"
+    assert verify(book, uri, "toy") == [f"2 parts differ between the ledger and MLflow (run 'sweep sync'): {names}"]
+    assert sync(book, tracker(uri)) == 2
+    assert verify(book, uri, "toy") == []
+
+
 def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
     uri, book = _published(tmp_path, 4, trials=2)
     assert verify(book, uri, "toy") == []
@@ -325,14 +336,14 @@ def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
     for sentence, words in zip(
         found,
         (
-            "1 parts of the ledger are not in MLflow (run 'sweep sync'): toy-00000.parquet",
-            "1 parts in MLflow are not in the ledger (is it of another --runs-dir?): x.parquet",
-            "1 parts differ between the ledger and MLflow: toy-00002.parquet",
+            "1 part of the ledger is not in MLflow (run 'sweep sync'): toy-00000.parquet",
+            "1 part in MLflow is not in the ledger (is it of another --runs-dir?): x.parquet",
+            "1 part differs between the ledger and MLflow (run 'sweep sync'): toy-00002.parquet",
             "3 trials of the ledger have no run in MLflow",
-            "1 runs in MLflow are of no trial of the ledger: stranger",
-            f"1 trials have more than one run: {keys[4]}",
-            f"1 trials have another outcome in MLflow: {keys[1]}",
-            f"1 runs are unfinished: {runs[2].info.run_id}",
+            "1 run in MLflow is of no trial of the ledger: stranger",
+            f"1 trial has more than one run: {keys[4]}",
+            f"1 trial has another outcome in MLflow: {keys[1]}",
+            f"1 run is unfinished: {runs[2].info.run_id}",
         ),
         strict=True,
     ):
