@@ -71,9 +71,11 @@ def sync(run: RunDir, uri: str) -> int:
     """Send MLflow what it lacks of a sweep, the map of what is there and how long it took; how many parts it lacked.
 
     Raises:
-        ValueError: the store cannot be reached, the map cannot be written, or the sweep is running and publishes by
-            itself.
+        ValueError: the store cannot be reached, the map cannot be written, the sweep is running and publishes by
+            itself, or it is a copy of one that may.
     """
+    if reason := run.misnamed():
+        raise ValueError(reason)
     mlflow_uri.check(uri)
     spec, state = run.spec(), run.state()
     digest = state.get("data_digest") or data.load(spec.dataset, folder=state.get("data_folder")).digest

@@ -60,6 +60,8 @@ def resume(args: argparse.Namespace) -> int:
     from sweeps import session
 
     run = arguments.existing(args)
+    if reason := run.misnamed():
+        raise ValueError(reason)
     state = run.state()
     spec = run.spec()
     if args.trials is not None:

@@ -68,12 +68,26 @@ class RunDir:
                 "again if the sweep was launched with them"
             ) from None
 
+    def misnamed(self) -> str:
+        """Why nothing can be added to a folder that was copied or renamed; empty if it is called as its sweep.
+
+        The ledger and MLflow know the sweep by its name, so it would go on elsewhere, or as a mixture of two.
+        """
+        if (name := self.spec().name) == self.path.name:
+            return ""
+        usual = self.path.with_name(name)
+        remedy = f"go on with that of {usual}" if usual.exists() else f"call the folder {name} again"
+        return f"folder {self.path} holds sweep {name!r}, which does not go on under another name; {remedy}"
+
     def check(self, spec: SweepSpec, data_digest: str) -> None:
         """See that the folder, if there is one, is of the same spec and data.
 
         Raises:
-            ValueError: the name is taken by a different spec, or the file of the data has changed.
+            ValueError: the name is taken by a different spec, the folder is that of another sweep, or the file of the
+                data has changed.
         """
+        if self._spec.is_file() and (reason := self.misnamed()):
+            raise ValueError(reason)
         if self._spec.is_file() and self.spec().sha256 != spec.sha256:
             raise ValueError(
                 f"a sweep {spec.name!r} with a different spec is in {self.path}; "

@@ -10,7 +10,7 @@ from sweeps.rundir import RunDir
 
 class Standing(NamedTuple):
     """`state` is running, finished or not running; `pid` is that of the driver, None if none runs; `done` of `trials`
-    have a result, and `outcomes` counts those that failed too."""
+    have a result, and `outcomes` counts those that failed too; `misnamed` says why it cannot go on in this folder."""
 
     name: str
     state: str
@@ -18,6 +18,7 @@ class Standing(NamedTuple):
     done: int
     trials: int
     outcomes: Counter[str]
+    misnamed: str = ""
 
     @classmethod
     def of(cls, run: RunDir) -> Standing:
@@ -32,14 +33,16 @@ class Standing(NamedTuple):
         # it may have met its goal before
         ended = done >= spec.search.trials or run.state().get("status") == "FINISHED"
         state = "running" if driver else "finished" if ended else "not running"
-        return cls(run.path.name, state, driver, done, spec.search.trials, outcomes)
+        return cls(run.path.name, state, driver, done, spec.search.trials, outcomes, run.misnamed())
 
     def text(self, flag: str) -> str:
-        """A line, and one more for a sweep to go on with; `flag` is the --runs-dir option of that command."""
+        """A line, and one more for a sweep that has not ended; `flag` is the --runs-dir option of that command."""
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.most_common() if n)
         where = f" in process {self.pid}" if self.pid else ""
         line = f"{self.name}: {self.state}{where}, {self.done}/{self.trials} trials: {counts or 'nothing finished yet'}"
-        return f"{line}\ngo on with: sweep resume {self.name}{flag}" if self.state == "not running" else line
+        if self.state != "not running":
+            return line
+        return f"{line}\n{self.misnamed or f'go on with: sweep resume {self.name}{flag}'}"
 
 
 class Unknown(NamedTuple):

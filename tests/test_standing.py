@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sweeps.rundir import RunDir
 
 def _sweep(runs: Path, name: str, packs: int) -> RunDir:
     run = RunDir(runs, name)
-    run.create(SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 8})}), {})
+    run.create(SPEC.model_copy(update={"name": name, "search": SPEC.search.model_copy(update={"trials": 8})}), {})
     for number in range(packs):
         run.ledger.append(parts.part(*pack(number, failed=[0] if number else [])))
     return run
@@ -62,6 +63,28 @@ def test_all_sweeps_are_told_and_a_damaged_one_hides_no_other(
     assert [one["name"] for one in found] == ["empty", "torn", "whole"]
     assert [set(one) >= {"state", "done"} for one in found] == [True, False, True]
     assert main(["status", "torn", "--runs-dir", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_folder_that_was_copied_or_renamed_does_not_go_on_and_says_what_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    """What is trained in it would be recorded in the folder of its name."""
+    monkeypatch.chdir(tmp_path)
+    whole = _sweep(Path("runs"), "toy", 1)
+    if copied:
+        shutil.copytree(whole.path, "runs/other")
+    else:
+        whole.path.rename("runs/other")
+    said = "folder runs/other holds sweep 'toy', which does not go on under another name; "
+    said += "go on with that of runs/toy" if copied else "call the folder toy again"
+    assert main(["status", "other"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [said]
+    for again in (["resume", "other", "--inline"], ["sync", "other"]):
+        assert main(again) == 2
+        assert capsys.readouterr().err == f"sweep: {said}\n"
+    with pytest.raises(ValueError, match=re.escape(said)):  # as a launch with --name other asks
+        RunDir(Path("runs"), "other").check(SPEC.model_copy(update={"name": "other"}), "data")
 
 
 def test_a_folder_without_sweeps_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
