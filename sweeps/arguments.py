@@ -53,4 +53,6 @@ def uri(args: argparse.Namespace, run: RunDir) -> str:
 
 def flag(args: argparse.Namespace) -> str:
     """The --runs-dir option of the commands that the user is told to go on with; empty if they need none."""
-    return "" if args.runs_dir == Path("runs") else f" --runs-dir {args.runs_dir}"
+    from sweeps import rundir
+
+    return rundir.flag(args.runs_dir)

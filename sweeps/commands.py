@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def stop(args: argparse.Namespace) -> int:
     run = arguments.existing(args)
     driver = run.driver()
     if driver is None:
-        raise ValueError(f"sweep {args.name!r} is not running; 'sweep resume {args.name}' would go on with it")
+        again = f"sweep resume {args.name}{arguments.flag(args)}"
+        raise ValueError(f"sweep {args.name!r} is not running; '{again}' would go on with it")
     run.stop()
     if args.json:
         return _json({"name": args.name, "pid": driver})
@@ -143,7 +145,8 @@ def export(args: argparse.Namespace) -> int:
     for lack in done.missing:
         print(f"warning: {lack}")
     print(f"{out}: {done.trials.num_rows} trials, {done.replicates.num_rows} networks")
-    print(f"next: analysis summary {out}   analysis map {out}   analysis report {out}")
+    folder = shlex.quote(str(out))
+    print(f"next: analysis summary {folder}   analysis map {folder}   analysis report {folder}")
     return 0
 
 

@@ -22,7 +22,7 @@ from sweeps.journal import Journal
 from sweeps.progress import Progress
 from sweeps.publisher import Publisher
 from sweeps.ready import Sweep
-from sweeps.rundir import RunDir
+from sweeps.rundir import RunDir, flag
 from sweeps.search import PackSearch
 from sweeps.stopping import Stop
 from sweeps.tasks import results
@@ -91,9 +91,10 @@ class Driver:
             self._train(ray)
             seconds = time.monotonic() - started
             if self._search.unrecorded:
+                again = f"sweep resume {self._sweep.spec.name}{flag(self._sweep.options.runs)}"
                 raise ValueError(
                     f"the sweep has ended, for nothing more can be recorded ({self._search.unrecorded}); what was "
-                    f"finished is kept, and when that is mended 'sweep resume {self._sweep.spec.name}' goes on"
+                    f"finished is kept, and when that is mended '{again}' goes on"
                 )
             if self._publisher.status():
                 self._progress.phase("all is trained; waiting for MLflow, at most a minute")

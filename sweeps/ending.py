@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,13 +90,13 @@ def _next(end: End, flag: str) -> str:
         lines.append(f"  sweep sync {end.name}{flag}   send MLflow the {lacks} that it lacks")
     if not end.tracking_uri.startswith("http"):
         usual = end.tracking_uri == mlflow_uri.lasting(mlflow_uri.DEFAULT_URI)
-        store = "" if usual else f" --backend-store-uri {end.tracking_uri}"
+        store = "" if usual else f" --backend-store-uri {shlex.quote(end.tracking_uri)}"
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
     lines.append(f"  {end.page}")
     if not end.trials:
         return "next:\n" + "\n".join(lines)
     lines += [
-        f"  sweep export {end.name}   both tables as Parquet",
+        f"  sweep export {end.name}{flag}   both tables as Parquet",
         f"  analysis map exports/{end.name}   the map, also by another criterion",
         f"  analysis report exports/{end.name}   one page with everything",
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,6 +156,11 @@ class RunDir:
 
     def stopped(self) -> bool:
         return self._stop.exists()
+
+
+def flag(runs: Path) -> str:
+    """The --runs-dir option of the commands that the user is told to go on with; empty if they need none."""
+    return "" if runs == Path("runs") else f" --runs-dir {shlex.quote(str(runs))}"
 
 
 def _locked(file: TextIO) -> bool:

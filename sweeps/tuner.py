@@ -21,6 +21,7 @@ from sweeps.cluster import Cluster
 from sweeps.hooks import Queue, Watcher
 from sweeps.pack import Context, PackTrainable
 from sweeps.parts import encode
+from sweeps.rundir import flag
 from sweeps.search import PackSearch
 from sweeps.spec import Resources, SweepSpec
 from sweeps.tasks import Pack
@@ -76,9 +77,8 @@ def run_packs(
         )
     except RayError as error:
         said = " ".join(str(error).split())
-        raise ValueError(
-            f"Ray broke down ({said}); what was finished is kept, 'sweep resume {spec.name}' goes on"
-        ) from error
+        again = f"sweep resume {spec.name}{flag(folder.parent)}"
+        raise ValueError(f"Ray broke down ({said}); what was finished is kept, '{again}' goes on") from error
 
 
 def _writer(folder: Path) -> Any:

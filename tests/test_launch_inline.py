@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -270,6 +271,29 @@ def test_a_sweep_that_ends_before_its_first_pack_says_how_to_go_on(
     assert _launch("--trials", "4") == 0
     assert "4 trials, 16 networks in " in capsys.readouterr().out
     assert Ledger(folder / "runs/tiny").read()[0].num_rows == 4
+
+
+@pytest.mark.usefixtures("folder")
+def test_commands_to_go_on_with_are_whole_where_a_folder_has_a_blank_in_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ["--runs-dir", "my runs"]
+    uri = stores.sqlite(Path("my stores").absolute())
+    assert _launch("--trials", "4", *where, "--tracking-uri", uri) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "sweep export tiny --runs-dir 'my runs' both tables" in said
+    assert f"mlflow ui --backend-store-uri '{uri}'" in said
+    assert main(["export", "tiny", *where, "--out", "my tables"]) == 0
+    assert "analysis map 'my tables' analysis report 'my tables'" in " ".join(capsys.readouterr().out.split())
+    assert main(["stop", "tiny", *where]) == 2
+    assert "'sweep resume tiny --runs-dir 'my runs'' would go on" in capsys.readouterr().err
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "packs.jsonl")
+
+    monkeypatch.setattr(driver.Journal, "append", full)
+    assert main(["resume", "tiny", "--inline", "--trials", "8", *where]) == 2
+    assert "'sweep resume tiny --runs-dir 'my runs'' goes on" in capsys.readouterr().err
 
 
 def test_an_interrupted_sweep_is_resumed_as_if_it_had_not_been(folder: Path) -> None:

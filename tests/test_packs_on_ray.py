@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pyarrow as pa
 import pytest
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError
 
 from sweeps import data, failures, hooks, pack, tuner, writer
 from sweeps.arrays import Raw
@@ -158,3 +158,14 @@ def test_packs_that_have_no_worker_yet_are_said_to_wait(
     given: Any = MagicMock()
     tuner._tune(given, given, Resources(cpus=2), tmp_path, "host:1", given, told.append, lambda: False)
     assert told == [said]
+
+
+def test_a_ray_that_breaks_down_leaves_a_command_that_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuner, "_writer", lambda _: None)
+    monkeypatch.setattr(tuner, "_tune", MagicMock(side_effect=RayError("its head\nis gone")))
+    spec = parse("{name: toy, space: {scheme: he_normal, depth: 4, width: 8}}")
+    context = pack.Context(spec.model_dump(mode="json"), Origin("toy", "", ""), "digest", None)
+    given: Any = MagicMock()
+    said = r"\(its head is gone\).* 'sweep resume toy --runs-dir 'my runs'' goes on"
+    with pytest.raises(ValueError, match=said):
+        tuner.run_packs(given, context, spec.resources, Path("my runs/toy"), given, given, given, lambda: False)
