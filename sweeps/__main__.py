@@ -25,8 +25,16 @@ A killed sweep loses nothing: 'sweep resume NAME' goes on where it stopped.
 """
 
 
+def _path(text: str) -> Path:
+    """A path as a shell would have it, which leaves the ~ of `--out=~/x` alone."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        raise argparse.ArgumentTypeError(f"{text}: there is no such home folder; write the path without a ~") from None
+
+
 def _folder(text: str) -> str:
-    folder = Path(text).expanduser().resolve()  # workers have folders of their own to work in
+    folder = _path(text).resolve()  # workers have folders of their own to work in
     if not folder.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
     return str(folder)
@@ -42,7 +50,7 @@ class _Argument(NamedTuple):
 
 _JSON = _Argument("--json", "print machine-readable results on stdout", {"action": "store_true"})
 _RUNS = _Argument(
-    "--runs-dir", "where sweeps are kept (default: runs)", {"type": Path, "default": Path("runs"), "metavar": "DIR"}
+    "--runs-dir", "where sweeps are kept (default: runs)", {"type": _path, "default": Path("runs"), "metavar": "DIR"}
 )
 _STORE = _Argument(
     "--tracking-uri",
@@ -75,7 +83,7 @@ _DATA = _Argument(
     {"type": _folder, "metavar": "DIR"},
 )
 _MORE = _Argument("--trials", "go on to this many trials", {"type": int, "metavar": "N"})
-_OUT = _Argument("--out", "folder to write (default: exports/NAME)", {"type": Path, "metavar": "DIR"})
+_OUT = _Argument("--out", "folder to write (default: exports/NAME)", {"type": _path, "metavar": "DIR"})
 _KEY = _Argument("trial_key", "the tag trial.key of its MLflow run, or the beginning of it", {"metavar": "TRIAL_KEY"})
 
 _COMMANDS: Final[tuple[tuple[str, str, commands.Command, tuple[_Argument, ...]], ...]] = (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 
-from sweeps import mlflow_store
+from sweeps import mlflow_store, mlflow_uri
 from sweeps.cluster import Cluster
 from sweeps.driver import Driver, Finished
 from sweeps.ready import Options, Sweep, prepare
@@ -54,4 +53,5 @@ def _begin(sweep: Sweep, ray: Cluster | None) -> None:
 
 def _absent(uri: str) -> bool:
     """Whether `uri` is a database file that is not there yet."""
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    path = mlflow_uri.file(uri)
+    return path is not None and not path.exists()

@@ -9,10 +9,9 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_writable
+from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_writable, file, lasting
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,12 +52,11 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         ValueError: in one sentence, why the store cannot be opened.
     """
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///")).absolute()
-        if not os.path.exists(path):  # MLflow would try for minutes
+    if (path := file(uri)) is not None:
+        if not path.exists():  # MLflow would try for minutes
             check_writable(uri, path)
         check_database(uri, path)
-        store = f"sqlite:///{path}"  # MLflow keeps a store per URI, open where the folder was when it was first used
+        store = lasting(uri)  # MLflow keeps a store per URI, open where the folder was when it was first used
     else:
         store = uri
         if uri.startswith(DATABASES[1:]):

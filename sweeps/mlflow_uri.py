@@ -16,6 +16,7 @@ from typing import Final
 
 DEFAULT_URI: Final = "sqlite:///mlflow.db"
 """In the working directory, where a bare `mlflow ui` looks."""
+SQLITE: Final = "sqlite:///"
 DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
 ELSEWHERE: Final = "give another --tracking-uri"
 """The remedy that is always there."""
@@ -28,14 +29,13 @@ def check(uri: str) -> None:
         ValueError: its scheme is unknown or no longer supported, its file is no database of MLflow's or cannot be
             written, or no server answers.
     """
-    scheme, sign, rest = uri.partition("://")
+    scheme, sign, _ = uri.partition("://")
     scheme = scheme.partition("+")[0]
     if scheme in ("http", "https"):
         _check_server(uri)
     elif uri.startswith("sqlite+"):
         raise ValueError(f"tracking URI {uri}: a SQLite file is named without a driver; write sqlite:///<file>")
-    elif scheme == "sqlite" and rest.startswith("/"):
-        path = Path(rest.removeprefix("/"))
+    elif (path := file(uri)) is not None:
         check_writable(uri, path)
         check_database(uri, path)
     elif uri.startswith("file:") or not sign:
@@ -48,6 +48,22 @@ def check(uri: str) -> None:
             f"tracking URI {uri}: it must begin with http://, https:// or sqlite:///, "
             f"or with {', '.join(DATABASES[1:])} and ://"
         )
+
+
+def file(uri: str) -> Path | None:
+    """The file of an SQLite store, from the root on; None of another store.
+
+    Raises:
+        ValueError: it is in the home folder of nobody.
+    """
+    if not uri.startswith(SQLITE):
+        return None
+    try:
+        return Path(uri.removeprefix(SQLITE)).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(
+            f"tracking URI {uri}: there is no such home folder; write the path without a ~, or {ELSEWHERE}"
+        ) from None
 
 
 def check_writable(uri: str, path: Path) -> None:
@@ -108,6 +124,5 @@ def _check_server(uri: str) -> None:
 
 def lasting(uri: str) -> str:
     """The same store, whatever folder it is asked for from."""
-    if not uri.startswith("sqlite:///"):
-        return uri
-    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    path = file(uri)
+    return uri if path is None else f"{SQLITE}{path}"

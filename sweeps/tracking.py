@@ -22,7 +22,7 @@ import yaml
 
 from analysis.outcome import Outcome
 from analysis.schema import Took
-from sweeps import mlflow_store, runcard
+from sweeps import mlflow_store, mlflow_uri, runcard
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence, parents
 from sweeps.parts import load
@@ -146,10 +146,8 @@ class Tracker:
         )
 
     def _create_experiment(self) -> str:
-        folder = None
-        if self.uri.startswith("sqlite:///"):  # beside the database, wherever the process was started
-            database = Path(self.uri.removeprefix("sqlite:///")).absolute()
-            folder = (database.parent / "mlartifacts" / self.experiment).as_uri()
+        database = mlflow_uri.file(self.uri)  # its artifacts are beside it, wherever the process was started
+        folder = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
         return self._client.create_experiment(self.experiment, folder)
 
     def _describe(self, run_id: str, launching: bool) -> None:

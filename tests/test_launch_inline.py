@@ -19,7 +19,7 @@ import stores
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
 from sweeps import data, driver, ending, replay
-from sweeps.__main__ import main
+from sweeps.__main__ import main, parser
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
 from sweeps.rundir import RunDir
@@ -294,6 +294,21 @@ def test_commands_to_go_on_with_are_whole_where_a_folder_has_a_blank_in_its_name
     monkeypatch.setattr(driver.Journal, "append", full)
     assert main(["resume", "tiny", "--inline", "--trials", "8", *where]) == 2
     assert "'sweep resume tiny --runs-dir 'my runs'' goes on" in capsys.readouterr().err
+
+
+def test_a_folder_in_the_home_folder_is_there_though_no_shell_says_where_that_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    given = parser().parse_args(["export", "tiny", "--runs-dir=~/runs", "--out=~/out"])
+    assert (given.runs_dir, given.out) == (folder / "home/runs", folder / "home/out")
+    (folder / "home").mkdir()
+    assert parser().parse_args(["plan", "tiny.yaml", "--data-dir=~"]).data_dir == str(folder / "home")
+    for option in ("--runs-dir", "--data-dir"):
+        with pytest.raises(SystemExit) as ended:
+            main(["launch", "tiny.yaml", f"{option}=~nobody-here/x"])
+        assert ended.value.code == 2
+        assert "~nobody-here/x: there is no such home folder; write the path" in capsys.readouterr().err
 
 
 def test_an_interrupted_sweep_is_resumed_as_if_it_had_not_been(folder: Path) -> None:

@@ -26,7 +26,7 @@ from sweeps import bulk, parts, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import children, connect, parents
-from sweeps.mlflow_uri import check
+from sweeps.mlflow_uri import check, lasting
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
 
@@ -566,6 +566,29 @@ def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message) as error:
             check(uri)
         assert "\n" not in str(error.value)
+
+
+def test_a_store_in_a_home_folder_is_one_wherever_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell puts the folder in place of a ~ behind sqlite:///."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    sqlite(tmp_path / "home")
+    uri = "sqlite:///~/mlflow.db"
+    check(uri)
+    assert lasting(uri) == f"sqlite:///{tmp_path}/home/mlflow.db"
+    book = _book(tmp_path, packs=1)
+    assert sync(book, tracker(uri)) == 1
+    assert verify(book, uri, "toy") == []
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["mlartifacts", "mlflow.db"]
+    assert list(Path.cwd().iterdir()) == []
+    for act in (check, connect, lasting):
+        with pytest.raises(
+            ValueError, match=r"tracking URI sqlite:///~nobody-here/x\.db: there is no such home folder"
+        ):
+            act("sqlite:///~nobody-here/x.db")
 
 
 @contextmanager
