@@ -46,7 +46,7 @@ def _begin(sweep: Sweep, ray: Cluster | None) -> None:
         ray.ready()
     if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
         with mlflow_store.one_sentence(options.tracking_uri):
-            sweep.tracker.open(fresh=not run.journal.exists())
+            sweep.tracker.open(fresh=not (run.journal.exists() or run.ledger.parts()))
     state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
     run.create(sweep.spec, state | {"data_digest": sweep.dataset.digest})
 

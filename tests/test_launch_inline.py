@@ -584,6 +584,27 @@ def test_a_store_that_has_trials_of_a_lost_folder_is_refused(folder: Path, capsy
     assert not (folder / "others/tiny/spec.yaml").exists()
 
 
+GRID = """
+name: tiny
+dataset: digits
+space: {scheme: he_normal, depth: [2, 3, 4, 5, 6, 7], width: 8}
+training: {learning_rate: 0.1, batch_size: 16, steps: 10, seeds: 1}
+search: {sampler: grid, trials: 6, batch: 2}
+"""
+
+
+def test_a_sweep_whose_journal_is_lost_goes_on_from_its_ledger(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(GRID)
+    assert _launch("--trials", "4") == 0
+    first = Ledger(folder / "runs/tiny").keys()
+    (folder / "runs/tiny/packs.jsonl").unlink()
+    assert main(["resume", "tiny", "--inline", "--trials", "6"]) == 0
+    trials = Ledger(folder / "runs/tiny").read()[0]
+    assert first < set(trials["trial_key"].to_pylist())
+    assert sorted(trials["depth"].to_pylist()) == [2, 3, 4, 5, 6, 7]
+    assert main(["verify", "tiny"]) == 0
+
+
 def test_a_sweep_is_exported_from_wherever_one_is(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
