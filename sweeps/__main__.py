@@ -107,6 +107,9 @@ _COMMANDS: Final[tuple[tuple[str, str, commands.Command, tuple[_Argument, ...]],
     ("doctor", "check this machine: what is missing, with the remedy", commands.doctor, (_RUNS, _STORE, _JSON)),
 )  # fmt: skip
 
+_NEED_RAY: Final = (commands.plan, commands.launch, commands.resume, commands.sync, commands.replay)
+"""What loads it, be it only for the search that it is a part of."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; each subcommand names its function in `run`."""
@@ -125,10 +128,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _see_home() -> None:
+    from sweeps import installed  # not for `--help`, which should be quick
+
+    if installed.home() is None:
+        raise ValueError(f"{installed.HOMELESS}; {installed.HOME}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (a check failed, or a sweep was interrupted) or 2 (a mistake)."""
     arguments = parser().parse_args(argv)
     try:
+        if arguments.run in _NEED_RAY:
+            _see_home()
         return arguments.run(arguments)
     except (ValueError, OSError) as error:
         said = disk(error) if isinstance(error, OSError) else str(error)

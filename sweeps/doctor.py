@@ -46,6 +46,7 @@ def diagnose(runs: Path = Path("runs"), tracking_uri: str | None = None) -> list
         *packages(),
         devices(),
         threads(),
+        _check("home", installed.home() is not None, str(installed.home() or installed.HOMELESS), installed.HOME),
         writable(runs),
         free("disk", _existing(runs), LEAST_DISK, "free some, or keep the sweeps elsewhere with --runs-dir"),
         free("shared memory", Path("/dev/shm"), LEAST_SHM, "enlarge it: docker run --shm-size=2g, or remount /dev/shm"),
@@ -196,5 +197,4 @@ def _data_set(name: str, source: Source) -> Check:
 
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
-    path = path.absolute()
-    return path if path.exists() else _existing(path.parent)
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
+from typing import Final
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+HOMELESS: Final = "this user has no home folder, without which Ray does not load"
+HOME: Final = "set HOME to one that can be written"
+"""The remedy."""
 
 
 def has(package: str) -> bool:
@@ -45,6 +51,14 @@ def faults(requirement: Requirement) -> Iterator[tuple[str, str]]:
         absent = [p.name for p in parts if p.marker and _only_for(p, extra) and not has(p.name)]
         if absent:
             yield f"{requirement.name}[{extra}]", f"lacks {', '.join(absent)}"
+
+
+def home() -> Path | None:
+    """The user's home folder; None if there is none, as in a container that runs as whoever its user is outside."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def _only_for(part: Requirement, extra: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -128,10 +129,18 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
     return {key: value for pair in pairs for key, value in pair.items()}
 
 
+def _user() -> str:
+    """Who publishes; the number of who has no name, as in a container that runs as whoever its user is outside."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return str(os.getuid())
+
+
 def _origin(git_commit: str) -> dict[str, str]:
     commit, dirty = git_commit.removesuffix("+dirty"), git_commit.endswith("+dirty")
     return {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.name": "sweep",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,

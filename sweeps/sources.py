@@ -21,7 +21,7 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 
-from sweeps import arrays
+from sweeps import arrays, installed
 from sweeps.arrays import Raw
 
 FOLDER_VARIABLE: Final = "ISOINIT_DATA"
@@ -110,7 +110,8 @@ def read(name: str, source: Source, folder: Path | None) -> Raw:
 def at_hand(name: str, source: Source) -> Path | None:
     """Where the files of a data set are on this machine; None if they would be downloaded."""
     folders = _places(name, *offline(None))
-    for place in [*folders, _cache(name)]:
+    caches = [_cache(name)] if installed.home() else []
+    for place in [*folders, *caches]:
         complete = all((place / file).is_file() for file in source.sha256)
         if complete or (place in folders and (place / source.arrays).is_file()):
             return place

@@ -199,6 +199,29 @@ def test_data_sets_at_hand_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert found() == {"data digits", "data mnist", "data fashion_mnist"}
 
 
+def test_a_user_without_a_home_folder_is_told_to_set_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container with `--user 12345`, whom the system does not know, if HOME is not set either."""
+    from sweeps import runcard
+    from sweeps.__main__ import main
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    said = "this user has no home folder, without which Ray does not load"
+    (check,) = [check for check in doctor.diagnose() if check.name == "home"]
+    broken(check, said, "set HOME to one that can be written")
+    for command in (["plan", "quickstart"], ["launch", "quickstart", "--inline"], ["sync", "toy"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err == f"sweep: {said}; {check.remedy}\n"
+    assert runcard._origin("unknown")["mlflow.user"] == str(os.getuid())
+    assert list(Path.cwd().iterdir()) == []
+
+
 def test_it_loads_neither_ray_nor_mlflow() -> None:
     program = "import sys; from sweeps import doctor; doctor.diagnose(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
