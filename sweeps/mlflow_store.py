@@ -6,12 +6,13 @@ mlflow itself is imported when it is first needed: that takes seconds.
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_writable, file, lasting
+from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_name, check_writable, file, lasting
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +54,7 @@ def connect(uri: str) -> MlflowClient:
         ValueError: in one sentence, why the store cannot be opened.
     """
     if (path := file(uri)) is not None:
+        check_name(uri, path)
         if not path.exists():  # MLflow would try for minutes
             check_writable(uri, path)
         check_database(uri, path)
@@ -111,10 +113,20 @@ def _hush() -> None:
 
 
 def parents(client: MlflowClient, experiment: str) -> dict[str, Run]:
-    """Parent runs by the name of their sweep; empty if there is no such experiment."""
+    """Parent runs by the name of their sweep; empty if there is no such experiment.
+
+    Raises:
+        ValueError: somebody has deleted it, which MLflow can undo.
+    """
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return {}
+    if found.lifecycle_stage == "deleted":
+        where = f"MLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)}"
+        raise ValueError(
+            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; restore it with "
+            f"'{where} mlflow experiments restore -x {found.experiment_id}', or {ELSEWHERE}"
+        )
     return {run.data.tags["sweep"]: run for run in _search(client, found.experiment_id, "tags.kind = 'sweep'")}
 
 

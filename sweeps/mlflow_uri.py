@@ -13,6 +13,7 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 DEFAULT_URI: Final = "sqlite:///mlflow.db"
 """In the working directory, where a bare `mlflow ui` looks."""
@@ -36,6 +37,7 @@ def check(uri: str) -> None:
     elif uri.startswith("sqlite+"):
         raise ValueError(f"tracking URI {uri}: a SQLite file is named without a driver; write sqlite:///<file>")
     elif (path := file(uri)) is not None:
+        check_name(uri, path)
         check_writable(uri, path)
         check_database(uri, path)
     elif uri.startswith("file:") or not sign:
@@ -64,6 +66,15 @@ def file(uri: str) -> Path | None:
         raise ValueError(
             f"tracking URI {uri}: there is no such home folder; write the path without a ~, or {ELSEWHERE}"
         ) from None
+
+
+def check_name(uri: str, path: Path) -> None:
+    """What reads the address of a database ends its file's name at a `?`, and takes `%20` for a blank."""
+    if "?" in str(path) or unquote(str(path)) != str(path):
+        raise ValueError(
+            f"tracking URI {uri}: {path} would be another file to MLflow, for ? and % mean something in an address; "
+            f"call the file and its folders something without them, or {ELSEWHERE}"
+        )
 
 
 def check_writable(uri: str, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -534,6 +535,37 @@ def test_a_database_that_another_writes_to_is_none_the_worse(tmp_path: Path) -> 
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("begin exclusive")
         check(uri)
+
+
+@pytest.mark.parametrize("name", ["why?", "a%20b"])
+def test_a_name_that_is_another_in_an_address_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It would be kept in `why`, or in `a b`."""
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    for act in (check, connect):
+        for uri in ("sqlite:///mlflow.db", f"sqlite:///{tmp_path}/{name}/mlflow.db"):
+            with pytest.raises(ValueError, match=rf"{re.escape(name)}/mlflow\.db would be another file to MLflow"):
+                act(uri)
+    check(f"sqlite:///{tmp_path}/100%/a b#c/mlflow.db")
+
+
+def test_an_experiment_that_was_deleted_is_told_with_what_restores_it(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path / "my store"), _book(tmp_path, packs=1)
+    sync(book, tracker(uri))
+    client = connect(uri)
+    client.delete_experiment(parents(client, "isoinit")["toy"].info.experiment_id)
+    command = f"'MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore -x 1', or give another --tracking-uri"
+    for act in (
+        lambda: sync(book, tracker(uri)),
+        lambda: export(uri, "toy", tmp_path / "out"),
+        lambda: verify(book, uri, "toy"),
+    ):
+        with pytest.raises(ValueError, match=f"'isoinit' was deleted there; restore it with {re.escape(command)}$"):
+            act()
+    client.restore_experiment("1")
+    assert verify(book, uri, "toy") == []
 
 
 def test_a_place_that_cannot_be_written_is_found_out_at_once(tmp_path: Path) -> None:
