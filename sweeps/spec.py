@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from analysis.outcome import Criterion
-from sweeps.values import CHECKED, Names, Space, listed
+from sweeps.values import Checked, Names, Space, listed
 
 NUMERICS: Final = "2"
 """Raised whenever a change makes the same replicate train differently; part of every trial key."""
@@ -36,8 +36,8 @@ class Point(NamedTuple):
     density: float
 
 
-class _Model(BaseModel):
-    model_config = CHECKED
+class _Model(Checked, BaseModel):  # by its own name, so that linters know that defaults are copied
+    pass
 
 
 class Network(_Model):

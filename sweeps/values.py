@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -11,22 +11,38 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 
-CHECKED: Final = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-"""Of every mapping in a spec: no key that is unknown, and no number that is not finite."""
+
+class Checked(BaseModel):
+    """A mapping in a spec: no key that is unknown, no number that is not finite, and no truth value for a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Strict fields would refuse it too, but with it `1e-4`, which YAML takes for a text."""
+        made = handler(value)
+        truths = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, bool)]
+        if truths and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError(
+                f"must be a number, but got {str(truths[0]).lower()}, which is also what YAML makes of "
+                f"{'yes and on' if truths[0] else 'no and off'}; write the number"
+            )
+        return made
 
 
-class Range(BaseModel):
+class Range(Checked):
     """`{low, high, log, zero, levels}`: numbers from low to high.
 
     `zero` adds the value 0 as a level of its own, `levels` is how many values the grid sampler takes.
     """
-
-    model_config = CHECKED
 
     low: float
     high: float
@@ -78,10 +94,8 @@ Numbers = Annotated[Range | list[Number], BeforeValidator(_axis)]
 Names = Annotated[list[str], BeforeValidator(listed), Field(min_length=1)]
 
 
-class Space(BaseModel):
+class Space(Checked):
     """The axes. A number or name fixes an axis, a list gives its levels, `{low, high, log}` a range."""
-
-    model_config = CHECKED
 
     scheme: Names
     depth: Depths

@@ -31,6 +31,11 @@ def test_the_smallest_networks_and_batches_are_allowed() -> None:
     assert (least.width.low, least.depth.low) == (1, 2)
 
 
+def test_what_is_a_truth_may_be_yes_and_a_number_a_text_to_yaml() -> None:
+    training = parse(MINIMAL, ["training.stop_on_success=yes", "training.learning_rate=1e-4"]).training
+    assert (training.stop_on_success, training.learning_rate) == (True, [1e-4])
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -68,6 +73,14 @@ def test_the_smallest_networks_and_batches_are_allowed() -> None:
         ("training={optimizer: adam, momentum: 0.9}", ["training", "momentum is of sgd", "0.9 with optimizer adam"]),
         ("criterion={metric: train_accuracy, at_least: 0.5, within: 5}", ["criterion.within", "from 10", "got 5"]),
         ("criterion={metric: train_accuracy, at_least: 0.5, within: 201}", ["criterion.within", "to 200", "got 201"]),
+        ("space.width=true", ["space.width: must be a number, but got true", "YAML makes of yes and on"]),
+        ("space.bias_variance=[0.1, off]", ["space.bias_variance: must be a number, but got false", "no and off"]),
+        ("space.depth={low: 2, high: yes}", ["space.depth.high: must be a number, but got true"]),
+        ("training.seeds=yes", ["training.seeds: must be a number, but got true"]),
+        ("training.learning_rate=[0.1, true]", ["training.learning_rate: must be a number, but got true"]),
+        ("training.train_samples=on", ["training.train_samples: must be a number, but got true"]),
+        ("search.trials=on", ["search.trials: must be a number, but got true"]),
+        ("resources.gpus=false", ["resources.gpus: must be a number, but got false"]),
         ("training.learning_rate=[1, 1.0, 1]", ["training.learning_rate: every rate", "but 1 is given 3 times"]),
     ],
 )
