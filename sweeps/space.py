@@ -8,6 +8,7 @@ neighbours. A log range with `zero` starts one decade lower: all that is drawn b
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweeps.reading import near
+from sweeps import bounds, possible
 from sweeps.spec import Point, SweepSpec
 from sweeps.values import Range
 
@@ -79,8 +80,17 @@ class Space:
         return next((a.parameter for a in self.axes if a.name == axis and a.distribution is not None), None)
 
     def grid(self) -> list[dict[str, Any]]:
-        """Parameters of every point of the full factorial design, once each."""
+        """Parameters of every point of the full factorial design, once each.
+
+        Raises:
+            ValueError: it has more points than can be held.
+        """
         moving = [a for a in self.axes if a.distribution is not None]
+        if (points := math.prod(len(a.levels) for a in moving)) > bounds.GRID:
+            raise ValueError(
+                f"search.sampler: a grid must have at most {bounds.GRID} points, but that of this space has {points}; "
+                "lower the 'levels' of its ranges, or choose another sampler"
+            )
         design = [
             {a.parameter: a.encode(v) for a, v in zip(moving, values, strict=True)}
             for values in itertools.product(*(a.levels for a in moving))
@@ -109,7 +119,7 @@ def build(spec: SweepSpec) -> Space:
         **{name: getattr(space, name) for name in Point._fields[4:]},
     }
     built = Space(tuple(_build_axis(name, given[name]) for name in Point._fields))
-    _check(built, spec)
+    possible.check(built, spec)
     return built
 
 
@@ -158,40 +168,3 @@ def _extremes(axis: Axis) -> list[Any]:
     elif axis.parameter != axis.name:
         ordered = list(axis.levels)
     return list(dict.fromkeys(ordered))
-
-
-def _check(space: Space, spec: SweepSpec) -> None:
-    from isoinit import schemes  # here, because it loads torch, which a mere look at a spec does not need
-    from sweeps import data
-    from sweeps.samplers import SAMPLERS
-
-    data.check_name(spec.dataset)
-    if spec.search.sampler not in SAMPLERS:
-        sampler = spec.search.sampler
-        raise ValueError(
-            f"search.sampler {sampler!r} is unknown{near(sampler, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
-        )
-    modes, variances = ([*a.levels] for a in space.axes if a.name in ("bias_mode", "bias_variance"))
-    if len(modes) > 1 and variances == [0]:
-        raise ValueError(
-            f"space.bias_mode: without biases {', '.join(modes)} are the same networks; choose one of them, or a "
-            "space.bias_variance above 0"
-        )
-    for point in space.corners():
-        if point.bias_mode == "zero" and point.bias_variance != 0:
-            raise ValueError("space.bias_mode: zero contradicts a bias_variance above 0; choose iid or mirrored")
-        if (point.architecture, point.normalization, spec.training.batch_size) == ("mlp", "batch", 1):
-            raise ValueError("training.batch_size must be at least 2 with network.normalization batch, but got 1")
-        try:
-            schemes.check(
-                point.scheme,
-                architecture=point.architecture,
-                activation=point.activation,
-                normalization=point.normalization,
-                depth=point.depth,
-                width=point.width,
-                bias_mode=point.bias_mode,
-                density=point.density,
-            )
-        except ValueError as error:
-            raise ValueError(f"space: {error}") from None

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from analysis.outcome import Criterion
+from sweeps import bounds
 from sweeps.values import Checked, Names, Space, listed
 
 NUMERICS: Final = "2"
@@ -60,10 +61,10 @@ class Training(_Model):
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Schedule = Schedule()
-    batch_size: int = Field(default=64, ge=1)
-    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=64, ge=1, le=bounds.BATCH)
+    steps: int = Field(default=200, ge=1, le=bounds.STEPS)
     log_every: int = Field(default=10, ge=1, description="steps between recorded points of the curve")
-    seeds: int = Field(default=2, ge=1)
+    seeds: int = Field(default=2, ge=1, le=bounds.SEEDS)
     first_seed: int = Field(default=0, ge=0)
     stop_on_success: bool = False
     train_samples: int | None = Field(default=None, ge=1, description="use only so many training samples")
@@ -78,6 +79,7 @@ class Training(_Model):
 
     @model_validator(mode="after")
     def _used(self) -> Training:
+        bounds.check_training(self.steps, self.log_every, self.batch_size)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0, but momentum is 0")
         if self.optimizer == "adam" and self.momentum:
@@ -114,10 +116,10 @@ class Until(_Model):
 
 class Search(_Model):
     sampler: str = "boundary"
-    trials: int = Field(default=100, ge=1)
+    trials: int = Field(default=100, ge=1, le=bounds.TRIALS)
     batch: int = Field(default=16, ge=1, description="trials that a pack asks for at once")
     audit: float = Field(default=0.1, ge=0, le=1, description="share of random trials, those of the start included")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=bounds.SAMPLER_SEED)
     until: Until = Until()
 
 
@@ -149,6 +151,11 @@ class SweepSpec(_Model):
                 f"criterion.within must be from {first}, the first step that is recorded, to {last}, the last, "
                 f"but got {within}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_can_be_kept(self) -> SweepSpec:
+        bounds.check_seeds(self.training.first_seed, self.training.seeds, self.search.trials)
         return self
 
     def canonical(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -17,6 +19,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from sweeps import bounds
 
 
 class Checked(BaseModel):
@@ -48,7 +52,7 @@ class Range(Checked):
     high: float
     log: bool = False
     zero: bool = False
-    levels: int = Field(default=8, ge=2)
+    levels: int = Field(default=8, ge=2, le=bounds.LEVELS)
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -107,26 +111,38 @@ class Space(Checked):
 
     @model_validator(mode="after")
     def _sensible(self) -> Space:
-        for axis, least in (
-            ("depth", 2),
-            ("width", 1),
-            ("weight_scale", 0.0),
-            ("bias_variance", 0.0),
-            ("density", 0.0),
-        ):
+        for axis, (least, strict, most) in _LAWS.items():
             values = getattr(self, axis)
-            low = values.low if isinstance(values, Range) else min(values, default=math.nan)
-            if math.isnan(low):
-                raise ValueError(f"{axis}: the list is empty, so the space is empty; give at least one value")
-            strict = axis in ("weight_scale", "density")
+            if isinstance(values, Range):
+                _check_range(axis, values)
+            low, high = _ends(axis, values)
             if low < least or (strict and low == least):
                 raise ValueError(f"{axis} must be {'above' if strict else 'at least'} {least:g}, but got {low:g}")
-        density = self.density
-        high = density.high if isinstance(density, Range) else max(density)
-        if high > 1:
-            raise ValueError(f"density must be at most 1, but got {high:g}")
-        for axis in ("depth", "width"):
-            values = getattr(self, axis)
-            if isinstance(values, Range) and (values.zero or values.low % 1 or values.high % 1):
-                raise ValueError(f"{axis} is a whole number: low and high must be whole and 'zero' cannot be used")
+            if high > most:
+                raise ValueError(f"{axis} must be at most {most:.12g}, but got {high:.12g}")
         return self
+
+
+_LAWS: Final[Mapping[str, tuple[float, bool, float]]] = MappingProxyType(
+    {
+        "depth": (2, False, bounds.SIZE),
+        "width": (1, False, bounds.SIZE),
+        "weight_scale": (0.0, True, math.inf),
+        "bias_variance": (0.0, False, math.inf),
+        "density": (0.0, True, 1.0),
+    }
+)
+"""The least value of an axis, whether values must be above it, and the largest."""
+
+
+def _check_range(axis: str, values: Range) -> None:
+    if axis in ("depth", "width") and (values.zero or values.low % 1 or values.high % 1):
+        raise ValueError(f"{axis} is a whole number: low and high must be whole and 'zero' cannot be used")
+
+
+def _ends(axis: str, values: Range | list[float]) -> tuple[float, float]:
+    if isinstance(values, Range):
+        return values.low, values.high
+    if not values:
+        raise ValueError(f"{axis}: the list is empty, so the space is empty; give at least one value")
+    return min(values), max(values)

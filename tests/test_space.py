@@ -76,6 +76,12 @@ def test_the_grid_is_the_full_factorial_design() -> None:
     assert 0.0 in {p.bias_variance for p in grid}
 
 
+def test_a_grid_that_cannot_be_held_is_refused() -> None:
+    built = space.build(_spec("space.weight_scale={low: 0.5, high: 2, levels: 10000}"))
+    with pytest.raises(ValueError, match=r"search\.sampler: a grid must have at most 1000000 points.*another sampler"):
+        built.grid()
+
+
 @pytest.mark.parametrize(
     ("settings", "values"),
     [

@@ -36,6 +36,16 @@ def test_what_is_a_truth_may_be_yes_and_a_number_a_text_to_yaml() -> None:
     assert (training.stop_on_success, training.learning_rate) == (True, [1e-4])
 
 
+def test_the_last_seed_that_the_tables_hold_is_allowed() -> None:
+    spec = parse(MINIMAL, ["training.first_seed=2147483448"])
+    assert max(spec.seeds(spec.search.trials - 1)) == 2**31 - 1
+
+
+def test_more_seeds_and_trials_than_the_tables_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"training\.seeds times search\.trials must be at most 2147483648"):
+        parse(MINIMAL, ["training.seeds=10000", "search.trials=1000000"])
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -73,6 +83,18 @@ def test_what_is_a_truth_may_be_yes_and_a_number_a_text_to_yaml() -> None:
         ("training={optimizer: adam, momentum: 0.9}", ["training", "momentum is of sgd", "0.9 with optimizer adam"]),
         ("criterion={metric: train_accuracy, at_least: 0.5, within: 5}", ["criterion.within", "from 10", "got 5"]),
         ("criterion={metric: train_accuracy, at_least: 0.5, within: 201}", ["criterion.within", "to 200", "got 201"]),
+        ("space.depth={low: 2, high: 8, levels: 1000000000}", ["space.depth.levels", "10000, but got 1000000000"]),
+        ("space.width=[8, 2147483648]", ["width must be at most 1000000, but got 2147483648"]),
+        ("space.depth={low: 2, high: 99999999999}", ["depth must be at most 1000000, but got 99999999999"]),
+        ("training.steps=2000000000", ["training.steps", "10000000, but got 2000000000"]),
+        ("training.batch_size=3000000000", ["training.batch_size", "65536, but got 3000000000"]),
+        ("training={steps: 10000, batch_size: 50000}", ["training: steps times batch_size", "at most 5368 steps"]),
+        ("training={steps: 2000000, log_every: 19}", ["training: log_every must be at least 20", "but got 19"]),
+        ("training.seeds=2000000000", ["training.seeds", "10000, but got 2000000000"]),
+        ("training.first_seed=2147483648", ["training.first_seed must be at most 2147483448", "got 2147483648"]),
+        ("training.first_seed=2147483449", ["training.first_seed must be at most 2147483448, so that each of 100"]),
+        ("search.trials=2000000000", ["search.trials", "1000000, but got 2000000000"]),
+        ("search.seed=4294967296", ["search.seed", "4294967295, but got 4294967296"]),
         ("space.width=true", ["space.width: must be a number, but got true", "YAML makes of yes and on"]),
         ("space.bias_variance=[0.1, off]", ["space.bias_variance: must be a number, but got false", "no and off"]),
         ("space.depth={low: 2, high: yes}", ["space.depth.high: must be a number, but got true"]),

@@ -1,0 +1,53 @@
+"""Whether the networks of a space can be built, asked of its corners before anything is spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweeps.reading import near
+from sweeps.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from sweeps.space import Space
+
+
+def check(space: Space, spec: SweepSpec) -> None:
+    """See that every combination of a space can be built.
+
+    Raises:
+        ValueError: it cannot; says which field stands against it, and what is possible.
+    """
+    from isoinit import schemes  # here, because it loads torch, which a mere look at a spec does not need
+    from sweeps import data
+    from sweeps.samplers import SAMPLERS
+
+    data.check_name(spec.dataset)
+    if spec.search.sampler not in SAMPLERS:
+        sampler = spec.search.sampler
+        raise ValueError(
+            f"search.sampler {sampler!r} is unknown{near(sampler, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
+        )
+    modes, variances = ([*a.levels] for a in space.axes if a.name in ("bias_mode", "bias_variance"))
+    if len(modes) > 1 and variances == [0]:
+        raise ValueError(
+            f"space.bias_mode: without biases {', '.join(modes)} are the same networks; choose one of them, or a "
+            "space.bias_variance above 0"
+        )
+    for point in space.corners():
+        if point.bias_mode == "zero" and point.bias_variance != 0:
+            raise ValueError("space.bias_mode: zero contradicts a bias_variance above 0; choose iid or mirrored")
+        if (point.architecture, point.normalization, spec.training.batch_size) == ("mlp", "batch", 1):
+            raise ValueError("training.batch_size must be at least 2 with network.normalization batch, but got 1")
+        try:
+            schemes.check(
+                point.scheme,
+                architecture=point.architecture,
+                activation=point.activation,
+                normalization=point.normalization,
+                depth=point.depth,
+                width=point.width,
+                bias_mode=point.bias_mode,
+                density=point.density,
+            )
+        except ValueError as error:
+            raise ValueError(f"space: {error}") from None
