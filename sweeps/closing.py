@@ -14,7 +14,7 @@ import pyarrow as pa
 from analysis import maps, tables
 from analysis.draw.region import draw_map
 from analysis.outcome import Criterion, Outcome
-from analysis.region import RegionModel, usable
+from analysis.region import usable
 from analysis.schema import Took
 from sweeps import data, mlflow_uri, provenance, tracking
 from sweeps.ending import End, page_text
@@ -103,7 +103,7 @@ def _map(
 ) -> tuple[list[dict[str, Any]], list[str], list[Path], str]:
     try:
         trials = usable(trials)
-        model = RegionModel.fit(trials)
+        model = maps.fitted(trials)
         info = maps.region_map(trials, sweep=run.path.name, criterion=str(criterion), model=model)
         limits = maps.scheme_limits(trials, model)
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep

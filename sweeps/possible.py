@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check(space: Space, spec: SweepSpec) -> None:
-    """See that every combination of a space can be built.
+    """See that every combination of a space can be built, and that its sweep can end as its spec asks.
 
     Raises:
         ValueError: it cannot; says which field stands against it, and what is possible.
@@ -27,6 +27,7 @@ def check(space: Space, spec: SweepSpec) -> None:
         raise ValueError(
             f"search.sampler {sampler!r} is unknown{near(sampler, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
         )
+    _check_map(space, spec)
     modes, variances = ([*a.levels] for a in space.axes if a.name in ("bias_mode", "bias_variance"))
     if len(modes) > 1 and variances == [0]:
         raise ValueError(
@@ -51,3 +52,12 @@ def check(space: Space, spec: SweepSpec) -> None:
             )
         except ValueError as error:
             raise ValueError(f"space: {error}") from None
+
+
+def _check_map(space: Space, spec: SweepSpec) -> None:
+    until, depths = spec.search.until, next([*a.levels] for a in space.axes if a.name == "depth")
+    if len(depths) < 2 and (until.undecided is not None or until.frontier_band is not None):
+        raise ValueError(
+            f"search.until: a map needs trials of more than one depth, but space.depth is {depths[0]} alone; give it "
+            "more depths, or leave search.until out"
+        )

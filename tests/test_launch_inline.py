@@ -489,6 +489,13 @@ def test_a_sweep_that_met_its_goal_is_finished(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("folder")
+def test_why_there_is_no_map_is_said_as_analysis_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    axes = ("scheme=he_normal", "depth=3", "bias_variance=0")
+    assert _launch("--trials", "2", *(word for axis in axes for word in ("--set", f"space.{axis}"))) == 0
+    assert "no map: a map needs trials of more than one depth, but all 2 have depth 3" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
 def test_fewer_trials_than_are_done_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert _launch("--trials", "8") == 0
     assert main(["resume", "tiny", "--inline", "--trials", "3"]) == 2

@@ -76,6 +76,16 @@ def test_the_grid_is_the_full_factorial_design() -> None:
     assert 0.0 in {p.bias_variance for p in grid}
 
 
+@pytest.mark.parametrize("depth", ["7", "[7, 7]", "{low: 7, high: 7}"])
+@pytest.mark.parametrize("goal", ["undecided", "frontier_band"])
+def test_a_goal_of_the_map_wants_more_than_one_depth(depth: str, goal: str) -> None:
+    settings = [f"space.depth={depth}", f"search.until.{goal}=0.3"]
+    with pytest.raises(ValueError, match=r"search\.until: a map needs .* space\.depth is 7 alone; give it more depths"):
+        space.build(_spec(*settings))
+    space.build(_spec(settings[0]))
+    space.build(_spec(settings[1]))
+
+
 def test_a_grid_that_cannot_be_held_is_refused() -> None:
     built = space.build(_spec("space.weight_scale={low: 0.5, high: 2, levels: 10000}"))
     with pytest.raises(ValueError, match=r"search\.sampler: a grid must have at most 1000000 points.*another sampler"):
