@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -65,15 +65,32 @@ def near(word: str, names: Sequence[str] | Mapping[str, object]) -> str:
 
 
 class _Strict(yaml.SafeLoader):
-    """A key that is given twice is a mistake: YAML would silently take the last."""
+    """Keys are names, each given once: YAML would silently take the last. Whatever cannot be read has a place."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag not in _NAMES:
+                what = f"{key.value} is none" if isinstance(key, yaml.ScalarNode) else "a list or a mapping is none"
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key must be a name, and {what}; put it in quotes if it is one", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):  # of the conversion, by what the text happens to be
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{str(node.value)[:_SHOWN]!r} is no {kind}; put it in quotes if it is meant as a text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+_NAMES: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_SHOWN: Final = 40  # characters of a value that cannot be read
 
 
 def _yaml(text: str, origin: str) -> Any:
@@ -85,11 +102,13 @@ def _yaml(text: str, origin: str) -> Any:
         raise ValueError(
             f"{origin} is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable text'}"
         ) from None
+    except RecursionError:
+        raise ValueError(f"{origin} cannot be read: its brackets or indents are nested too deeply") from None
 
 
 def _override(data: dict[str, Any], setting: str) -> None:
     path, sign, value = setting.partition("=")
-    if not sign or not path:
+    if not sign or not all(path.split(".")):
         raise ValueError(f"--set reads like training.steps=300, but got {setting!r}")
     *parents, leaf = path.split(".")
     node = data
@@ -111,6 +130,7 @@ def _sentence(error: ValidationError) -> str:
     where = _place(worst["loc"])
     if worst["type"] == "extra_forbidden":
         valid = _fields(worst["loc"][:-1])
+        where = ".".join(filter(None, (_place(worst["loc"][:-1]), str(worst["loc"][-1]))))  # even if it is called int
         return f"{where} is not a field{near(str(worst['loc'][-1]), valid)}; valid: {', '.join(valid)}"
     if worst["type"] == "missing":
         return f"{where} is missing"

@@ -120,6 +120,35 @@ def test_a_key_that_is_given_twice_is_refused() -> None:
         parse(f"{MINIMAL}\nname: other\n".lstrip())
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("? [a, b]\n: 3", ["at line 3, column 3", "a key must be a name, and a list or a mapping is none"]),
+        ("{a: 1}: 3", ["at line 3, column 1", "a key must be a name, and a list or a mapping is none"]),
+        ("1: 2", ["at line 3, column 1", "a key must be a name, and 1 is none; put it in quotes"]),
+        ("search: {on: 2}", ["at line 3, column 10", "a key must be a name, and on is none"]),
+        ("question: 2024-13-45", ["at line 3, column 11", "'2024-13-45' is no timestamp; put it in quotes"]),
+        ("dataset: !!timestamp foo", ["at line 3, column 10", "'foo' is no timestamp"]),
+        ("search: {seed: !!int foo}", ["at line 3, column 16", "'foo' is no int"]),
+        ("search: {seed: !!int ''}", ["at line 3, column 16", "'' is no int"]),
+        (f"question: {'[' * 3000}{']' * 3000}", ["cannot be read", "nested too deeply"]),
+        ("int: 3", ["int is not a field; valid: name, question"]),
+    ],
+)
+def test_what_yaml_cannot_read_has_a_place(line: str, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse(f"{MINIMAL}{line}\n".lstrip(), origin="mine.yaml")
+    said = str(caught.value)
+    assert said.startswith("mine.yaml")
+    assert "\n" not in said
+    assert all(word in said for word in words), said
+
+
+def test_a_setting_of_no_field_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"--set reads like training\.steps=300, but got 'training\.=3'"):
+        parse(MINIMAL, ["training.=3"])
+
+
 @pytest.mark.parametrize("text", ["a: [1", "just words", "- a\n- b", ""])
 def test_what_is_no_yaml_mapping_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"(is not YAML|is not a spec)"):
