@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -70,7 +70,7 @@ def resume(args: argparse.Namespace) -> int:
         done = sum(outcome != "failed" for outcome in outcomes)
         if args.trials < done:
             raise ValueError(f"--trials {args.trials}: {done} trials of {args.name!r} are done already; ask for more")
-        as_yaml = json.dumps(spec.model_dump(mode="json"))  # JSON is YAML
+        as_yaml = yaml.safe_dump(spec.model_dump(mode="json"))
         spec = reading.parse(as_yaml, [f"search.trials={args.trials}"], origin=args.name)
     args.address = args.address or state.get("address")
     args.data_dir = args.data_dir or state.get("data_folder")

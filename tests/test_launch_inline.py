@@ -18,11 +18,12 @@ import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import data, driver, ending, replay
+from sweeps import data, driver, ending, reading, replay, session
 from sweeps.__main__ import main, parser
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
 from sweeps.rundir import RunDir
+from sweeps.spec import SweepSpec
 from sweeps.tracking import Tracker
 
 SPEC = """
@@ -493,6 +494,18 @@ def test_why_there_is_no_map_is_said_as_analysis_says_it(capsys: pytest.CaptureF
     axes = ("scheme=he_normal", "depth=3", "bias_variance=0")
     assert _launch("--trials", "2", *(word for axis in axes for word in ("--set", f"space.{axis}"))) == 0
     assert "no map: a map needs trials of more than one depth, but all 2 have depth 3" in capsys.readouterr().out
+
+
+def test_a_question_of_any_characters_is_the_same_with_more_trials(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[SweepSpec] = []
+    monkeypatch.setattr(session, "run", lambda spec, *_: resumed.append(spec) or 0)
+    spec = reading.read("tiny.yaml", [r'question="How deep \U0001F600, \x7F or \u00fc?"'])
+    RunDir(folder / "runs", "tiny").create(spec, {})
+    assert main(["resume", "tiny", "--trials", "50"]) == 0
+    assert resumed[0].question == spec.question == "How deep \U0001f600, \x7f or \u00fc?"
+    assert resumed[0].search.trials == 50
 
 
 @pytest.mark.usefixtures("folder")
