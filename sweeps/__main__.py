@@ -72,9 +72,12 @@ _NAME = _Argument("name", "name of a launched sweep", {"metavar": "NAME"})
 _NAMES = _Argument(
     "name", "name of a launched sweep (default: every sweep that is kept there)", {"metavar": "NAME", "nargs": "?"}
 )
-_WHERE = (
-    _Argument("--address", "a Ray cluster: 'auto' or host:port (default: a Ray of its own)", {"metavar": "ADDRESS"}),
-    _Argument("--inline", "no Ray: train in this process, for tests and debuggers", {"action": "store_true"}),
+_INLINE = _Argument("--inline", "no Ray: train in this process, for tests and debuggers", {"action": "store_true"})
+_RAY = _Argument("--address", "a Ray cluster: 'auto' or host:port (default: a Ray of its own)", {"metavar": "ADDRESS"})
+_SAME_RAY = _Argument(
+    "--address",
+    "a Ray cluster: 'auto' or host:port, or 'local', a Ray of its own (default: what the sweep was launched with)",
+    {"metavar": "ADDRESS"},
 )
 _DATA = _Argument(
     "--data-dir",
@@ -92,10 +95,10 @@ _COMMANDS: Final[tuple[tuple[str, str, commands.Command, tuple[_Argument, ...]],
     ("plan", "validate a spec and price it: trials, networks, FLOPs, time, predicted depth limits", commands.plan,
      (*_SPEC, _JSON, _DATA)),
     ("launch", "run a sweep, or go on with the sweep of the same name and spec", commands.launch,
-     (*_SPEC, _RUNS, _STORE, *_WHERE, _DATA, _JSON)),
+     (*_SPEC, _RUNS, _STORE, _RAY, _INLINE, _DATA, _JSON)),
     ("status", "tell how far a sweep is, or all that were launched", commands.status, (_NAMES, _RUNS, _JSON)),
     ("resume", "go on with a sweep that was stopped or killed", commands.resume,
-     (_NAME, _RUNS, _STORE, *_WHERE, _DATA, _JSON, _MORE)),
+     (_NAME, _RUNS, _STORE, _SAME_RAY, _INLINE, _DATA, _JSON, _MORE)),
     ("stop", "let the running packs finish and then end the sweep; 'resume' goes on", commands.stop,
      (_NAME, _RUNS, _JSON)),
     ("sync", "send to MLflow what it has not received, the map too", commands.sync, (_NAME, _RUNS, _STORE, _JSON)),

@@ -72,7 +72,8 @@ def resume(args: argparse.Namespace) -> int:
             raise ValueError(f"--trials {args.trials}: {done} trials of {args.name!r} are done already; ask for more")
         as_yaml = yaml.safe_dump(spec.model_dump(mode="json"))
         spec = reading.parse(as_yaml, [f"search.trials={args.trials}"], origin=args.name)
-    args.address = args.address or state.get("address")
+    if not args.inline:  # or else what began on a cluster could not be gone on with here
+        args.address = args.address or state.get("address")
     args.data_dir = args.data_dir or state.get("data_folder")
     return session.run(spec, args, arguments.uri(args, run))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
@@ -22,20 +22,24 @@ from sweeps.spec import SweepSpec
 if TYPE_CHECKING:
     from sweeps import ending
 
+OWN_RAY: Final = "local"
+"""The address of no cluster, as Ray itself calls it: it outdoes the one that a sweep was launched with."""
+
 
 def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     """Launch, then say what came out, where it is, and what to do next; the exit code."""
     console = Console(stderr=args.json)
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
+    address = None if args.address == OWN_RAY else args.address
     with contextlib.ExitStack() as stack:
         ray = None
         if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
             mlflow_uri.check(uri)  # again below, but a mistake should not wait for Ray
-            ray = stack.enter_context(Cluster(args.address))
+            ray = stack.enter_context(Cluster(address))
         from sweeps import launch as launching
 
-        options = launching.Options(args.runs_dir, uri, args.address, args.inline, args.data_dir)
+        options = launching.Options(args.runs_dir, uri, address, args.inline, args.data_dir)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout))  # Tune prints errors
         ends: list[ending.End] = []
 

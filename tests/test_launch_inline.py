@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -18,7 +19,7 @@ import stores
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
-from sweeps import data, driver, ending, reading, replay, session
+from sweeps import data, driver, ending, launch, reading, ready, replay, session
 from sweeps.__main__ import main, parser
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -506,6 +507,31 @@ def test_a_question_of_any_characters_is_the_same_with_more_trials(
     assert main(["resume", "tiny", "--trials", "50"]) == 0
     assert resumed[0].question == spec.question == "How deep \U0001f600, \x7f or \u00fc?"
     assert resumed[0].search.trials == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [([], "head:6379"), (["--address", "local"], None), (["--address", "auto"], "auto"), (["--inline"], "no Ray")],
+)
+def test_a_sweep_of_a_cluster_is_resumed_there_or_here(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    address: str | None,
+) -> None:
+    asked: list[str | None] = []
+
+    def launched(_: SweepSpec, options: ready.Options, *__: Any) -> None:
+        assert options.address == (None if options.inline else asked[0])
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(session, "Cluster", lambda where: asked.append(where) or contextlib.nullcontext())
+    monkeypatch.setattr(launch, "launch", launched)
+    RunDir(folder / "runs", "tiny").create(reading.read("tiny.yaml"), {"address": "head:6379"})
+    assert main(["resume", "tiny", *arguments]) == 2
+    assert capsys.readouterr().err == "sweep: far enough\n"
+    assert (asked or ["no Ray"]) == [address]
 
 
 @pytest.mark.usefixtures("folder")
