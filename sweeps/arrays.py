@@ -6,7 +6,10 @@ height, width[, channels]), and whole numbers as labels.
 
 from __future__ import annotations
 
+import errno
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, NamedTuple
 from zipfile import BadZipFile
 
@@ -17,6 +20,11 @@ from torch import Tensor
 
 SUFFIX: Final = ".npz"
 _MOST_CHANNELS: Final = 4  # of an image whose channels come last
+
+
+_DAMAGES: Final = (ValueError, TypeError, AttributeError, EOFError, OSError, RuntimeError, SyntaxError, BadZipFile,
+                   TokenError, zlib.error)  # fmt: skip
+"""What NumPy and its zip raise of bytes that are no arrays, by what they happen to be."""
 
 
 class Raw(NamedTuple):
@@ -90,7 +98,9 @@ def _loaded(path: Path) -> dict[str, NDArray[Any]]:
             missing = [key for key in Raw._fields if key not in content]
             if not missing:
                 return {key: content[key] for key in Raw._fields}
-    except (ValueError, TypeError, AttributeError, EOFError, BadZipFile):  # by what the bytes happen to be
+    except _DAMAGES as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk
         example = ", ".join(f"{key}=..." for key in Raw._fields)
         raise ValueError(f"{path} is not a file of plain arrays; np.savez(file, {example}) writes one") from None
     raise ValueError(f"{path} has no array {', '.join(missing)}; it must hold {', '.join(Raw._fields)}")

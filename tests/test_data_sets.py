@@ -1,5 +1,6 @@
 """Data sets: fixed splits, standardization on the training split, digests, offline folders, clear errors."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -201,6 +202,45 @@ def test_what_is_no_npz_is_refused(tmp_path, content):
     (tmp_path / "mine.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"mine.npz is not a file of plain arrays; np.savez\(file, x_train=..., "):
         data.load("mine.npz", tmp_path)
+
+
+def _changed(content: bytes, sign: bytes, offset: int, new: bytes) -> bytes:
+    """The content with `new` at an offset from each place where `sign` is."""
+    first, *others = content.split(sign)
+    return sign.join(
+        [first, *(part[: offset - len(sign)] + new + part[offset - len(sign) + len(new) :] for part in others)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("save", "sign", "offset", "new"),
+    [
+        (np.savez_compressed, b"PK\x01\x02", 8, b"\x01"),  # a flag: RuntimeError, for it is encrypted
+        (np.savez_compressed, b"PK\x01\x02", 10, b"\x63"),  # how it is compressed: NotImplementedError
+        (np.savez_compressed, b"PK\x01\x02", 10, b"\x0c"),  # so too, by bzip2: OSError without a number
+        (np.savez_compressed, b".npy\x01", 24, 8 * b"\xff"),  # the compressed bytes: zlib.error
+    ],
+)
+def test_a_damaged_npz_is_refused(tmp_path, save, sign, offset, new):
+    path = _own(tmp_path)
+    with np.load(path) as arrays_in_it:
+        save(path, **arrays_in_it)
+    content = path.read_bytes()
+    changed = _changed(content, sign, offset, new)
+    assert changed != content
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match=r"\.npz is not a file of plain arrays; np.savez\(file, x_train=..., "):
+        data.load(path.name, tmp_path)
+
+
+def test_what_the_disk_cannot_read_is_no_damage(tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = _own(tmp_path)
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        data.load(path.name, tmp_path)
 
 
 def test_a_file_that_is_nowhere_is_named_with_the_places(tmp_path):
