@@ -143,10 +143,18 @@ def test_a_tracking_server_is_asked(server: str) -> None:
 
 def test_a_store_that_mlflow_cannot_use_is_found(tmp_path: Path) -> None:
     broken(doctor.store("file:./mlruns"), "sqlite:///")
-    broken(doctor.store("sqlite:///absent/mlflow.db"), "absent")
+    broken(doctor.store("sqlite:////proc/absent/mlflow.db"), "/proc/absent/mlflow.db cannot be written")
     broken(doctor.store(f"postgresql://user@{nobody()}/mlflow"), "does not answer")
     (tmp_path / "mlflow.db").write_text("no database")
     broken(doctor.store("sqlite:///mlflow.db"), "no SQLite database")
+
+
+def test_the_folder_of_a_store_may_be_one_that_a_launch_makes(tmp_path: Path) -> None:
+    check = doctor.store("sqlite:///absent/mlflow.db")
+    assert check.ok
+    assert check.detail == f"sqlite:///absent/mlflow.db, in {tmp_path}/absent, which a launch makes"
+    (tmp_path / "absent").mkdir()
+    assert doctor.store("sqlite:///absent/mlflow.db").detail.endswith(f"in {tmp_path}/absent")
 
 
 def test_the_store_of_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
