@@ -136,8 +136,11 @@ _LAWS: Final[Mapping[str, tuple[float, bool, float]]] = MappingProxyType(
 
 
 def _check_range(axis: str, values: Range) -> None:
+    least, strict, _ = _LAWS[axis]
     if axis in ("depth", "width") and (values.zero or values.low % 1 or values.high % 1):
         raise ValueError(f"{axis} is a whole number: low and high must be whole and 'zero' cannot be used")
+    if strict and values.zero:
+        raise ValueError(f"{axis} must be above {least:g}, but got 'zero: true'; leave 'zero' out")
 
 
 def _ends(axis: str, values: Range | list[float]) -> tuple[float, float]:

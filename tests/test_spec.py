@@ -95,6 +95,8 @@ def test_more_seeds_and_trials_than_the_tables_hold_are_refused() -> None:
         ("training.first_seed=2147483449", ["training.first_seed must be at most 2147483448, so that each of 100"]),
         ("search.trials=2000000000", ["search.trials", "1000000, but got 2000000000"]),
         ("search.seed=4294967296", ["search.seed", "4294967295, but got 4294967296"]),
+        ("space.weight_scale={low: 0.1, high: 1, log: true, zero: true}", ["weight_scale must be above 0", "leave"]),
+        ("space.density={low: 0.1, high: 1, log: true, zero: true}", ["density must be above 0, but got 'zero: true'"]),
         ("space.width=true", ["space.width: must be a number, but got true", "YAML makes of yes and on"]),
         ("space.bias_variance=[0.1, off]", ["space.bias_variance: must be a number, but got false", "no and off"]),
         ("space.depth={low: 2, high: yes}", ["space.depth.high: must be a number, but got true"]),
@@ -131,7 +133,7 @@ def test_a_key_that_is_given_twice_is_refused() -> None:
         ("dataset: !!timestamp foo", ["at line 3, column 10", "'foo' is no timestamp"]),
         ("search: {seed: !!int foo}", ["at line 3, column 16", "'foo' is no int"]),
         ("search: {seed: !!int ''}", ["at line 3, column 16", "'' is no int"]),
-        (f"question: {'[' * 3000}{']' * 3000}", ["cannot be read", "nested too deeply"]),
+        (f"question: {'[' * 500}{']' * 500}", ["cannot be read", "nested too deeply"]),
         ("int: 3", ["int is not a field; valid: name, question"]),
     ],
 )
