@@ -56,8 +56,13 @@ def check(space: Space, spec: SweepSpec) -> None:
 
 def _check_map(space: Space, spec: SweepSpec) -> None:
     until, depths = spec.search.until, next([*a.levels] for a in space.axes if a.name == "depth")
-    if len(depths) < 2 and (until.undecided is not None or until.frontier_band is not None):
+    if until.frontier_band is not None and len(depths) < 2:
         raise ValueError(
-            f"search.until: a map needs trials of more than one depth, but space.depth is {depths[0]} alone; give it "
-            "more depths, or leave search.until out"
+            f"search.until.frontier_band: a frontier needs trials of more than one depth, but space.depth is "
+            f"{depths[0]} alone; give it more depths, or leave search.until.frontier_band out"
+        )
+    if until.undecided is not None and not space.distributions:
+        raise ValueError(
+            "search.until.undecided: a map needs trials of more than one point, but the space has but one; give an "
+            "axis several values, or leave search.until out"
         )

@@ -30,19 +30,19 @@ def test_what_fits_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("settings", "said"),
     [
-        ("resources.cpus=4096", r"resources.cpus: a pack asks for 4096, but this machine has \d+.*--address"),
-        ("resources.gpus=512", r"resources.gpus: a pack asks for 512, but this machine has \d+.*--address"),
+        (["resources.cpus=4096"], r"resources.cpus: a pack asks for 4096, but this machine has \d+.*--address"),
+        (["resources.gpus=512"], r"resources.gpus: a pack asks for 512, but this machine has \d+.*--address"),
         (
-            "space.depth={low: 2, high: 100000000, log: true}",
-            "the 4 networks of a trial of depth 100000000 and width 8",
+            ["space.depth={low: 2, high: 1000000, log: true}", "space.width=1000"],
+            "the 4 networks of a trial of depth 1000000 and width 1000",
         ),
-        ("space.width=10000000", "depth 20 and width 10000000 take about .* GB.*lower space.depth, space.width"),
+        (["space.width=1000000"], "depth 20 and width 1000000 take about .* GB.*lower space.depth, space.width"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_built(
-    setting: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was built")
@@ -51,8 +51,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(
     monkeypatch.setattr(train, "train", never)
     monkeypatch.setattr(cluster, "start", lambda _: None)  # it starts meanwhile, and ends without a word
     with pytest.raises(ValueError, match=said):
-        plan.plan(parse(TEXT, [setting]))
-    assert main(["launch", "depth-limits", "--name", "x", "--set", setting]) == 2
+        plan.plan(parse(TEXT, settings))
+    assert main(["launch", "depth-limits", "--name", "x", *(word for s in settings for word in ("--set", s))]) == 2
     assert capsys.readouterr().err.startswith(("sweep: resources.", "sweep: space: "))
 
 

@@ -77,13 +77,22 @@ def test_the_grid_is_the_full_factorial_design() -> None:
 
 
 @pytest.mark.parametrize("depth", ["7", "[7, 7]", "{low: 7, high: 7}"])
-@pytest.mark.parametrize("goal", ["undecided", "frontier_band"])
-def test_a_goal_of_the_map_wants_more_than_one_depth(depth: str, goal: str) -> None:
-    settings = [f"space.depth={depth}", f"search.until.{goal}=0.3"]
-    with pytest.raises(ValueError, match=r"search\.until: a map needs .* space\.depth is 7 alone; give it more depths"):
+def test_a_goal_of_the_frontier_wants_more_than_one_depth(depth: str) -> None:
+    settings = [f"space.depth={depth}", "search.until.frontier_band=0.3"]
+    with pytest.raises(ValueError, match=r"frontier_band: a frontier needs .* space\.depth is 7 alone; give it more"):
         space.build(_spec(*settings))
     space.build(_spec(settings[0]))
     space.build(_spec(settings[1]))
+
+
+def test_a_goal_of_the_map_wants_an_axis_that_moves() -> None:
+    still = [
+        "network.activation=relu",
+        *(f"space.{axis}" for axis in ("scheme=he_normal", "depth=7", "weight_scale=1.0", "bias_variance=0.0")),
+    ]
+    with pytest.raises(ValueError, match=r"search\.until\.undecided: a map needs trials of more than one point"):
+        space.build(_spec(*still, "space.bias_mode=iid", "space.width=8", "search.until.undecided=0.3"))
+    space.build(_spec(*still, "space.bias_mode=iid", "space.width=[8, 16]", "search.until.undecided=0.3"))
 
 
 def test_a_grid_that_cannot_be_held_is_refused() -> None:
