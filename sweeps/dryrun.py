@@ -15,7 +15,7 @@ from typing import Final
 
 from sweeps.journal import Journal
 from sweeps.samplers import SAMPLERS
-from sweeps.search import PackSearch
+from sweeps.search import PackSearch, pack_size
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
 from sweeps.tasks import Result, Task
@@ -28,9 +28,18 @@ EARLY: Final = 0.7
 
 def evenly(spec: SweepSpec, design: Space) -> tuple[list[Task], int]:
     """What the sampler would ask for, an adaptive one replaced by an even spread, and in how many packs."""
+    even = spec
     if SAMPLERS[spec.search.sampler].adaptive:
-        spec = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "sobol"})})
-    return _ask_all(spec, design, lambda _: False)
+        even = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "sobol"})})
+    tasks = _ask_all(even, design, lambda _: False)
+    return tasks, _packs(spec, len(tasks))
+
+
+def _packs(spec: SweepSpec, trials: int) -> int:
+    asked, count = 0, 0
+    while asked < trials:
+        asked, count = asked + pack_size(spec, asked), count + 1
+    return count
 
 
 def seeking(spec: SweepSpec, design: Space, even: Sequence[Task], limits: Mapping[str, Sequence[float]]) -> list[Task]:
@@ -46,20 +55,18 @@ def seeking(spec: SweepSpec, design: Space, even: Sequence[Task], limits: Mappin
     ends = {scheme: EARLY * statistics.median(found) if found else middle for scheme, found in limits.items()}
     trials = min(spec.search.trials, SEEKING)
     spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
-    return _ask_all(spec, design, lambda point: point.depth <= ends[point.scheme])[0]
+    return _ask_all(spec, design, lambda point: point.depth <= ends[point.scheme])
 
 
-def _ask_all(spec: SweepSpec, design: Space, trains: Callable[[Point], bool]) -> tuple[list[Task], int]:
-    """Every trial that a sampler asks for when `trains` tells the outcomes, and in how many packs."""
+def _ask_all(spec: SweepSpec, design: Space, trains: Callable[[Point], bool]) -> list[Task]:
+    """Every trial that a sampler asks for when `trains` tells the outcomes."""
     tasks: list[Task] = []
-    packs = 0
     with tempfile.TemporaryDirectory() as folder:
         search = PackSearch(spec, design, "plan", Journal(Path(folder) / "packs.jsonl"))
         while (pack := search.ask()) is not None:
-            packs += 1
             tasks += pack.tasks
             search.tell(_told(task, trains(task.point)) for task in pack.tasks)
-    return tasks, packs
+    return tasks
 
 
 def _told(task: Task, trained: bool) -> Result:

@@ -11,7 +11,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import optuna
 from ray.tune.search import Searcher
@@ -25,6 +25,9 @@ from sweeps.space import Space
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Pack, Result, Task
 from sweeps.trials import Trials
+
+FIRST: Final = 4
+"""Trials of the first packs of a sampler that learns from results."""
 
 
 class PackSearch(OptunaSearch):
@@ -78,8 +81,8 @@ class PackSearch(OptunaSearch):
 
     @property
     def size(self) -> int:
-        """Trials in a pack."""
-        return self._spec.search.batch if self._spec.resources.pack == "auto" else self._spec.resources.pack
+        """Trials in the next pack."""
+        return pack_size(self._spec, len(self._trials.rows))
 
     @property
     def exhausted(self) -> bool:
@@ -163,6 +166,18 @@ class PackSearch(OptunaSearch):
         for pack_id, task in found.values():
             by_pack.setdefault(pack_id, []).append(task)
         return list(by_pack.values())
+
+
+def pack_size(spec: SweepSpec, told: int) -> int:
+    """Trials in a pack that is asked for when `told` have a result.
+
+    A sampler that learns asks the trials of large packs in ignorance of one another: until results are there, for small
+    ones. What that is worth says `tests/bench/packs.py`.
+    """
+    if spec.resources.pack != "auto":
+        return spec.resources.pack
+    most = spec.search.batch
+    return min(most, max(FIRST, told // 4)) if SAMPLERS[spec.search.sampler].adaptive else most
 
 
 def _named(tasks: list[Task]) -> Pack:

@@ -117,7 +117,7 @@ class Until(_Model):
 class Search(_Model):
     sampler: str = "boundary"
     trials: int = Field(default=100, ge=1, le=bounds.TRIALS)
-    batch: int = Field(default=16, ge=1, description="trials that a pack asks for at once")
+    batch: int = Field(default=16, ge=1, description="trials of a pack, once results of some are there")
     audit: float = Field(default=0.1, ge=0, le=1, description="share of random trials, those of the start included")
     seed: int = Field(default=0, ge=0, le=bounds.SAMPLER_SEED)
     until: Until = Until()

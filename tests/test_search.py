@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis.outcome import Outcome
-from sweeps import space
+from sweeps import dryrun, space
 from sweeps.boundary import ROLE
 from sweeps.journal import Journal
 from sweeps.reading import parse
@@ -59,15 +59,27 @@ def test_a_study_in_which_half_diverges_has_no_running_failed_or_nonfinite_trial
     assert {t.user_attrs["outcome"] for t in trials} == {"trained", "diverged"}
 
 
-def test_tune_sees_one_trial_a_pack_and_optuna_every_member(tmp_path: Path) -> None:
-    search = _search(tmp_path, "search.trials=20")
+@pytest.mark.parametrize(
+    ("sampler", "pack", "wanted"),
+    [
+        ("random", "auto", [8] * 7 + [4]),
+        ("boundary", "auto", [4, 4, 4, 4, 4, 5, 6, 7, 8, 8, 6]),  # a quarter of those told, and no more than the batch
+        ("boundary", "12", [12] * 5),
+    ],
+)
+def test_tune_sees_one_trial_a_pack_and_optuna_every_member(
+    tmp_path: Path, sampler: str, pack: str, wanted: list[int]
+) -> None:
+    """Packs of a sampler that learns are small while it knows little."""
+    search = _search(tmp_path, "search.trials=60", f"search.sampler={sampler}", f"resources.pack={pack}")
     sizes = []
     while isinstance(config := search.suggest(f"t{len(sizes)}"), dict):
         pack = Pack.from_dict(config["pack"])
         search.on_trial_complete(f"t{len(sizes)}", {"results": [vars(r) for r in _judge(pack)]})
         sizes.append(len(pack.tasks))
-    assert sizes == [8, 8, 4]
-    assert len(search.study.trials) == 20
+    assert sizes == wanted
+    assert len(search.study.trials) == 60
+    assert dryrun.evenly(search._spec, space.build(search._spec))[1] == len(sizes)
 
 
 def test_a_failed_pack_is_on_record_and_no_data(tmp_path: Path) -> None:
@@ -212,7 +224,7 @@ def test_failed_trials_are_asked_for_again_after_a_resume(tmp_path: Path) -> Non
     again = resumed.ask()
     assert again is not None
     assert [t.trial_key for t in again.tasks] == [t.trial_key for t in pack.tasks]
-    assert again.pack_id != pack.pack_id or len(resumed.study.trials) == 8
+    assert again.pack_id != pack.pack_id or len(resumed.study.trials) == len(pack.tasks)
     assert {t.system_attrs[ROLE] for t in resumed.study.trials} == {"start"}
 
 
@@ -223,13 +235,14 @@ def test_a_search_ends_when_enough_is_known(tmp_path: Path) -> None:
 
 def test_a_resumed_search_that_is_to_stop_hands_out_nothing_of_what_was_running(tmp_path: Path) -> None:
     killed = _search(tmp_path)
-    killed.ask()
+    pack = killed.ask()
+    assert pack is not None
     stopped = _search(tmp_path, enough=lambda _: True)
     stopped.rebuild([])
     assert stopped.ask() is None
     resumed = _search(tmp_path)
     resumed.rebuild([])
-    assert resumed.asked == 8
+    assert resumed.asked == len(pack.tasks)
 
 
 def test_a_line_that_a_kill_cut_short_is_not_read(tmp_path: Path) -> None:
