@@ -139,8 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        named = isinstance(error, OSError) and error.filename and error.strerror
-        sentence = f"{error.filename}: {error.strerror}" if named else str(error)
+        sentence = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            sentence = f"{error.filename}: {error.strerror}"
         if arguments.json:
             print(json.dumps({"error": sentence}))
         print(f"analysis: {sentence}", file=sys.stderr)

@@ -60,7 +60,7 @@ def test_a_study_in_which_half_diverges_has_no_running_failed_or_nonfinite_trial
 
 
 @pytest.mark.parametrize(
-    ("sampler", "pack", "wanted"),
+    ("sampler", "size", "wanted"),
     [
         ("random", "auto", [8] * 7 + [4]),
         ("boundary", "auto", [4, 4, 4, 4, 4, 5, 6, 7, 8, 8, 6]),  # a quarter of those told, and no more than the batch
@@ -68,10 +68,10 @@ def test_a_study_in_which_half_diverges_has_no_running_failed_or_nonfinite_trial
     ],
 )
 def test_tune_sees_one_trial_a_pack_and_optuna_every_member(
-    tmp_path: Path, sampler: str, pack: str, wanted: list[int]
+    tmp_path: Path, sampler: str, size: str, wanted: list[int]
 ) -> None:
     """Packs of a sampler that learns are small while it knows little."""
-    search = _search(tmp_path, "search.trials=60", f"search.sampler={sampler}", f"resources.pack={pack}")
+    search = _search(tmp_path, "search.trials=60", f"search.sampler={sampler}", f"resources.pack={size}")
     sizes = []
     while isinstance(config := search.suggest(f"t{len(sizes)}"), dict):
         pack = Pack.from_dict(config["pack"])
