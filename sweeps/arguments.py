@@ -23,7 +23,7 @@ def spec(args: argparse.Namespace) -> SweepSpec:
     if args.trials is not None:
         settings.append(f"search.trials={args.trials}")
     if args.name is not None:
-        settings.append(f"name={json.dumps(args.name)}")
+        settings.append(f"name={json.dumps(args.name, ensure_ascii=False)}")
     return reading.read(args.spec, settings)
 
 

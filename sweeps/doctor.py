@@ -143,9 +143,9 @@ def store(uri: str) -> Check:
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):
         return Check("mlflow", True, f"{uri} answers")
-    if parts.scheme.startswith("sqlite"):
-        folder = Path(uri.partition("///")[2]).absolute().parent
-        return Check("mlflow", True, f"{uri}, in {folder}" + ("" if folder.exists() else ", which a launch makes"))
+    if (file := mlflow_uri.file(uri)) is not None:
+        made = "" if file.parent.exists() else ", which a launch makes"
+        return Check("mlflow", True, f"{uri}, in {file.parent}{made}")
     return _socket("mlflow", uri, parts.hostname, parts.port, "start the database, or give another --tracking-uri")
 
 
