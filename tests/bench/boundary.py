@@ -169,13 +169,18 @@ def trials(
         asked = [study.ask(dict(bed.space)) for _ in range(batch)]
         asking += time.process_time() - started
         for trial in asked:
-            answer = bed.answer(trial.params, rng)
-            trial.set_user_attr("n_trained", answer.trained)
-            trial.set_user_attr("n_replicates", answer.replicates)
-            study.tell(trial, 2 * answer.trained / answer.replicates - 1)
-            answers.append(answer)
+            answers.append(told(study, trial, bed, rng))
             if len(answers) in counts:
                 yield answers, asking
+
+
+def told(study: optuna.Study, trial: optuna.Trial, bed: Bed, rng: np.random.Generator) -> Answer:
+    """The bed's answer to a trial, once the study has it."""
+    answer = bed.answer(trial.params, rng)
+    trial.set_user_attr("n_trained", answer.trained)
+    trial.set_user_attr("n_replicates", answer.replicates)
+    study.tell(trial, 2 * answer.trained / answer.replicates - 1)
+    return answer
 
 
 def grid(bed: Bed, n: int) -> Iterator[dict[str, Any]]:
@@ -314,6 +319,8 @@ def main() -> None:
         found = (row for path in options.table for row in json.loads(path.read_text())["rows"])
         print(report(list({tuple(row[k] for k in ("bed", "sampler", "seed", "n")): row for row in found}.values())))
         return
+    if options.trials < FEW[0]:
+        parser.error(f"--trials must be at least {FEW[0]}, the first at which all samplers are judged")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     beds: list[Bed] = [*map(Synthetic, options.beds), *map(Real, options.map)]

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import optuna
 from beds import BEDS, Answer, Bed, Real, Synthetic
-from boundary import AUDIT, judge
+from boundary import AUDIT, judge, told
 
 from sweeps.boundary import BoundarySampler
 from sweeps.reading import read
@@ -28,7 +28,7 @@ SPEC: Final = read("quickstart")
 BATCH: Final = SPEC.search.batch
 SIZES: Final[dict[str, Callable[[int], int]]] = {
     "even": lambda _: BATCH,
-    "growing": lambda told: pack_size(SPEC, told),
+    "growing": lambda results: pack_size(SPEC, results),
 }
 
 
@@ -43,11 +43,7 @@ def trials(bed: Bed, seed: int, size: Callable[[int], int], at_once: int) -> Ite
         while len(running) < at_once:
             running.append([study.ask(dict(bed.space)) for _ in range(size(len(answers)))])
         for trial in running.pop(0):
-            answer = bed.answer(trial.params, rng)
-            trial.set_user_attr("n_trained", answer.trained)
-            trial.set_user_attr("n_replicates", answer.replicates)
-            study.tell(trial, 2 * answer.trained / answer.replicates - 1)
-            answers.append(answer)
+            answers.append(told(study, trial, bed, rng))
             if len(answers) in COUNTS:
                 yield list(answers)
 
