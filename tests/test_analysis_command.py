@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from analysis import store, summary, tables
 from analysis.__main__ import main
 from analysis.outcome import Criterion, Outcome
 from analysis.region import RegionModel
 from analysis.schema import Took, stamp
+from analysis.terminal import show
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +310,13 @@ def test_a_full_disk_is_told_with_the_file(small: Path, tmp_path: Path, capsys: 
     assert main(["frontier", str(small), "--out", str(tmp_path)]) == 2
     said = f"analysis: {tmp_path / 'frontier.png'} cannot be written (No space left on device); make room"
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_schemes_are_told_apart_on_a_narrow_terminal() -> None:
+    narrow = Console(width=30, file=io.StringIO())
+    show(narrow, "", ["scheme", *"abcd"], [["ll_orthogonal", *["12.5 to 99"] * 4], ["ll_gaussian", *["3"] * 4]])
+    assert isinstance(narrow.file, io.StringIO)
+    assert "…" not in narrow.file.getvalue(), "of both the beginning alone was left"
 
 
 def test_a_terminal_that_lacks_a_letter_gets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

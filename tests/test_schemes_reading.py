@@ -345,6 +345,13 @@ def test_a_normalization_that_breaks_the_mirror_is_refused_by_the_mirrored_only(
             initialize(make(), scheme, generator=generator())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_module_is_refused_in_a_sentence() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match="RecursiveScriptModule is not understood, its forward cannot be followed"):
+        initialize(scripted, "he_normal", generator=generator())
+
+
 @pytest.mark.parametrize("norm", [nn.RMSNorm(7), nn.BatchNorm1d(7)])
 def test_an_odd_width_keeps_its_mirror_where_no_mean_over_units_is_taken_away(norm: nn.Module) -> None:
     model = initialize(odd(norm).double(), "ll_orth", generator=generator())
