@@ -92,7 +92,7 @@ def measure(spec: SweepSpec, dataset: data.Dataset, points: list[Point], slots: 
 
 
 def warm(spec: SweepSpec, dataset: data.Dataset, points: list[Point]) -> None:
-    """Compile what training such points needs, as `measure` does beside its measurement: half a minute, once."""
+    """Compile what training such points needs, as `measure` does beside its measurement, once an installation."""
     training = spec.training.model_copy(update={"steps": 2})
     train.train(
         [train.Member(p, spec.training.first_seed, STILL) for p in _some(spec, dataset, points)], dataset, training
