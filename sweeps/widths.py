@@ -25,21 +25,26 @@ from sweeps import kernel
 _CALLED: Final = 700.0
 _WHOLE, _EVEN, _ODD = 1.1, 1.13, 1.22
 """What a BLAS needs, in the time of a number's product that is made in registers: for a call, and for each number where
-the width is a multiple of `kernel.COLUMNS`, of `kernel.BLOCK`, or of neither. Fitted to `tests/bench/widths.py`, widths
-1 to 512 on an AMD EPYC (Zen 3); no other processor was tried."""
+the width is a multiple of `_SIXTEEN`, of `kernel.BLOCK`, or of neither. Fitted to `tests/bench/widths.py`, widths 1 to
+512 on an AMD EPYC (Zen 3), whose tiles are as fast as a BLAS at width 256."""
+_SIXTEEN: Final = 16
+_CROWDED_AT, _CROWDED = 256, 1.15
+"""Rows of a multiple of so many numbers crowd the same sets of a cache. With AVX-512 (AMD EPYC, Zen 5) networks of
+width 264 and 520 took 1 / 1.07 and 1 / 1.22 of the time that those of 256 and 512 did, with crelu 1 / 1.19 and 1 / 1.3
+(medians of 3, interleaved, by a script that was not kept)."""
 
 
 @lru_cache(maxsize=1024)
 def stored(width: int) -> int:
     """The width with which the compiled kernel trains networks of this width on a CPU: the cheapest that holds it."""
-    return min(range(width, width + kernel.COLUMNS), key=_cost)
+    return min(range(width, width + _SIXTEEN), key=_cost)
 
 
 def _cost(width: int) -> float:
     """Of one hidden layer's products, in the time of one number in registers."""
     if width % kernel.BLOCK == 0 and width <= kernel.NARROW:
-        return width**2
-    slower = _WHOLE if width % kernel.COLUMNS == 0 else _EVEN if width % kernel.BLOCK == 0 else _ODD
+        return width**2 * (_CROWDED if width % _CROWDED_AT == 0 else 1.0)
+    slower = _WHOLE if width % _SIXTEEN == 0 else _EVEN if width % kernel.BLOCK == 0 else _ODD
     return _CALLED + slower * width**2
 
 

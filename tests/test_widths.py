@@ -80,12 +80,20 @@ def test_a_network_of_any_width_is_bitwise_the_same_alone_and_among_others(activ
         np.testing.assert_array_equal(mine, alone[0])
 
 
-def test_narrow_networks_are_padded_to_what_registers_hold_and_wide_ones_to_what_a_blas_likes() -> None:
-    assert [widths.stored(w) for w in (1, 8, 10, 16, 17, 31, 60, 64, 97)] == [8, 8, 16, 16, 24, 32, 64, 64, 104]
-    assert [widths.stored(w) for w in (239, 255, 256, 280, 300, 301)] == [240, 256, 256, 280, 304, 304]
-    for width in range(1, 600):
-        assert width <= widths.stored(width) < width + kernel.COLUMNS
-        assert widths.stored(widths.stored(width)) == widths.stored(width)
+def test_narrow_networks_are_padded_to_what_registers_hold_and_wide_ones_to_what_a_blas_likes(monkeypatch) -> None:
+    expected = {
+        240: [240, 256, 256, 280, 304, 304, 512],
+        768: [240, 264, 264, 280, 304, 304, 520],  # and all off what crowds the same sets of a cache
+    }
+    for narrow, padded in expected.items():
+        monkeypatch.setattr(kernel, "NARROW", narrow)
+        widths.stored.cache_clear()
+        assert [widths.stored(w) for w in (1, 8, 10, 16, 17, 31, 60, 64, 97)] == [8, 8, 16, 16, 24, 32, 64, 64, 104]
+        assert [widths.stored(w) for w in (239, 255, 256, 280, 300, 301, 512)] == padded
+        for width in range(1, 1000):
+            assert width <= widths.stored(width) < width + 16
+            assert widths.stored(widths.stored(width)) == widths.stored(width)
+    widths.stored.cache_clear()
 
 
 def everything(networks: list[Sized]) -> list[list[int]]:

@@ -17,9 +17,9 @@ Compiling takes some twenty seconds, once per machine and change of this package
 from sweeps.kernel.activations import ACTIVATIONS, CRELU
 from sweeps.kernel.loading import load
 from sweeps.kernel.pointers import LINE, Floats
-from sweeps.kernel.products import NARROW
+from sweeps.kernel.products import LONG, NARROW
 from sweeps.kernel.rules import ADAM, ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, OPTIMIZERS, SGD, Rule, rule, update_stacked
-from sweeps.kernel.tiles import BLOCK, COLUMNS
+from sweeps.kernel.tiles import BLOCK
 from sweeps.kernel.training import train_members
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "ADAM_BETA2",
     "ADAM_EPSILON",
     "BLOCK",
-    "COLUMNS",
     "CRELU",
     "LINE",
+    "LONG",
     "NARROW",
     "OPTIMIZERS",
     "SGD",

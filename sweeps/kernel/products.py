@@ -1,13 +1,16 @@
 """Products C = A B, each in the faster way for its shape, by tiles or by the BLAS; see `blas` for what a matrix is.
 
 For narrow networks tiles are faster: there a BLAS spends much of its time on the call and on laying out its operands.
-On an AMD EPYC (Zen 3) a step took 1 / 1.6 to 1 / 2 of the time it takes by MKL at width 16, 1 / 1.2 at 64 (medians of
-15), 1 / 1.1 at 128 to 240 and with crelu 1 / 1.5 to 1 / 1.3, about as long at 256 and up to twice as long at 512
-(medians of 3; interleaved, by scripts that were not kept). No other processor was tried.
+On an AMD EPYC (Zen 3) a step took 1 / 1.6 to 1 / 2 of the time it takes by MKL at width 16, 1 / 1.2 at 64
+(medians of 15), 1 / 1.1 at 128 to 240 and with crelu 1 / 1.5 to 1 / 1.3, about as long at 256 and up to twice as long
+at 512 (medians of 3). With AVX-512 (AMD EPYC, Zen 5), whose vectors that MKL makes little of, it took 1 / 2 of the time
+at 256, 1 / 2.3 at 384, 1 / 1.7 at 768 and 1 / 1.1 at 1024 (one round). Interleaved, by scripts that were not kept; no
+other processor was tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,38 +18,49 @@ import numpy as np
 from sweeps.kernel.blas import NONE, UNIT, blas
 from sweeps.kernel.compilers import called, inline
 from sweeps.kernel.pointers import NEXT, ONE
-from sweeps.kernel.tiles import BLOCK, COLUMNS, ROWS, TALL, flip_block, tile_of
+from sweeps.kernel.tiles import BLOCK, LONG_VECTORS, TILES, flip_block, tile_of
 
-NARROW: Final = 240  # columns, beyond which a BLAS is as fast: a wider operand's lines crowd the same sets of a cache
-LONG: Final = 1024  # rows and terms, likewise
+NARROW: Final = 768 if LONG_VECTORS else 240
+"""Columns, beyond which a BLAS is as fast or nearly so: a wider operand's lines crowd the same sets of a cache."""
+LONG: Final = 4096 if LONG_VECTORS else 1024
+"""Rows and terms, likewise."""
 
 
-def tiles_of(kind: str) -> Any:
+def strips_of(kind: str, tiles: Sequence[tuple[int, int]]) -> Any:
+    """A product by tiles from a column on, which is given by the bytes before it."""
+    if not tiles:
+        return _nothing
+    high, broad = tiles[0]
+    tile, row, others = tile_of(high, broad, kind), tile_of(1, broad, kind), strips_of(kind, tiles[1:])
+
+    @called
+    def strips(shape, a, b, d, scale, c, start):
+        rows, columns, terms = shape
+        whole, stop = rows // high * high, start + (4 * columns - start) // (4 * broad) * 4 * broad
+        for j in range(start, stop, 4 * broad):
+            for i in range(0, whole, high):
+                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c[0] + i * c[1] + j
+                tile(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c[1], scale)
+            for i in range(whole, rows):
+                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c[0] + i * c[1] + j
+                row(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c[1], scale)
+        others(shape, a, b, d, scale, c, stop)
+
+    return strips
+
+
+@called
+def _nothing(shape, a, b, d, scale, c, start):
+    """No column is left."""
+
+
+def tiles_of(kind: str, tiles: Sequence[tuple[int, int]] = TILES) -> Any:
     """A product by tiles, see `tile_of`; c and d are where C and D are and the distances of their rows."""
-    tile, tile_row = tile_of(ROWS, COLUMNS, kind), tile_of(1, COLUMNS, kind)
-    slim, slim_row = tile_of(TALL, BLOCK, kind), tile_of(1, BLOCK, kind)
+    strips = strips_of(kind, tiles)
 
     @called
     def product(shape, a, b, d, scale, c):
-        rows, columns, terms = shape
-        c, c_row = c
-        wide = columns // COLUMNS * 4 * COLUMNS
-        whole = rows // ROWS * ROWS
-        for j in range(0, wide, 4 * COLUMNS):
-            for i in range(0, whole, ROWS):
-                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
-                tile(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
-            for i in range(whole, rows):
-                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
-                tile_row(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
-        whole = rows // TALL * TALL
-        for j in range(wide, 4 * columns, 4 * BLOCK):
-            for i in range(0, whole, TALL):
-                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
-                slim(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
-            for i in range(whole, rows):
-                at_a, at_d, at_c = a[0] + i * a[1], d[0] + i * d[1] + j, c + i * c_row + j
-                slim_row(terms, at_a, a[1], a[2], b[0] + j, b[1], at_d, d[1], at_c, c_row, scale)
+        strips(shape, a, b, d, scale, c, 0)
 
     return product
 

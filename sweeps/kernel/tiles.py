@@ -1,18 +1,24 @@
-"""Products by tiles of ROWS x COLUMNS numbers that stay in registers while the terms of their sums stream by.
+"""Products by tiles of so many rows and columns, which stay in registers while the terms of their sums stream by.
 
-They are written as instructions on vectors, of which LLVM chooses the registers.
+They are written as instructions on vectors, of which LLVM chooses the registers. A processor adds twice at once to
+registers of 8 numbers, and 4 cycles later to the same ones again: 8 registers of sums keep it busy. With AVX-512 they
+hold 16 numbers and are twice as many. Whatever the tile, a sum takes its terms one by one, and comes out the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic
 
-ROWS, COLUMNS, TALL, BLOCK = 4, 16, 8, 8
+BLOCK: Final = 8
+"""Columns of the narrowest tile: only of so many at once is a product made by tiles."""
+LONG_VECTORS: Final = binding.get_host_cpu_features().get("avx512f", False)
+TILES: Final = ((8, 32), (8, 16), (8, BLOCK)) if LONG_VECTORS else ((4, 16), (8, BLOCK))
+"""Rows and columns; each takes the columns that are left over by the one before."""
 
 Place: TypeAlias = tuple[Any, ...]  # an address and the distances from one to the next
 _FLOAT, _INDEX, _LANE = ir.FloatType(), ir.IntType(64), ir.IntType(32)
