@@ -1,4 +1,7 @@
-"""Ray, joined or embedded, in a thread of its own: it takes seconds to start, while a driver loads its libraries."""
+"""Ray, joined or embedded, in a thread of its own: it takes seconds to start, while a driver loads its libraries.
+
+Until `begin` it is loaded only: what is started has to be stopped again, for which a mistake in a spec should not wait.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -31,10 +35,12 @@ class Cluster:
     def __init__(self, address: str | None = None) -> None:
         self.address = address
         self._thread = ThreadPoolExecutor(1, "ray")
+        self._started: Future[None] | None = None
         self._left: Future[None] | None = None
 
     def __enter__(self) -> Cluster:
-        self._started = self._thread.submit(start, self.address)
+        if self.address is None:  # how to load it is up to the Ray that is joined
+            self._thread.submit(_load, QUIET)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -46,19 +52,23 @@ class Cluster:
         self._left = self._left or self._thread.submit(_stop)
         return self._left
 
+    def begin(self) -> Future[None]:
+        """Begin to start or to join Ray."""
+        self._started = self._started or self._thread.submit(start, self.address)
+        return self._started
+
     def ready(self) -> None:
-        """Wait until Ray is up.
+        """Wait until Ray is up; begin it if need be.
 
         Raises:
             ValueError: no Ray can be reached at the address, or this machine is too busy to start one.
         """
-        self._started.result()
+        self.begin().result()
 
 
 def start(address: str | None) -> None:
     """Join the Ray at `address` or embed one (None), from a thread that lives on."""
-    wanted = QUIET if address is None else QUIET | {"RAY_AUTH_MODE": _mode(address)}
-    os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
+    _load(QUIET if address is None else QUIET | {"RAY_AUTH_MODE": _mode(address)})
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -75,6 +85,12 @@ def start(address: str | None) -> None:
             f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
             "or 'ray up cluster.yaml', or leave --address out to run on this machine"
         ) from None
+
+
+def _load(wanted: Mapping[str, str]) -> None:
+    """Import Ray, which reads its environment then."""
+    os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
+    import ray  # noqa: F401
 
 
 def _mode(address: str) -> str:

@@ -23,7 +23,7 @@ def launch(
     """Run `spec` to its end, or go on with it; the same spec continues a sweep of its name.
 
     Args:
-        ray: the Ray of `options.address`, entered before, so that it starts meanwhile.
+        ray: the Ray of `options.address`, entered before; it starts once the spec is known to have no mistake.
         close: called at the end, while nobody else can run this sweep.
 
     Raises:
@@ -31,6 +31,8 @@ def launch(
             cluster cannot be reached; no sweep is written then.
     """
     sweep = prepare(spec, options)
+    if ray is not None:
+        ray.begin()
     with sweep.run.driving():
         _begin(sweep, ray)
         finished = Driver(sweep, console).drive(ray)

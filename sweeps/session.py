@@ -1,7 +1,7 @@
 """A sweep that is run from the command line, from the start of Ray to the closing words.
 
-Ray starts in a thread of its own while the libraries are loaded, both of which take seconds: so `launch`, `closing` and
-`ending` are imported only then.
+Ray is loaded in a thread of its own beside the libraries, and starts while the search is made ready; all of these take
+seconds: so `launch`, `closing` and `ending` are imported only then.
 """
 
 from __future__ import annotations

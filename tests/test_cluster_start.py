@@ -13,6 +13,7 @@ import pytest
 import ray
 
 from sweeps import cluster
+from sweeps.__main__ import main
 
 LATE = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
 
@@ -200,3 +201,14 @@ def test_it_may_be_left_before_the_end_and_is_stopped_once(monkeypatch: pytest.M
 def test_what_fails_in_its_thread_is_told_where_it_is_waited_for() -> None:
     with cluster.Cluster("127.0.0.1:1") as up, pytest.raises(ValueError, match=r"--address 127.0.0.1:1: no Ray"):
         up.ready()
+
+
+def test_a_mistake_in_a_spec_is_told_without_starting_ray(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(ray, "init", lambda **given: started.append(given))
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch", "quickstart", "--set", "criterion.at_least=0.05"]) == 2
+    assert "criterion.at_least" in capsys.readouterr().err
+    assert not started
