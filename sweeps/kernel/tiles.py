@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types  # pyright: ignore[reportPrivateImportUsage]
+from numba.core import codegen, config
 from numba.extending import intrinsic
 
 BLOCK: Final = 8
 """Columns of the narrowest tile: only of so many at once is a product made by tiles."""
-LONG_VECTORS: Final = binding.get_host_cpu_features().get("avx512f", False)
+_FEATURES: Final[str] = config.CPU_FEATURES or codegen.get_host_cpu_features()  # pyright: ignore[reportAttributeAccessIssue]
+LONG_VECTORS: Final = "+avx512f" in _FEATURES.split(",")
+"""Whether numba makes code for AVX-512."""
 TILES: Final = ((8, 32), (8, 16), (8, BLOCK)) if LONG_VECTORS else ((4, 16), (8, BLOCK))
 """Rows and columns; each takes the columns that are left over by the one before."""
 
