@@ -42,10 +42,10 @@ class Progress:
     ) -> None:
         self._total = total
         self._counts = Counter(outcomes)
-        self._before = self._counts.total()
         self._note = note
         self._console = console
         self._started = self._printed = time.monotonic()
+        self._first: tuple[float, int] | None = None
         self._lock = threading.Lock()
         self._phase = "starting"
         live = console is not None and console.is_terminal
@@ -70,10 +70,11 @@ class Progress:
 
     def add(self, outcomes: Iterable[str]) -> None:
         """Count finished trials."""
+        now = time.monotonic()
         with self._lock:
             self._counts.update(outcomes)
             self._phase = ""
-        now = time.monotonic()
+            self._first = self._first or (now, self._counts.total())
         if self._console is not None and self._live is None and now - self._printed >= PLAIN_SECONDS:
             self._printed = now
             self._console.print(self.__rich__(), soft_wrap=True)
@@ -82,16 +83,16 @@ class Progress:
         with self._lock:
             counts, phase = self._counts.copy(), self._phase
         done = counts.total()
-        elapsed = time.monotonic() - self._started
-        fresh = done - self._before
+        now = time.monotonic()
         line = Text(f"{done}/{self._total} trials")
         for outcome in Outcome:
             if counts[outcome]:
                 line.append(f"  {counts[outcome]} {outcome}", style=COLORS[outcome])
-        if fresh:
-            rate = fresh / elapsed
+        since, before = self._first or (now, done)
+        if done > before:  # what came before the first result, such as Ray's start, says nothing of the trials to come
+            rate = (done - before) / max(now - since, 1e-3)
             line.append(f"  {60 * rate:.0f}/min  {_duration((self._total - done) / rate)} left")
-        line.append(f"  {_duration(elapsed)} gone" + (f"  {phase}" if phase else ""))
+        line.append(f"  {_duration(now - self._started)} gone" + (f"  {phase}" if phase else ""))
         note = self._note()
         if note:
             line.append(f"  {note}", style="dim")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -114,9 +115,25 @@ def test_a_driver_that_has_not_said_who_it_is_yet_is_waited_for(tmp_path: Path) 
 def test_progress_counts_outcomes_and_says_what_is_left() -> None:
     console = Console(file=io.StringIO(), width=200)
     with Progress(40, ["trained"] * 8, note=lambda: "MLflow is 2 parts behind", console=console) as progress:
-        progress.add(["trained"] * 6 + ["diverged"] * 2)
+        progress.add(["trained"] * 6)
+        progress.add(["diverged"] * 2)
         line = progress.__rich__().plain
     assert line.startswith("16/40 trials  14 trained  2 diverged")
     assert "/min" in line
     assert "left" in line
     assert line.endswith("MLflow is 2 parts behind")
+
+
+def test_the_time_left_is_told_by_the_results_not_by_what_came_before_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A launch plans, compiles and starts Ray before it has any."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress(100, ["trained"] * 10, console=None)
+    now[0] = 60.0
+    progress.add(["trained"] * 4)
+    assert "left" not in progress.__rich__().plain
+    now[0] = 70.0
+    progress.add(["trained"] * 16)
+    assert progress.__rich__().plain.endswith("96/min  44s left  1m10s gone")
