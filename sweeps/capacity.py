@@ -30,16 +30,21 @@ def check(spec: SweepSpec, design: Space, dataset: Dataset) -> None:
     _check_devices("cpus", spec.resources.cpus, os.cpu_count() or 1)
     if spec.resources.gpus != "auto":
         _check_devices("gpus", spec.resources.gpus, torch.accelerator.device_count())
-    largest = max(design.corners(), key=lambda point: _bytes(point, spec, dataset))
     networks = spec.training.seeds * len(spec.training.learning_rate)
     packs = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
-    needed, there = networks * packs * _bytes(largest, spec, dataset), memory()
-    if needed > SHARE * there:
+
+    def needs(point: Point) -> float:
+        """Of one pack, which trains one network at a time or more."""
+        return networks * _bytes(point, spec, dataset) + _features(point, spec, dataset)
+
+    largest, there = max(design.corners(), key=needs), memory()
+    if packs * needs(largest) > SHARE * there:
         raise ValueError(
-            f"space: the {networks} networks of a trial of depth {largest.depth} and width {largest.width} take about "
-            f"{networks * _bytes(largest, spec, dataset) / 1e9:.3g} GB while they train, and {packs} packs at once "
-            f"must fit {SHARE:.0%} of this machine's {there / 1e9:.3g} GB; lower space.depth, space.width or "
-            "training.seeds, or raise resources.cpus, so that fewer packs run at once"
+            f"space: the {networks} networks of a trial of depth {largest.depth} and width {largest.width}, in batches "
+            f"of {spec.training.batch_size}, take about {needs(largest) / 1e9:.3g} GB while they train, and {packs} "
+            f"packs at once must fit {SHARE:.0%} of this machine's {there / 1e9:.3g} GB; lower space.depth, "
+            "space.width, training.batch_size or training.seeds, or raise resources.cpus, so that fewer packs run at "
+            "once"
         )
 
 
@@ -82,3 +87,9 @@ def _bytes(point: Point, spec: SweepSpec, dataset: Dataset) -> float:
     parameters = point.width * taps * (float(point.depth) * point.width + inputs)
     moments = 2 if spec.training.optimizer == "adam" else int(spec.training.momentum > 0)
     return _BYTES * parameters * (3 + moments) + LAYER * point.depth
+
+
+def _features(point: Point, spec: SweepSpec, dataset: Dataset) -> float:
+    """What the layers of one network give for a batch, which is kept for the way back; torch keeps more of it."""
+    pixels = 1 if point.architecture == "mlp" else math.prod(dataset.input_shape[1:])
+    return _BYTES * float(point.depth) * point.width * pixels * spec.training.batch_size

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from sweeps import capacity, cluster, data, network, plan, space, speed, train
+from sweeps import capacity, cluster, data, memory, network, plan, space, speed, train
 from sweeps.__main__ import main
 from sweeps.reading import parse
 
@@ -38,7 +38,11 @@ def test_what_fits_is_not_refused() -> None:
             ["space.depth={low: 2, high: 1000000, log: true}", "space.width=1000"],
             "the 4 networks of a trial of depth 1000000 and width 1000",
         ),
-        (["space.width=1000000"], "depth 20 and width 1000000 take about .* GB.*lower space.depth, space.width"),
+        (["space.width=1000000"], "depth 20 and width 1000000, .* take about .* GB.*lower space.depth, space.width"),
+        (
+            ["space.depth={low: 2, high: 1000000, log: true}", "training.batch_size=60000", "dataset=digits"],
+            "depth 1000000 and width 8, in batches of 60000, .*training.batch_size",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_built(
@@ -58,7 +62,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(
 
 @pytest.mark.parametrize(("architecture", "normalization"), [("mlp", "none"), ("cnn", "none"), ("resnet", "batch")])
 def test_the_estimate_is_of_the_order_of_what_the_network_has(architecture: str, normalization: str) -> None:
-    """From a third to thrice the parameters, with gradients and what it began with, where they are most of it."""
+    """From a third to thrice the parameters, with gradients and what it began with, where they are most of it;
+    and from a third to all of what its layers and activations give."""
     settings = [f"network.architecture={architecture}", f"network.normalization={normalization}", "space.width=256"]
     settings += ["space.scheme=he_normal", "space.depth=20", "dataset=digits"]
     spec = parse(TEXT, settings)
@@ -67,6 +72,9 @@ def test_the_estimate_is_of_the_order_of_what_the_network_has(architecture: str,
     model = network.network(point, dataset.input_shape, dataset.classes)
     held = 3 * sum(p.numel() * p.element_size() for p in model.parameters())
     assert held / 3 < capacity._bytes(point, spec, dataset) < 3 * held
+    _, outputs = memory._sizes(point, dataset.input_shape, dataset.classes)
+    kept = outputs * 4 * spec.training.batch_size
+    assert kept / 3 < capacity._features(point, spec, dataset) < kept
 
 
 def test_a_machine_without_a_place_for_what_it_measured_measures_again(monkeypatch: pytest.MonkeyPatch) -> None:
