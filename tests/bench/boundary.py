@@ -281,6 +281,9 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
     for bed in dict.fromkeys(row["bed"] for row in rows):
         base = medians(rows, bed, "random")
+        if not len(base):
+            lines.append(f"| {bed} | random is missing, which the others are compared with |")
+            continue
         goal = base[-1, 1]
         for sampler in dict.fromkeys(row["sampler"] for row in rows if row["bed"] == bed):
             curve = medians(rows, bed, sampler)
