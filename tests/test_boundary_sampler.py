@@ -431,7 +431,7 @@ def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.Mo
     for seed in range(3):
         study = noisy_study(seed)
         axes = Axes.of(SPACE, "depth", FLOORS, {})
-        points, counts = axes.points(study.trials), sampling._counts(study.trials)
+        points, counts = axes.points([t.params for t in study.trials]), sampling._counts(study.trials)
         kernel = Kernel(2, 1, frontier=True)
         some = np.random.default_rng(seed).permutation(len(study.trials))[:40]
         _, first = learn(kernel, points.take(slice(0, 40)), counts.take(slice(0, 40)))
@@ -512,6 +512,19 @@ def test_conditional_spaces_and_enqueued_trials():
     late = [t.params["depth"] for t in study.trials[START + 2 : START + 20]]  # 60 trials try all depths near 12
     assert np.median(np.abs(np.log(np.array(late) / 12))) < 0.4
     assert any("density" in t.params for t in study.trials[40:])
+
+
+def test_trials_that_suggest_one_by_one_are_not_sent_to_the_same_place():
+    """What a thread has not suggested yet is known to the others, for its objective may do much in between."""
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=8, audit=0.0))
+    for _ in range(4):
+        trials = [study.ask() for _ in range(8)]
+        for name, distribution in SPACE.items():
+            for trial in trials:
+                trial._suggest(name, distribution)
+        for trial in trials:
+            tell(study, trial)
+    assert len({tuple(p.values()) for p in asked(study)}) == 32
 
 
 def test_infrastructure_failures_are_dropped():
@@ -613,12 +626,15 @@ def test_repeats_count():
     assert asks[0] != asks[1]
 
 
-def test_wrong_counts_say_so():
+@pytest.mark.parametrize(
+    ("n_trained", "n_replicates"), [(3, 2), (np.nan, 2), (None, 2), (1, np.inf), (0, "two"), ([1], 2)]
+)
+def test_wrong_counts_say_so(n_trained: Any, n_replicates: Any):
     study = run(16, audit=0.0)
     for _ in range(2):
         trial = study.ask(SPACE)
-        trial.set_user_attr("n_trained", 3)
-        trial.set_user_attr("n_replicates", 2)
+        trial.set_user_attr("n_trained", n_trained)
+        trial.set_user_attr("n_replicates", n_replicates)
         study.tell(trial, 1.0)
     with pytest.raises(ValueError, match="0 <= n_trained <= n_replicates"):
         study.ask(SPACE)
@@ -637,6 +653,15 @@ def test_bad_options_say_the_law():
         BoundarySampler(audit=1.5)
     with pytest.raises(ValueError, match="batch >= 1"):
         BoundarySampler(batch=0)
+    with pytest.raises(ValueError, match="batch >= 1"):
+        BoundarySampler(batch=2.5)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("floor", [1.5, np.nan, "1e-4"])
+def test_a_floor_is_within_its_range(floor: Any):
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, floors={"bias_variance": floor}))
+    with pytest.raises(ValueError, match=r"`floors\['bias_variance'\] <= 1.0` must hold"):
+        study.ask(SPACE)
 
 
 @pytest.mark.slow

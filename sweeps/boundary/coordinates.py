@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from analysis.points import CENTRE, Points, Scale
@@ -88,7 +88,10 @@ def axis_of(name: str, distribution: BaseDistribution, floors: Mapping[str, floa
         return Choice(name, distribution)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high, log, step = distribution.low, distribution.high, distribution.log, distribution.step
-    scale = Scale(low, high, log, floors.get(name, -np.inf))
+    floor = floors.get(name, -np.inf)
+    if not (isinstance(floor, Real) and floor <= high):
+        raise ValueError(f"`floors[{name!r}] <= {high}` must hold, its highest value, but got ({floor=}).")
+    scale = Scale(low, high, log, float(floor))
     return Numeric(name, scale, step or 0, isinstance(distribution, IntDistribution))
 
 
@@ -132,8 +135,9 @@ class Axes:
         """Numbers of choices of the categorical axes."""
         return tuple(len(axis.distribution.choices) for axis in self.categorical)
 
-    def points(self, trials: Sequence[FrozenTrial]) -> Points:
-        return self._stack([axis.encode([t.params[axis.name] for t in trials]) for axis in self._all], len(trials))
+    def points(self, params: Sequence[Mapping[str, Any]]) -> Points:
+        """Where the trials with these parameters are."""
+        return self._stack([axis.encode([p[axis.name] for p in params]) for axis in self._all], len(params))
 
     def candidates(self, rng: np.random.Generator, told: Points) -> Points:
         """Places spread evenly that exist and, if there are any left, were not tried before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sweeps.boundary.memory import Memory, Seen
 from sweeps.boundary.placing import Key, Plan
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
+PLACE = "boundary:place"  # where a trial was sent, for other threads and processes while it suggests one by one
 START = 8  # trials of the space-filling start
 LEARN_ON = 200  # the first trials told, that hyperparameters are learnt from: bounds the time of an ask
 ACTIVE = 400  # trials the posterior is conditioned on: likewise
@@ -66,8 +68,8 @@ class BoundarySampler(BaseSampler):
     ) -> None:
         if not 0 <= audit <= 1:
             raise ValueError(f"`0 <= audit <= 1` must hold, but got ({audit=}).")
-        if batch < 1:
-            raise ValueError(f"`batch >= 1` must hold, but got ({batch=}).")
+        if not isinstance(batch, Integral) or batch < 1:
+            raise ValueError(f"`batch >= 1` must hold, of a whole number, but got ({batch=}).")
         self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else seed
         self._depth = depth
         self._audit = audit
@@ -131,11 +133,15 @@ class BoundarySampler(BaseSampler):
         seen = memory.look(study)
         there = search_space.keys()
         told = seen.told if seen.shared >= there else [t for t in seen.told if there <= t.params.keys()]
-        running = [t for t in seen.running if there <= t.params.keys() and t.number != trial.number]
+        going = [_going(t, search_space) for t in seen.running if t.number != trial.number]
+        running = [params for params in going if there <= params.keys()]
         read = len(told) - len(told) % self._step(len(told))
         plan = self._plan(memory, axes, told[:read])
-        best = plan.choose(axes.points(told[read:] + running))
-        return axes.params(plan.candidates.take([best]))
+        best = plan.choose(axes.points([*(t.params for t in told[read:]), *running]))
+        params = axes.params(plan.candidates.take([best]))
+        place = {name: search_space[name].to_internal_repr(value) for name, value in params.items()}
+        study._storage.set_trial_system_attr(trial._trial_id, PLACE, place)
+        return params
 
     def _step(self, told: int) -> int:
         """Results per new plan: few at first, and a divisor of the batch, so that a batch told is a batch read."""
@@ -146,7 +152,7 @@ class BoundarySampler(BaseSampler):
         key = axes, tuple(t.number for t in told)
         if memory.plan and memory.plan.key == key:
             return memory.plan
-        points, counts = axes.points(told), _counts(told)
+        points, counts = axes.points([t.params for t in told]), _counts(told)
         kernel = Kernel(points.x.shape[1], points.c.shape[1], axes.frontier, axes.levels)
         kernel, theta = self._learnt(memory, kernel, points, counts, key)
         active = thin(kernel, theta, points, counts, ACTIVE, self._rng("thin", len(told)))
@@ -185,10 +191,27 @@ class BoundarySampler(BaseSampler):
         vars(self).update(state, _memory=Memory())
 
 
+def _going(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The parameters that a trial has, and those that its objective will be given once it suggests them."""
+    place = trial.system_attrs.get(PLACE, {})
+    ahead = {name: d.to_external_repr(place[name]) for name, d in space.items() if name in place}
+    return ahead | trial.params
+
+
 def _counts(told: Sequence[FrozenTrial]) -> Counts:
-    n = np.array([t.user_attrs.get("n_replicates", 1) for t in told], float)
-    k = np.array([t.user_attrs.get("n_trained", m * (t.values[0] > 0)) for t, m in zip(told, n, strict=True)], float)
-    if np.any((k < 0) | (k > n)):
-        bad = told[int(np.argmax((k < 0) | (k > n)))]
-        raise ValueError(f"`0 <= n_trained <= n_replicates` must hold, but trial {bad.number} has {bad.user_attrs}.")
-    return Counts(k, n)
+    return Counts(*np.array([_count(t) for t in told]).reshape(-1, 2).T)
+
+
+def _count(trial: FrozenTrial) -> tuple[float, float]:
+    """How many of its networks trained, and how many there are."""
+    try:
+        n = float(trial.user_attrs.get("n_replicates", 1))
+        k = float(trial.user_attrs.get("n_trained", n * (trial.values[0] > 0)))
+    except (TypeError, ValueError):
+        n = k = np.nan
+    if not 0 <= k <= n < np.inf:
+        raise ValueError(
+            f"`0 <= n_trained <= n_replicates` must hold, of finite numbers, but trial {trial.number} has "
+            f"{trial.user_attrs}."
+        )
+    return k, n
