@@ -7,6 +7,7 @@ the longest plain path: first layer, hidden layers and head.
 import math
 from collections.abc import Sequence
 from itertools import islice
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from isoinit.activations import ACTIVATIONS
 from isoinit.layers import Conv2d, Linear, Sizes, bare, fresh, linears, listed
-from isoinit.parts import pool_of, validate, validate_pooling, weights_of
+from isoinit.parts import pool_of, validate, validate_input, validate_pooling, weights_of
 from isoinit.resnet import ResNet
 from isoinit.schemes import Wiring, get
 
@@ -126,11 +127,10 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         validate(activation, normalization, width=width, depth=depth, out_features=out_features)
-        if kernel_size % 2 == 0 or kernel_size < 1:
-            raise ValueError(f"kernel_size must be odd and positive, to keep the resolution, got {kernel_size}")
+        if not isinstance(kernel_size, Integral) or kernel_size % 2 == 0 or kernel_size < 1:
+            raise ValueError(f"kernel_size must be odd and positive, to keep the resolution, got {kernel_size!r}")
         validate_pooling(pooling)
-        if len(input_shape) != 3:
-            raise ValueError(f"a CNN takes inputs of shape (C, H, W), got {input_shape}")
+        validate_input("a CNN", input_shape, 3)
         channels, *size = input_shape
         self.resolution = min(size)
         wide = _expansion(activation) * width
@@ -187,6 +187,8 @@ def build(
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
+    if not isinstance(input_shape, tuple | list):
+        raise ValueError(f"input_shape must be (features,) or (C, H, W), got {input_shape!r}")
     if architecture == "mlp":
         return MLP(math.prod(input_shape), width, depth, out_features, activation, normalization)
     if architecture == "cnn":

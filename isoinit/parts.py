@@ -9,11 +9,12 @@ from isoinit.activations import ACTIVATIONS
 from isoinit.layers import WeightLayer
 
 NORMALIZATIONS = ("none", "batch")
+_FORMS = {1: "(features,)", 3: "(C, H, W)"}
 
 
 def validate(activation: str, normalization: str, **sizes: int) -> None:
     """ValueError if a body has no such activation or normalization, or a size (width, depth, ...) is too small."""
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
@@ -23,6 +24,14 @@ def validate(activation: str, normalization: str, **sizes: int) -> None:
             raise ValueError(f"{name} must be a whole number, got {size!r}")
         if size < least:
             raise ValueError(f"{name} must be at least {least}, got {size}")
+
+
+def validate_input(body: str, input_shape: object, *dimensions: int) -> None:
+    """ValueError unless inputs of this shape have one of these numbers of dimensions, and a size in each."""
+    sizes = input_shape if isinstance(input_shape, tuple | list) else ()
+    if len(sizes) not in dimensions or not all(isinstance(size, Integral) and int(size) >= 1 for size in sizes):
+        forms = " or ".join(_FORMS[number] for number in dimensions)
+        raise ValueError(f"{body} takes inputs of shape {forms}, got {input_shape!r}")
 
 
 def validate_pooling(pooling: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from isoinit.activations import ACTIVATIONS
 from isoinit.layers import Conv2d, Linear, WeightLayer
-from isoinit.parts import pool_of, validate, validate_pooling, weights_of
+from isoinit.parts import pool_of, validate, validate_input, validate_pooling, weights_of
 from isoinit.schemes import Residual, Wiring
 
 
@@ -114,8 +114,7 @@ class ResNet(nn.Module):
             raise ValueError(
                 "a ResNet has no crelu, which doubles the features of the stream; an mlp and a cnn have it"
             )
-        if len(input_shape) not in (1, 3):
-            raise ValueError(f"a ResNet takes inputs of shape (features,) or (C, H, W), got {input_shape}")
+        validate_input("a ResNet", input_shape, 1, 3)
         features, *size = input_shape
         layer = _conv if size else _linear
         norm = _norm(normalization, width, bool(size))

@@ -134,6 +134,13 @@ def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
         (lambda: CNN((1, 4, 4), 6, 3, 2, kernel_size=-1), "odd and positive, to keep the resolution, got -1"),
         (lambda: MLP(4, 2.5, 3, 2), "width must be a whole number, got 2.5"),  # type: ignore[arg-type]
         (lambda: CNN((1, 4, 4), 6, 3, 2, pooling="max"), "pooling must be 'average' or 'none'"),
+        (lambda: MLP(4, 6, 3, 2, ["relu"]), r"activation must be one of .*, got \['relu'\]"),  # type: ignore[arg-type]
+        (lambda: CNN((1, 4, 4), 6, 3, 2, kernel_size="3"), "odd and positive.*, got '3'"),  # type: ignore[arg-type]
+        (lambda: CNN((1, 4, 4), 6, 3, 2, kernel_size=3.0), "odd and positive.*, got 3.0"),  # type: ignore[arg-type]
+        (lambda: CNN(4, 6, 3, 2), r"a CNN takes inputs of shape \(C, H, W\), got 4"),  # type: ignore[arg-type]
+        (lambda: CNN((1, 0, 4), 6, 3, 2), r"a CNN takes inputs of shape \(C, H, W\), got \(1, 0, 4\)"),
+        (lambda: ResNet(4, 6, 4, 2), r"\(features,\) or \(C, H, W\), got 4"),  # type: ignore[arg-type]
+        (lambda: build("mlp", 4, width=4, depth=3, out_features=2), "input_shape must be"),  # type: ignore[arg-type]
         (lambda: ResNet((4, 4), 6, 4, 2), r"\(features,\) or \(C, H, W\), got \(4, 4\)"),
         (lambda: ResNet((4,), 6, 4, 2, "bottleneck"), "block must be one of post, projection, open"),
         (lambda: ResNet((4,), 6, 4, 2, activation="crelu"), "no crelu"),
