@@ -34,10 +34,10 @@ def noise(*shape: int) -> Tensor:
 class Functional(nn.Module):
     """A plain network as people write it: layers in the constructor, functions in forward."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], width: int = 8) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], width: int = 8, kind: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
         sizes = [4, *[width] * 4, 4]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        self.layers = nn.ModuleList(kind(i, o) for i, o in pairwise(sizes))
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,6 +137,27 @@ def test_kumar_takes_any_activation_with_a_slope_at_zero(function: Any, expected
         assert float(weight.square().mean()) * 300 == pytest.approx(expected, rel=0.02)
 
 
+class Picky(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dim() == 2
+        return {2: torch.relu}[x.dim()](x)
+
+
+def test_what_cannot_be_tried_out_as_an_activation_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="a Picky is not understood, its forward cannot be followed"):
+        initialize(nn.Sequential(nn.Linear(4, 8), Picky(), nn.Linear(8, 2)), "he_normal", generator=generator())
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "kumar"])
+def test_hooks_hear_of_what_their_network_does_alone(scheme: str) -> None:
+    heard: list[nn.Module] = []
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    for module in model:
+        module.register_forward_hook(lambda module, _inputs, _output: heard.append(module))
+    initialize(model, scheme, generator=generator())
+    assert not heard
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -154,6 +175,8 @@ FORWARDS: dict[str, tuple[Callable[..., Any], str]] = {
     "permuted": (lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(x)).flip(1)))), "the function flip in Odd"),
     "over channels": (lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(x)).mean(1)))), "the function mean in Odd"),
     "softmax": (lambda s, x: s.c(torch.softmax(s.b(torch.relu(s.a(x))), 1)), "the function softmax in Odd"),
+    "attribute": (lambda s, x: s.c(s.d(x)), "cannot be followed .*has no attribute 'd'"),
+    "table": (lambda s, x: {torch.float32: s.c}[x.dtype](x), "cannot be followed"),
     "random": (lambda s, x: s.c(torch.relu(s.a(x) + torch.rand_like(x))), "branches at"),
 }
 
@@ -246,7 +269,11 @@ def _pruned(layer: nn.Linear) -> nn.Module:
     return prune.l1_unstructured(layer, "weight", 0.5)
 
 
-@pytest.mark.parametrize("form", [_weight_norm, _pruned])
+def _pruned_biases(layer: nn.Linear) -> nn.Module:
+    return prune.l1_unstructured(layer, "bias", 0.5)
+
+
+@pytest.mark.parametrize("form", [_weight_norm, _pruned, _pruned_biases])
 def test_a_weight_that_forward_computes_anew_is_refused_not_silently_kept(form: Callable[..., nn.Module]) -> None:
     with torch.random.fork_rng():
         model = nn.Sequential(form(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 2))
@@ -265,12 +292,41 @@ def half_tied() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), one, nn.ReLU(), two, nn.ReLU(), nn.Linear(8, 2))
 
 
+def transposed() -> nn.Module:
+    one, two = nn.Linear(4, 8), nn.Linear(8, 4)
+    two.weight = nn.Parameter(one.weight.T)
+    return nn.Sequential(one, nn.ReLU(), two)
+
+
+class Doubling(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+class Standardized(nn.Conv1d):
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight - weight.mean(), bias)
+
+
+class Named(nn.Linear):
+    """A subclass that computes what `nn.Linear` does."""
+
+
+def test_a_subclass_of_a_layer_that_computes_as_the_layer_does_is_one() -> None:
+    model = nn.Sequential(Named(4, 8), nn.ReLU(), Named(8, 4))
+    assert initialize(model, "ll_orth", generator=generator()) is model
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Complex modules")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (tied, "2 layers of the network share one weight"),
         (half_tied, "2 layers of the network share one weight"),
+        (transposed, "2 layers of the network share one weight"),
+        (lambda: nn.Sequential(Doubling(4, 8), nn.ReLU(), nn.Linear(8, 2)), "a Doubling has a forward of its own"),
+        (lambda: Functional(torch.relu, kind=Doubling), "a Doubling has a forward of its own"),
+        (lambda: nn.Sequential(Standardized(4, 8, 1), nn.ReLU(), nn.Conv1d(8, 2, 1)), "a Standardized has a forward"),
         (lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 2)), "does not know its shape yet"),
         (lambda: MLP(4, 8, 3, 2).to(torch.complex64), "real floating-point numbers, got torch.complex64"),
         (lambda: nn.Sequential(nn.Linear(0, 8), nn.ReLU(), nn.Linear(8, 2)), r"shape \(8, 0\) has no weights"),

@@ -67,8 +67,8 @@ def initialize(
     The draws depend on the scheme, the shapes and the generator only; those of the biases come after those of the
     weights, and are scaled by sqrt(bias_variance), so that the bias variance changes no weight. Parameters on the
     meta device are left alone. ValueError, before anything is changed, if the scheme does not apply to the network,
-    `data` are no inputs of it, a layer occurs twice in it, or the weight of one is computed (weight_norm, pruning) and
-    so cannot be set.
+    `data` are no inputs of it, a layer occurs twice in it or has a forward of its own, or the weight or the bias of one
+    is computed (weight_norm, pruning) and so cannot be set.
     """
     steps = begin(
         model,

@@ -155,8 +155,10 @@ def _refuse_unusual_weights(wiring: Wiring) -> None:
     for run in wiring.runs:
         if not run.shape.numel():
             raise ValueError(f"a layer of shape {tuple(run.shape)} has no weights to initialize")
-    if len(set(map(id, wiring.weights))) < len(wiring.weights):
-        most = max(Counter(map(id, wiring.weights)).values())
+    # a transpose is another parameter on the same numbers
+    places = [id(weight) if weight.is_meta else weight.data_ptr() for weight in wiring.weights]
+    if len(set(places)) < len(places):
+        most = max(Counter(places).values())
         raise ValueError(f"{most} layers of the network share one weight, and a scheme needs one for each; tie them "
                          "after initializing, or initialize the weight by itself in an nn.Sequential")  # fmt: skip
 

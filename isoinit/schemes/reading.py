@@ -38,9 +38,11 @@ def read(model: nn.Module) -> Wiring:
         raise ValueError(f"a {type(model).__name__} is not understood: {WAYS}")
     for layer in wiring.layers:
         weight = layer._parameters.get("weight")
-        if weight is None:  # every forward computes it anew, so what is written to it is lost
-            raise ValueError(f"the weight of a {type(layer).__name__} is computed, not a parameter: initialize before "
-                             "weight_norm, pruning or another parametrization is applied")  # fmt: skip
+        biased = "bias" in layer._parameters or getattr(layer, "bias", None) is None
+        if weight is None or not biased:  # every forward computes it anew, so what is written to it is lost
+            raise ValueError(f"the {'weight' if weight is None else 'bias'} of a {type(layer).__name__} is computed, "
+                             "not a parameter: initialize before weight_norm, pruning or another parametrization is "
+                             "applied")  # fmt: skip
         if type(weight) is not nn.Parameter and isinstance(weight, nn.UninitializedParameter):  # asked in Python
             raise ValueError(f"a {type(layer).__name__} does not know its shape yet: run the model on an input first")
     return wiring
@@ -113,7 +115,7 @@ def _same(one: nn.Module, other: nn.Module) -> bool:
     """Whether two activations are the same function, on a grid."""
     grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu").view(2, 3, 4)
     with torch.no_grad():
-        a, b = one(grid.clone()), other(grid.clone())
+        a, b = one.forward(grid.clone()), other.forward(grid.clone())
     return a.shape == b.shape and torch.equal(a, b)
 
 

@@ -13,8 +13,10 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
 from isoinit.activations import CReLU
+from isoinit.layers import Conv1d, Conv2d, Conv3d, Linear
 from isoinit.schemes.wiring import NORMS
 
+_OURS = (Linear, Conv1d, Conv2d, Conv3d)
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _SHAPES = (nn.Flatten, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
            nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.PixelUnshuffle)  # fmt: skip
@@ -33,6 +35,8 @@ _SHAPE_FUNCTIONS = {"flatten", "view", "reshape", "squeeze", "contiguous", "floa
 _BREAKER_FUNCTIONS = {*(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "alpha_dropout",
                       "feature_alpha_dropout", *(f"dropout{n}" for n in ("", "1d", "2d", "3d"))}  # fmt: skip
 _SIZES = {"size", "dim", "numel", "ndimension"}
+# what a forward may raise of numbers or symbols that it was not made for
+_UNFIT = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError, ArithmeticError)
 
 WAYS = ("give an isoinit MLP, CNN or ResNet, a module whose forward is a chain of linear or convolutional layers, "
         "normalizations, pools and one kind of activation, or a module with a method wiring() -> Wiring")  # fmt: skip
@@ -74,22 +78,31 @@ def classified(module: nn.Module) -> Step | None:
     label = type(module).__name__
     for kind, classes in (("weight", _WEIGHTS), ("norm", NORMS), ("shape", _SHAPES), ("breaker", _BREAKERS)):
         if isinstance(module, classes):
+            if kind == "weight" and _computes_otherwise(module):
+                raise ValueError(f"a {label} has a forward of its own, so what it does with its weight is not known: "
+                                 f"{WAYS}")  # fmt: skip
             return Step(kind, label, module)
     if isinstance(module, CReLU) or (not any(True for _ in module.children()) and _acts_elementwise(module)):
         return Step("activation", label, module)
     return None
 
 
+def _computes_otherwise(layer: nn.Module) -> bool:
+    """Whether the layer is of a subclass that does not multiply by its weight as torch's class does, or ours."""
+    names, known = ("forward", "_conv_forward"), next(k for k in (*_OURS, *_WEIGHTS) if isinstance(layer, k))
+    return any(getattr(type(layer), name, None) is not getattr(known, name, None) for name in names)
+
+
 def _acts_elementwise(module: nn.Module) -> bool:
     """Whether the module has no state, draws nothing and maps every number by itself. Tried out on numbers, so that any
-    activation that does is welcome."""
+    activation that does is welcome, and past its hooks, which are for the numbers of its network."""
     if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
         return False
     grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu")
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            together, alone = (module(grid.clone().view(shape)) for shape in ((2, 3, 4), (24, 1, 1)))
-    except (TypeError, ValueError, RuntimeError, IndexError):  # takes no such tensor, so it is something else
+            together, alone = (module.forward(grid.clone().view(shape)) for shape in ((2, 3, 4), (24, 1, 1)))
+    except _UNFIT:  # takes no such tensor, so it is something else
         return False
     return isinstance(together, Tensor) and together.shape == (2, 3, 4) and torch.equal(together.view(24, 1, 1), alone)
 
@@ -110,7 +123,7 @@ def _graph(model: nn.Module, name: str) -> fx.Graph:
     try:
         with torch.random.fork_rng(devices=[]):
             return tracer.trace(model)
-    except (TraceError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (TraceError, *_UNFIT) as error:
         raise ValueError(f"a {name} is not understood, its forward cannot be followed ({error}): {WAYS}") from error
 
 
@@ -124,12 +137,12 @@ def _path(graph: fx.Graph, name: str) -> list[fx.Node]:
         node = _main(node)
     if [n for n in graph.nodes if n.op == "placeholder"] != [node]:
         raise ValueError(f"a {name} is not understood, its forward must lead one input to one output: {WAYS}")
-    sizes: set[fx.Node] = set()
+    sizes, passed = set[fx.Node](), set(path)
     for call in graph.nodes:
         others = [other for other in call.all_input_nodes if other not in sizes]
         if _is_size(call) or (call.op == "call_function" and call.all_input_nodes and not others):
             sizes.add(call)
-        elif call.op not in ("placeholder", "output") and (call not in path or others != [_main(call)]):
+        elif call.op not in ("placeholder", "output") and (call not in passed or others != [_main(call)]):
             raise ValueError(f"a {name} is not understood, its forward branches at {_name(call)!r}: {WAYS}")
     return path[::-1]
 
