@@ -369,6 +369,8 @@ def test_an_argument_that_is_not_possible_is_refused_before_anything_changes(arg
         ),
         ({"name": "he_normal", "depth": 1}, "depth must be at least 2"),
         ({"name": "he_normal", "width": 0}, "width must be at least 1"),
+        ({"name": "he_normal", "depth": "5"}, "depth must be a whole number, got '5'"),
+        ({"name": "he_normal", "width": 2.5}, "width must be a whole number, got 2.5"),
         ({"name": "ll_eoi", "density": 0.2, "width": 8}, "at least 1/4, got 0.2"),
     ],
 )

@@ -239,6 +239,12 @@ class Widening(nn.Module):
         return Wiring("resnet", nn.ReLU(), (self.stem,), self.head, tuple(blocks))
 
 
+def test_a_wiring_that_is_none_is_refused() -> None:
+    model = type("Silent", (Block,), {"wiring": lambda _: None})()
+    with pytest.raises(ValueError, match=r"wiring\(\) of a Silent must give an isoinit.schemes.Wiring, got None"):
+        initialize(model, "he_normal", generator=generator())
+
+
 def test_a_residual_network_that_says_its_wiring_is_initialized_to_an_isometry() -> None:
     model = Widening().double()
     assert [len(block.branch) for block in model.wiring().blocks] == [2, 2, 3, 3]

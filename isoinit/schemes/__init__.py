@@ -100,7 +100,7 @@ def begin(
     **options: Any,
 ) -> Steps:
     """`initialize`, checked and yet to be done, by `together` with that of other networks: the same weights, bit by
-    bit, with one QR for all matrices of a shape."""
+    bit, with one QR for all matrices of a shape, if each has a generator of its own, for they draw in turns."""
     record = scheme if isinstance(scheme, Scheme) else get(scheme)
     model = uncompiled(model)
     wiring = read(model)

@@ -4,7 +4,7 @@ import difflib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
@@ -45,6 +45,9 @@ def check(
 ) -> None:
     """ValueError, in one sentence that says what is possible, unless the scheme applies. Builds nothing."""
     scheme = get(name)
+    for size, number in (("depth", depth), ("width", width)):
+        if not isinstance(number, Integral):
+            raise ValueError(f"{size} must be a whole number, got {number!r}")
     _check_network(scheme, architecture, activation, normalization, depth, width, bias_mode)
     _check_density(scheme, density, [(width, 1 if architecture == "mlp" else _TAPS)])
 

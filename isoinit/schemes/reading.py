@@ -30,6 +30,10 @@ def read(model: nn.Module) -> Wiring:
     # the protocol is asked last, which takes longer than to wire
     if hasattr(type(model), "wiring") or (not isinstance(model, type) and isinstance(model, Wired)):
         wiring = cast(Wired, model).wiring()
+        if not isinstance(wiring, Wiring):
+            raise ValueError(
+                f"wiring() of a {type(model).__name__} must give an isoinit.schemes.Wiring, got {wiring!r}"
+            )
     elif isinstance(model, nn.Module):
         chain = list(steps(model))
         _refuse_unread(model, chain)
