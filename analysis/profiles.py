@@ -82,7 +82,11 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
         if nets is not None:
             raise ValueError(why)
         return ProfileInfo(theory, None, 0, why)
-    return ProfileInfo(theory, simulate(point.scheme, nets=count, rng=rng, **arguments), count, "")
+    try:
+        simulation = simulate(point.scheme, nets=count, rng=rng, **arguments)
+    except MemoryError as error:
+        raise ValueError(f"{count} nets of width {point.width} do not fit into memory: {error}") from error
+    return ProfileInfo(theory, simulation, count, "")
 
 
 def verdict(told: Prediction) -> str:

@@ -44,6 +44,12 @@ def test_large_networks_are_not_simulated_unasked() -> None:
     assert all(measured == "" for _, _, measured in text(info))
 
 
+def test_networks_that_do_not_fit_into_memory_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of these there would be more than any system has addresses for, so nothing is begun."""
+    assert main(["theory", "ll_orth", "--depth", "5", "--width", "100000", "--nets", "1000000000"]) == 2
+    assert "analysis: 1000000000 nets of width 100000 do not fit into memory" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_networks() -> None:
     first, again, other = (as_dict(profile_info(Point("he_normal", 5, 16), nets=4, seed=s)) for s in (1, 1, 2))
     assert first["simulation"] == again["simulation"]
