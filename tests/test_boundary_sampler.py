@@ -37,6 +37,7 @@ from sweeps.boundary import ROLE, START, BoundarySampler, placing
 from sweeps.boundary import sampler as sampling
 from sweeps.boundary.coordinates import Axes
 from sweeps.boundary.memory import Memory
+from sweeps.boundary.trials import counts_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -431,7 +432,7 @@ def test_hyperparameters_are_learnt_from_the_first_trials(monkeypatch: pytest.Mo
     for seed in range(3):
         study = noisy_study(seed)
         axes = Axes.of(SPACE, "depth", FLOORS, {})
-        points, counts = axes.points([t.params for t in study.trials]), sampling._counts(study.trials)
+        points, counts = axes.points([t.params for t in study.trials]), counts_of(study.trials)
         kernel = Kernel(2, 1, frontier=True)
         some = np.random.default_rng(seed).permutation(len(study.trials))[:40]
         _, first = learn(kernel, points.take(slice(0, 40)), counts.take(slice(0, 40)))

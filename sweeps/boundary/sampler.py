@@ -20,9 +20,9 @@ from analysis.threads import one_thread
 from sweeps.boundary.coordinates import Axes, axis_of
 from sweeps.boundary.memory import Memory, Seen
 from sweeps.boundary.placing import Key, Plan
+from sweeps.boundary.trials import PLACE, counts_of, going
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
-PLACE = "boundary:place"  # where a trial was sent, for other threads and processes while it suggests one by one
 START = 8  # trials of the space-filling start
 LEARN_ON = 200  # the first trials told, that hyperparameters are learnt from: bounds the time of an ask
 ACTIVE = 400  # trials the posterior is conditioned on: likewise
@@ -133,8 +133,8 @@ class BoundarySampler(BaseSampler):
         seen = memory.look(study)
         there = search_space.keys()
         told = seen.told if seen.shared >= there else [t for t in seen.told if there <= t.params.keys()]
-        going = [_going(t, search_space) for t in seen.running if t.number != trial.number]
-        running = [params for params in going if there <= params.keys()]
+        ahead = [going(t, search_space) for t in seen.running if t.number != trial.number]
+        running = [params for params in ahead if there <= params.keys()]
         read = len(told) - len(told) % self._step(len(told))
         plan = self._plan(memory, axes, told[:read])
         best = plan.choose(axes.points([*(t.params for t in told[read:]), *running]))
@@ -152,7 +152,7 @@ class BoundarySampler(BaseSampler):
         key = axes, tuple(t.number for t in told)
         if memory.plan and memory.plan.key == key:
             return memory.plan
-        points, counts = axes.points([t.params for t in told]), _counts(told)
+        points, counts = axes.points([t.params for t in told]), counts_of(told)
         kernel = Kernel(points.x.shape[1], points.c.shape[1], axes.frontier, axes.levels)
         kernel, theta = self._learnt(memory, kernel, points, counts, key)
         active = thin(kernel, theta, points, counts, ACTIVE, self._rng("thin", len(told)))
@@ -189,29 +189,3 @@ class BoundarySampler(BaseSampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _memory=Memory())
-
-
-def _going(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """The parameters that a trial has, and those that its objective will be given once it suggests them."""
-    place = trial.system_attrs.get(PLACE, {})
-    ahead = {name: d.to_external_repr(place[name]) for name, d in space.items() if name in place}
-    return ahead | trial.params
-
-
-def _counts(told: Sequence[FrozenTrial]) -> Counts:
-    return Counts(*np.array([_count(t) for t in told]).reshape(-1, 2).T)
-
-
-def _count(trial: FrozenTrial) -> tuple[float, float]:
-    """How many of its networks trained, and how many there are."""
-    try:
-        n = float(trial.user_attrs.get("n_replicates", 1))
-        k = float(trial.user_attrs.get("n_trained", n * (trial.values[0] > 0)))
-    except (TypeError, ValueError):
-        n = k = np.nan
-    if not 0 <= k <= n < np.inf:
-        raise ValueError(
-            f"`0 <= n_trained <= n_replicates` must hold, of finite numbers, but trial {trial.number} has "
-            f"{trial.user_attrs}."
-        )
-    return k, n

@@ -1,0 +1,46 @@
+"""What a trial of a study says: where it is, or is going, and what became of its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from analysis.points import Counts
+
+PLACE: Final = "boundary:place"
+"""System attribute: where a trial was sent, for other threads and processes while it suggests one by one."""
+
+
+def going(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The parameters that a trial has, and those that its objective will be given once it suggests them."""
+    place = trial.system_attrs.get(PLACE, {})
+    ahead = {name: d.to_external_repr(place[name]) for name, d in space.items() if name in place}
+    return ahead | trial.params
+
+
+def counts_of(told: Sequence[FrozenTrial]) -> Counts:
+    """How many networks of each trial trained, and how many there are.
+
+    Raises:
+        ValueError: a trial's user attributes say something else.
+    """
+    return Counts(*np.array([_count(t) for t in told]).reshape(-1, 2).T)
+
+
+def _count(trial: FrozenTrial) -> tuple[float, float]:
+    """How many of its networks trained, and how many there are."""
+    try:
+        n = float(trial.user_attrs.get("n_replicates", 1))
+        k = float(trial.user_attrs.get("n_trained", n * (trial.values[0] > 0)))
+    except (TypeError, ValueError):
+        n = k = np.nan
+    if not 0 <= k <= n < np.inf:
+        raise ValueError(
+            f"`0 <= n_trained <= n_replicates` must hold, of finite numbers, but trial {trial.number} has "
+            f"{trial.user_attrs}."
+        )
+    return k, n
