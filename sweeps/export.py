@@ -106,7 +106,7 @@ def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIM
         remote = {path.name: path for path in _parts(tracking_uri, parent, cache)}
         differing = [n for n in local.keys() & remote.keys() if local[n].read_bytes() != remote[n].read_bytes()]
         runs = children(client, parent)
-    have = {run.data.tags["trial.key"]: run.data.tags["outcome"] for run in runs}
+    have = {run.data.tags["trial.key"]: run.data.tags.get("outcome") for run in runs}
     times = Counter(run.data.tags["trial.key"] for run in runs)
     unfinished = [run.info.run_id for run in runs if run.info.status not in COMPLETE]
     found = (
@@ -115,9 +115,12 @@ def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIM
         _list("part{s} {differ} between the ledger and MLflow (run 'sweep sync')", differing),
         _list("trial{s} of the ledger {have} no run in MLflow (run 'sweep sync')", want.keys() - have.keys()),
         _list("run{s} in MLflow {are} of no trial of the ledger", have.keys() - want.keys()),
-        _list("trial{s} {have} more than one run", [key for key, n in times.items() if n > 1]),
         _list(
-            "trial{s} {have} another outcome in MLflow", [k for k in want.keys() & have.keys() if want[k] != have[k]]
+            "trial{s} {have} more than one run (delete the others there)", [key for key, n in times.items() if n > 1]
+        ),
+        _list(
+            "trial{s} {have} another outcome in MLflow (run 'sweep sync')",
+            [k for k in want.keys() & have.keys() if want[k] != have[k]],
         ),
         _list("run{s} {are} unfinished", unfinished),
     )

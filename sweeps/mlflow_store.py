@@ -127,13 +127,14 @@ def parents(client: MlflowClient, experiment: str) -> dict[str, Run]:
             f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; restore it with "
             f"'{where} mlflow experiments restore -x {found.experiment_id}', or {ELSEWHERE}"
         )
-    return {run.data.tags["sweep"]: run for run in _search(client, found.experiment_id, "tags.kind = 'sweep'")}
+    runs = _search(client, found.experiment_id, "tags.kind = 'sweep'")
+    return {run.data.tags["sweep"]: run for run in runs if {"sweep", "spec_sha256"} <= run.data.tags.keys()}
 
 
 def children(client: MlflowClient, parent: Run) -> list[Run]:
-    """All child runs of a sweep."""
+    """The runs of a sweep's trials; its user may keep runs of his own under the sweep's too."""
     only = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return list(_search(client, parent.info.experiment_id, only))
+    return [run for run in _search(client, parent.info.experiment_id, only) if "trial.key" in run.data.tags]
 
 
 def _search(client: MlflowClient, experiment_id: str, only: str) -> Iterator[Run]:

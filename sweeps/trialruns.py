@@ -37,11 +37,11 @@ class TrialRuns:
         self._known = dict(self._reconciled(run) for run in there)
 
     def lack(self, row: Mapping[str, Any]) -> bool:
-        """Whether a trial has no run yet, an unfinished one, or one that says it failed when it has a result."""
+        """Whether a trial has no run yet, an unfinished one, or one that says something else than its result."""
         known = self._known.get(row["trial_key"])
         if known is None or not known.complete:
             return True
-        return known.outcome == Outcome.FAILED and row["outcome"] != Outcome.FAILED
+        return known.outcome != row["outcome"] != Outcome.FAILED
 
     def outcomes(self) -> Counter[str]:
         return Counter(child.outcome for child in self._known.values() if child.complete)
@@ -61,7 +61,8 @@ class TrialRuns:
         if run.info.status == "RUNNING":
             self._client.set_terminated(run.info.run_id, "KILLED")
         tags = run.data.tags
-        return tags["trial.key"], _Child(run.info.run_id, tags["outcome"], run.info.status in COMPLETE)
+        complete = run.info.status in COMPLETE and "outcome" in tags
+        return tags["trial.key"], _Child(run.info.run_id, tags.get("outcome", ""), complete)
 
     def _write_new(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Create the runs of trials that have none, at once; returns the other rows."""

@@ -305,6 +305,25 @@ def test_what_verify_misses_sync_sends_again(tmp_path: Path) -> None:
     assert sync(book, tracker(uri)) == 0
 
 
+def test_what_a_user_does_to_the_runs_is_put_right_and_his_own_stay(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path, 1, trials=4)
+    client = connect(uri)
+    parent = parents(client, "isoinit")["toy"]
+    runs = children(client, parent)
+    client.set_tag(runs[0].info.run_id, "outcome", "fine")
+    client.delete_tag(runs[1].info.run_id, "outcome")
+    client.delete_tag(runs[2].info.run_id, "trial.key")
+    own = client.create_run(parent.info.experiment_id, tags={"mlflow.parentRunId": parent.info.run_id}).info
+    client.create_run(parent.info.experiment_id, tags={"kind": "sweep"})
+    assert len(verify(book, uri, "toy")) == 2
+    assert sync(book, tracker(uri)) == 1
+    assert verify(book, uri, "toy") == []
+    assert client.get_run(own.run_id).info.status == "RUNNING"
+    client.delete_tag(parent.info.run_id, "spec_sha256")
+    assert sync(book, tracker(uri)) == 1
+    assert verify(book, uri, "toy") == []
+
+
 def test_a_part_of_the_same_size_with_other_content_is_sent_again(tmp_path: Path) -> None:
     uri, book = _published(tmp_path, 3, trials=2)
     for number in (0, 1):
@@ -341,8 +360,8 @@ def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
             "1 part differs between the ledger and MLflow (run 'sweep sync'): toy-00002.parquet",
             "3 trials of the ledger have no run in MLflow",
             "1 run in MLflow is of no trial of the ledger: stranger",
-            f"1 trial has more than one run: {keys[4]}",
-            f"1 trial has another outcome in MLflow: {keys[1]}",
+            f"1 trial has more than one run (delete the others there): {keys[4]}",
+            f"1 trial has another outcome in MLflow (run 'sweep sync'): {keys[1]}",
             f"1 run is unfinished: {runs[2].info.run_id}",
         ),
         strict=True,
