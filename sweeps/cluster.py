@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -39,8 +38,9 @@ class Cluster:
         self._left: Future[None] | None = None
 
     def __enter__(self) -> Cluster:
-        if self.address is None:  # how to load it is up to the Ray that is joined
-            self._thread.submit(_load, QUIET)
+        """Raises a ValueError if the Ray at the address wants a token and there is none here."""
+        _set_environment(self.address)  # before anybody imports Ray, which the driver's libraries do too
+        self._thread.submit(_load)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -54,7 +54,7 @@ class Cluster:
 
     def begin(self) -> Future[None]:
         """Begin to start or to join Ray."""
-        self._started = self._started or self._thread.submit(start, self.address)
+        self._started = self._started or self._thread.submit(_start, self.address)
         return self._started
 
     def ready(self) -> None:
@@ -66,9 +66,8 @@ class Cluster:
         self.begin().result()
 
 
-def start(address: str | None) -> None:
+def _start(address: str | None) -> None:
     """Join the Ray at `address` or embed one (None), from a thread that lives on."""
-    _load(QUIET if address is None else QUIET | {"RAY_AUTH_MODE": _mode(address)})
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -87,9 +86,13 @@ def start(address: str | None) -> None:
         ) from None
 
 
-def _load(wanted: Mapping[str, str]) -> None:
-    """Import Ray, which reads its environment then."""
+def _set_environment(address: str | None) -> None:
+    """What Ray reads when it is imported, unless it is set otherwise."""
+    wanted = QUIET if address is None else QUIET | {"RAY_AUTH_MODE": _mode(address)}
     os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
+
+
+def _load() -> None:
     import ray  # noqa: F401
 
 

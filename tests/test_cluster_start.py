@@ -37,6 +37,11 @@ def _init(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], *f
     monkeypatch.setattr(ray, "init", init)
 
 
+def _start(address: str | None) -> None:
+    with cluster.Cluster(address) as up:
+        up.ready()
+
+
 class _Gcs(grpc.GenericRpcHandler):
     """A Ray that answers the question whether it is alive, if the one who asks need not show a token."""
 
@@ -96,9 +101,10 @@ def test_whoever_joins_is_of_the_mode_of_the_cluster(
         os.environ["RAY_ADDRESS"] = "auto"
     (home / "ray/ray_current_cluster").write_text(f"{address}\n" if how.startswith("the last") else "127.0.0.1:1")
     _init(monkeypatch, attempts)
-    cluster.start(address if how == "by address" else "auto")
+    with cluster.Cluster(address if how == "by address" else "auto") as up:
+        assert os.environ["RAY_AUTH_MODE"] == mode  # for Ray reads it when it is imported, by whoever is first
+        up.ready()
     assert len(attempts) == 1
-    assert os.environ["RAY_AUTH_MODE"] == mode
 
 
 @pytest.mark.parametrize("address", [True], indirect=True)
@@ -108,9 +114,9 @@ def test_a_token_that_is_wanted_and_not_there_is_one_sentence(
     assert not (home / ".ray").exists()
     _init(monkeypatch, attempts)
     with pytest.raises(ValueError, match=r"shows its token; copy ~/\.ray/auth_token"):
-        cluster.start(address)
+        _start(address)
     os.environ["RAY_AUTH_TOKEN"] = "secret"
-    cluster.start(address)
+    _start(address)
     assert len(attempts) == 1
 
 
@@ -118,7 +124,7 @@ def test_a_ray_of_our_own_sees_to_its_token_itself(
     monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path
 ) -> None:
     _init(monkeypatch, attempts)
-    cluster.start(None)
+    _start(None)
     assert "RAY_AUTH_MODE" not in os.environ
     assert list(home.iterdir()) == []
 
@@ -128,10 +134,10 @@ def test_where_the_home_folder_takes_no_token_ray_gets_one_by_name(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, _: path != home)
     _init(monkeypatch, attempts)
-    cluster.start(None)
+    _start(None)
     first = os.environ["RAY_AUTH_TOKEN"]
     assert len(first) >= 32
-    cluster.start(None)
+    _start(None)
     assert os.environ["RAY_AUTH_TOKEN"] == first
 
 
@@ -142,26 +148,26 @@ def test_a_token_that_is_there_is_used_though_the_home_folder_is_read_only(
     (home / ".ray/auth_token").write_text("secret")
     monkeypatch.setattr(os, "access", lambda *_: False)
     _init(monkeypatch, attempts)
-    cluster.start(None)
+    _start(None)
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 def test_a_late_start_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, Exception(LATE))
-    cluster.start(None)
+    _start(None)
     assert [options["address"] for options in attempts] == ["local", "local"]
 
 
 def test_two_late_starts_are_one_sentence(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, Exception(LATE), Exception(LATE), AssertionError("a third start"))
     with pytest.raises(ValueError, match=r"too busy.*sweep resume"):
-        cluster.start(None)
+        _start(None)
 
 
 def test_any_other_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]) -> None:
     _init(monkeypatch, attempts, OSError("no space left on device"))
     with pytest.raises(OSError, match="no space left"):
-        cluster.start(None)
+        _start(None)
     assert len(attempts) == 1
 
 
