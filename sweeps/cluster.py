@@ -103,11 +103,16 @@ def _mode(address: str) -> str:
     then on every Ray that is started by hand there wants it.
 
     Raises:
-        ValueError: it wants a token and there is none here.
+        ValueError: it wants a token and there is none here, or the address is one that a driver cannot join by.
     """
     import grpc
 
-    with grpc.insecure_channel(_found(address)) as channel:
+    if "://" in (found := _found(address)):  # of the job server, or of a client, whose driver has its disk elsewhere
+        raise ValueError(
+            f"--address {address}: a sweep joins Ray by HOST:PORT, from a node of the cluster, and not by {found}; from "
+            "elsewhere 'ray job submit' starts it there"
+        )
+    with grpc.insecure_channel(found) as channel:
         try:
             channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=5)
         except grpc.RpcError as error:  # which is a call too

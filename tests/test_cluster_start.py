@@ -120,6 +120,16 @@ def test_a_token_that_is_wanted_and_not_there_is_one_sentence(
     assert len(attempts) == 1
 
 
+@pytest.mark.parametrize("named", ["http://127.0.0.1:8265", "ray://127.0.0.1:10001"])
+def test_the_address_of_another_service_of_ray_is_refused_at_once(home: Path, named: str) -> None:
+    assert list(home.iterdir()) == []
+    with pytest.raises(ValueError, match=rf"--address {named}: .* by HOST:PORT.*'ray job submit'"):
+        _start(named)
+    os.environ["RAY_ADDRESS"] = named
+    with pytest.raises(ValueError, match=f"--address auto: .* not by {named}"):
+        _start("auto")
+
+
 def test_a_ray_of_our_own_sees_to_its_token_itself(
     monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path
 ) -> None:
