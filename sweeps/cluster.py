@@ -38,8 +38,7 @@ class Cluster:
         self._left: Future[None] | None = None
 
     def __enter__(self) -> Cluster:
-        """Raises a ValueError if the Ray at the address wants a token and there is none here."""
-        _set_environment(self.address)  # before anybody imports Ray, which the driver's libraries do too
+        set_environment(self.address)  # before anybody imports Ray, which the driver's libraries do too
         self._thread.submit(_load)
         return self
 
@@ -86,8 +85,12 @@ def _start(address: str | None) -> None:
         ) from None
 
 
-def _set_environment(address: str | None) -> None:
-    """What Ray reads when it is imported, unless it is set otherwise."""
+def set_environment(address: str | None) -> None:
+    """Set what Ray reads when it is imported, unless it is set otherwise.
+
+    Raises:
+        ValueError: the Ray at `address` wants a token and there is none here, or no driver can join by this address.
+    """
     wanted = QUIET if address is None else QUIET | {"RAY_AUTH_MODE": _mode(address)}
     os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
 
@@ -109,8 +112,8 @@ def _mode(address: str) -> str:
 
     if "://" in (found := _found(address)):  # of the job server, or of a client, whose driver has its disk elsewhere
         raise ValueError(
-            f"--address {address}: a sweep joins Ray by HOST:PORT, from a node of the cluster, and not by {found}; from "
-            "elsewhere 'ray job submit' starts it there"
+            f"--address {address}: a sweep joins Ray by HOST:PORT, from a node of the cluster, and not by {found}; "
+            "from elsewhere 'ray job submit' starts it there"
         )
     with grpc.insecure_channel(found) as channel:
         try:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from analysis.words import strict_json
 from sweeps import arguments, mlflow_uri
-from sweeps.cluster import Cluster
+from sweeps.cluster import Cluster, set_environment
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
 
@@ -37,6 +37,8 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
         if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():
             mlflow_uri.check(uri)  # again below, but a mistake should not wait for Ray
             ray = stack.enter_context(Cluster(address))
+        elif not args.inline:
+            set_environment(address)  # the driver starts it if anything is left to train, but Ray is imported below
         from sweeps import launch as launching
 
         options = launching.Options(args.runs_dir, uri, address, args.inline, args.data_dir)

@@ -12,7 +12,7 @@ import grpc
 import pytest
 import ray
 
-from sweeps import cluster
+from sweeps import cluster, launch
 from sweeps.__main__ import main
 
 LATE = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
@@ -105,6 +105,28 @@ def test_whoever_joins_is_of_the_mode_of_the_cluster(
         assert os.environ["RAY_AUTH_MODE"] == mode  # for Ray reads it when it is imported, by whoever is first
         up.ready()
     assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("address", [True], indirect=True)
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_mode_is_known_before_the_driver_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path, address: str, begun: bool
+) -> None:
+    found: list[str | None] = []
+
+    def run(*_: object) -> None:
+        found.append(os.environ.get("RAY_AUTH_MODE"))
+        raise ValueError("enough")
+
+    assert attempts == []
+    os.environ["RAY_AUTH_TOKEN"] = "secret"
+    (home / "runs/quickstart").mkdir(parents=True)
+    if begun:
+        (home / "runs/quickstart/packs.jsonl").touch()
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(launch, "launch", run)
+    assert main(["launch", "quickstart", "--address", address]) == 2
+    assert found == ["token"]
 
 
 @pytest.mark.parametrize("address", [True], indirect=True)
