@@ -24,10 +24,14 @@ _BYTES: Final = 4  # float32
 
 
 def free(device: torch.device) -> float:
-    """Bytes that a device has left; infinite on a CPU, where a pack is small against the memory."""
+    """Bytes that a device has left; infinite on a CPU, where a pack is small against the memory.
+
+    What earlier packs of this process have given up counts as left, for torch keeps it to itself, to give it out again.
+    """
     if device.type == "cpu":
         return float("inf")
-    return float(torch.accelerator.get_memory_info(device)[0])
+    kept = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
+    return float(torch.accelerator.get_memory_info(device)[0] + kept)
 
 
 def partition(

@@ -71,6 +71,13 @@ def test_a_pack_is_cut_where_the_device_is_full(monkeypatch: pytest.MonkeyPatch)
     assert [len(part) for part in memory.partition(members, DIGITS, Training(), GPU)] == [1] * 8
 
 
+def test_what_earlier_packs_gave_up_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda _: (3, 16))
+    monkeypatch.setattr(torch.accelerator, "memory_reserved", lambda _: 12)
+    monkeypatch.setattr(torch.accelerator, "memory_allocated", lambda _: 1)
+    assert memory.free(GPU) == 14
+
+
 def test_a_pack_on_the_cpu_is_whole() -> None:
     members = [train.Member(POINT, seed, 0.1) for seed in range(50)]
     assert memory.partition(members, DIGITS, Training(), torch.device("cpu")) == [members]
