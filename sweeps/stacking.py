@@ -44,7 +44,7 @@ def per_member(batches: Mapping[int, Batches], seeds: Sequence[int], step: int) 
 
 def series(loss: Tensor, accuracy: Tensor) -> tuple[Series, Series]:
     """Losses and accuracies (K, S) as they are recorded: what follows a divergence is not a number."""
-    losses, accuracies = (values.double().cpu().numpy() for values in (loss, accuracy))
+    losses, accuracies = (values.cpu().double().numpy() for values in (loss, accuracy))  # not every device has float64
     broken = np.logical_or.accumulate(~(losses <= LOSS_BOUND), axis=1)
     broken = np.pad(broken, ((0, 0), (1, 0)))[:, :-1]  # the step that broke still counts
     losses[broken] = accuracies[broken] = np.nan

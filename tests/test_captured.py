@@ -559,3 +559,19 @@ def test_replays_on_a_device_train_as_launched_steps(
     assert "sweeps.captured" not in [record.name for record in caplog.records]
     for mine, other in zip(*results, strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=0 if device == "cpu" else 1e-3)
+
+
+class _Single(torch.Tensor):
+    """As on a device that has no float64, like Apple's."""
+
+    def double(self) -> torch.Tensor:
+        raise TypeError("the device has no float64")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_what_comes_from_a_device_need_not_be_of_double_precision_there() -> None:
+    loss, accuracy = stacking.series(torch.ones(2, 3).as_subclass(_Single), torch.zeros(2, 3).as_subclass(_Single))
+    assert (loss.dtype, accuracy.dtype) == (np.float64, np.float64)
+    assert (loss == 1).all()
