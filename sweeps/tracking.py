@@ -78,6 +78,9 @@ class Tracker:
             uploaded = self._client.list_artifacts(run_id, "parts")
             self._parts = {Path(file.path).name: file.file_size or 0 for file in uploaded}
             self._describe(run_id, launching)
+            if launching or "mlflow.note.content" not in parent.data.tags:  # it may tell of the map already
+                note = runcard.sweep_note(self.identity, self._runs.outcomes())
+                self._client.set_tag(run_id, "mlflow.note.content", note)
         self.run_id = run_id
         return run_id
 
@@ -165,7 +168,6 @@ class Tracker:
             client.update_run(run_id, "RUNNING")
             launched = {"git_commit": identity.git_commit, **identity.environment}
             client.log_dict(run_id, launched, f"environment/{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
-        client.set_tag(run_id, "mlflow.note.content", runcard.sweep_note(identity, self._runs.outcomes()))
 
     def _count(self, run_id: str) -> None:
         """How far the sweep is, as metrics of the parent run; the export checks itself against them."""

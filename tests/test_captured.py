@@ -567,7 +567,7 @@ class _Single(torch.Tensor):
     def double(self) -> torch.Tensor:
         raise TypeError("the device has no float64")
 
-    def cpu(self) -> torch.Tensor:
+    def cpu(self, memory_format: torch.memory_format = torch.preserve_format) -> torch.Tensor:
         return self.as_subclass(torch.Tensor)
 
 

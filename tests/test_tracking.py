@@ -331,6 +331,8 @@ def test_finish_may_come_again_with_a_map(tmp_path: Path) -> None:
     assert (run.data.metrics["wall_seconds"], run.data.metrics["predicted_seconds"]) == (41.25, 49.5)
     assert "ll_orth trains to 90 layers." in run.data.tags["mlflow.note.content"]
     assert [f.path for f in client.list_artifacts(run.info.run_id, "maps")] == ["maps/map.svg"]
+    assert sync(book, tracker(uri)) == 0
+    assert parents(client, "isoinit")["toy"].data.tags == run.data.tags
 
 
 def _until(condition: Any, seconds: float = 60.0) -> None:
