@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(
 
     monkeypatch.setattr(network, "network", never)
     monkeypatch.setattr(train, "train", never)
-    monkeypatch.setattr(cluster, "start", lambda _: None)  # it starts meanwhile, and ends without a word
+    monkeypatch.setattr(cluster, "_start", never)
     with pytest.raises(ValueError, match=said):
         plan.plan(parse(TEXT, settings))
     assert main(["launch", "depth-limits", "--name", "x", *(word for s in settings for word in ("--set", s))]) == 2
