@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
-from isoinit import MLP, initialize, probe
+from isoinit import CNN, MLP, initialize, probe
 from isoinit.activations import CReLU
 from isoinit.probe import probes
 from isoinit.schemes import Residual, Wiring
@@ -260,6 +260,37 @@ def test_two_inputs_are_refused() -> None:
         initialize(model, "he_normal", generator=generator())
 
 
+class Masking(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *more: Any, doubled: bool = False) -> Tensor:
+        x = torch.relu(self.model(x if mask is None else x * mask))
+        return self.last(2 * x if doubled else x)
+
+
+def test_other_arguments_of_a_forward_have_their_defaults() -> None:
+    model = initialize(Masking(), "he_normal", generator=generator())
+    assert read(model).layers == (model.model, model.last)
+    assert probe(model, noise(2, 4).float()).squared_norms.shape == (2, 2)
+
+
+@pytest.mark.parametrize("body", [MLP, CNN])
+def test_the_wiring_of_a_body_is_not_that_of_a_forward_put_in_its_place(body: Any) -> None:
+    sizes = (4, 8, 3, 2) if body is MLP else ((1, 5, 5), 8, 3, 2)
+    skipping: Any = type("Skipping", (body,), {"forward": lambda self, x: body.forward(self, x) + x.sum()})
+    with pytest.raises(ValueError, match="a Skipping is not understood, its forward branches at 'sum'"):
+        initialize(skipping(*sizes), "he_normal", generator=generator())
+    halving: Any = type("Halving", (body,), {"forward": lambda self, x: torch.tanh(body.forward(self, x))})
+    with pytest.raises(ValueError, match="one activation after every weight layer but the last"):
+        initialize(halving(*sizes), "he_normal", generator=generator())
+    named: Any = type("Named", (body,), {})(*sizes)
+    assert len(read(initialize(named, "he_normal", generator=generator())).layers) == 3
+    speaking: Any = type("Speaking", (skipping,), {"wiring": lambda self: body.wiring(self)})(*sizes)
+    assert len(read(initialize(speaking, "he_normal", generator=generator())).layers) == 3
+
+
 def test_identities_stand_for_nothing_beside_another_activation() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Identity(), nn.ReLU(), nn.Identity(), nn.Linear(8, 2))
     assert isinstance(read(initialize(model, "ll_orth", generator=generator())).activation, nn.ReLU)
@@ -314,6 +345,11 @@ class Standardized(nn.Conv1d):
         return super()._conv_forward(input, weight - weight.mean(), bias)
 
 
+class Scaled(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return input * self.weight
+
+
 class Named(nn.Linear):
     """A subclass that computes what `nn.Linear` does."""
 
@@ -333,6 +369,10 @@ def test_a_subclass_of_a_layer_that_computes_as_the_layer_does_is_one() -> None:
         (lambda: nn.Sequential(Doubling(4, 8), nn.ReLU(), nn.Linear(8, 2)), "a Doubling has a forward of its own"),
         (lambda: Functional(torch.relu, kind=Doubling), "a Doubling has a forward of its own"),
         (lambda: nn.Sequential(Standardized(4, 8, 1), nn.ReLU(), nn.Conv1d(8, 2, 1)), "a Standardized has a forward"),
+        (
+            lambda: nn.Sequential(nn.Linear(4, 8), Scaled(8), nn.ReLU(), nn.Linear(8, 2)),
+            "a Scaled has a forward of its",
+        ),
         (lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 2)), "does not know its shape yet"),
         (lambda: MLP(4, 8, 3, 2).to(torch.complex64), "real floating-point numbers, got torch.complex64"),
         (lambda: nn.Sequential(nn.Linear(0, 8), nn.ReLU(), nn.Linear(8, 2)), r"shape \(8, 0\) has no weights"),

@@ -4,6 +4,7 @@ An `nn.Sequential` is taken as it stands. Any other module is followed by `torch
 symbol and records what is called, so that `torch.relu(self.first(x))` is understood as well.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -69,8 +70,9 @@ def steps(model: nn.Module) -> Iterator[Step]:
     elif type(model).__module__.startswith("torch.nn"):
         raise ValueError(f"a {name} is not understood: {WAYS}")
     else:
-        for node in _path(_graph(model, name), name):
-            yield _of_module(model, node, name) if node.op == "call_module" else _of_function(node, name)
+        alone = _Alone(model)
+        for node in _path(_graph(alone, name), name):
+            yield _of_module(alone, node, name) if node.op == "call_module" else _of_function(node, name)
 
 
 def classified(module: nn.Module) -> Step | None:
@@ -78,19 +80,19 @@ def classified(module: nn.Module) -> Step | None:
     label = type(module).__name__
     for kind, classes in (("weight", _WEIGHTS), ("norm", NORMS), ("shape", _SHAPES), ("breaker", _BREAKERS)):
         if isinstance(module, classes):
-            if kind == "weight" and _computes_otherwise(module):
-                raise ValueError(f"a {label} has a forward of its own, so what it does with its weight is not known: "
-                                 f"{WAYS}")  # fmt: skip
+            if kind != "breaker" and _computes_otherwise(module, classes):
+                what = "with its weight " if kind == "weight" else ""
+                raise ValueError(f"a {label} has a forward of its own, so what it does {what}is not known: {WAYS}")
             return Step(kind, label, module)
     if isinstance(module, CReLU) or (not any(True for _ in module.children()) and _acts_elementwise(module)):
         return Step("activation", label, module)
     return None
 
 
-def _computes_otherwise(layer: nn.Module) -> bool:
-    """Whether the layer is of a subclass that does not multiply by its weight as torch's class does, or ours."""
-    names, known = ("forward", "_conv_forward"), next(k for k in (*_OURS, *_WEIGHTS) if isinstance(layer, k))
-    return any(getattr(type(layer), name, None) is not getattr(known, name, None) for name in names)
+def _computes_otherwise(module: nn.Module, classes: Sequence[type[nn.Module]]) -> bool:
+    """Whether the module is of a subclass that does not compute what that of torch in `classes` does, or ours."""
+    names, known = ("forward", "_conv_forward"), next(k for k in (*_OURS, *classes) if isinstance(module, k))
+    return any(getattr(type(module), name, None) is not getattr(known, name, None) for name in names)
 
 
 def _acts_elementwise(module: nn.Module) -> bool:
@@ -107,6 +109,18 @@ def _acts_elementwise(module: nn.Module) -> bool:
     return isinstance(together, Tensor) and together.shape == (2, 3, 4) and torch.equal(together.view(24, 1, 1), alone)
 
 
+class _Alone(nn.Module):
+    """A model called with the signal alone, so that other arguments of its forward have their defaults; past its hooks,
+    which are for the numbers of its network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model.forward(x)
+
+
 class _Tracer(fx.Tracer):
     """Calls the given modules steps, and looks into all others."""
 
@@ -118,11 +132,21 @@ class _Tracer(fx.Tracer):
         return m in self.whole or super().is_leaf_module(m, module_qualified_name)
 
 
-def _graph(model: nn.Module, name: str) -> fx.Graph:
-    tracer = _Tracer({m for m in model.modules() if classified(m) is not None})  # before tracing patches every call
+def _graph(alone: _Alone, name: str) -> fx.Graph:
+    tracer = _Tracer(
+        {m for m in alone.model.modules() if classified(m) is not None}
+    )  # before tracing patches every call
+    if any(isinstance(m, torch.jit.ScriptModule) for m in alone.model.modules()):
+        raise ValueError(f"a {name} is not understood, its forward cannot be followed through what torch.jit has "
+                         f"compiled: {WAYS}")  # fmt: skip
+    try:
+        inspect.signature(alone.model.forward).bind(None)
+    except TypeError as error:
+        raise ValueError(f"a {name} is not understood, its forward must lead one input to one output, and with one it "
+                         f"is {error}: {WAYS}") from error  # fmt: skip
     try:
         with torch.random.fork_rng(devices=[]):
-            return tracer.trace(model)
+            return tracer.trace(alone)
     except (TraceError, *_UNFIT) as error:
         raise ValueError(f"a {name} is not understood, its forward cannot be followed ({error}): {WAYS}") from error
 
@@ -153,15 +177,15 @@ def _main(call: fx.Node) -> Any:
 
 
 def _name(node: fx.Node) -> str:
-    return str(getattr(node.target, "__name__", node.target)).strip("_")
+    return str(getattr(node.target, "__name__", node.target)).removeprefix("model.").strip("_")
 
 
 def _is_size(node: fx.Node) -> bool:
     return _name(node) in _SIZES or (_name(node) == "getattr" and node.args[1] in ("shape", "ndim"))
 
 
-def _of_module(model: nn.Module, node: fx.Node, name: str) -> Step:
-    module = model.get_submodule(str(node.target))
+def _of_module(alone: _Alone, node: fx.Node, name: str) -> Step:
+    module = alone.get_submodule(str(node.target))
     step = classified(module)
     if step is None:
         raise ValueError(f"a {type(module).__name__} in {name} is not understood: {WAYS}")
