@@ -14,7 +14,8 @@ from torch import nn
 
 from isoinit.activations import CReLU
 from isoinit.layers import WeightLayer
-from isoinit.schemes.steps import WAYS, Step, steps
+from isoinit.schemes.following import WAYS
+from isoinit.schemes.steps import Step, steps
 from isoinit.schemes.wiring import Wiring, groups
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -4,17 +4,16 @@ An `nn.Sequential` is taken as it stands. Any other module is followed by `torch
 symbol and records what is called, so that `torch.relu(self.first(x))` is understood as well.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.proxy import TraceError
 
 from isoinit.activations import CReLU
 from isoinit.layers import Conv1d, Conv2d, Conv3d, Linear
+from isoinit.schemes.following import UNFIT, WAYS, calls, name_of
 from isoinit.schemes.wiring import NORMS
 
 _OURS = (Linear, Conv1d, Conv2d, Conv3d)
@@ -35,12 +34,6 @@ _SHAPE_FUNCTIONS = {"flatten", "view", "reshape", "squeeze", "contiguous", "floa
                     *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))}  # fmt: skip
 _BREAKER_FUNCTIONS = {*(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "alpha_dropout",
                       "feature_alpha_dropout", *(f"dropout{n}" for n in ("", "1d", "2d", "3d"))}  # fmt: skip
-_SIZES = {"size", "dim", "numel", "ndimension"}
-# what a forward may raise of numbers or symbols that it was not made for
-_UNFIT = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError, ArithmeticError)
-
-WAYS = ("give an isoinit MLP, CNN or ResNet, a module whose forward is a chain of linear or convolutional layers, "
-        "normalizations, pools and one kind of activation, or a module with a method wiring() -> Wiring")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +63,9 @@ def steps(model: nn.Module) -> Iterator[Step]:
     elif type(model).__module__.startswith("torch.nn"):
         raise ValueError(f"a {name} is not understood: {WAYS}")
     else:
-        alone = _Alone(model)
-        for node in _path(_graph(alone, name), name):
-            yield _of_module(alone, node, name) if node.op == "call_module" else _of_function(node, name)
+        whole = {m for m in model.modules() if classified(m) is not None}
+        for node, module in calls(model, whole, name):
+            yield _of_function(node, name) if module is None else _of_module(module, name)
 
 
 def classified(module: nn.Module) -> Step | None:
@@ -104,88 +97,12 @@ def _acts_elementwise(module: nn.Module) -> bool:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             together, alone = (module.forward(grid.clone().view(shape)) for shape in ((2, 3, 4), (24, 1, 1)))
-    except _UNFIT:  # takes no such tensor, so it is something else
+    except UNFIT:  # takes no such tensor, so it is something else
         return False
     return isinstance(together, Tensor) and together.shape == (2, 3, 4) and torch.equal(together.view(24, 1, 1), alone)
 
 
-class _Alone(nn.Module):
-    """A model called with the signal alone, so that other arguments of its forward have their defaults; past its hooks,
-    which are for the numbers of its network."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Any:
-        return self.model.forward(x)
-
-
-class _Tracer(fx.Tracer):
-    """Calls the given modules steps, and looks into all others."""
-
-    def __init__(self, whole: set[nn.Module]) -> None:
-        super().__init__()
-        self.whole = whole
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m in self.whole or super().is_leaf_module(m, module_qualified_name)
-
-
-def _graph(alone: _Alone, name: str) -> fx.Graph:
-    tracer = _Tracer(
-        {m for m in alone.model.modules() if classified(m) is not None}
-    )  # before tracing patches every call
-    if any(isinstance(m, torch.jit.ScriptModule) for m in alone.model.modules()):
-        raise ValueError(f"a {name} is not understood, its forward cannot be followed through what torch.jit has "
-                         f"compiled: {WAYS}")  # fmt: skip
-    try:
-        inspect.signature(alone.model.forward).bind(None)
-    except TypeError as error:
-        raise ValueError(f"a {name} is not understood, its forward must lead one input to one output, and with one it "
-                         f"is {error}: {WAYS}") from error  # fmt: skip
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return tracer.trace(alone)
-    except (TraceError, *_UNFIT) as error:
-        raise ValueError(f"a {name} is not understood, its forward cannot be followed ({error}): {WAYS}") from error
-
-
-def _path(graph: fx.Graph, name: str) -> list[fx.Node]:
-    """The calls from the input to the output in their order; ValueError if they are not one chain."""
-    *_, output = graph.nodes
-    path: list[fx.Node] = []
-    node = _main(output)
-    while isinstance(node, fx.Node) and node.op.startswith("call"):
-        path.append(node)
-        node = _main(node)
-    if [n for n in graph.nodes if n.op == "placeholder"] != [node]:
-        raise ValueError(f"a {name} is not understood, its forward must lead one input to one output: {WAYS}")
-    sizes, passed = set[fx.Node](), set(path)
-    for call in graph.nodes:
-        others = [other for other in call.all_input_nodes if other not in sizes]
-        if _is_size(call) or (call.op == "call_function" and call.all_input_nodes and not others):
-            sizes.add(call)
-        elif call.op not in ("placeholder", "output") and (call not in passed or others != [_main(call)]):
-            raise ValueError(f"a {name} is not understood, its forward branches at {_name(call)!r}: {WAYS}")
-    return path[::-1]
-
-
-def _main(call: fx.Node) -> Any:
-    """The signal that goes into a call: its one input that is computed, or the first of several arguments."""
-    return call.all_input_nodes[0] if len(call.all_input_nodes) == 1 else next(iter(call.args), None)
-
-
-def _name(node: fx.Node) -> str:
-    return str(getattr(node.target, "__name__", node.target)).removeprefix("model.").strip("_")
-
-
-def _is_size(node: fx.Node) -> bool:
-    return _name(node) in _SIZES or (_name(node) == "getattr" and node.args[1] in ("shape", "ndim"))
-
-
-def _of_module(alone: _Alone, node: fx.Node, name: str) -> Step:
-    module = alone.get_submodule(str(node.target))
+def _of_module(module: nn.Module, name: str) -> Step:
     step = classified(module)
     if step is None:
         raise ValueError(f"a {type(module).__name__} in {name} is not understood: {WAYS}")
@@ -193,7 +110,7 @@ def _of_module(alone: _Alone, node: fx.Node, name: str) -> Step:
 
 
 def _of_function(node: fx.Node, within: str) -> Step:
-    name, arguments, keywords = _name(node), node.args[1:], {k: v for k, v in node.kwargs.items() if k != "input"}
+    name, arguments, keywords = name_of(node), node.args[1:], {k: v for k, v in node.kwargs.items() if k != "input"}
     if name in _SHAPE_FUNCTIONS or (name == "mean" and _is_pooling(arguments, keywords)):
         return Step("shape", name)
     if name in _BREAKER_FUNCTIONS:
