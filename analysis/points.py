@@ -19,6 +19,10 @@ class Points(NamedTuple):
     def take(self, index: np.ndarray | slice | list[int]) -> Points:
         return Points(self.x[index], self.c[index])
 
+    def beside(self, others: Points) -> Points:
+        """These places, and then the others."""
+        return Points(np.concatenate([self.x, others.x]), np.concatenate([self.c, others.c]))
+
 
 class Counts(NamedTuple):
     """What was seen there: `k` of `n` networks trained, floats [n]."""

@@ -37,7 +37,7 @@ from sweeps.boundary import ROLE, START, BoundarySampler, placing
 from sweeps.boundary import sampler as sampling
 from sweeps.boundary.coordinates import Axes
 from sweeps.boundary.memory import Memory
-from sweeps.boundary.trials import counts_of
+from sweeps.boundary.trials import counts_of, new_after
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -265,8 +265,7 @@ def test_roles_are_tagged_and_audits_are_uniform():
 )
 def test_a_batch_told_is_a_batch_read(batch: int, step: dict[int, int]):
     """New plans come at multiples of divisors of the batch, so that no result of a whole batch is left for later."""
-    sampler = BoundarySampler(seed=0, batch=batch)
-    assert {told: sampler._step(told) for told in step} == step
+    assert {told: new_after(told, batch) for told in step} == step
     study = run(96, batch=16)
     study.ask(SPACE)
     plan = study.sampler._memory.plan  # pyright: ignore[reportAttributeAccessIssue]
@@ -528,6 +527,17 @@ def test_trials_that_suggest_one_by_one_are_not_sent_to_the_same_place():
     assert len({tuple(p.values()) for p in asked(study)}) == 32
 
 
+def test_what_another_process_chooses_right_now_is_not_chosen_too():
+    """With the same seed it would be the very same place. A process that was killed over it is forgotten."""
+    alone, beside = (run(20, audit=0.0) for _ in range(2))
+    expected = [alone.ask(SPACE).params for _ in range(3)]
+    beside._storage.create_new_trial(beside._study_id)
+    asked = [beside.ask(SPACE).params for _ in range(5)]
+    assert asked[:2] == expected[1:]
+    assert expected[0] not in asked[:4]
+    assert asked[4] == expected[0]
+
+
 def test_infrastructure_failures_are_dropped():
     """Failed trials change nothing but the number of the next trial."""
     clean, broken = run(32), run(32)
@@ -649,13 +659,20 @@ def test_one_class_only(score: float):
     assert len({tuple(p.values()) for p in asked(study)}) > 35
 
 
-def test_bad_options_say_the_law():
-    with pytest.raises(ValueError, match="0 <= audit <= 1"):
-        BoundarySampler(audit=1.5)
-    with pytest.raises(ValueError, match="batch >= 1"):
-        BoundarySampler(batch=0)
-    with pytest.raises(ValueError, match="batch >= 1"):
-        BoundarySampler(batch=2.5)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize(
+    ("options", "law"),
+    [
+        ({"audit": 1.5}, "0 <= audit <= 1"),
+        ({"audit": "all"}, "0 <= audit <= 1"),
+        ({"batch": 0}, "batch >= 1"),
+        ({"batch": 2.5}, "batch >= 1"),
+        ({"seed": -1}, "seed >= 0"),
+        ({"seed": "first"}, "seed >= 0"),
+    ],
+)
+def test_bad_options_say_the_law(options: dict[str, Any], law: str):
+    with pytest.raises(ValueError, match=law):
+        BoundarySampler(**options)
 
 
 @pytest.mark.parametrize("floor", [1.5, np.nan, "1e-4"])

@@ -87,7 +87,7 @@ class Plan:
         for i in np.flatnonzero(surprising(gp, active, told, counts))[::-1]:
             around = axes.around(rng("around", numbers[i]), told.take([i]), told)
             start = len(candidates.x)
-            candidates = Points(*map(np.concatenate, zip(candidates, around, strict=True)))
+            candidates = candidates.beside(around)
             surprises.append((int(i), np.arange(start, len(candidates.x))))
         trained = np.sign(2 * counts.k - counts.n)
         replicates = counts.n.mean() if len(counts.n) else 1.0
@@ -138,7 +138,7 @@ class Plan:
         out = np.flatnonzero(self.mean < -STRADDLE * np.sqrt(self.variance))
         if total >= FAR_AFTER and total % FAR_EVERY == 0 and len(out):
             places = self.candidates.take(out)
-            seen = Points(*map(np.concatenate, zip(self.told, waiting, strict=True)))
+            seen = self.told.beside(waiting)
             axes, _ = self.key
             cost = np.exp(FAR_COST * places.x[:, 0]) if axes.frontier else 1.0
             yield out[np.argsort(-nearer(places, seen) / cost, kind="stable")]

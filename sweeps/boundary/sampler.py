@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from analysis.threads import one_thread
 from sweeps.boundary.coordinates import Axes, axis_of
 from sweeps.boundary.memory import Memory, Seen
 from sweeps.boundary.placing import Key, Plan
-from sweeps.boundary.trials import PLACE, counts_of, going
+from sweeps.boundary.trials import PLACE, counts_of, going, new_after
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
 START = 8  # trials of the space-filling start
@@ -66,8 +66,10 @@ class BoundarySampler(BaseSampler):
         floors: Mapping[str, float] | None = None,
         idle: Mapping[str, str] | None = None,
     ) -> None:
-        if not 0 <= audit <= 1:
-            raise ValueError(f"`0 <= audit <= 1` must hold, but got ({audit=}).")
+        if seed is not None and not (isinstance(seed, Integral) and seed >= 0):
+            raise ValueError(f"`seed >= 0` must hold, of a whole number, or None, but got ({seed=}).")
+        if not (isinstance(audit, Real) and 0 <= audit <= 1):
+            raise ValueError(f"`0 <= audit <= 1` must hold, of a number, but got ({audit=}).")
         if not isinstance(batch, Integral) or batch < 1:
             raise ValueError(f"`batch >= 1` must hold, of a whole number, but got ({batch=}).")
         self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else seed
@@ -133,19 +135,27 @@ class BoundarySampler(BaseSampler):
         seen = memory.look(study)
         there = search_space.keys()
         told = seen.told if seen.shared >= there else [t for t in seen.told if there <= t.params.keys()]
-        ahead = [going(t, search_space) for t in seen.running if t.number != trial.number]
-        running = [params for params in ahead if there <= params.keys()]
-        read = len(told) - len(told) % self._step(len(told))
+        others = [t for t in seen.running if t.number != trial.number]
+        running = [place for t in others if there <= (place := going(t, search_space)).keys()]
+        read = len(told) - len(told) % new_after(len(told), self._batch)
         plan = self._plan(memory, axes, told[:read])
-        best = plan.choose(axes.points([*(t.params for t in told[read:]), *running]))
+        waiting = axes.points([*(t.params for t in told[read:]), *running])
+        for _ in range(sum(self._chooses(t, search_space, trial, seen) for t in others)):
+            waiting = waiting.beside(plan.candidates.take([plan.choose(waiting)]))
+        best = plan.choose(waiting)
         params = axes.params(plan.candidates.take([best]))
         place = {name: search_space[name].to_internal_repr(value) for name, value in params.items()}
         study._storage.set_trial_system_attr(trial._trial_id, PLACE, place)
         return params
 
-    def _step(self, told: int) -> int:
-        """Results per new plan: few at first, and a divisor of the batch, so that a batch told is a batch read."""
-        return max(step for step in range(1, min(self._batch, 1 + told // 16) + 1) if self._batch % step == 0)
+    def _chooses(self, other: FrozenTrial, space: Mapping[str, Any], trial: FrozenTrial, seen: Seen) -> bool:
+        """Whether another process seems to choose a place right now: it comes before `trial`, which is to know where.
+
+        One that was killed while it did is forgotten a batch later.
+        """
+        early = trial.number - self._batch <= other.number < trial.number
+        role = other.system_attrs.get(ROLE) or self._role(seen, other.number)
+        return early and role == "boundary" and not space.keys() <= going(other, space).keys()
 
     def _plan(self, memory: Memory, axes: Axes, told: Sequence[FrozenTrial]) -> Plan:
         """Model and candidates after the trials `told`: a function of the seed and of those alone."""

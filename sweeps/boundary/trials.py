@@ -1,4 +1,4 @@
-"""What a trial of a study says: where it is, or is going, and what became of its networks."""
+"""What a trial of a study says: where it is, or is going, what became of its networks, and when that is news."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def going(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str
     place = trial.system_attrs.get(PLACE, {})
     ahead = {name: d.to_external_repr(place[name]) for name, d in space.items() if name in place}
     return ahead | trial.params
+
+
+def new_after(told: int, batch: int) -> int:
+    """Results per new plan: few at first, and a divisor of the batch, so that a batch told is a batch read."""
+    return max(step for step in range(1, min(batch, 1 + told // 16) + 1) if batch % step == 0)
 
 
 def counts_of(told: Sequence[FrozenTrial]) -> Counts:
