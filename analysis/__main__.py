@@ -20,6 +20,7 @@ examples:
   analysis summary exports/quickstart                              outcomes, depth limits, error of the map
   analysis map exports/quickstart                                  the trainable region of every scheme
   analysis map exports/quickstart --criterion 'accuracy>=0.9'      the same curves, judged by another rule
+  analysis map exports/quickstart --learning-rates 0.1 --out fast  the region of one learning rate
   analysis report exports/quickstart --out .                       everything on one page: report.html
   analysis compare exports/one exports/other --out both            two sweeps read as one
   analysis theory he_normal --depth 100 --width 64 --out .         norm, gradient, angle, spectrum over depth
@@ -39,6 +40,10 @@ a ratio of which nothing is known.
 CRITERION = (
     "judge the stored curves by this rule instead of the sweep's, without training again: 'accuracy>=0.9', "
     "'loss<=0.5', 'test_accuracy>=0.9', the first two optionally followed by ' within 100' (steps)"
+)
+RATES = (
+    "judge every trial at its best among these of the sweep's learning rates, as if no others had been tried: '0.1' or "
+    "'0.1,0.03' (the trials stay where they were placed, for the best of all)"
 )
 
 
@@ -80,6 +85,7 @@ def _source() -> argparse.ArgumentParser:
         help="a folder that 'sweep export' wrote; several are read as one sweep",
     )
     source.add_argument("--criterion", metavar="RULE", help=CRITERION)
+    source.add_argument("--learning-rates", metavar="LIST", help=RATES)
     return source
 
 

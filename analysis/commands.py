@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from analysis import compare as comparing
-from analysis import joining, mapinfo, maps, profiles, ratios, store, summary, tables
+from analysis import joining, mapinfo, maps, profiles, rates, ratios, store, summary, tables
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
 from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
@@ -21,6 +21,8 @@ from analysis.writing import write_table, writing
 def _export(args: argparse.Namespace) -> store.Export:
     """The export that a command is about, once it is sure that there is a place for what it makes of it."""
     export = joining.read(args.dirs, None if args.criterion is None else Criterion.parse(args.criterion))
+    if args.learning_rates is not None:
+        export = rates.only(export, rates.parse(args.learning_rates))
     if "out" in args:
         _place(args)
     return export

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from analysis import store
 from analysis.outcome import Criterion, Outcome
+from analysis.rates import text as at
 from analysis.schema import TRIALS
 from analysis.store import Export
 
@@ -82,14 +83,20 @@ def mixed(export: Export) -> dict[str, list[Any]]:
 
 def criterion(export: Export) -> str:
     """Which rule the outcomes follow, as text; empty if the folder does not say."""
-    return str(export.criterion or "") if export.common else OWN
+    return f"{export.criterion or ''}{at(export.rates)}" if export.common else OWN
 
 
 def joined(export: Export) -> str:
-    """By which rule trials of several specs are judged, and what no map tells apart; empty if there is one spec."""
+    """By which rule trials of several specs are judged, and what no map tells apart; empty if there is one spec, all of
+    which is read."""
+    told = [_specs(export), _repeated(export), _judged(export)]
+    return " ".join(filter(None, told))
+
+
+def _specs(export: Export) -> str:
     count, rule = store.specs(export.trials), str(export.criterion or "")
     if count < 2:
-        return _repeated(export)
+        return ""
     told = f"Trials of {count} different specs (spec_sha256) are read together, "
     if export.common:
         told += f"all judged by {rule}."
@@ -98,7 +105,7 @@ def joined(export: Export) -> str:
         told += f"each judged by the criterion of its own spec; {known}--criterion judges all by one."
     if differing := [f"{name} ({', '.join(map(str, values))})" for name, values in mixed(export).items()]:
         told += f" They differ in {' and in '.join(differing)}, which a map does not tell apart."
-    return f"{told} {_repeated(export)}".strip()
+    return told
 
 
 def _repeated(export: Export) -> str:
@@ -106,3 +113,11 @@ def _repeated(export: Export) -> str:
     return (
         f"{some} of several folders {'is' if export.repeated == 1 else 'are'} counted once." if export.repeated else ""
     )
+
+
+def _judged(export: Export) -> str:
+    if not export.rates:
+        return ""
+    told = f"Trials are judged{at(export.rates)}, but were placed, and took their time, for all learning rates."
+    some = "1 trial was" if export.without == 1 else f"{export.without:,} trials were"
+    return f"{told} {some} trained at none of these, and left out." if export.without else told

@@ -39,6 +39,8 @@ class Export(NamedTuple):
     took: Took | None
     common: bool  # whether all outcomes follow `criterion`, if it is known; else only those of spec.yaml's own sweep
     repeated: int = 0  # trials that several folders have
+    rates: tuple[float, ...] = ()  # learning rates that trials are judged at, if not at all that they have
+    without: int = 0  # trials left out, which have none of these
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
