@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import commands
-from analysis.maps import ABSCISSAS
+from analysis.maps import ABSCISSAS, RATE
 
 EPILOG = """\
 DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
@@ -58,11 +58,21 @@ def parser() -> argparse.ArgumentParser:
     sub = top.add_subparsers(metavar="COMMAND", required=True)
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
-    source, target = _source(), _target()
+    source, target, over_rates = _source(), _target(*ABSCISSAS), _target(*ABSCISSAS, RATE)
     for name, help, run, parents in (
         ("summary", "count outcomes, list depth limits and the error of the map", commands.summarize, ()),
-        ("map", "draw P(in region) over depth and bias variance, with trials and theory", commands.draw_map, (target,)),
-        ("frontier", "tabulate and draw the depth limit of every scheme with its band", commands.frontier, (target,)),
+        (
+            "map",
+            "draw P(in region) over depth and bias variance, with trials and theory",
+            commands.draw_map,
+            (over_rates,),
+        ),
+        (
+            "frontier",
+            "tabulate and draw the depth limit of every scheme with its band",
+            commands.frontier,
+            (over_rates,),
+        ),
         ("compare", "theory against measurement, and scheme against scheme", commands.compare, (target,)),
         ("report", "write one self-contained HTML page with all of it", commands.report, (target,)),
     ):
@@ -89,7 +99,7 @@ def _source() -> argparse.ArgumentParser:
     return source
 
 
-def _target() -> argparse.ArgumentParser:
+def _target(*abscissas: str) -> argparse.ArgumentParser:
     """What every command that draws takes: where its files go, and what lies along the maps."""
     target = argparse.ArgumentParser(add_help=False)
     target.add_argument(
@@ -97,7 +107,7 @@ def _target() -> argparse.ArgumentParser:
     )
     target.add_argument(
         "--abscissa",
-        choices=ABSCISSAS,
+        choices=abscissas,
         help="axis to the right of the depth (default: the first with more than a few levels, else the first that "
         "varies)",
     )

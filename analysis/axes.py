@@ -79,11 +79,15 @@ class Category:
 Axis = Numeric | Category
 
 
-def infer_axes(trials: pa.Table) -> tuple[Axis, ...]:
-    """The axes that vary in `trials`, with the range and the levels that occur; bias modes, where there are biases."""
+def infer_axes(trials: pa.Table, *more: str) -> tuple[Axis, ...]:
+    """The axes that vary in `trials`, with the range and the levels that occur; bias modes, where there are biases.
+
+    Args:
+        more: numeric columns that are axes too.
+    """
     axes: list[Axis] = [
         Numeric.infer(name, floats(trials[name]))
-        for name in NUMERIC
+        for name in (*NUMERIC, *more)
         if name in trials.column_names and len(trials[name].unique()) > 1
     ]
     for name in CATEGORICAL:

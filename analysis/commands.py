@@ -51,8 +51,10 @@ def _out(args: argparse.Namespace) -> Path:
 
 
 def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
-    name, rule = summary.name(export), joining.criterion(export)
-    return maps.region_map(export.trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
+    name, rule, trials = summary.name(export), joining.criterion(export), export.trials
+    if args.abscissa == maps.RATE:
+        rule, trials = f"{export.criterion} at each learning rate", rates.unfold(export)
+    return maps.region_map(trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
 
 
 def summarize(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from analysis.axes import met_before, one_name, unbiased
+from analysis.axes import infer_axes, met_before, one_name, unbiased
 from analysis.checks import need
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
 from analysis.predictions import predicted_limits
@@ -23,6 +23,7 @@ from analysis.schema import AXES
 from analysis.slices import FEW, slices
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
+RATE: Final = "learning_rate"  # the abscissa of trials that `rates.unfold` has told apart by it
 DEPTHS, COLUMNS = 44, 36  # cells of a continuous map
 
 
@@ -38,19 +39,24 @@ def region_map(
 
     Args:
         model: fitted to the same trials; fitted here if it is not given.
-        abscissa: one of `ABSCISSAS`; by default the first of them with more than `FEW` levels, else that varies.
+        abscissa: one of `ABSCISSAS`, or `RATE`; by default the first of `ABSCISSAS` with more than `FEW` levels, else
+            that varies.
 
     Raises:
         ValueError: no trial says anything, a column is missing, or the depth does not vary, so that there is no
             frontier.
     """
     trials = _mappable(trials)
-    model = model or RegionModel.fit(trials)
+    model = model or RegionModel.fit(trials, infer_axes(trials, RATE) if abscissa == RATE else None)
     depths = _depths(trials)
     x = _abscissa(trials, abscissa)
     panels = [_panel(fixed, text, rows, model, depths, x) for fixed, text, rows in slices(trials, x.name)]
     name = sweep or ", ".join(sorted(set(trials["sweep"].to_pylist())))
-    return MapInfo(name, criterion, depths, x, _ordered(panels), len(trials))
+    return MapInfo(name, criterion, depths, x, _ordered(panels), _count(trials))
+
+
+def _count(trials: pa.Table) -> int:
+    return len(trials["trial_key"].unique()) if RATE in trials.column_names else len(trials)
 
 
 def _ordered(panels: Sequence[Panel]) -> tuple[Panel, ...]:
@@ -94,8 +100,9 @@ def _depths(trials: pa.Table) -> np.ndarray:
 
 
 def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
-    if name is not None and name not in ABSCISSAS:
-        raise ValueError(f"the abscissa of a map must be one of {', '.join(ABSCISSAS)}, but got {name!r}")
+    known = (*ABSCISSAS, *([RATE] if RATE in trials.column_names else []))
+    if name is not None and name not in known:
+        raise ValueError(f"the abscissa of a map must be one of {', '.join(known)}, but got {name!r}")
     counts = {n: len(trials[n].unique()) for n in ABSCISSAS}
     name = name or next((n for least in (FEW, 1) for n in ABSCISSAS if counts[n] > least), ABSCISSAS[0])
     levels = np.unique(trials[name].to_numpy())

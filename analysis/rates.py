@@ -59,6 +59,20 @@ def only(export: Export, rates: Sequence[float]) -> Export:
     )
 
 
+def unfold(export: Export) -> pa.Table:
+    """The trials once for every learning rate that they were trained at, judged there, with the column
+    `learning_rate`: of a map over it. Networks of one seed start alike at all rates, which the map takes for chance.
+
+    Raises:
+        ValueError: as of `only`.
+    """
+    parts = []
+    for rate in sorted(export.replicates["learning_rate"].unique().to_pylist()):
+        trials = only(export, [rate]).trials
+        parts.append(trials.append_column("learning_rate", pa.array([rate] * len(trials), pa.float64())))
+    return pa.concat_tables(parts)
+
+
 def text(rates: Sequence[float]) -> str:
     """` at learning rate 0.1`, or that of several; nothing of none."""
     if not rates:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from analysis import joining, rates, store
+from analysis import joining, maps, rates, store
 from analysis.__main__ import main
+from analysis.axes import infer_axes
 from analysis.maps import scheme_limits
 from analysis.outcome import Criterion
 from analysis.schema import Took, stamp
@@ -126,3 +127,41 @@ def test_every_output_says_at_which_rate(folder: Path, tmp_path: Path, capsys: p
     page = (tmp_path / "report.html").read_text()
     assert "<code>train_accuracy&gt;=0.8 at learning rate 0.1</code>" in page
     assert "took their time, for all learning rates" in page
+
+
+def test_unfolded_every_trial_is_there_once_for_every_rate_and_judged_at_it(export: Export) -> None:
+    unfolded = rates.unfold(export)
+    assert unfolded["learning_rate"].value_counts().to_pylist() == [
+        {"values": rate, "counts": 120} for rate in sorted(exports.RATES)
+    ]
+    for rate in exports.RATES:
+        mine = unfolded.filter(pc.field("learning_rate") == rate).drop_columns(["learning_rate"])
+        assert mine.equals(rates.only(export, [rate]).trials)
+
+
+def test_a_map_over_the_learning_rate(export: Export) -> None:
+    """The limits of the larger rate are .7 of the smaller one's, and theory, which knows no rates, is the same."""
+    info = maps.region_map(rates.unfold(export), abscissa=maps.RATE)
+    assert (info.x.values.tolist(), info.x.levels, info.n_trials) == ([SLOW, FAST], True, 120 - 3)
+    quotients = np.array([panel.frontier.median[1] / panel.frontier.median[0] for panel in info.panels])
+    assert 0.6 < np.exp(np.log(quotients).mean()) < 0.85, quotients
+    assert all(panel.predicted[0] == panel.predicted[1] for panel in info.panels)
+    assert sum(panel.n_trials.sum() for panel in info.panels) == 2 * (120 - 3)
+
+
+def test_trials_are_told_apart_by_rate_only_where_that_is_asked_for(export: Export) -> None:
+    unfolded = rates.unfold(export)
+    assert "learning_rate" not in [axis.name for axis in infer_axes(unfolded)]
+    assert "learning_rate" in [axis.name for axis in infer_axes(unfolded, "learning_rate")]
+    with pytest.raises(ValueError, match="must be one of bias_variance, weight_scale, width, density, but got 'learn"):
+        maps.region_map(export.trials, abscissa=maps.RATE)
+
+
+def test_the_frontier_over_the_learning_rate_is_a_command(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["frontier", str(folder), "--abscissa", "learning_rate", "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["learning_rate"] for row in found["limits"]} == set(exports.RATES)
+    assert "learning rate" in (tmp_path / "frontier.svg").read_text()
+    assert "at each learning rate" in (tmp_path / "frontier.svg").read_text()

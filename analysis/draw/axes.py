@@ -16,7 +16,8 @@ from analysis.mapinfo import Abscissa, MapInfo
 ROW_LETTERS: Final = 30  # of a text beside a row of panels, to a line
 SYMBOL: Final = {
     "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
-    "width": "width $N$", "density": "density", "depth": "depth $L$ (weight layers)",
+    "width": "width $N$", "learning_rate": "learning rate $\\eta$", "density": "density",
+    "depth": "depth $L$ (weight layers)",
 }  # fmt: skip
 
 

@@ -46,7 +46,8 @@ MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
 PANEL: Final = 2.65  # inches
 SHOWN: Final = 500  # marks of a panel, at most: more would hide the region and its frontier
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
-_SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "weight scale", "width": "$N$", "density": "density"}
+_SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "weight scale", "width": "$N$", "density": "density",
+          "learning_rate": "$\\eta$"}  # fmt: skip
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
 
 
