@@ -22,6 +22,7 @@ from analysis.words import value_text
 FEW: Final = 8  # an axis with at most this many levels is shown at each of them
 SLICES: Final = 4  # more levels than this of another axis are represented by three, if all were too many
 ROWS: Final = 16  # slices of all levels, at most: a row of panels each
+_CALLED: Final = {("normalization", "none"): "no normalization", ("normalization", "batch"): "batch normalization"}
 UNUSED: Final[Mapping[str, float]] = {"bias_variance": 0.0, "weight_scale": 1.0, "density": 1.0}
 
 
@@ -45,7 +46,7 @@ class _Cut:
 
     def text(self, level: Any) -> str:
         if isinstance(level, str):
-            return level if self.name != "bias_mode" else f"{level} biases"
+            return _CALLED.get((self.name, level), f"{level} biases" if self.name == "bias_mode" else level)
         about = self.thinned and not self._unused(np.array([level]))[0]
         return f"{self.name.replace('_', ' ')} {f'≈ {value_text(level, 2)}' if about else f'{level:g}'}"
 

@@ -19,7 +19,7 @@ from matplotlib.text import Annotation
 
 from analysis import tables
 from analysis.draw.agreement import agreement_figure
-from analysis.draw.axes import edges_around, theory_text, value_ticks
+from analysis.draw.axes import edges_around, theory_span, theory_text, value_ticks
 from analysis.draw.canvas import canvas, head, legend_columns, save
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
@@ -312,6 +312,23 @@ def test_a_tiny_bias_variance_is_not_zero() -> None:
     assert info.panels[0].n_trials.sum(axis=0).tolist() == [16, 16, 16]
 
 
+@pytest.mark.parametrize(
+    ("name", "levels", "said"),
+    [("width", [64, 128], "at $N$ = 128"), ("density", [0.5, 0.996], "at density = 0.996")],
+)
+def test_a_panel_says_of_which_column_its_numbers_are(name: str, levels: list, said: str) -> None:
+    """They were 1.3e+02, and 1 where the table beside it said 0.996."""
+    figure = map_figure(region_map(_columns(lambda d, _: d < 9, name, levels)))
+    assert [t.get_text().split(":")[0] for t in figure.axes[0].texts] == [said]
+
+
+def test_slices_of_a_normalization_say_that_they_are_of_one() -> None:
+    """`mlp, none` said of nothing that it is none."""
+    trials = exports.tables(60)[0]
+    kinds = ["none" if i % 2 else "batch" for i in range(len(trials))]
+    assert region_map(_replace(trials, "normalization", kinds)).slices == ("batch normalization", "no normalization")
+
+
 def test_ticks_are_round_numbers() -> None:
     for low, high, labels in (
         (0.3, 4.0, ["0.5", "1", "2"]),
@@ -338,6 +355,35 @@ def test_a_theory_that_is_not_seen_is_told(info: MapInfo) -> None:
         assert any("dashed: theory" in t.get_text() for t in frontier_figure(made).texts) is drawn
     (told,) = [t.get_text() for t in frontier_figure(never).axes[0].texts]
     assert told.replace("\n", " ") == f"theory: no limit ({', '.join(info.schemes)})"
+
+
+def test_a_theory_that_is_not_seen_is_told_of_all_columns(info: MapInfo) -> None:
+    """That of the first alone stood beside the map's headline, which is of another: 237 here, and 94 there."""
+    depths = np.geomspace(2, 50, 20)
+    for predicted, told in (
+        ([237.0, 94.0, 292.0], "theory: 94 to 292, above"),
+        ([182.0, np.inf], "theory: 182, above, to no limit"),
+        ([1.0, 90.0], "theory: 1, below, to 90, above"),
+        ([np.nan, 94.0, 94.2], "theory: 94, above"),
+        ([np.nan, np.nan], "no theory"),
+    ):
+        assert theory_span(np.array(predicted), depths) == told
+    far = np.geomspace(200, 400, len(info.x.values))
+    above = info._replace(panels=tuple(p._replace(predicted=far) for p in info.panels))
+    (told,) = [t.get_text() for t in frontier_figure(above).axes[0].texts if t.get_text()]
+    assert told.startswith("theory: 200 to 400, above (")
+
+
+def test_a_panel_says_of_which_schemes_it_has_no_point_for_want_of_a_theory(info: MapInfo) -> None:
+    """It was empty, below a legend with arrows that nowhere were."""
+    shallow = np.full_like(info.panels[0].predicted, info.depths[0])
+    band = info.panels[0].frontier._replace(median=shallow, low=shallow, high=shallow)
+    mute = info.panels[0]._replace(frontier=band, predicted=np.full_like(shallow, np.nan), slice="resnet")
+    both = info._replace(panels=(info.panels[0]._replace(slice="mlp"), mute))
+    figure = agreement_figure(both)
+    told = [[t.get_text() for t in axis.texts if t.get_text()] for axis in figure.axes]
+    assert told == [[], [f"no theory ({mute.scheme})"]]
+    assert [t.get_text() for t in figure.legends[0].texts] == [mute.scheme]
 
 
 def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -23,13 +25,19 @@ def agreement_figure(info: MapInfo) -> Figure:
     span = float(finite.min()), float(finite.max())
     with mpl.rc_context(STYLE):
         alone = len(info.slices) == 1
-        figure, axes, columns = slice_panels(info, wide=4.6 if alone else 3.9, high=3.9 if alone else 3.5)
+        silent = [s for s in info.schemes if all(np.isnan(p.predicted).all() for p in info.panels if p.scheme == s)]
+        absent = [_absent(info, text, silent) for text in info.slices]
+        lines = max(text.count("\n") + bool(text) for text in absent)
+        high = 3.9 if alone else 3.5 + 0.13 * lines
+        figure, axes, columns = slice_panels(info, wide=4.6 if alone else 3.9, high=high)
         for x, (axis, text) in enumerate(zip(axes, info.slices, strict=True)):
             _set_scales(axis, info, *span)
             for panel in info.panels:
                 if panel.slice == text:
                     _draw_agreement(axis, panel, info, _endless(span[1]))
-            axis.set_title(panel_title(text), loc="left")
+            axis.set_title(panel_title(text), loc="left", pad=6 + 10 * lines)
+            axis.annotate(literal(absent[x]), (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points",
+                          va="bottom", fontsize=7.5, color=SOFT)  # fmt: skip
             bottom, left = x + columns >= len(info.slices), x % columns == 0
             axis.tick_params(labelbottom=bottom, labelleft=left)
             axis.set_xlabel("predicted depth limit (layers)" * bottom)
@@ -39,14 +47,20 @@ def agreement_figure(info: MapInfo) -> Figure:
             f"Theory and measurement: {info.sweep}",
             f"a point per {SYMBOL[info.x.name]}; bars: 90 % band" + AGAIN * info.broken,
         )
-        silent = [s for s in info.schemes if all(np.isnan(p.predicted).all() for p in info.panels if p.scheme == s)]
         handles = [
             Line2D([], [], **{**stroke(info, s), "ls": ""}, ms=5, label=literal(s) + " (no theory)" * (s in silent))
             for s in info.schemes
         ]
-        handles += beyond(info)
+        handles += beyond(info, [p.drawable.median[~np.isnan(p.predicted)] for p in info.panels])
         figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure, len(handles)))
     return figure
+
+
+def _absent(info: MapInfo, text: str, silent: Sequence[str]) -> str:
+    """Of which schemes theory says nothing in a slice, but for the `silent` ones, of which it nowhere does."""
+    panels = [p for p in info.panels if p.slice == text and p.scheme not in silent]
+    schemes = [p.scheme for p in panels if np.isnan(p.predicted).all()]
+    return textwrap.fill(f"no theory ({', '.join(schemes)})", 62) if schemes else ""
 
 
 def _endless(deepest: float) -> float:

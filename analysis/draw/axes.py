@@ -140,6 +140,16 @@ def theory_text(predicted: float, depths: np.ndarray) -> str:
     return f"theory: {predicted:.0f}" + ", above" * bool(predicted > top) + ", below" * bool(predicted < bottom)
 
 
+def theory_span(predicted: np.ndarray, depths: np.ndarray) -> str:
+    """The same of all columns of a panel, [columns]: `theory: 94 to 237, above`."""
+    known = predicted[~np.isnan(predicted)]
+    low, high = (theory_text(float(v), depths) for v in ((known.min(), known.max()) if len(known) else (np.nan,) * 2))
+    number, _, side = low.partition(",")
+    if low == high:
+        return low
+    return f"{number if high.endswith(side) else low + ','} to {high.removeprefix('theory: ')}"
+
+
 def depth_ticks(depths: np.ndarray) -> list[float]:
     """All of a few ascending depths, of many the round ones."""
     if len(depths) <= 6:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_text
+from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_span
 from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, literal, meaning, panel_title
 from analysis.mapinfo import MapInfo, Panel, censoring
 
@@ -31,7 +32,8 @@ CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of ea
 def frontier_figure(info: MapInfo) -> Figure:
     """All schemes on one axis: depth limit with its band, and the theory dashed; a panel per slice."""
     apart = [_unseen([p for p in info.panels if p.slice == text], info) for text in info.slices]
-    room = ARROW * ("above" in _sides(info))  # for the arrows that leave the panels at their tops
+    drawn_limits = [panel.drawable.median for panel in info.panels]
+    room = ARROW * ("above" in _sides(info, drawn_limits))  # for the arrows that leave the panels at their tops
     lines = max(text.count("\n") + bool(text) for text in apart)
     with mpl.rc_context(STYLE):
         figure, panels, columns = slice_panels(info, wide=3.9, high=3.4 + 0.13 * lines + room / 72)
@@ -55,7 +57,8 @@ def frontier_figure(info: MapInfo) -> Figure:
             f"Depth limits: {info.sweep}",
             "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion) + AGAIN * info.broken,
         )
-        handles = [*(Line2D([], [], **stroke(info, s), ms=5, label=literal(s)) for s in info.schemes), *beyond(info)]
+        handles = [Line2D([], [], **stroke(info, s), ms=5, label=literal(s)) for s in info.schemes]
+        handles += beyond(info, drawn_limits)
         columns = legend_columns(figure, len(handles))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2)
     return figure
@@ -76,7 +79,7 @@ def _unseen(panels: list[Panel], info: MapInfo) -> str:
     schemes: dict[str, list[str]] = {}
     for panel in panels:
         if not theory_shown(panel.predicted, info.depths).any():
-            schemes.setdefault(theory_text(float(panel.predicted[0]), info.depths), []).append(panel.scheme)
+            schemes.setdefault(theory_span(panel.predicted, info.depths), []).append(panel.scheme)
     return "\n".join(textwrap.wrap("; ".join(f"{why} ({', '.join(who)})" for why, who in schemes.items()), 62))
 
 
@@ -108,17 +111,17 @@ def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
     return pieces[:-1] + phase * np.diff(pieces)
 
 
-def beyond(info: MapInfo) -> list[Line2D]:
-    """Legend of the arrows of `draw_arrows`, if there are any."""
+def beyond(info: MapInfo, limits: Iterable[np.ndarray]) -> list[Line2D]:
+    """Legend of the arrows that `draw_arrows` draws at `limits`, if there are any."""
     kinds = {("above",): "$\\uparrow$", ("below",): "$\\downarrow$", ("above", "below"): "$\\updownarrow$"}
-    marker = kinds.get(tuple(sorted(_sides(info) - {"no"})))
+    marker = kinds.get(tuple(sorted(_sides(info, limits) - {"no"})))
     arrow = {"ls": "", "marker": marker, "ms": 7, "color": SOFT}
     return [Line2D([], [], **arrow, label="beyond the depths tried")] if marker else []
 
 
-def _sides(info: MapInfo) -> set[str]:
-    """Where the limits of a map lie, as of `censoring`."""
-    return {str(side) for panel in info.panels for side in censoring(panel.frontier.median, info.depths)}
+def _sides(info: MapInfo, limits: Iterable[np.ndarray]) -> set[str]:
+    """Where limits lie, as of `censoring`; nan, which is not drawn, on no side."""
+    return {str(side) for some in limits for side in censoring(some, info.depths)}
 
 
 def draw_arrows(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo) -> None:

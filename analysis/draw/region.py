@@ -33,7 +33,7 @@ from analysis.draw.canvas import (
 )
 from analysis.mapinfo import MapInfo, Marks, Panel, censoring
 from analysis.outcome import Outcome
-from analysis.words import band_text, limit_text
+from analysis.words import band_text, limit_text, value_text
 
 REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
 MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
@@ -133,7 +133,7 @@ def _limit_text(panel: Panel, info: MapInfo) -> str:
     limit = limit_text(row | {"trains_again_at": None if np.isnan(again) else int(again)})
     band = "" if band_text(row) == limit else f" ({band_text(row)})"
     theory = theory_text(float(panel.predicted[column]), info.depths)
-    where = f"at {_SHORT[info.x.name]} = {info.x.values[column]:.2g}"
+    where = f"at {_SHORT[info.x.name]} = {value_text(info.x.values[column])}"
     return f"{where}: depth limit {limit}{band}\n{theory}"
 
 
