@@ -111,7 +111,9 @@ def _limits(limits: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str
 
 def _limits_table(limits: list[dict[str, Any]]) -> Table:
     title, header, rows = _limits(limits)
-    table = Table(*header, title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    for column in header:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pooch
 import pytest
 import stores
+from rich.console import Console
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
@@ -387,6 +389,17 @@ def test_limits_of_one_scheme_are_told_apart() -> None:
     assert header == ["scheme", "bias mode", "bias variance", "depth limit", "90 % band", "theory"]
     assert [text[:4] for text in texts] == [["he_normal", "zero", "0", "9"], ["he_normal", "iid", "1", "4"]]
     assert ending._markdown(rows).splitlines()[5] == "| he_normal | iid | 1 | 4 | 8 to 10 | no theory |"
+
+
+def test_the_closing_limits_tell_schemes_apart_on_a_narrow_terminal() -> None:
+    row = {"censored": "no", "depth_limit": 9.0, "low": 8.0, "high": 10.0, "trains_again_at": None, "predicted": None}
+    axes = {"bias_mode": "iid", "width": 64, "density": 0.999, "bias_variance": 0.05}
+    schemes = ("orthogonal_pruned", "orthogonal_sparse")
+    axes_too = [{"scheme": s, **axes, "bias_mode": m, **row} for s in schemes for m in ("iid", "mirrored")]
+    narrow = Console(width=50, file=io.StringIO())
+    narrow.print(ending._limits_table(axes_too))
+    assert isinstance(narrow.file, io.StringIO)
+    assert "…" not in narrow.file.getvalue(), "of both the beginning alone was left"
 
 
 @pytest.mark.parametrize(("unpublished", "words"), [(1, "the 1 pack that"), (2, "the 2 packs that")])
