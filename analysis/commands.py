@@ -112,7 +112,9 @@ def frontier(args: argparse.Namespace) -> int:
     say_joined(export)
     shown = set(_some(info.x.values.tolist()))
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
-    show_limits(terminal(), "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
+    console = terminal()
+    show_limits(console, "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
+    say(console, tables.budget_note(export.trials))
     return list_files(files)
 
 
@@ -139,6 +141,7 @@ def compare(args: argparse.Namespace) -> int:
         say(console, f"No depth limits: {no_map}")
     else:
         show_limits(console, f"Depth limits {tables.headline(first)}", first)
+        say(console, tables.budget_note(export.trials))
     for title, some, what in (
         ("Ratios of these depth limits", between, "schemes"),
         ("What the axes do to these depth limits", changes, "values"),

@@ -211,6 +211,21 @@ def test_limits_of_a_budget_are_told_from_those_of_a_network() -> None:
     assert told(9, 2, 2) == told(9, 0, 0) == ""
 
 
+@pytest.mark.parametrize("command", ["summary", "frontier", "compare"])
+def test_every_table_of_limits_says_that_they_are_of_the_budget(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The summary alone did."""
+    export = store.read(small)
+    rows = [row | ({} if row["outcome"] in ("trained", "failed") else {"outcome": "slow"})
+            for row in export.trials.to_pylist()]  # fmt: skip
+    assert any(row["outcome"] == "slow" for row in rows)
+    folder = exports.write(tmp_path / "short", pa.Table.from_pylist(rows, export.trials.schema), export.replicates)
+    out = [] if command == "summary" else ["--out", str(tmp_path)]
+    assert main([command, str(folder), *out]) == 0
+    assert "So the depth limits are of this budget" in " ".join(capsys.readouterr().out.split())
+
+
 def test_report_escapes_what_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {**exports.SPEC, "question": "<b>bold</b> & 'quoted'"}
     exports.write(tmp_path / "e", *_flat(), spec)
