@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.checks import check_axes
+from analysis.checks import check_axes, check_known
 from analysis.points import CENTRE, Points, Scale
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
@@ -61,6 +61,7 @@ class Category:
     levels: tuple[str, ...]
 
     def encode(self, column: pa.ChunkedArray) -> np.ndarray:
+        check_known(self.name, column)
         values = names(column)
         codes = pc.index_in(values, pa.array(self.levels, pa.string()))  # pyright: ignore[reportAttributeAccessIssue]
         if codes.null_count:
@@ -92,6 +93,8 @@ def infer_axes(trials: pa.Table, *more: str) -> tuple[Axis, ...]:
     ]
     for name in CATEGORICAL:
         rows = trials.filter(pa.array(~unbiased(trials))) if name == "bias_mode" else trials
+        if name in rows.column_names:
+            check_known(name, rows[name])
         levels = names(rows[name]).unique().to_pylist() if name in rows.column_names else []
         if len(levels) > 1:
             axes.append(Category(name, tuple(sorted(levels))))
@@ -102,6 +105,7 @@ def encode(axes: Sequence[Axis], points: pa.Table) -> Points:
     missing = [axis.name for axis in axes if axis.name not in points.column_names]
     if missing:
         raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
+    points = filterable(points)
     check_axes(points, [axis.name for axis in axes if isinstance(axis, Numeric)])
     x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]
     c = [_codes(axis, points) for axis in axes if isinstance(axis, Category)]
@@ -157,6 +161,17 @@ def has_depth(axes: Sequence[Axis]) -> bool:
 def names(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column as strings; what is missing is the empty one."""
     return pc.fill_null(column.cast(pa.string()), "")
+
+
+def filterable(table: pa.Table) -> pa.Table:
+    """The table, its views of strings, as Polars writes them, as strings: Arrow takes no rows of views."""
+    views = (pa.string_view(), pa.binary_view())
+    plain = [pa.large_string() if f.type == views[0] else pa.large_binary() for f in table.schema if f.type in views]
+    if not plain:
+        return table
+    kinds = iter(plain)
+    schema = pa.schema([f.with_type(next(kinds)) if f.type in views else f for f in table.schema])
+    return table.cast(schema.with_metadata(table.schema.metadata))
 
 
 def floats(column: pa.ChunkedArray) -> np.ndarray:

@@ -48,6 +48,13 @@ def check_axes(table: pa.Table, names: Iterable[str] = tuple(_LAWS), rows: np.nd
             raise ValueError(f"{name} must be finite and {law}, but is {_first(table[name], bad)}")
 
 
+def check_known(name: str, column: pa.ChunkedArray) -> None:
+    """Refuse an axis of names that is null somewhere, where nulls would be one more level."""
+    if column.null_count:
+        bad = column.is_null().to_numpy()
+        raise ValueError(f"{name} must be known in every row, but is {_first(column, bad)}")
+
+
 def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
     """Refuse counts of networks that are null, or of which more trained than there are; `rows` as of `check_axes`."""
     n, k = (trials[name].to_numpy().astype(float) for name in ("n_replicates", "n_trained"))

@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from scipy.stats import qmc
 
 from analysis.averaging import plausible
-from analysis.axes import Axis, Category, Numeric, encode, floats, has_depth, infer_axes, met_before, names
+from analysis.axes import Axis, Category, Numeric, encode, filterable, floats, has_depth, infer_axes, met_before, names
 from analysis.checks import check_axes, check_counts, need
 from analysis.frontier import Band, Mixture, exit_band
 from analysis.gp import LogisticGP, learn, thin
@@ -172,6 +172,7 @@ def usable(trials: pa.Table) -> pa.Table:
         ValueError: there are none, or their counts or axes are no such numbers.
     """
     need(trials, ["n_replicates", "n_trained"], "a region")
+    trials = filterable(trials)
     seen = floats(trials["n_replicates"]) != 0
     if "outcome" in trials.column_names:
         seen &= names(trials["outcome"]).to_numpy() != "failed"

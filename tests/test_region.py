@@ -236,6 +236,32 @@ def test_points_without_a_depth_are_refused(model: RegionModel, depth: int | Non
         model.p_in_region(points)
 
 
+def test_names_may_be_views_of_strings_as_polars_writes_them() -> None:
+    """Arrow filters no such column, which ended as its error."""
+
+    def viewed(plain: pa.Table) -> pa.Table:
+        names = {name: pa.array(plain[name].to_pylist(), pa.string_view()) for name in ("scheme", "role", "outcome")}
+        return pa.table({name: names.get(name, plain[name]) for name in plain.column_names})
+
+    trials, points = table(250), table(9, seed=5)
+    mine, theirs = RegionModel.fit(viewed(trials)), RegionModel.fit(trials)
+    np.testing.assert_array_equal(mine.p_in_region(viewed(points)), theirs.p_in_region(points))
+    both = pa.concat_tables([table(10, seed=1, role="audit"), table(60)], promote_options="permissive")
+    assert audit_error(viewed(both)) == audit_error(both)
+
+
+def test_a_name_that_is_missing_is_no_level_of_its_own() -> None:
+    trials = table(40)
+    for name in ("scheme", "architecture"):
+        column = pa.array([*trials[name].to_pylist()[:-1], None])
+        some = trials.set_column(trials.column_names.index(name), name, column)
+        with pytest.raises(ValueError, match=f"{name} must be known in every row, but is null in row 40 "):
+            RegionModel.fit(some)
+    model = RegionModel.fit(trials)
+    with pytest.raises(ValueError, match="scheme must be known in every row, but is null in row 1 "):
+        model.p_in_region(pa.table({"depth": [5], "bias_variance": [0.1], "scheme": pa.array([None], pa.string())}))
+
+
 def test_a_minimal_table_says_which_column_is_missing() -> None:
     few = table(40).select(["scheme", "depth", "bias_variance", "n_replicates", "n_trained"])
     with pytest.raises(ValueError, match="the error of a map needs the columns role, but role is missing"):
