@@ -65,6 +65,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         ValueError: the spec cannot be run.
     """
     design = space.build(spec)
+    asked, spec = spec.search.trials, space.within(spec, design)
     dataset = data.load(spec.dataset, folder=data_folder)
     capacity.check_data(spec, dataset)
     if slots is None:
@@ -96,7 +97,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         {scheme: max(depths, default=None) for scheme, depths in found.items()},
         {scheme: min(depths, default=None) for scheme, depths in found.items()},
         sum(t.point.depth for t in tasks) / len(tasks),
-        _warnings(spec, trials, packs, slots, busy),
+        (*_warnings(spec, trials, packs, slots, busy), *_grid_ends(asked, spec.search.trials)),
     )
 
 
@@ -160,7 +161,16 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
         found.append("one seed a trial cannot tell luck from trainability: training.seeds: 2 or more")
     if len(spec.training.learning_rate) == 1:
         found.append("one learning rate: a bad step size will look like an untrainable network")
+    if "audit" in spec.search.model_fields_set and spec.search.sampler != "boundary":
+        found.append(f"search.audit is of the sampler boundary, so {spec.search.sampler} makes no use of it")
+    if isinstance(spec.space.depth, list) and len(set(spec.space.depth)) == 1:
+        found.append(f"all networks have depth {spec.space.depth[0]}: a map takes a space.depth of more than one")
     return tuple(found)
+
+
+def _grid_ends(asked: int, points: int) -> tuple[str, ...]:
+    told = f"search.trials is {asked}, but the grid has {counted(points, 'point')}, and each is trained once"
+    return (told,) if points < asked else ()
 
 
 def _si(value: float) -> str:

@@ -46,7 +46,7 @@ def prepare(spec: SweepSpec, options: Options) -> Sweep:
     """
     options = _lasting(options)
     design = space.build(spec)
-    spec = _within(spec, design)
+    spec = space.within(spec, design)
     mlflow_uri.check(options.tracking_uri)
     dataset = data.load(spec.dataset, folder=options.data_folder)
     capacity.check_data(spec, dataset)  # before a worker finds out
@@ -78,11 +78,3 @@ def _lasting(options: Options) -> Options:
         tracking_uri=mlflow_uri.lasting(options.tracking_uri),
         data_folder=str(Path(folder).expanduser().resolve()) if folder else options.data_folder,
     )
-
-
-def _within(spec: SweepSpec, design: space.Space) -> SweepSpec:
-    """`spec`, asking for no more trials than its grid has."""
-    if spec.search.sampler != "grid":
-        return spec
-    search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
-    return spec.model_copy(update={"search": search})

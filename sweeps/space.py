@@ -168,3 +168,11 @@ def _extremes(axis: Axis) -> list[Any]:
     elif axis.parameter != axis.name:
         ordered = list(axis.levels)
     return list(dict.fromkeys(ordered))
+
+
+def within(spec: SweepSpec, design: Space) -> SweepSpec:
+    """`spec`, asking for no more trials than its grid has."""
+    if spec.search.sampler != "grid":
+        return spec
+    search = spec.search.model_copy(update={"trials": min(spec.search.trials, len(design.grid()))})
+    return spec.model_copy(update={"search": search})

@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sweeps import calibration, data, dryrun, limits, network, plan, speed, train, work
+from sweeps import calibration, data, dryrun, limits, network, plan, ready, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
 from sweeps.spec import Point, SweepSpec, Training
@@ -341,6 +341,34 @@ def test_what_it_warns_of() -> None:
     console = Console(width=200, record=True)
     console.print(plan.render(made))
     assert "20 trials in 1 pack, 20 networks (1 seed x 1 learning rate a trial)" in console.export_text()
+
+
+def test_a_grid_is_priced_as_it_is_launched_and_ends_with_its_points(tmp_path: Path) -> None:
+    """All trials that were asked for were priced, of which the launch left out those beyond the grid."""
+    spec = parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=9"])
+    made = plan.plan(spec, slots=1)
+    options = ready.Options(tmp_path / "runs", f"sqlite:///{tmp_path}/mlflow.db", inline=True)
+    assert made.trials == ready.prepare(spec, options).spec.search.trials == 4
+    assert made.networks == 4 * 2 * 3
+    assert made.warnings[-1] == "search.trials is 9, but the grid has 4 points, and each is trained once"
+    exact = plan.plan(parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=4"]), slots=1)
+    assert not [text for text in exact.warnings if "grid" in text]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["space.depth=7"], "all networks have depth 7: a map takes a space.depth of more than one"),
+        (["space.depth=[7, 7]"], "all networks have depth 7: a map takes a space.depth of more than one"),
+        (["search.sampler=random", "search.audit=0.5"], "search.audit is of the sampler boundary, so random makes no"),
+    ],
+)
+def test_it_warns_of_what_would_have_no_effect_and_of_a_sweep_without_a_map(change: list[str], said: str) -> None:
+    def told(*changes: str) -> list[str]:
+        return [text for text in plan._warnings(parse(TEXT, changes), 40, 5, 2, busy=60.0) if text.startswith(said)]
+
+    assert len(told(*change)) == 1
+    assert not told("search.sampler=random") + told("search.sampler=boundary", "search.audit=0.5")
 
 
 def test_it_warns_of_a_sampler_that_takes_longer_than_the_training() -> None:
