@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -320,6 +321,13 @@ def test_a_panel_says_of_which_column_its_numbers_are(name: str, levels: list, s
     """They were 1.3e+02, and 1 where the table beside it said 0.996."""
     figure = map_figure(region_map(_columns(lambda d, _: d < 9, name, levels)))
     assert [t.get_text().split(":")[0] for t in figure.axes[0].texts] == [said]
+
+
+def test_a_band_that_is_the_limit_is_not_told_twice() -> None:
+    """`depth limit < 2, trains again at 13 (< 2)` ran into the words of the next panel."""
+    info = region_map(_columns(lambda d, _: d >= 12, "density", [0.5, 1.0]))
+    (told,) = [t.get_text().split("\n")[0] for t in map_figure(info).axes[0].texts]
+    assert re.fullmatch(r"at density = 1: depth limit < 2, trains again at \d+", told)
 
 
 def test_slices_of_a_normalization_say_that_they_are_of_one() -> None:

@@ -131,7 +131,7 @@ def _limit_text(panel: Panel, info: MapInfo) -> str:
     again = panel.trains_again[column]
     row = {**ends, **sides, "censored": str(censoring(ends["depth_limit"], info.depths))}
     limit = limit_text(row | {"trains_again_at": None if np.isnan(again) else int(again)})
-    band = "" if band_text(row) == limit else f" ({band_text(row)})"
+    band = "" if band_text(row) == limit_text(row) else f" ({band_text(row)})"
     theory = theory_text(float(panel.predicted[column]), info.depths)
     where = f"at {_SHORT[info.x.name]} = {value_text(info.x.values[column])}"
     return f"{where}: depth limit {limit}{band}\n{theory}"
