@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeps import capacity, data, mlflow_uri, provenance, sources, space, tracking
 from sweeps.runcard import Identity
-from sweeps.rundir import RunDir
+from sweeps.rundir import RunDir, flag
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Origin
 
@@ -54,18 +54,19 @@ def prepare(spec: SweepSpec, options: Options) -> Sweep:
         capacity.check(spec, design, dataset)
     origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
-    tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset.digest, origin))
+    tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset.digest, origin, options.runs))
     return Sweep(spec, design, dataset, origin, run, tracker, options)
 
 
-def identity(spec: SweepSpec, data_digest: str, origin: Origin) -> Identity:
-    """What a sweep is, as MLflow is told."""
+def identity(spec: SweepSpec, data_digest: str, origin: Origin, runs: Path) -> Identity:
+    """What a sweep is, as MLflow is told, whose page is read from anywhere: so a folder is named from the root on."""
     return Identity(
         name=spec.name,
         spec=spec,
         git_commit=origin.git_commit,
         dataset_digest=data_digest,
         environment=provenance.environment(),
+        flag=flag(runs) and flag(runs.absolute()),
     )
 
 

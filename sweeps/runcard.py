@@ -38,6 +38,8 @@ class Identity:
     dataset_digest: str
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions and machine of this launch."""
+    flag: str = ""
+    """The --runs-dir option of the commands on its page; empty if they need none."""
 
 
 class Number(NamedTuple):
@@ -109,7 +111,8 @@ def sweep_note(identity: Identity, outcomes: Counter[str], summary: str = "") ->
     name, spec = identity.name, identity.spec
     rows = "\n".join(f"| {o} | {outcomes[o]} | {MEANING[o]} |" for o in Outcome if outcomes[o])
     table = f"| outcome | trials | meaning |\n|---|---|---|\n{rows}" if rows else "No trial is finished yet."
-    commands = f"sweep status {name}\nsweep resume {name}\nsweep export {name}\nanalysis report exports/{name}"
+    sweep = [f"sweep {verb} {name}{identity.flag}" for verb in ("status", "resume", "export")]
+    commands = "\n".join([*sweep, f"analysis report exports/{name}"])
     paragraphs = [
         f"**{spec.question}**" if spec.question else "",
         f"Code {identity.git_commit}, data {spec.dataset} ({identity.dataset_digest[:12]}), "

@@ -287,7 +287,12 @@ def test_commands_to_go_on_with_are_whole_where_a_folder_has_a_blank_in_its_name
     said = " ".join(capsys.readouterr().out.split())
     assert "sweep export tiny --runs-dir 'my runs' both tables" in said
     assert f"mlflow ui --backend-store-uri '{uri}'" in said
-    assert main(["export", "tiny", *where, "--out", "my tables"]) == 0
+    for store in (uri, stores.sqlite(Path("later").absolute())):  # one has it from the launch, one from a sync
+        assert main(["sync", "tiny", *where, "--tracking-uri", store]) == 0
+        page = parents(connect(store), EXPERIMENT)["tiny"].data.tags["mlflow.note.content"]
+        for verb in ("status", "resume", "export"):
+            assert f"sweep {verb} tiny --runs-dir '{Path('my runs').absolute()}'\n" in page
+    assert main(["export", "tiny", *where, "--tracking-uri", uri, "--out", "my tables"]) == 0
     assert "analysis map 'my tables' analysis report 'my tables'" in " ".join(capsys.readouterr().out.split())
     assert main(["stop", "tiny", *where]) == 2
     assert "'sweep resume tiny --runs-dir 'my runs'' would go on" in capsys.readouterr().err
