@@ -6,6 +6,7 @@ mlflow itself is imported when it is first needed: that takes seconds.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -81,16 +82,22 @@ def one_sentence(uri: str) -> Iterator[None]:
     except ValueError:  # one of ours
         raise
     except Exception as error:
-        raise ValueError(f"MLflow at {uri}: {_reason(error)}") from error
+        raise ValueError(f"MLflow at {uri}: {_reason(uri, error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(uri: str, error: Exception) -> str:
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"the module {error.name} is missing; pip install '{_PACKAGES.get(error.name, error.name)}'"
     if (system := _below(error)) is not None:
         return f"it cannot be reached ({system.strerror or system})"
+    if found := re.search(r"schema \(found version (\w+), but expected (\w+)\)", str(error)):
+        upgrade = shlex.join(["mlflow", "db", "upgrade", lasting(uri)])
+        return (
+            f"another release of MLflow has made its tables (version {found[1]}, where this one has {found[2]}); if "
+            f"that was an older one, take a backup and then run '{upgrade}', else {ELSEWHERE}"
+        )
     if isinstance(error, (MlflowException, OSError)):
         return _first_line(error)
     kind = type(error).__name__

@@ -553,6 +553,16 @@ def test_a_name_that_is_another_in_an_address_is_refused(
     check(f"sqlite:///{tmp_path}/100%/a b#c/mlflow.db")
 
 
+def test_tables_of_another_release_are_told_with_the_whole_command_that_mends_them(tmp_path: Path) -> None:
+    uri = sqlite(tmp_path / "my stores")
+    with closing(sqlite3.connect(tmp_path / "my stores/mlflow.db")) as database:
+        database.execute("update alembic_version set version_num = 'cc1f77228345'")
+        database.commit()
+    with pytest.raises(ValueError, match=r"version cc1f77228345, where this one has \w+\)") as caught:
+        parents(connect(uri), "isoinit")
+    assert f"run 'mlflow db upgrade '{uri}'', else give another --tracking-uri" in str(caught.value)
+
+
 def test_an_experiment_that_was_deleted_is_told_with_what_restores_it(tmp_path: Path) -> None:
     uri, book = sqlite(tmp_path / "my store"), _book(tmp_path, packs=1)
     sync(book, tracker(uri))
