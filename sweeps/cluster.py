@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -167,6 +168,9 @@ def _embed(quiet: dict[str, Any]) -> None:
     import ray
 
     _lend_token()
+    # What it starts would get the hang-up of a terminal too, and die before the running packs are finished; as with
+    # Ctrl-C, the mask of this thread is theirs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     for patient in (True, False):
         try:
             # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.outcome import Outcome
+from sweeps.terminal import leave_if_gone
 
 COLORS: Final[Mapping[str, str]] = {
     Outcome.TRAINED: "green",
@@ -60,6 +61,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
+            leave_if_gone()
             self._live.stop()
 
     def phase(self, name: str) -> None:

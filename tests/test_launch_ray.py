@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import stores
 
 from sweeps.journal import Journal
 from sweeps.ledger import Ledger
+from sweeps.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +150,37 @@ def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path, ho
     assert 0 < len(Ledger(run).keys()) < 48
     assert _sweep(folder, "resume", "tiny").returncode == 0
     _check_whole(folder, 48)
+
+
+def test_a_sweep_whose_terminal_hangs_up_finishes_its_running_packs_and_its_page(folder: Path) -> None:
+    """The hang-up ends the shell, goes to the driver and to all that it has started, and no word is taken any more."""
+    ours, its = os.openpty()
+    command = shlex.join(_command("launch", "tiny.yaml", "--set", "training.steps=4000"))
+    shell = subprocess.Popen(
+        ["setsid", "--ctty", "sh", "-c", f"{command}; exit 0"],
+        cwd=folder, env=_environment(), stdin=its, stdout=its, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    os.set_blocking(ours, False)
+    run = folder / "runs/tiny"
+    try:
+        while not list(run.glob("ledger/*.parquet")):
+            assert shell.poll() is None
+            time.sleep(0.05)
+            with contextlib.suppress(BlockingIOError):
+                os.read(ours, 2**16)
+    finally:
+        os.close(ours)
+    assert shell.wait(timeout=120) == -signal.SIGHUP
+    while RunDir(folder / "runs", "tiny").driver() is not None:
+        time.sleep(0.05)
+    table, _ = Ledger(run).read()
+    asked = {task.trial_key for pack in Journal(run / "packs.jsonl").read() for task in pack.tasks}
+    assert set(table["trial_key"].to_pylist()) == asked
+    assert set(table["attempt"].to_pylist()) == {1}
+    assert 0 < len(asked) < 48
+    assert json.loads((run / "launch.json").read_text())["status"] == "KILLED"
+    assert list(run.glob("maps/*"))
 
 
 def test_a_worker_that_dies_costs_an_attempt_and_no_trial(folder: Path) -> None:

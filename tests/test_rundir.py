@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sweeps import stopping
 from sweeps.progress import Progress
 from sweeps.reading import parse
 from sweeps.rundir import RunDir
@@ -110,6 +111,66 @@ def test_a_driver_that_has_not_said_who_it_is_yet_is_waited_for(tmp_path: Path) 
         timer.start()
         assert run.driver() == 4711
         timer.join()
+
+
+def test_a_terminal_that_is_lost_stops_a_sweep_once_however_often_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(stopping, "leave_if_gone", lambda: left.append("left"))
+    before = signal.getsignal(signal.SIGHUP)
+    stop = stopping.Stop(lambda: False)
+    with stop.signals(lambda _: None):
+        assert not stop.wanted()
+        for _ in range(2):  # the system tells it, and the shell
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.wanted()
+        assert left == ["left"] * 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = stopping.Stop(lambda: False)
+        with stop.signals(lambda _: None):
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.wanted()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SHOW = """
+import signal, sys, termios
+from rich.console import Console
+from sweeps.progress import Progress
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with Progress(40, [], console=Console(file=sys.stdout, force_terminal=True)):
+    print("shown", flush=True)
+    try:
+        while True:
+            termios.tcgetattr(0)
+    except termios.error:
+        pass
+print("ended", flush=True)
+open(sys.argv[1], "w").close()
+"""
+
+
+def test_a_sweep_that_was_left_in_the_background_ends_in_order_when_its_terminal_is_gone(tmp_path: Path) -> None:
+    """No signal tells it, but the system takes no word more."""
+    ours, its = os.openpty()
+    sweep = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-c", SHOW, str(tmp_path / "ended")], stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    said = b""
+    while b"shown" not in said:
+        said += os.read(ours, 2**16)
+    os.close(ours)
+    assert sweep.wait(60) == 0
+    assert (tmp_path / "ended").exists()
 
 
 def test_progress_counts_outcomes_and_says_what_is_left() -> None:
