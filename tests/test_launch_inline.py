@@ -287,9 +287,9 @@ def test_commands_to_go_on_with_are_whole_where_a_folder_has_a_blank_in_its_name
     said = " ".join(capsys.readouterr().out.split())
     assert "sweep export tiny --runs-dir 'my runs' both tables" in said
     assert f"mlflow ui --backend-store-uri '{uri}'" in said
-    for store in (uri, stores.sqlite(Path("later").absolute())):  # one has it from the launch, one from a sync
-        assert main(["sync", "tiny", *where, "--tracking-uri", store]) == 0
-        page = parents(connect(store), EXPERIMENT)["tiny"].data.tags["mlflow.note.content"]
+    for place in (uri, stores.sqlite(Path("later").absolute())):  # one has it from the launch, one from a sync
+        assert main(["sync", "tiny", *where, "--tracking-uri", place]) == 0
+        page = parents(connect(place), EXPERIMENT)["tiny"].data.tags["mlflow.note.content"]
         for verb in ("status", "resume", "export"):
             assert f"sweep {verb} tiny --runs-dir '{Path('my runs').absolute()}'\n" in page
     assert main(["export", "tiny", *where, "--tracking-uri", uri, "--out", "my tables"]) == 0
