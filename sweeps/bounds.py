@@ -6,7 +6,7 @@ of 32 bits; all are far beyond what is trained in practice, so that whoever meet
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 WHOLE: Final = 2**31 - 1
 """The largest whole number that `analysis.schema` stores."""
@@ -19,6 +19,7 @@ SAMPLER_SEED: Final = 2**32 - 1  # NumPy's older generators, which Optuna uses, 
 STEPS: Final = 10**7
 BATCH: Final = 2**16  # samples: all of the largest public data set, whose outputs of a deep network fill gigabytes
 SHOWN: Final = 2**28  # samples, the same ones again counted again: their order is held in memory, 8 bytes each
+SHARE: Final = 1e-4  # of a CPU or GPU: Ray counts them in these
 CURVE: Final = 10**5  # points, of which each network has a row in the tables
 
 
@@ -57,3 +58,16 @@ def check_seeds(first: int, seeds: int, trials: int) -> None:
             f"training.first_seed must be at most {most}, so that each of {trials} trials can have {seeds} seeds of "
             f"its own below {WHOLE + 1}, but got {first}"
         )
+
+
+def checked_gpus(gpus: float | Literal["auto"]) -> float | Literal["auto"]:
+    """GPUs that a pack can ask for; Ray finds out when it looks for a worker, and then says something else.
+
+    Raises:
+        ValueError: they can be assigned by no one.
+    """
+    if gpus != "auto" and (0 < gpus < SHARE or (gpus > 1 and not gpus.is_integer())):
+        raise ValueError(
+            f"must be 0, a share of one GPU from {SHARE:g} to 1, or a whole number of them, but got {gpus:g}"
+        )
+    return gpus

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from analysis.outcome import Criterion
 from sweeps import bounds
-from sweeps.values import Checked, Names, Space, listed
+from sweeps.values import Checked, Names, Space, listed, named
 
 NUMERICS: Final = "2"
 """Raised whenever a change makes the same replicate train differently; part of every trial key."""
@@ -125,14 +125,14 @@ class Search(_Model):
 
 class Resources(_Model):
     pack: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    cpus: float = Field(default=1, gt=0)
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    cpus: float = Field(default=1, ge=bounds.SHARE)
+    gpus: Annotated[Literal["auto"] | Annotated[float, Field(ge=0)], AfterValidator(bounds.checked_gpus)] = "auto"
     packs_at_once: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_failures: int = Field(default=20, ge=0, description="infrastructure failures that a pack survives")
 
 
 class SweepSpec(_Model):
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")
+    name: Annotated[str, AfterValidator(named)]
     question: str = ""
     dataset: str = "digits"
     network: Network = Network()

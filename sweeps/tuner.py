@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -111,10 +111,9 @@ def _tune(
     ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     storage = folder / "tune"
-    here: Mapping[str, float] = ray.cluster_resources()
-    gpus = _gpus(resources, here)
-    room = _room(resources, gpus, ray.available_resources())
-    phase("starting packs" if room else "waiting for a worker that has room for a pack")
+    nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = _gpus(resources, nodes)
+    phase(_outlook(resources, gpus, nodes, ray.available_resources()))
     tune.Tuner(
         tune.with_resources(tune.with_parameters(PackTrainable, context=context), {"cpu": resources.cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -123,7 +122,7 @@ def _tune(
             search_alg=search,
             scheduler=None if address is None else Queue(stopped),  # a Ray of our own has a core for every pack
             num_samples=-1,
-            max_concurrent_trials=_slots(resources, gpus, here, address),
+            max_concurrent_trials=_slots(resources, gpus, nodes, address),
             reuse_actors=True,
         ),
         run_config=_run_config(storage, resources, Watcher(finished, folder / "errors.txt")),
@@ -142,23 +141,33 @@ def _run_config(storage: Path, resources: Resources, watcher: Watcher) -> tune.R
     )
 
 
-def _gpus(resources: Resources, there: Mapping[str, float]) -> float:
+def _gpus(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> float:
     """GPUs of a pack: unless it is said how many, one if there is one."""
     if resources.gpus != "auto":
         return resources.gpus
-    return 1.0 if there.get("GPU", 0) >= 1 else 0.0
+    return 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
 
 
-def _slots(resources: Resources, gpus: float, here: Mapping[str, float], address: str | None) -> int:
+def _outlook(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], free: Mapping[str, float]) -> str:
+    """What comes first. As a cluster may grow, a pack that fits no node waits, but for what has to be said."""
+    if not sum(_room(resources, gpus, node) for node in nodes):
+        asked = [("CPUs", "cpus", resources.cpus), ("GPUs", "gpus", gpus)]
+        wanted = " and ".join(f"{number:g} {unit} (resources.{field})" for unit, field, number in asked if number)
+        yet = "which no node has yet; stop, and ask for less, if none will"
+        return f"waiting for a worker with {wanted} for a pack, {yet}"
+    return "starting packs" if _room(resources, gpus, free) else "waiting for a worker that has room for a pack"
+
+
+def _slots(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], address: str | None) -> int:
     """Packs at once: as many as fit now, and on a cluster at least so many that it scales up."""
     if resources.packs_at_once != "auto":
         return resources.packs_at_once
-    return max(1 if address is None else AHEAD, _room(resources, gpus, here))
+    return max(1 if address is None else AHEAD, sum(_room(resources, gpus, node) for node in nodes))
 
 
-def _room(resources: Resources, gpus: float, there: Mapping[str, float]) -> int:
-    """How many packs fit there."""
-    fit = there.get("CPU", 0) / resources.cpus
+def _room(resources: Resources, gpus: float, node: Mapping[str, float]) -> int:
+    """How many packs fit there: each on one node."""
+    fit = node.get("CPU", 0) / resources.cpus
     if gpus:
-        fit = min(fit, there.get("GPU", 0) / gpus)
+        fit = min(fit, node.get("GPU", 0) / gpus)
     return math.floor(fit)

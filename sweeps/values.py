@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -40,6 +41,20 @@ class Checked(BaseModel):
                 f"{'yes and on' if truths[0] else 'no and off'}; write the number"
             )
         return made
+
+
+def named(name: str) -> str:
+    """A name that a folder, a run and an option can have.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", name):
+        raise ValueError(
+            "must be 1 to 81 letters from a to z, digits, dots, underscores and dashes, of which the first is a letter "
+            f"or a digit, but got {name!r}"
+        )
+    return name
 
 
 class Range(Checked):

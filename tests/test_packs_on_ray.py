@@ -140,24 +140,53 @@ def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
     assert ended == [trials[2]]
 
 
+NONE_YET = "which no node has yet; stop, and ask for less, if none will"
+
+
 @pytest.mark.parametrize(
-    ("free", "said"),
+    ("asked", "nodes", "free", "said"),
     [
-        ({}, "waiting for a worker that has room for a pack"),
-        ({"CPU": 1.0}, "waiting for a worker that has room for a pack"),
-        ({"CPU": 2.0}, "starting packs"),
+        ({}, [{"CPU": 2.0}], {}, "waiting for a worker that has room for a pack"),
+        ({}, [{"CPU": 2.0}], {"CPU": 1.0}, "waiting for a worker that has room for a pack"),
+        ({}, [{"CPU": 2.0}], {"CPU": 2.0}, "starting packs"),
+        ({}, [{}], {}, f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_YET}"),
+        (
+            {},
+            [{"CPU": 1.0}] * 4,
+            {"CPU": 4.0},
+            f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_YET}",
+        ),
+        (
+            {"gpus": 0.5},
+            [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
+            {"CPU": 9.0, "GPU": 1.0},
+            f"waiting for a worker with 2 CPUs (resources.cpus) and 0.5 GPUs (resources.gpus) for a pack, {NONE_YET}",
+        ),
     ],
 )
 def test_packs_that_have_no_worker_yet_are_said_to_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: dict[str, float], said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    nodes: list[dict[str, float]],
+    free: dict[str, float],
+    said: str,
 ) -> None:
     monkeypatch.setattr(tuner, "tune", MagicMock())
-    monkeypatch.setattr(tuner.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    lost = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    monkeypatch.setattr(tuner.ray, "nodes", lambda: [lost, *({"Alive": True, "Resources": n} for n in nodes)])
     monkeypatch.setattr(tuner.ray, "available_resources", lambda: free)
     told: list[str] = []
     given: Any = MagicMock()
-    tuner._tune(given, given, Resources(cpus=2), tmp_path, "host:1", given, told.append, lambda: False)
+    tuner._tune(given, given, Resources(cpus=2, **asked), tmp_path, "host:1", given, told.append, lambda: False)
     assert told == [said]
+
+
+@pytest.mark.parametrize(("address", "slots"), [(None, 3), ("host:1", 8)])
+def test_so_many_packs_are_asked_for_at_once_as_fit_the_nodes_one_by_one(address: str | None, slots: int) -> None:
+    nodes: list[dict[str, float]] = [{"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 1.0}, {"CPU": 3.0}, {}]
+    assert tuner._slots(Resources(cpus=2), 0.0, nodes, address) == slots
+    assert tuner._slots(Resources(cpus=2), 0.0, nodes * 4, address) == 12
 
 
 def test_a_ray_that_breaks_down_leaves_a_command_that_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,12 @@ def test_more_seeds_and_trials_than_the_tables_hold_are_refused() -> None:
         ("training.train_samples=on", ["training.train_samples: must be a number, but got true"]),
         ("search.trials=on", ["search.trials: must be a number, but got true"]),
         ("resources.gpus=false", ["resources.gpus: must be a number, but got false"]),
+        (
+            "resources.gpus=1.5",
+            ["resources.gpus: must be 0, a share of one GPU from 0.0001 to 1, or a whole", "got 1.5"],
+        ),
+        ("resources.gpus=0.00001", ["resources.gpus: must be 0, a share of one GPU from 0.0001 to 1", "got 1e-05"]),
+        ("resources.cpus=0.00001", ["resources.cpus should be greater than or equal to 0.0001, but got 1e-05"]),
         ("training.learning_rate=[1, 1.0, 1]", ["training.learning_rate: every rate", "but 1 is given 3 times"]),
     ],
 )
@@ -115,6 +121,11 @@ def test_a_mistake_is_one_sentence_that_names_the_field_and_the_remedy(setting: 
     assert "\n" not in message
     assert "instance of Range" not in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("gpus", ["auto", 0, 0.25, 1, 2, 4.0])
+def test_shares_of_one_gpu_and_whole_ones_are_allowed(gpus: float | str) -> None:
+    assert parse(MINIMAL, [f"resources.gpus={gpus}"]).resources.gpus == gpus
 
 
 def test_a_key_that_is_given_twice_is_refused() -> None:
