@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,6 +132,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _see_folder() -> None:
+    """Without one a library that is loaded aborts the process, and no relative path means anything."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the folder that this was started in is gone; change to another") from None
+
+
 def _see_home() -> None:
     from sweeps import installed  # not for `--help`, which should be quick
 
@@ -142,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (a check failed, or a sweep was interrupted) or 2 (a mistake)."""
     arguments = parser().parse_args(argv)
     try:
+        _see_folder()
         if arguments.run in _NEED_RAY:
             _see_home()
         return arguments.run(arguments)

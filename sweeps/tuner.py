@@ -142,17 +142,21 @@ def _run_config(storage: Path, resources: Resources, watcher: Watcher) -> tune.R
 
 
 def _gpus(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> float:
-    """GPUs of a pack: unless it is said how many, one if there is one."""
+    """GPUs of a pack: unless it is said how many, one if a node has one beside the CPUs that the pack takes."""
     if resources.gpus != "auto":
         return resources.gpus
-    return 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+    return 1.0 if any(_room(resources, 1.0, node) for node in nodes) else 0.0
 
 
 def _outlook(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], free: Mapping[str, float]) -> str:
     """What comes first. As a cluster may grow, a pack that fits no node waits, but for what has to be said."""
     if not sum(_room(resources, gpus, node) for node in nodes):
-        asked = [("CPUs", "cpus", resources.cpus), ("GPUs", "gpus", gpus)]
-        wanted = " and ".join(f"{number:g} {unit} (resources.{field})" for unit, field, number in asked if number)
+        asked = [("CPU", "cpus", resources.cpus), ("GPU", "gpus", gpus)]
+        wanted = " and ".join(
+            f"{number:g} {unit}{'' if number == 1 else 's'} (resources.{field})"
+            for unit, field, number in asked
+            if number
+        )
         yet = "which no node has yet; stop, and ask for less, if none will"
         return f"waiting for a worker with {wanted} for a pack, {yet}"
     return "starting packs" if _room(resources, gpus, free) else "waiting for a worker that has room for a pack"

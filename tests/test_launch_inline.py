@@ -592,6 +592,17 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", [["plan", "quickstart"], ["status"], ["launch", "quickstart", "--inline"]])
+def test_a_folder_that_is_gone_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    (folder / "gone").mkdir()
+    monkeypatch.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    assert main(command) == 2
+    assert capsys.readouterr().err == "sweep: the folder that this was started in is gone; change to another\n"
+
+
 def test_a_relative_folder_of_data_is_the_same_for_workers_elsewhere(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

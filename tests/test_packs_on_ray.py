@@ -157,10 +157,10 @@ NONE_YET = "which no node has yet; stop, and ask for less, if none will"
             f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_YET}",
         ),
         (
-            {"gpus": 0.5},
+            {"gpus": 1.0},
             [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
             {"CPU": 9.0, "GPU": 1.0},
-            f"waiting for a worker with 2 CPUs (resources.cpus) and 0.5 GPUs (resources.gpus) for a pack, {NONE_YET}",
+            f"waiting for a worker with 2 CPUs (resources.cpus) and 1 GPU (resources.gpus) for a pack, {NONE_YET}",
         ),
     ],
 )
@@ -180,6 +180,19 @@ def test_packs_that_have_no_worker_yet_are_said_to_wait(
     given: Any = MagicMock()
     tuner._tune(given, given, Resources(cpus=2, **asked), tmp_path, "host:1", given, told.append, lambda: False)
     assert told == [said]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus"),
+    [
+        ([{"CPU": 8.0}], 0.0),
+        ([{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}], 1.0),
+        ([{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}], 0.0),  # the packs would fit no node
+    ],
+)
+def test_a_pack_takes_a_gpu_by_itself_where_it_finds_its_cpus_too(nodes: list[dict[str, float]], gpus: float) -> None:
+    assert tuner._gpus(Resources(cpus=2), nodes) == gpus
+    assert tuner._gpus(Resources(cpus=2, gpus=0.5), nodes) == 0.5
 
 
 @pytest.mark.parametrize(("address", "slots"), [(None, 3), ("host:1", 8)])
