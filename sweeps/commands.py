@@ -97,8 +97,13 @@ def stop(args: argparse.Namespace) -> int:
     run = arguments.existing(args)
     driver = run.driver()
     if driver is None:
-        again = f"sweep resume {args.name}{arguments.flag(args)}"
-        raise ValueError(f"sweep {args.name!r} is not running; '{again}' would go on with it")
+        from sweeps import standing
+
+        finished = standing.Standing.of(run).state == "finished"
+        again = f"sweep resume {args.name}{arguments.flag(args)}{' --trials N' if finished else ''}"
+        raise ValueError(
+            f"sweep {args.name!r} is {'finished' if finished else 'not running'}; '{again}' would go on with it"
+        )
     run.stop()
     if args.json:
         return _json({"name": args.name, "pid": driver})

@@ -26,6 +26,7 @@ from sweeps.mlflow_store import (
     WALL_SECONDS,
     children,
     connect,
+    deleted,
     one_sentence,
     parents,
 )
@@ -87,6 +88,11 @@ def find(client: MlflowClient, tracking_uri: str, name: str, experiment: str = E
     """
     known = parents(client, experiment)
     if name not in known:
+        if again := deleted(client, experiment, name):
+            raise ValueError(
+                f"the run of sweep {name!r} was deleted in MLflow at {tracking_uri}; {again}, or send all of it again "
+                f"with 'sweep sync {name}' where the ledger is"
+            )
         there = f"; sweeps there: {', '.join(sorted(known))}" if known else "; there is none"
         raise ValueError(f"no sweep {name!r} in MLflow at {tracking_uri}{near(name, known)}{there}")
     return known[name]

@@ -98,6 +98,8 @@ def _reason(uri: str, error: Exception) -> str:
             f"another release of MLflow has made its tables (version {found[1]}, where this one has {found[2]}); if "
             f"that was an older one, take a backup and then run '{upgrade}', else {ELSEWHERE}"
         )
+    if found := re.search(r"The (run|experiment) (\w+) must be in the 'active' state", str(error)):
+        return f"the {found[1]} was deleted there; {_restore(uri, found[1], found[2])}, or {ELSEWHERE} to 'sweep sync'"
     if isinstance(error, (MlflowException, OSError)):
         return _first_line(error)
     kind = type(error).__name__
@@ -129,13 +131,30 @@ def parents(client: MlflowClient, experiment: str) -> dict[str, Run]:
     if found is None:
         return {}
     if found.lifecycle_stage == "deleted":
-        where = f"MLFLOW_TRACKING_URI={shlex.quote(client.tracking_uri)}"
+        again = _restore(client.tracking_uri, "experiment", found.experiment_id)
         raise ValueError(
-            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; restore it with "
-            f"'{where} mlflow experiments restore -x {found.experiment_id}', or {ELSEWHERE}"
+            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; {again}, or {ELSEWHERE}"
         )
     runs = _search(client, found.experiment_id, "tags.kind = 'sweep'")
     return {run.data.tags["sweep"]: run for run in runs if {"sweep", "spec_sha256"} <= run.data.tags.keys()}
+
+
+def deleted(client: MlflowClient, experiment: str, name: str) -> str:
+    """What brings back the run of a sweep that somebody has deleted; empty if nobody has."""
+    from mlflow.entities import ViewType
+
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return ""
+    only = f"tags.kind = 'sweep' and tags.sweep = '{name}'"
+    runs = client.search_runs([found.experiment_id], only, ViewType.DELETED_ONLY, max_results=1)
+    return _restore(client.tracking_uri, "run", runs[0].info.run_id) if runs else ""
+
+
+def _restore(uri: str, what: str, identifier: str) -> str:
+    option = {"run": "--run-id", "experiment": "-x"}[what]
+    where = f"MLFLOW_TRACKING_URI={shlex.quote(lasting(uri))}"
+    return f"restore it with '{where} mlflow {what}s restore {option} {identifier}'"
 
 
 def children(client: MlflowClient, parent: Run) -> list[Run]:

@@ -92,7 +92,7 @@ class RunDir:
         if self._spec.is_file() and self.spec().sha256 != spec.sha256:
             raise ValueError(
                 f"a sweep {spec.name!r} with a different spec is in {self.path}; "
-                "give this one another --name, or continue that one with 'sweep resume'"
+                f"give this one another --name, or continue that one with 'sweep resume {self._named()}'"
             )
         if self.state().get("data_digest", data_digest) != data_digest:
             raise ValueError(
@@ -125,7 +125,7 @@ class RunDir:
             if not _locked(file):
                 raise ValueError(
                     f"sweep {self.path.name!r} is already running in process {self.driver()}; "
-                    "watch it with 'sweep status' or end it with 'sweep stop'"
+                    f"watch it with 'sweep status {self._named()}' or end it with 'sweep stop {self._named()}'"
                 )
             file.truncate(0)
             file.write(f"{os.getpid()} {time.time()}")
@@ -149,6 +149,10 @@ class RunDir:
                 else:
                     return None
         raise ValueError(f"{self._lock} is held by a process that does not say which; try again")
+
+    def _named(self) -> str:
+        """How a command names it."""
+        return self.path.name + flag(self.path.parent)
 
     def stop(self) -> None:
         """Ask the driver to finish the packs that are running and ask for no more."""

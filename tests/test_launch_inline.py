@@ -295,7 +295,7 @@ def test_commands_to_go_on_with_are_whole_where_a_folder_has_a_blank_in_its_name
     assert main(["export", "tiny", *where, "--tracking-uri", uri, "--out", "my tables"]) == 0
     assert "analysis map 'my tables' analysis report 'my tables'" in " ".join(capsys.readouterr().out.split())
     assert main(["stop", "tiny", *where]) == 2
-    assert "'sweep resume tiny --runs-dir 'my runs'' would go on" in capsys.readouterr().err
+    assert "finished; 'sweep resume tiny --runs-dir 'my runs' --trials N' would go on" in capsys.readouterr().err
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "packs.jsonl")
@@ -303,6 +303,8 @@ def test_commands_to_go_on_with_are_whole_where_a_folder_has_a_blank_in_its_name
     monkeypatch.setattr(driver.Journal, "append", full)
     assert main(["resume", "tiny", "--inline", "--trials", "8", *where]) == 2
     assert "'sweep resume tiny --runs-dir 'my runs'' goes on" in capsys.readouterr().err
+    assert main(["stop", "tiny", *where]) == 2
+    assert "not running; 'sweep resume tiny --runs-dir 'my runs'' would go on" in capsys.readouterr().err
 
 
 def test_a_folder_in_the_home_folder_is_there_though_no_shell_says_where_that_is(

@@ -580,6 +580,25 @@ def test_an_experiment_that_was_deleted_is_told_with_what_restores_it(tmp_path: 
     assert verify(book, uri, "toy") == []
 
 
+def test_a_sweep_whose_run_was_deleted_is_told_with_what_restores_it(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    running = tracker(uri)
+    sync(book, running)
+    client = connect(uri)
+    run_id = parents(client, "isoinit")["toy"].info.run_id
+    client.delete_run(run_id)
+    command = f"restore it with 'MLFLOW_TRACKING_URI={uri} mlflow runs restore --run-id {run_id}', or "
+    for act in (lambda: export(uri, "toy", tmp_path / "out"), lambda: verify(book, uri, "toy")):
+        with pytest.raises(ValueError, match=rf"deleted in MLflow at {uri}; {command}.* 'sweep sync toy' where"):
+            act()
+    with pytest.raises(ValueError, match=r"^no sweep 'to' in MLflow"):
+        verify(book, uri, "to")
+    with pytest.raises(ValueError, match=rf"the run was deleted there; {command}give another"):  # while it runs
+        running.publish(book.parts()[0])
+    client.restore_run(run_id)
+    assert verify(book, uri, "toy") == []
+
+
 def test_a_place_that_cannot_be_written_is_found_out_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
     (tmp_path / "file").touch()
