@@ -32,7 +32,8 @@ words:
   > and <      a limit, or an end of a band, that lies at an end of the depths that were tried; more is not known of it
   trains again deeper than its limit, where networks first stop training, this one is surely in the region once more
   undecided    a cell that lies in the region with a probability between 5 and 95 %
-  audit trial  a uniformly random trial (role audit or start): only they give an error of the map that trusts no model
+  audit trial  placed uniformly at random (role audit, start, random or sobol): only they give an error of the map that
+               trusts no model
 
 In JSON, "inf" is a depth limit that theory does not see, or the open end of a ratio's interval; null is no theory, or
 a ratio of which nothing is known.

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.checks import check_axes, check_known
+from analysis.checks import check_axes, check_known, need
 from analysis.points import CENTRE, Points, Scale
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
@@ -102,9 +102,7 @@ def infer_axes(trials: pa.Table, *more: str) -> tuple[Axis, ...]:
 
 
 def encode(axes: Sequence[Axis], points: pa.Table) -> Points:
-    missing = [axis.name for axis in axes if axis.name not in points.column_names]
-    if missing:
-        raise ValueError(f"points need the columns of the model's axes, but {missing} is missing")
+    need(points, [axis.name for axis in axes], "what the model is asked of")
     points = filterable(points)
     check_axes(points, [axis.name for axis in axes if isinstance(axis, Numeric)])
     x = [axis.encode(points[axis.name]) for axis in axes if isinstance(axis, Numeric)]

@@ -24,7 +24,9 @@ _CURVE: Final = ("curve_step", "curve_loss", "curve_accuracy")
 
 
 def need(table: pa.Table, columns: Iterable[str], what: str) -> None:
-    """Refuse a table that lacks some of the columns that `what` needs."""
+    """Refuse what is no table of Arrow's, or lacks some of the columns that `what` needs."""
+    if not isinstance(table, pa.Table):
+        raise ValueError(f"{what} needs a pyarrow.Table, as pa.table(data) makes one, but got a {type(table).__name__}")
     wanted = list(columns)
     missing = [name for name in wanted if name not in table.column_names]
     if missing:

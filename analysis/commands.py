@@ -174,7 +174,10 @@ def report(args: argparse.Namespace) -> int:
     page = reporting.page(export, abscissa=args.abscissa)
     with writing(path):
         path.write_text(page, encoding="utf-8")
-    return print_json({"files": [path]}) if args.json else list_files([path])
+    if args.json:
+        return print_json({"files": [path], "joined": joining.joined(export)})
+    say_joined(export)
+    return list_files([path])
 
 
 def theory(args: argparse.Namespace) -> int:

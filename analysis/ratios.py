@@ -42,7 +42,7 @@ def ratios(limits: pa.Table) -> list[Ratio]:
     The interval is put together from the two bands on the log scale (MOVER, Zou & Donner 2008) as if they were
     independent. The model shares strength between schemes, so they err together rather, and it is too wide.
     """
-    rows = sorted(limits.to_pylist(), key=lambda row: (-row["depth_limit"], row["scheme"]))
+    rows = limits.to_pylist()
     axes = [axis for axis in AXES if axis in limits.column_names and axis not in ("scheme", "depth")]
     varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -51,6 +51,7 @@ def ratios(limits: pa.Table) -> list[Ratio]:
     made = []
     for values, group in groups.items():
         where = ", ".join(f"{a.replace('_', ' ')} {value_text(v)}" for a, v in zip(varying, values, strict=True))
+        group.sort(key=lambda row: (-row["depth_limit"], row["scheme"]))
         made += [_ratio(where, a["scheme"], b["scheme"], a, b) for a, b in combinations(group, 2)]
     return made
 

@@ -33,8 +33,9 @@ LEARN_ON = 500  # trials that hyperparameters are learnt from
 # up (on two beds, at 400, by half a cell and by one and a half in a hundred), so a goal of `progress` may be met by it.
 FEW_TRIALS = 400
 ACTIVE = 1000  # trials the posterior is conditioned on
-AUDIT_ROLES = ("audit", "start")  # of trials placed uniformly, whatever the others showed
+AUDIT_ROLES = ("audit", "start", "random", "sobol")  # of trials placed uniformly, whatever the others showed
 HELD_OUT = 0.25  # chosen: share of all trials that the model goes without at once, to be judged on them
+JUDGED = 8  # chosen: fewer trials leave a model of nearly none
 CELLS = 1024  # reference cells of `progress`
 
 
@@ -136,7 +137,8 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
 
     It is the one statement that trusts no model. It counts disagreement with what an audit trial did, so where
     seeds disagree it contains their noise as well as the error of the map. Of a small sweep most trials are audit
-    trials; without all of them there is no map, so the model goes without no more than `HELD_OUT` of all at once.
+    trials, of a random search all; without all of them there is no map, so the model goes without no more than
+    `HELD_OUT` of all at once.
     """
     need(trials, ["role"], "the error of a map")
     trials = usable(trials)
@@ -144,7 +146,7 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
     trained, n = floats(trials["n_trained"]), floats(trials["n_replicates"])
     clear = audit & (2 * trained != n)
     ties = int((audit & ~clear).sum())
-    if not clear.any() or audit.all():
+    if not clear.any() or len(trials) < JUDGED:
         return AuditError(float("nan"), 0.0, 1.0, 0, 0, ties)
     axes, wrong, places = axes or infer_axes(trials), 0, np.flatnonzero(audit)
     parts = math.ceil(len(places) / (HELD_OUT * len(trials)))

@@ -112,7 +112,7 @@ def _method(found: summary.Summary) -> str:
     rule = f" Here it is <code>{escape(found.criterion)}</code>." if found.criterion else ""
     map_ = _MAP_METHOD if found.limits is not None else ""
     return f"""<h2>Method</h2>
-<p>Each trial is a point of the search space. It was trained with several seeds at every learning rate of the sweep's
+<p>Each trial is a point of the search space. It was trained with every seed of the sweep at every learning rate of its
 list, and is judged at the rate at which most seeds trained, so that a bad step size is not mistaken for an
 untrainable network. A network is trained at the first recorded step at which the criterion holds.{rule} Divergence is
 an outcome; only trials that the infrastructure lost are left out.</p>

@@ -105,7 +105,9 @@ def size_text(found: Summary) -> str:
 def audit_text(audit: AuditError | None) -> str:
     """The error of the map in one sentence."""
     if audit is None or not audit.n:
-        return "The error of the map is unknown: it takes audit trials (uniformly random ones), and others for a map."
+        return (
+            "The error of the map is unknown: it takes audit trials (uniformly random ones), and more trials for a map."
+        )
     tied = f"; {audit.ties} more {'was' if audit.ties == 1 else 'were'} tied between their seeds."
     return (
         f"Map error on {audit.n} audit trials that the model had not seen: {audit.wrong} wrong, "

@@ -95,7 +95,7 @@ def _trial(key: str, index: int, point: dict[str, Any], mine: list[dict[str, Any
         "sweep": "made-up", "trial_key": key, "pack_id": f"made-up-{index // 16:05d}", "architecture": "mlp",
         "activation": "relu", "normalization": "none", "weight_scale": 1.0, "bias_mode": "iid", "density": 1.0,
         "dataset": "digits", "optimizer": "sgd", "batch_size": 64, "steps": STEPS,
-        "role": "audit" if index % 7 == 6 else "random",
+        "role": "audit" if index % 7 == 6 else "boundary",
         "n_replicates": verdict.n_replicates if verdict else 0, "n_trained": verdict.n_trained if verdict else 0,
         "best_learning_rate": verdict.best_learning_rate if verdict else None,
         "outcome": str(verdict.outcome) if verdict else "failed", "score": verdict.score if verdict else None,

@@ -177,7 +177,7 @@ def test_ratios_stay_within_a_slice_and_tell_bounds() -> None:
             "censored_high": ["no", "no", "no", "above"],
         }
     )
-    assert [(r.where, r.first, r.bounded) for r in ratios(table)] == [("width 64", "b", True), ("width 32", "b", False)]
+    assert [(r.where, r.first, r.bounded) for r in ratios(table)] == [("width 32", "b", False), ("width 64", "b", True)]
     scales = [0.50000001, 0.50000001, 0.50000002, 0.50000002]
     near = table.drop_columns(["width"]).append_column("weight_scale", pa.array(scales))
     assert [(r.where, r.first) for r in ratios(near)] == [("weight scale 0.5", "b")] * 2

@@ -157,7 +157,8 @@ def test_a_sweep_whose_terminal_hangs_up_finishes_its_running_packs_and_its_page
     ours, its = os.openpty()
     command = shlex.join(_command("launch", "tiny.yaml", "--set", "training.steps=4000"))
     shell = subprocess.Popen(
-        ["setsid", "--ctty", "sh", "-c", f"{command}; exit 0"],
+        # which may be ignored, where tests run under nohup
+        ["env", "--default-signal=HUP", "setsid", "--ctty", "sh", "-c", f"{command}; exit 0"],
         cwd=folder, env=_environment(), stdin=its, stdout=its, stderr=its,
     )  # fmt: skip
     os.close(its)

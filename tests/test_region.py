@@ -119,6 +119,9 @@ def test_unknown_levels_and_missing_columns_say_what_is_known(model: RegionModel
         model.p_in_region(table(2).drop(["bias_variance"]))
     with pytest.raises(ValueError, match="n_trained"):
         RegionModel.fit(table(2).drop(["n_trained"]))
+    for call in (model.p_in_region, model.depth_limit, RegionModel.fit):
+        with pytest.raises(ValueError, match="needs a pyarrow.Table, as pa.table.data. makes one, but got a dict"):
+            call(table(2).to_pydict())  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="none of 3"):
         RegionModel.fit(table(3).set_column(8, "outcome", pa.array(["failed"] * 3)))
 
@@ -180,8 +183,18 @@ def test_a_map_of_mostly_audit_trials_is_judged_as_nearly_the_whole(monkeypatch:
     assert none.wrong == np.sum(2 * parts[1]["n_trained"].to_numpy() > parts[1]["n_replicates"].to_numpy())
 
 
-def test_audit_error_is_unknown_where_nothing_else_was_placed():
-    result = audit_error(table(16, role="start"))
+@pytest.mark.parametrize("role", ["start", "random", "sobol"])
+def test_a_map_of_trials_placed_by_chance_alone_is_judged_on_each_by_a_model_of_the_others(role: str):
+    result, grid = audit_error(table(60, role=role)), audit_error(table(60, role="grid"))
+    assert (result.n, result.ties, grid.n) == (60, 0, 0)
+    assert 0 < result.error < 0.3, "of a model that has seen them it were 0"
+    flipped = table(60, role=role)
+    flipped = flipped.set_column(6, "n_trained", pa.array(np.where(np.arange(60) % 2, 2, 0), pa.int16()))
+    assert audit_error(flipped).error > 0.3, "what follows no law cannot be foreseen"
+
+
+def test_audit_error_is_unknown_where_too_few_were_placed():
+    result = audit_error(table(7, role="start"))
     assert np.isnan(result.error)
     assert (result.low, result.high, result.n) == (0.0, 1.0, 0)
 
@@ -189,7 +202,7 @@ def test_audit_error_is_unknown_where_nothing_else_was_placed():
 def test_of_audits_alone_only_those_between_their_seeds_are_ties():
     tied = table(4, role="audit").set_column(6, "n_trained", pa.array([1] * 4, pa.int16()))
     result = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (table(12, role="audit"), tied)]))
-    assert (result.n, result.ties) == (0, 4)
+    assert (result.n, result.ties) == (12, 4)
 
 
 def test_without_an_axis_that_moves_all_trials_are_of_one_point():
@@ -200,7 +213,7 @@ def test_without_an_axis_that_moves_all_trials_are_of_one_point():
 
 def test_audit_error_sets_ties_aside():
     audit = table(10, role="audit").set_column(6, "n_trained", pa.array([1] * 10, pa.int16()))
-    result = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (table(50), audit)]))
+    result = audit_error(pa.concat_tables([t.unify_dictionaries() for t in (table(50, role="boundary"), audit)]))
     assert (result.n, result.ties) == (0, 10)
     assert (result.low, result.high) == (0.0, 1.0)
 

@@ -117,6 +117,7 @@ def test_a_driver_that_has_not_said_who_it_is_yet_is_waited_for(tmp_path: Path) 
 def test_a_terminal_that_is_lost_stops_a_sweep_once_however_often_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[str] = []
     monkeypatch.setattr(stopping, "leave_if_gone", lambda: left.append("left"))
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
     before = signal.getsignal(signal.SIGHUP)
     stop = stopping.Stop(lambda: False)
     with stop.signals(lambda _: None):
@@ -128,6 +129,7 @@ def test_a_terminal_that_is_lost_stops_a_sweep_once_however_often_it_says_so(mon
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGHUP) is before
+    signal.signal(signal.SIGHUP, ours)
 
 
 def test_nohup_is_heeded() -> None:
