@@ -120,7 +120,7 @@ def test_unknown_levels_and_missing_columns_say_what_is_known(model: RegionModel
     with pytest.raises(ValueError, match="n_trained"):
         RegionModel.fit(table(2).drop(["n_trained"]))
     for call in (model.p_in_region, model.depth_limit, RegionModel.fit):
-        with pytest.raises(ValueError, match="needs a pyarrow.Table, as pa.table.data. makes one, but got a dict"):
+        with pytest.raises(ValueError, match=r"needs a pyarrow.Table, as pa.table.data. makes one, but got a dict"):
             call(table(2).to_pydict())  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="none of 3"):
         RegionModel.fit(table(3).set_column(8, "outcome", pa.array(["failed"] * 3)))
