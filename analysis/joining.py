@@ -103,7 +103,7 @@ def _specs(export: Export) -> str:
     else:
         known = f"{rule} is that of spec.yaml alone; " if rule else ""
         told += f"each judged by the criterion of its own spec; {known}--criterion judges all by one."
-    if differing := [f"{name} ({', '.join(map(str, values))})" for name, values in mixed(export).items()]:
+    if differing := [f"{name} ({' or '.join(map(str, values))})" for name, values in mixed(export).items()]:
         told += f" They differ in {' and in '.join(differing)}, which a map does not tell apart."
     return told
 

@@ -101,7 +101,7 @@ def test_what_a_map_does_not_tell_apart_is_said(folders: tuple[Path, Path], tmp_
     }
     assert joining.mixed(joining.read(folders)) == {}
     told = joining.joined(whole)
-    assert "They differ in dataset (digits, mnist) and in batch size (32, 64) and in learning rates" in told
+    assert "They differ in dataset (digits or mnist) and in batch size (32 or 64) and in learning rates" in told
     assert "each judged by the criterion of its own spec; --criterion judges all by one." in told
     assert joining.criterion(whole) == joining.OWN
     anew = joining.read([folders[0], other], Criterion("train_accuracy", 0.9))
