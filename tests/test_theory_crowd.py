@@ -97,6 +97,22 @@ def test_the_nearest_of_ten_comes_as_near_as_in_random_nets(scheme: str, net: di
 
 
 @pytest.mark.parametrize(
+    ("scheme", "net"),
+    [("he_normal", {"sigma_b2": 0.1}), ("lecun_normal", {"sigma_w2": 1.1, "sigma_b2": 0.05})],
+)
+def test_pairs_of_a_narrow_tanh_net_come_nearer_than_in_mean_field(scheme: str, net: dict[str, Any]) -> None:
+    """By the noise of tangents across the signal; told apart from that of the norm, and of the nearest of ten."""
+    net = {"depth": 41, "activation": "tanh", **IID, **net}
+    random = simulate(scheme, width=64, nets=128, rng=np.random.default_rng(0), **net)
+    found = np.log(1 - np.abs(random.correlation)).mean(axis=0)
+    narrow, wide = (list(islice(setting_of(predict(scheme, width=n, **net)).states(), 40)) for n in (64, 10**6))
+    for layer in (10, 20, 40):
+        assert np.log(narrow[layer - 1].distance) == pytest.approx(found[layer - 1], abs=0.4), layer
+    assert np.log(narrow[9].distance) == pytest.approx(found[9], abs=0.15)
+    assert np.log(wide[39].distance) > found[39] + 0.7
+
+
+@pytest.mark.parametrize(
     ("scheme", "bias"), [("he_normal", 0.0), ("orthogonal", 0.0), ("ll_gauss", 0.0), ("ll_gauss", 0.9)]
 )
 def test_a_limit_is_where_ten_inputs_come_too_near(scheme: str, bias: float) -> None:

@@ -48,13 +48,15 @@ class Layer(NamedTuple):
 
 class Coupled(NamedTuple):
     """`norm`: the moments of u over nets. gradient, gradient_variance: mean and variance of g. covariance: of u and g.
-    overlap: the mean of c^2."""
+    overlap: the mean of c^2. across: what the last layer adds to the mean of g of a vector that it finds at right
+    angles to the signal."""
 
     norm: Fluctuation = Fluctuation()
     gradient: float = 0.0
     gradient_variance: float = 0.0
     covariance: float = 0.0
     overlap: float = 0.0
+    across: float = 0.0
 
     def after(self, layer: Layer) -> "Coupled":
         """Of the next layer's u and g."""
@@ -77,6 +79,7 @@ class Coupled(NamedTuple):
         eps, eta = eps / n, eta / n
         u, g = u - eps / 2 - eps**2 / 12, g - eta / 2 - eta**2 / 12  # as in `Fluctuation.with_noise`
         mean_u, mean_g = float(WEIGHTS @ u), float(WEIGHTS @ g)
+        aligned = float(WEIGHTS @ np.log1p(tilt))
         u, g = u - mean_u, g - mean_g
         given = apart * (self.covariance / norm.variance if norm.variance > 0 else 0.0)  # of the last g, by the last u
         eps, eta = eps + eps**2 / 2, eta + eta**2 / 2
@@ -88,6 +91,7 @@ class Coupled(NamedTuple):
             gradient_variance=self.gradient_variance + float(WEIGHTS @ spread),
             covariance=float(WEIGHTS @ (given * u + u * g + both / n)),
             overlap=overlap + max(1 - overlap, 0.0) * float(WEIGHTS @ turned) / n,
+            across=mean_g - aligned,
         )
 
     def grown(self, mean: float, variance: float) -> "Coupled":

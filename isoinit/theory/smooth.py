@@ -5,7 +5,10 @@ at criticality the approach is a power law, not an exponential. Legend: `q` vari
 minus the correlation of two inputs in them, `phi` the activation, `z` standard normal.
 
 What a finite width adds is in `coupled`; its noise is 5 / N and 3 / N for ReLU, with Gaussian and orthogonal weights,
-2 / N and 0 for a linear unit, as in `factors`.
+2 / N and 0 for a linear unit, as in `factors`. It takes from the typical distance too: what near inputs differ by grows
+like a tangent across the signal, of which the mean log is less than the log of the mean (derived here). Without that
+Gaussian tanh nets of 64 units with a bias have pairs more than twice too far apart at layer 40, as a test shows; with it
+by less than a half. It is too little in narrower nets without a bias.
 
 Under batch normalization every unit has mean 0 and variance 1 over the batch: q = 1, d = 1, and a squared gradient
 grows per layer by `E phi'(z)^2 / Var phi(z)`, which is pi / (pi - 1) for ReLU (1902.04942) and 1 for a linear unit; the
@@ -15,7 +18,7 @@ length being held, its relative variance over nets is the one of eta in `coupled
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from math import log, sqrt
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 from numpy.polynomial import chebyshev
@@ -89,15 +92,18 @@ class SmoothNet:
                 alive=1.0,
             )
             before_d, noise = d, (now.spread + self.gaussian) / self.width
+            factor = self._typical(d, spread.across - (spread.norm.mean - before.norm.mean))
             if settled is not None:
-                d = d if still else settled(d)
-                still = abs(d - before_d) <= _SETTLED * d
+                closed = d / factor if still else settled(d)
                 tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
-                crowded.step(before_d, _closes(before_d, d, tangent), noise)
+                crowded.step(before_d, _closes(before_d, closed, tangent), noise)
+                d = d if still else closed * factor
+                still = abs(d - before_d) <= _SETTLED * d
                 continue
             new = sw2 * now.square + sb2
             d = _next_distance(phi, q, sw2, new, now.slope, d)
             crowded.step(before_d, _closes(before_d, d, sw2 * now.slope * q / new), noise)
+            d *= factor
             settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
             if settled is None:
                 q, now = new, _moments(phi, new)
@@ -121,6 +127,16 @@ class SmoothNet:
                 relative_variance=layer * (now.spread + self.gaussian),
                 alive=1.0,
             )
+
+    def _typical(self, d: float, drift: float) -> float:
+        """What a layer of finite width takes off mean field's next distance of a typical pair that is d apart.
+
+        Of near inputs it is `drift`, of a tangent across the signal over the norm. Farther ones are taken for Gaussian,
+        of which the variance of log d falls by (1 - d/2)^2, and for no noisier than if all units were saturated.
+        """
+        if self.width * d == 0:
+            return 1.0
+        return exp(max(drift * (1 - min(d, 2 - d) / 2) ** 2, -1 / (self.width * min(d, 2 - d))))
 
     def _wander(self, spread: float) -> float:
         """Relative variance over nets that a layer adds to a squared Jacobian-vector product."""
