@@ -140,6 +140,12 @@ def _see_folder() -> None:
         raise ValueError("the folder that this was started in is gone; change to another") from None
 
 
+def _see_runs(arguments: argparse.Namespace) -> None:
+    runs: Path | None = getattr(arguments, "runs_dir", None)
+    if runs is not None and runs.exists() and not runs.is_dir():
+        raise ValueError(f"{runs} is no folder; give the --runs-dir that sweeps are kept in")
+
+
 def _see_home() -> None:
     from sweeps import installed  # not for `--help`, which should be quick
 
@@ -152,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         _see_folder()
+        if arguments.run is not commands.doctor:  # which says it beside all else
+            _see_runs(arguments)
         if arguments.run in _NEED_RAY:
             _see_home()
         return arguments.run(arguments)

@@ -594,6 +594,15 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["status", "status tiny", "stop tiny", "sync tiny", "verify tiny", "export tiny"])
+def test_a_file_in_the_place_of_the_folder_of_runs_is_said_to_be_no_folder(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([*command.split(), "--runs-dir", "tiny.yaml"]) == 2
+    assert capsys.readouterr().err == "sweep: tiny.yaml is no folder; give the --runs-dir that sweeps are kept in\n"
+
+
 @pytest.mark.parametrize("command", [["plan", "quickstart"], ["status"], ["launch", "quickstart", "--inline"]])
 def test_a_folder_that_is_gone_is_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
