@@ -83,7 +83,7 @@ def sync(run: RunDir, uri: str) -> int:
         trials, replicates = run.ledger.read()
         commits = trials["git_commit"].unique().to_pylist()
         origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
-        tracker = tracking.Tracker(uri, identity(spec, digest, origin, run.path.parent))
+        tracker = tracking.Tracker(uri, identity(spec, digest, origin, run.path.parent, state.get("folder_id")))
         sent = tracking.sync(run.ledger, tracker)
         if sent or state.get("closed") != uri:
             limits, notes, paths, reason = _map(run, trials, spec.criterion.build())

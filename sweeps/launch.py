@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -46,6 +47,7 @@ def _begin(sweep: Sweep, ray: Cluster | None) -> None:
     run.check(sweep.spec, sweep.dataset.digest)
     if ray is not None and options.address is not None:
         ray.ready()
+    sweep.tracker.identity = replace(sweep.tracker.identity, folder_id=run.identified())
     if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
         with mlflow_store.one_sentence(options.tracking_uri):
             sweep.tracker.open(fresh=not (run.journal.exists() or run.ledger.parts()))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_name, check_writable, file, lasting
+from sweeps.runcard import FOLDER_ID
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -121,8 +122,13 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
 
 
-def parents(client: MlflowClient, experiment: str) -> dict[str, Run]:
-    """Parent runs by the name of their sweep; empty if there is no such experiment.
+def parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, Run]:
+    """The parent run of each sweep by its name, of several the first of `all_parents`."""
+    return {name: runs[0] for name, runs in all_parents(client, experiment, folder_id).items()}
+
+
+def all_parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, list[Run]]:
+    """Parent runs by the name of their sweep, the one that counts first; empty if there is no such experiment.
 
     Raises:
         ValueError: somebody has deleted it, which MLflow can undo.
@@ -135,8 +141,21 @@ def parents(client: MlflowClient, experiment: str) -> dict[str, Run]:
         raise ValueError(
             f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; {again}, or {ELSEWHERE}"
         )
-    runs = _search(client, found.experiment_id, "tags.kind = 'sweep'")
-    return {run.data.tags["sweep"]: run for run in runs if {"sweep", "spec_sha256"} <= run.data.tags.keys()}
+    known: dict[str, list[Run]] = {}
+    for run in _search(client, found.experiment_id, "tags.kind = 'sweep'"):
+        if {"sweep", "spec_sha256"} <= run.data.tags.keys():
+            known.setdefault(run.data.tags["sweep"], []).append(run)
+    return {name: sorted(runs, key=lambda run: _rank(run, folder_id)) for name, runs in known.items()}
+
+
+def _rank(run: Run, folder_id: str | None) -> tuple[bool, float, int, str]:
+    """What counts more comes first: the folder's own run, for no other may get its trials.
+
+    One that was deleted, sent again and then restored is there twice: of those the one with most trials, of which an
+    export lacks least, and which stays ahead, for it gets the next ones; of equals the oldest, which others link to.
+    """
+    foreign = folder_id is None or run.data.tags.get(FOLDER_ID) != folder_id
+    return foreign, -run.data.metrics.get("trials/all", 0.0), run.info.start_time, run.info.run_id
 
 
 def deleted(client: MlflowClient, experiment: str, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from analysis.words import counted
 from sweeps.failures import disk
 from sweeps.ledger import Ledger
+from sweeps.parentrun import Refused
 
 if TYPE_CHECKING:
     from sweeps.tracking import Tracker
@@ -26,7 +27,7 @@ class Publisher:
         self._longest_wait, self._last_wait = longest_wait, last_wait
         self._news, self._closing, self._stop = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._interrupted = False
+        self._interrupted = self._refused = False
         self.waiting = 0
         """Parts that were not published yet when it last looked."""
 
@@ -87,6 +88,8 @@ class Publisher:
                 wait = 1.0
                 self._news.wait()
                 self._news.clear()
+            elif closing and self._refused:
+                return
             elif closing:
                 self._stop.wait(1.0)
             else:
@@ -108,6 +111,7 @@ class Publisher:
                 self._tracker.finish(status="KILLED" if self._interrupted else "FINISHED")
         except (ValueError, OSError) as error:  # of the store, or of the marks of what it has
             self._tracker.failure = disk(error) if isinstance(error, OSError) else str(error)
+            self._refused = isinstance(error, Refused)
             return False
         self.waiting, self._tracker.failure = 0, None
         return True

@@ -58,7 +58,7 @@ def prepare(spec: SweepSpec, options: Options) -> Sweep:
     return Sweep(spec, design, dataset, origin, run, tracker, options)
 
 
-def identity(spec: SweepSpec, data_digest: str, origin: Origin, runs: Path) -> Identity:
+def identity(spec: SweepSpec, data_digest: str, origin: Origin, runs: Path, folder_id: str | None = None) -> Identity:
     """What a sweep is, as MLflow is told, whose page is read from anywhere: so a folder is named from the root on."""
     return Identity(
         name=spec.name,
@@ -67,6 +67,7 @@ def identity(spec: SweepSpec, data_digest: str, origin: Origin, runs: Path) -> I
         dataset_digest=data_digest,
         environment=provenance.environment(),
         flag=flag(runs) and flag(runs.absolute()),
+        folder_id=folder_id,
     )
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class RunDir:
         return parse(self._spec.read_text(), origin=str(self._spec))
 
     def state(self) -> dict[str, Any]:
-        """How it was last launched (tracking URI, address, what `resume` needs to go on alike), and how that ended."""
+        """Its id, how it was last launched (tracking URI, address, what `resume` needs), and how that ended."""
         try:
             return json.loads(self._state.read_text()) if self._state.exists() else {}
         except ValueError as error:
@@ -104,7 +105,17 @@ class RunDir:
         """Make the folder, or note how its sweep is launched this time; `check` comes before."""
         self.path.mkdir(parents=True, exist_ok=True)
         _replace(self._spec, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
-        _replace(self._state, json.dumps(state))
+        kept = {"folder_id": known} if (known := self.state().get("folder_id")) else {}
+        _replace(self._state, json.dumps(state | kept))
+
+    def identified(self) -> str | None:
+        """Its id, on the disk before MLflow hears of it; None if it was launched before and its record has none.
+
+        That one gets none either: a store may know it by an id that was lost with its record.
+        """
+        if not self._spec.is_file() and "folder_id" not in (state := self.state()):
+            _replace(self._state, json.dumps(state | {"folder_id": uuid.uuid4().hex}))
+        return self.state().get("folder_id")
 
     def note(self, **ended: Any) -> None:
         """Add to the state how the last launch ended."""

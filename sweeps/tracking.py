@@ -16,21 +16,18 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import yaml
 
 from analysis.outcome import Outcome
 from analysis.schema import Took
-from sweeps import mlflow_store, mlflow_uri, runcard
+from sweeps import parentrun, runcard
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence, parents
+from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence
 from sweeps.parts import load
 from sweeps.runcard import Identity
 from sweeps.trialruns import TrialRuns
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 DIGEST_LENGTH: Final = 36  # MLflow's limit for the digest of a data set
 
@@ -56,24 +53,13 @@ class Tracker:
         `launching` marks it as running and adds this launch's environment. A sweep that is `fresh` was never launched.
 
         Raises:
-            ValueError: the name belongs to a sweep with another spec, or to one that has trials while this is fresh.
+            ValueError: the name belongs to a sweep with another spec or of another folder, or to one that has trials
+                while this is fresh.
         """
         with one_sentence(self.uri):
             self._client = connect(self.uri)
-            parent = parents(self._client, self.experiment).get(self.identity.name) or self._create_parent()
-            if (other := parent.data.tags["spec_sha256"]) != self.identity.spec.sha256:
-                raise ValueError(
-                    f"MLflow at {self.uri} has a sweep {self.identity.name!r} with another spec ({other[:12]}); "
-                    "give this one another --name"
-                )
+            parent, there = parentrun.find_or_create(self._client, self.uri, self.identity, self.experiment, fresh)
             self._experiment_id, run_id = parent.info.experiment_id, parent.info.run_id
-            there = mlflow_store.children(self._client, parent)
-            if fresh and there:
-                raise ValueError(
-                    f"MLflow at {self.uri} has {len(there)} trials of a sweep {self.identity.name!r} that are "
-                    "not in this folder of runs; launch it with the --runs-dir that has them, or give this one another "
-                    "--name"
-                )
             self._runs = TrialRuns(self._client, parent, there)
             uploaded = self._client.list_artifacts(run_id, "parts")
             self._parts = {Path(file.path).name: file.file_size or 0 for file in uploaded}
@@ -140,18 +126,6 @@ class Tracker:
     def _opened(self) -> str:
         assert self.run_id is not None, "open comes first"
         return self.run_id
-
-    def _create_parent(self) -> Run:
-        found = self._client.get_experiment_by_name(self.experiment)
-        experiment_id = found.experiment_id if found else self._create_experiment()
-        return self._client.create_run(
-            experiment_id, run_name=self.identity.name, tags=runcard.sweep_tags(self.identity)
-        )
-
-    def _create_experiment(self) -> str:
-        database = mlflow_uri.file(self.uri)  # its artifacts are beside it, wherever the process was started
-        folder = None if database is None else (database.parent / "mlartifacts" / self.experiment).as_uri()
-        return self._client.create_experiment(self.experiment, folder)
 
     def _describe(self, run_id: str, launching: bool) -> None:
         """All that says what the sweep is, and where it is launched now."""

@@ -40,6 +40,7 @@ def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> Path:
     return folder
 
 
-def tracker(uri: str, name: str = "toy", **options: str) -> Tracker:
+def tracker(uri: str, name: str = "toy", folder_id: str | None = None, **options: str) -> Tracker:
     environment = {"python": "3.11", "torch": "2.13"}
-    return Tracker(uri, Identity(name, SPEC, "a" * 40 + "+dirty", "d" * 64, environment), **options)
+    identity = Identity(name, SPEC, "a" * 40 + "+dirty", "d" * 64, environment, folder_id=folder_id)
+    return Tracker(uri, identity, **options)

@@ -54,7 +54,14 @@ MAY_BE_IMPORTED_BY: Final = {
     "grpc": ("sweeps.cluster",),
     "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.hooks", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search", "sweeps.trials"),
-    "mlflow": ("sweeps.mlflow_store", "sweeps.tracking", "sweeps.trialruns", "sweeps.bulk", "sweeps.export"),
+    "mlflow": (
+        "sweeps.mlflow_store",
+        "sweeps.tracking",
+        "sweeps.parentrun",
+        "sweeps.trialruns",
+        "sweeps.bulk",
+        "sweeps.export",
+    ),
     "matplotlib": ("analysis.draw",),
     "sklearn": (),  # seconds; its digits are read from its file
     "pooch": ("sweeps.sources",),

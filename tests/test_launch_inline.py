@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -668,6 +669,70 @@ def test_a_store_that_has_trials_of_a_lost_folder_is_refused(folder: Path, capsy
     assert _launch("--trials", "8", "--runs-dir", "others") == 2
     assert "has 16 trials of a sweep 'tiny' that are not in this folder of runs" in capsys.readouterr().err
     assert not (folder / "others/tiny/spec.yaml").exists()
+
+
+OF_ANOTHER = "has a sweep 'tiny' of another folder of runs, with which this one would be mixed; give this one another"
+
+
+def _tag(uri: str = "sqlite:///mlflow.db") -> str:
+    return parents(connect(uri), EXPERIMENT)["tiny"].data.tags["folder_id"]
+
+
+def test_two_folders_that_begin_one_sweep_before_either_has_a_trial_are_told_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.PackSearch, "ask", lambda _: None)
+        assert _launch("--trials", "4") == 1
+    others = ("--trials", "4", "--runs-dir", "others")
+    capsys.readouterr()
+    assert _launch(*others) == 2
+    said = capsys.readouterr().err
+    assert OF_ANOTHER in said
+    assert said.count("\n") == 1
+    assert not (folder / "others/tiny/spec.yaml").exists()
+    assert _launch("--trials", "4") == 0
+    assert _tag() == RunDir(folder / "runs", "tiny").state()["folder_id"]
+    uri = stores.sqlite(folder / "own")
+    assert _launch(*others, "--tracking-uri", uri) == 0  # as it was told to
+    assert _tag(uri) == RunDir(folder / "others", "tiny").state()["folder_id"] != _tag()
+    for where in ("runs", "others"):
+        assert main(["verify", "tiny", "--runs-dir", where]) == 0
+    assert main(["sync", "tiny", "--runs-dir", "others", "--tracking-uri", "sqlite:///mlflow.db"]) == 2
+    assert OF_ANOTHER in capsys.readouterr().err
+
+
+def test_two_folders_that_begin_one_sweep_before_there_is_a_store_are_told_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The publisher makes it, and finds out: no trial is lost, and no run has those of both."""
+    monkeypatch.setattr(launch, "_absent", lambda _: True)
+    assert _launch("--trials", "4") == 0
+    capsys.readouterr()
+    assert _launch("--trials", "4", "--runs-dir", "others", "--json") == 0
+    ended = json.loads(capsys.readouterr().out)
+    assert ended["unpublished"] == 1
+    assert OF_ANOTHER in ended["errors"][0]
+    assert main(["verify", "tiny"]) == 0
+    assert main(["sync", "tiny", "--runs-dir", "others", "--tracking-uri", stores.sqlite(folder / "own")]) == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_goes_on_after_a_backup_and_without_its_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _launch("--trials", "4") == 0
+    first = _tag()
+    shutil.copytree("runs", "backup")
+    assert main(["resume", "tiny", "--inline", "--trials", "6"]) == 0
+    shutil.rmtree("runs")
+    Path("backup").rename("runs")
+    assert main(["resume", "tiny", "--inline", "--trials", "6"]) == 0
+    Path("runs/tiny/launch.json").unlink()
+    assert main(["resume", "tiny", "--inline", "--trials", "8"]) == 0
+    assert _tag() == first
+    assert main(["sync", "tiny"]) == 0
+    capsys.readouterr()
+    assert main(["export", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == []
 
 
 GRID = """

@@ -57,6 +57,30 @@ def test_a_folder_keeps_its_spec_and_refuses_another(tmp_path: Path) -> None:
         RunDir.existing(tmp_path, "tyo")
 
 
+def test_the_id_of_a_folder_is_written_once_and_stays(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, "toy")
+    with run.driving():
+        mine = run.identified()
+        assert run.identified() == RunDir(tmp_path, "toy").identified() == mine
+    run.create(SPEC, {"tracking_uri": "x"})
+    run.create(SPEC, {"tracking_uri": "y"})
+    run.note(status="FINISHED")
+    assert run.identified() == mine
+    assert run.state() == {"tracking_uri": "y", "status": "FINISHED", "folder_id": mine}
+    other = RunDir(tmp_path / "other", "toy")
+    with other.driving():
+        assert other.identified() not in (None, mine)
+
+
+def test_a_folder_of_an_earlier_version_or_without_its_record_gets_no_id(tmp_path: Path) -> None:
+    """A store may know it by another already."""
+    run = RunDir(tmp_path, "toy")
+    run.create(SPEC, {"tracking_uri": "x"})
+    assert run.identified() is None
+    (run.path / "launch.json").unlink()
+    assert run.identified() is None
+
+
 def test_a_damaged_state_is_named_with_its_remedy(tmp_path: Path) -> None:
     run = RunDir(tmp_path, "toy")
     run.create(SPEC, {})

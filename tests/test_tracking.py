@@ -26,7 +26,7 @@ from analysis.schema import Took
 from sweeps import bulk, parts, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import children, connect, parents
+from sweeps.mlflow_store import all_parents, children, connect, deleted, parents
 from sweeps.mlflow_uri import check, lasting
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
@@ -316,6 +316,133 @@ def test_a_name_taken_by_another_spec_is_refused(tmp_path: Path) -> None:
         Tracker(uri, runcard.Identity("toy", other, "", "d")).open()
     more = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 999})})
     Tracker(uri, runcard.Identity("toy", more, "", "d")).open()  # going on with more trials is the same sweep
+
+
+FOREIGN = (
+    r"^MLflow at sqlite.* has a sweep 'toy' of another folder of runs, with which this one would be mixed; "
+    r"give this one another --name or --tracking-uri, or go on in the other folder$"
+)
+
+
+def test_a_sweep_of_another_folder_is_refused_and_its_run_left_as_it_is(tmp_path: Path) -> None:
+    """Their trials would be a mixture of two searches; before there is any, spec and data are the same."""
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    tracker(uri, folder_id="one").open()
+    for _ in ("before it has trials", "after"):
+        before = _everything(uri)
+        for act in (
+            lambda: tracker(uri, folder_id="two").open(),
+            lambda: sync(book, tracker(uri, folder_id="two")),
+        ):
+            with pytest.raises(ValueError, match=FOREIGN):
+                act()
+        assert _everything(uri) == before
+        sync(book, tracker(uri, folder_id="one"))
+    assert verify(book, uri, "toy") == []
+
+
+def test_a_folder_whose_id_is_not_known_is_not_checked(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path)
+    tracker(uri, folder_id="one").open()
+    assert sync(book, tracker(uri)) == 2
+    assert parents(connect(uri), "isoinit")["toy"].data.tags["folder_id"] == "one"
+
+
+def test_a_run_of_an_earlier_version_gets_the_id_of_the_folder_that_goes_on_with_it(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path)
+    sync(book, tracker(uri))
+    assert "folder_id" not in parents(connect(uri), "isoinit")["toy"].data.tags
+    assert sync(book, tracker(uri, folder_id="one")) == 0
+    with pytest.raises(ValueError, match=FOREIGN):
+        tracker(uri, folder_id="two").open()
+
+
+def test_a_store_that_was_restored_or_emptied_or_is_another_is_none_of_another_folder(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    sync(book, tracker(uri, folder_id="one"))
+    old = (tmp_path / "mlflow.db").read_bytes()
+    book.append(parts.part(*pack(1)))
+    sync(book, tracker(uri, folder_id="one"))
+    (tmp_path / "mlflow.db").write_bytes(old)
+    assert sync(book, tracker(uri, folder_id="one")) == 1
+    assert sync(book, tracker(sqlite(tmp_path), folder_id="one")) == 2  # emptied
+    assert sync(book, tracker(sqlite(tmp_path / "second"), folder_id="one")) == 2
+    assert verify(book, uri, "toy") == []
+    assert sync(book, tracker(uri, folder_id="one")) == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_two_folders_that_make_a_run_at_once_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Be it that one of them is killed before it sees the other's."""
+    from mlflow import MlflowClient
+
+    uri, create = sqlite(tmp_path), MlflowClient.create_run
+    winner, loser = (tracker(uri, folder_id=name) for name in ("winner", "loser"))
+
+    def late(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(MlflowClient, "create_run", create)
+        winner.open()
+        made = create(*given, **named)
+        return sys.exit("killed") if killed else made
+
+    monkeypatch.setattr(MlflowClient, "create_run", late)
+    if killed:
+        with pytest.raises(SystemExit):
+            loser.open()
+    for _ in ("when it sees the other", "again"):
+        with pytest.raises(ValueError, match=FOREIGN):
+            loser.open()
+        assert tracker(uri, folder_id="winner").open() == winner.run_id
+    ((only,),) = all_parents(connect(uri), "isoinit").values()
+    assert only.info.run_id == winner.run_id
+    assert deleted(connect(uri), "isoinit", "toy") == "", "nobody should restore what was withdrawn"
+
+
+def test_of_two_folders_that_see_no_run_and_make_one_no_two_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    uri, create, both = sqlite(tmp_path), MlflowClient.create_run, threading.Barrier(2)
+    connect(uri).create_experiment("isoinit")
+
+    def together(*given: Any, **named: Any) -> Any:
+        both.wait(60)
+        return create(*given, **named)
+
+    monkeypatch.setattr(MlflowClient, "create_run", together)
+    trackers = [tracker(uri, folder_id=name) for name in ("one", "two")]
+    refused: list[str] = []
+
+    def launch(mine: Tracker) -> None:
+        try:
+            mine.open()
+        except ValueError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=launch, args=[mine]) for mine in trackers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused
+    assert all(re.match(FOREIGN, said) for said in refused), refused
+    assert len(all_parents(connect(uri), "isoinit").get("toy", [])) == 2 - len(refused)
+
+
+def test_the_end_does_not_wait_for_a_store_that_has_the_sweep_of_another_folder(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    tracker(uri, folder_id="one").open()
+    mine, tries = tracker(uri, folder_id="two"), []
+    opening = mine.open
+    mine.open = lambda: tries.append(1) or opening()  # type: ignore[method-assign]
+    with Publisher(mine, book, last_wait=5) as publisher:
+        pass
+    assert len(tries) <= 2  # at once, and at the end
+    assert publisher.remaining() == 1
+    assert re.match(FOREIGN, mine.failure or "")
 
 
 def test_finish_may_come_again_with_a_map(tmp_path: Path) -> None:
