@@ -130,7 +130,7 @@ def verify(args: argparse.Namespace) -> int:
     from sweeps import export as exporting
 
     run = arguments.existing(args)
-    problems = exporting.verify(run.ledger, arguments.uri(args, run), args.name)
+    problems = exporting.verify(run.ledger, arguments.uri(args, run), args.name, folder_id=run.state().get("folder_id"))
     if args.json:
         _json({"problems": problems})
     else:

@@ -24,11 +24,11 @@ from sweeps.mlflow_store import (
     EXPERIMENT,
     PREDICTED_SECONDS,
     WALL_SECONDS,
+    all_parents,
     children,
     connect,
     deleted,
     one_sentence,
-    parents,
 )
 from sweeps.parts import load, merge
 from sweeps.reading import near
@@ -68,7 +68,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
     exportdir.check(out, name)
     client = connect(tracking_uri)
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
-        parent = find(client, tracking_uri, name, experiment)
+        parent, *_ = find(client, tracking_uri, name, experiment)
         parts = _parts(tracking_uri, parent, cache)
         spec = _download(tracking_uri, parent, exportdir.SPEC, cache)
         if not parts or spec is None:
@@ -80,26 +80,28 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
     return Exported(trials, replicates, exportdir.put(out, name, trials, replicates, text), missing)
 
 
-def find(client: MlflowClient, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> Run:
-    """The parent run of a sweep.
+def find(client: MlflowClient, uri: str, name: str, experiment: str, folder_id: str | None = None) -> list[Run]:
+    """The parent runs of a sweep: the one that counts, and those that should not be there.
 
     Raises:
         ValueError: there is none; lists the sweeps that are there.
     """
-    known = parents(client, experiment)
+    known = all_parents(client, experiment, folder_id)
     if name not in known:
         if again := deleted(client, experiment, name):
             raise ValueError(
-                f"the run of sweep {name!r} was deleted in MLflow at {tracking_uri}; {again}, or send all of it again "
+                f"the run of sweep {name!r} was deleted in MLflow at {uri}; {again}, or send all of it again "
                 f"with 'sweep sync {name}' where the ledger is"
             )
         there = f"; sweeps there: {', '.join(sorted(known))}" if known else "; there is none"
-        raise ValueError(f"no sweep {name!r} in MLflow at {tracking_uri}{near(name, known)}{there}")
+        raise ValueError(f"no sweep {name!r} in MLflow at {uri}{near(name, known)}{there}")
     return known[name]
 
 
-def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIMENT) -> list[str]:
-    """Discrepancies between the ledger, the parts in MLflow and the child runs; empty if there are none.
+def verify(
+    book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIMENT, folder_id: str | None = None
+) -> list[str]:
+    """Discrepancies between the ledger, the parts in MLflow and the runs there; empty if there are none.
 
     Raises:
         ValueError: MLflow does not know the sweep or cannot be read, or a part of the ledger is broken.
@@ -108,13 +110,14 @@ def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIM
     local = {path.name: path for path in book.parts()}
     want = {row["trial_key"]: row["outcome"] for row in book.read()[0].select(["trial_key", "outcome"]).to_pylist()}
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
-        parent = find(client, tracking_uri, name, experiment)
+        parent, *others = find(client, tracking_uri, name, experiment, folder_id)
         remote = {path.name: path for path in _parts(tracking_uri, parent, cache)}
         differing = [n for n in local.keys() & remote.keys() if local[n].read_bytes() != remote[n].read_bytes()]
         runs = children(client, parent)
     have = {run.data.tags["trial.key"]: run.data.tags.get("outcome") for run in runs}
     times = Counter(run.data.tags["trial.key"] for run in runs)
     unfinished = [run.info.run_id for run in runs if run.info.status not in COMPLETE]
+    first, again = parent.info.run_id, [run.info.run_id for run in others]
     found = (
         _list("part{s} of the ledger {are} not in MLflow (run 'sweep sync')", local.keys() - remote.keys()),
         _list("part{s} in MLflow {are} not in the ledger (is it of another --runs-dir?)", remote.keys() - local.keys()),
@@ -129,6 +132,7 @@ def verify(book: Ledger, tracking_uri: str, name: str, experiment: str = EXPERIM
             [k for k in want.keys() & have.keys() if want[k] != have[k]],
         ),
         _list("run{s} {are} unfinished", unfinished),
+        _list(f"run{{s}} of the sweep {{are}} there beside {first}, which counts (delete the others)", again),
     )
     return [sentence for sentence in found if sentence]
 

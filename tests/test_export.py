@@ -369,6 +369,52 @@ def test_verify_names_every_kind_of_discrepancy(tmp_path: Path) -> None:
         assert sentence.startswith(words)
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_a_run_that_was_deleted_sent_again_and_restored_is_told_and_one_of_the_two_counts(
+    tmp_path: Path, more: bool
+) -> None:
+    """That with most trials, of equals the oldest; to have both would make no trial wrong, but its page unlike."""
+    uri, book = sqlite(tmp_path), Ledger(tmp_path / "toy")
+    book.append(parts.part(*pack(0)))
+    sync(book, tracker(uri, folder_id="one"))
+    client = connect(uri)
+    first = parents(client, "isoinit")["toy"].info.run_id
+    client.delete_run(first)
+    if more:
+        book.append(parts.part(*pack(1)))
+    sync(book, tracker(uri, folder_id="one"))
+    second = parents(client, "isoinit")["toy"].info.run_id
+    client.restore_run(first)
+    counts, other = (second, first) if more else (first, second)
+    for folder_id in ("one", None):
+        assert parents(client, "isoinit", folder_id)["toy"].info.run_id == counts
+        said = f"1 run of the sweep is there beside {counts}, which counts (delete the others): {other}"
+        assert verify(book, uri, "toy", folder_id=folder_id) == [said]
+    assert sync(book, tracker(uri, folder_id="one")) == 0
+    assert len(export(uri, "toy", tmp_path / "out").trials) == 4 + 4 * more
+    client.delete_run(other)
+    assert verify(book, uri, "toy") == []
+
+
+def test_the_run_of_a_folder_goes_before_one_with_more_trials(tmp_path: Path) -> None:
+    """As where stores were merged: the ledger is compared with its own run, and sent to that."""
+    uri, book = _published(tmp_path, 2)
+    client = connect(uri)
+    foreign = parents(client, "isoinit")["toy"].info
+    client.set_tag(foreign.run_id, "sweep", "toy away")
+    mine = Ledger(tmp_path / "mine")
+    mine.append(parts.part(*pack(0)))
+    sync(mine, tracker(uri, folder_id="one"))
+    client.set_tag(foreign.run_id, "sweep", "toy")
+    client.set_tag(foreign.run_id, "folder_id", "two")
+    assert parents(client, "isoinit")["toy"].info.run_id == foreign.run_id
+    assert sync(mine, tracker(uri, folder_id="one")) == 0
+    assert verify(mine, uri, "toy", folder_id="one")[0].endswith(f": {foreign.run_id}")
+    assert verify(book, uri, "toy", folder_id="two")[0].startswith(
+        f"1 run of the sweep is there beside {foreign.run_id}"
+    )
+
+
 def test_a_store_that_is_down_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"MLflow at http://127\.0\.0\.1:9: ") as error:
         export("http://127.0.0.1:9", "toy", tmp_path / "out")

@@ -717,6 +717,23 @@ def test_two_folders_that_begin_one_sweep_before_there_is_a_store_are_told_apart
     assert main(["sync", "tiny", "--runs-dir", "others", "--tracking-uri", stores.sqlite(folder / "own")]) == 0
 
 
+def test_the_run_that_is_verified_and_gone_on_with_is_that_of_the_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another folder's may be there, as where stores were merged, and have more trials."""
+    assert _launch("--trials", "4") == 0
+    client = connect(f"sqlite:///{folder}/mlflow.db")
+    mine = parents(client, EXPERIMENT)["tiny"]
+    tags = {name: mine.data.tags[name] for name in ("kind", "sweep", "spec_sha256")}
+    other = client.create_run(mine.info.experiment_id, tags={**tags, "folder_id": "other"}).info.run_id
+    client.log_metric(other, "trials/all", 99)
+    assert main(["sync", "tiny"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "tiny"]) == 1
+    said = f"1 run of the sweep is there beside {mine.info.run_id}, which counts (delete the others): {other}\n"
+    assert capsys.readouterr().out == said
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_folder_goes_on_after_a_backup_and_without_its_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert _launch("--trials", "4") == 0
