@@ -46,26 +46,30 @@ def find_or_create(
             "it with the --runs-dir that has them, or give this one another --name"
         )
     if mine is not None:
-        _see_whose(client, uri, identity, parent, others if not there else [])
+        _see_whose(client, uri, identity, parent, [] if there else others, begun=bool(there))
     return parent, there
 
 
-def _see_whose(client: MlflowClient, uri: str, identity: Identity, parent: Run, others: list[Run]) -> None:
-    """Give the run the id of the sweep's folder if it has none, as those of earlier versions.
+def _see_whose(
+    client: MlflowClient, uri: str, identity: Identity, parent: Run, others: list[Run], *, begun: bool
+) -> None:
+    """Give the run the id of the sweep's folder if it has none, as those of earlier versions, or that of a folder whose
+    launch has ended before it had a trial: such a folder may well be gone.
 
     Raises:
         Refused: it is that of another folder, or one of `others` is.
     """
     mine = identity.folder_id
     whose = parent.data.tags.get(FOLDER_ID)
-    if any(run.data.tags.get(FOLDER_ID) not in (None, mine) for run in (parent, *others)):
+    foreign = [run for run in (parent, *others) if run.data.tags.get(FOLDER_ID) not in (None, mine)]
+    if any(begun or run.info.status == "RUNNING" for run in foreign):
         if whose == mine:  # nothing is in it yet, and who made the other may have seen no other
             _withdraw(client, parent.info.run_id)
         raise Refused(
             f"MLflow at {uri} has a sweep {identity.name!r} of another folder of runs, with which this one would be "
             "mixed; give this one another --name or --tracking-uri, or go on in the other folder"
         )
-    if whose is None and mine is not None:
+    if whose != mine and mine is not None:
         client.set_tag(parent.info.run_id, FOLDER_ID, mine)
 
 

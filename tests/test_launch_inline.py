@@ -684,6 +684,8 @@ def test_two_folders_that_begin_one_sweep_before_either_has_a_trial_are_told_apa
     with monkeypatch.context() as patch:
         patch.setattr(driver.PackSearch, "ask", lambda _: None)
         assert _launch("--trials", "4") == 1
+    client = connect("sqlite:///mlflow.db")
+    client.update_run(parents(client, EXPERIMENT)["tiny"].info.run_id, status="RUNNING")  # as long as it does run
     others = ("--trials", "4", "--runs-dir", "others")
     capsys.readouterr()
     assert _launch(*others) == 2

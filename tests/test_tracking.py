@@ -324,6 +324,19 @@ FOREIGN = (
 )
 
 
+def test_a_run_without_trials_whose_launch_has_ended_is_another_folders_to_go_on_with(tmp_path: Path) -> None:
+    """Its folder may be gone, as after a launch that was stopped at once and cleaned up."""
+    uri = sqlite(tmp_path)
+    one, two = (tracker(uri, folder_id=name) for name in ("one", "two"))
+    one.open(launching=True)
+    with pytest.raises(ValueError, match="of another folder of runs"):
+        two.open(launching=True)
+    one.finish(status="KILLED")
+    assert two.open(launching=True) == one.run_id
+    with pytest.raises(ValueError, match="of another folder of runs"):
+        tracker(uri, folder_id="one").open(launching=True)
+
+
 def test_a_sweep_of_another_folder_is_refused_and_its_run_left_as_it_is(tmp_path: Path) -> None:
     """Their trials would be a mixture of two searches; before there is any, spec and data are the same."""
     uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)

@@ -7,8 +7,8 @@ minus the correlation of two inputs in them, `phi` the activation, `z` standard 
 What a finite width adds is in `coupled`; its noise is 5 / N and 3 / N for ReLU, with Gaussian and orthogonal weights,
 2 / N and 0 for a linear unit, as in `factors`. It takes from the typical distance too: what near inputs differ by grows
 like a tangent across the signal, of which the mean log is less than the log of the mean (derived here). Without that
-Gaussian tanh nets of 64 units with a bias have pairs more than twice too far apart at layer 40, as a test shows; with it
-by less than a half. It is too little in narrower nets without a bias.
+Gaussian tanh nets of 64 units with a bias have pairs more than twice too far apart at layer 40, as a test shows; with
+it less than 1.5 times. It is too little in narrower nets without a bias.
 
 Under batch normalization every unit has mean 0 and variance 1 over the batch: q = 1, d = 1, and a squared gradient
 grows per layer by `E phi'(z)^2 / Var phi(z)`, which is pi / (pi - 1) for ReLU (1902.04942) and 1 for a linear unit; the
