@@ -48,8 +48,8 @@ class Layer(NamedTuple):
 
 class Coupled(NamedTuple):
     """`norm`: the moments of u over nets. gradient, gradient_variance: mean and variance of g. covariance: of u and g.
-    overlap: the mean of c^2. across: what the last layer adds to the mean of g of a vector that it finds at right
-    angles to the signal."""
+    overlap: the mean of c^2. across, parting: what the last layer adds to the mean of g of a vector that it finds at
+    right angles to the signal, and to the variance of that g - u."""
 
     norm: Fluctuation = Fluctuation()
     gradient: float = 0.0
@@ -57,6 +57,7 @@ class Coupled(NamedTuple):
     covariance: float = 0.0
     overlap: float = 0.0
     across: float = 0.0
+    parting: float = 0.0
 
     def after(self, layer: Layer) -> "Coupled":
         """Of the next layer's u and g."""
@@ -92,6 +93,7 @@ class Coupled(NamedTuple):
             covariance=float(WEIGHTS @ (given * u + u * g + both / n)),
             overlap=overlap + max(1 - overlap, 0.0) * float(WEIGHTS @ turned) / n,
             across=mean_g - aligned,
+            parting=float(WEIGHTS @ (eps + eta - 2 * both / n)),
         )
 
     def grown(self, mean: float, variance: float) -> "Coupled":

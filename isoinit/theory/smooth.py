@@ -5,10 +5,8 @@ at criticality the approach is a power law, not an exponential. Legend: `q` vari
 minus the correlation of two inputs in them, `phi` the activation, `z` standard normal.
 
 What a finite width adds is in `coupled`; its noise is 5 / N and 3 / N for ReLU, with Gaussian and orthogonal weights,
-2 / N and 0 for a linear unit, as in `factors`. It takes from the typical distance too: what near inputs differ by grows
-like a tangent across the signal, of which the mean log is less than the log of the mean (derived here). Without that
-Gaussian tanh nets of 64 units with a bias have pairs more than twice too far apart at layer 40, as a test shows; with
-it less than 1.5 times. It is too little in narrower nets without a bias.
+2 / N and 0 for a linear unit, as in `factors`. It brings pairs of inputs nearer than in mean field, too: with Gaussian
+weights and an odd activation as in `pairs`, with others by its mean alone.
 
 Under batch normalization every unit has mean 0 and variance 1 over the batch: q = 1, d = 1, and a squared gradient
 grows per layer by `E phi'(z)^2 / Var phi(z)`, which is pi / (pi - 1) for ReLU (1902.04942) and 1 for a linear unit; the
@@ -21,6 +19,7 @@ from itertools import count
 from math import exp, log, sqrt
 from typing import NamedTuple
 
+import numpy as np
 from numpy.polynomial import chebyshev
 
 from isoinit.theory import activations, meanfield
@@ -29,6 +28,8 @@ from isoinit.theory.coupled import Coupled, Layer
 from isoinit.theory.crowd import Crowd
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Point
+from isoinit.theory.pairs import Noise, Pairs
+from isoinit.theory.response import response
 from isoinit.theory.trajectory import State
 
 _SETTLED = 1e-9  # relative change per layer below which a number stands still
@@ -65,8 +66,8 @@ class SmoothNet:
         d = sw2 * inputs.q * inputs.d / q
         relative_variance = log_gradient = 0.0
         settled: Callable[[float], float] | None = None
-        still = False  # whether d stands still, too
         crowded = Crowd(crowd, self.gaussian / self.width)
+        pairs = Pairs(d, self.width) if self.gaussian and _is_odd(phi) and 0 < d < 2 else None
         now, spread = _moments(phi, q), Coupled(overlap=1 / self.width)
         grown: tuple[float, float] | None = None  # of the gradient's mean and variance, once all else stands still
         for layer in count(1):
@@ -81,7 +82,7 @@ class SmoothNet:
             relative_variance += now.spread + self.gaussian
             yield State(
                 layer=layer,
-                correlation=1 - d,
+                correlation=1 - d if pairs is None else pairs.correlation,
                 distance=min(d, 2 - d),
                 nearest=crowded.nearest(min(d, 2 - d)),
                 log_signal=log(now.square / inputs.q) + spread.norm.mean,
@@ -92,21 +93,26 @@ class SmoothNet:
                 alive=1.0,
             )
             before_d, noise = d, (now.spread + self.gaussian) / self.width
-            factor = self._typical(d, spread.across - (spread.norm.mean - before.norm.mean))
-            if settled is not None:
-                closed = d / factor if still else settled(d)
-                tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
-                crowded.step(before_d, _closes(before_d, closed, tangent), noise)
-                d = d if still else closed * factor
-                still = abs(d - before_d) <= _SETTLED * d
-                continue
-            new = sw2 * now.square + sb2
-            d = _next_distance(phi, q, sw2, new, now.slope, d)
-            crowded.step(before_d, _closes(before_d, d, sw2 * now.slope * q / new), noise)
-            d *= factor
-            settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
+            share = max(1 - sb2 / new, 0.0)
+            drift = spread.across - (spread.norm.mean - before.norm.mean)
             if settled is None:
-                q, now = new, _moments(phi, new)
+                new = sw2 * now.square + sb2
+                closed = _next_distance(phi, q, sw2, new, now.slope, d)
+            else:
+                closed = settled(d)
+            tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
+            crowded.step(before_d, _closes(before_d, closed, tangent), noise)
+            if pairs is None:
+                d = closed * exp(_falling(drift, d, self.width))
+            else:
+                pairs.step(
+                    closed, tangent, share, Noise(drift, spread.parting), Noise.across(now.kurtosis, share, self.width)
+                )
+                d = pairs.distance
+            if settled is None:
+                settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
+                if settled is None:
+                    q, now = new, _moments(phi, new)
 
     def _normalized(self, inputs: Point) -> Iterator[State]:
         phi = activations.get(self.activation)
@@ -128,34 +134,38 @@ class SmoothNet:
                 alive=1.0,
             )
 
-    def _typical(self, d: float, drift: float) -> float:
-        """What a layer of finite width takes off mean field's next distance of a typical pair that is d apart.
-
-        Of near inputs it is `drift`, of a tangent across the signal over the norm. Farther ones are taken for Gaussian,
-        of which the variance of log d falls by (1 - d/2)^2, and for no noisier than if all units were saturated.
-        """
-        if self.width * d == 0:
-            return 1.0
-        return exp(max(drift * (1 - min(d, 2 - d) / 2) ** 2, -1 / (self.width * min(d, 2 - d))))
-
     def _wander(self, spread: float) -> float:
         """Relative variance over nets that a layer adds to a squared Jacobian-vector product."""
         return (2 + 3 * spread) / self.width if self.gaussian else max(3 * spread, 0.0) / (self.width + 2)
 
 
 class _Moments(NamedTuple):
-    """At one variance q: `E phi^2`, `E phi'^2`, and `E phi'^4 / (E phi'^2)^2 - 1`."""
+    """At one variance q: `E phi^2`, `E phi'^2`, `E phi'^4 / (E phi'^2)^2 - 1` and `E phi^4 / (E phi^2)^2`."""
 
     square: float
     slope: float
     spread: float
+    kurtosis: float
 
 
 def _moments(phi: Activation, q: float) -> _Moments:
     square = meanfield.length_map(phi, q, 1.0, 0.0)
     q = min(q, _FAR)  # above it, nodes would miss the slopes; they are lost anyhow
     slope = meanfield.slope_moment(phi, q, 1)
-    return _Moments(square, slope, meanfield.slope_moment(phi, q, 2) / slope**2 - 1)
+    fourth = float(response(phi.name, np.log([q])).noise[0]) + 1
+    return _Moments(square, slope, meanfield.slope_moment(phi, q, 2) / slope**2 - 1, fourth)
+
+
+def _is_odd(phi: Activation) -> bool:
+    x = np.array([0.3, 2.0])
+    return bool(np.abs(phi.phi(x) + phi.phi(-x)).max() < _SETTLED)
+
+
+def _falling(drift: float, d: float, width: int) -> float:
+    """What noise takes off the mean log of a distance: of near inputs `drift`, of farther ones less, as if they were
+    Gaussian, and never more than if all units were saturated."""
+    near = min(d, 2 - d)
+    return max(drift * (1 - near / 2) ** 2, -1 / (width * near)) if near > 0 else 0.0
 
 
 def _still(d: float) -> float:
