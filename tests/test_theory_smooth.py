@@ -237,3 +237,13 @@ def test_a_net_comes_to_a_steady_growth_and_is_carried_on_by_it() -> None:
     drift, variance = np.diff([[s.log_gradient, s.gradient_variance] for s in walked], axis=0).T
     assert drift[-300:] == pytest.approx(drift[-1], rel=1e-5)
     assert variance[-300:] == pytest.approx(variance[-1], rel=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "erf", "linear"])
+@pytest.mark.parametrize("sw2", [1e-3, 4.0, 1e8])
+def test_pairs_of_nets_of_any_size_stay_numbers(activation: str, sw2: float) -> None:
+    """The noise of a unit or two can be worth any factor; a warning would be an error here."""
+    for width, sb2 in ((1, 0.0), (2, 0.1), (16, 1e4)):
+        for state in states(activation, 200, sw2, sb2, width):
+            assert 0 <= state.nearest <= state.distance <= 1
+            assert -1 <= state.correlation <= 1

@@ -28,7 +28,9 @@ from isoinit.theory.gaussian import Array
 NETS: Final = 64
 _ROWS: Final = 61  # of noise, taken in turn
 _NOISE: Final = np.random.default_rng(0).permuted(np.tile(ndtri((np.arange(NETS) + 0.5) / NETS), (_ROWS, 1)), axis=1)
-_LEAST, _MOST = 1e-300, 2 - 1e-12
+_LEAST, _MOST = 1e-250, 2 - 1e-12
+_LOST = 1e-30  # a share of a distance that is gone
+_FURTHEST = 50.0  # in a layer, in logs: of nets of a few saturated units
 
 
 class Noise(NamedTuple):
@@ -67,13 +69,14 @@ class Pairs:
 
         All but the `share` of the next length is the bias's, which is the same for both inputs.
         """
-        at = np.maximum(_near(self._d), _LEAST)
-        after = np.clip(at * _kept(at / max(self.distance, _LEAST), closed / self.distance, tangent), _LEAST, 1.0)
+        at, typical = np.maximum(_near(self._d), _LEAST), self.distance
+        after = np.clip(at * _kept(at / typical, max(closed / typical, _LOST), tangent), _LEAST, 1.0)
         after = np.where(self._d > 1, 2 * share - after, after)  # the other input or its opposite: phi is odd
         coins, wide = 1 / (self._width * at), 2 / (2 - at)
         drift = np.maximum((1 - at) * near.drift + at * far.drift, -coins * wide)
         variance = np.minimum((1 - at) * near.variance + at * far.variance, 2 * coins * wide**2)
         moved = drift + np.sqrt(np.maximum(variance, 0.0)) * _NOISE[self._layer % _ROWS]
+        moved = np.clip(moved, -_FURTHEST, _FURTHEST)
         self._d = np.maximum(2 / (1 + (2 / np.clip(after, _LEAST, _MOST) - 1) * np.exp(-moved)), _LEAST)
         self._layer += 1
 

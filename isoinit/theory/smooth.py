@@ -93,7 +93,6 @@ class SmoothNet:
                 alive=1.0,
             )
             before_d, noise = d, (now.spread + self.gaussian) / self.width
-            share = max(1 - sb2 / new, 0.0)
             drift = spread.across - (spread.norm.mean - before.norm.mean)
             if settled is None:
                 new = sw2 * now.square + sb2
@@ -105,9 +104,9 @@ class SmoothNet:
             if pairs is None:
                 d = closed * exp(_falling(drift, d, self.width))
             else:
-                pairs.step(
-                    closed, tangent, share, Noise(drift, spread.parting), Noise.across(now.kurtosis, share, self.width)
-                )
+                share = max(1 - sb2 / new, 0.0)
+                across = Noise.across(now.kurtosis, share, self.width)
+                pairs.step(closed, tangent, share, Noise(drift, spread.parting), across)
                 d = pairs.distance
             if settled is None:
                 settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
