@@ -123,6 +123,8 @@ def test_every_output_says_at_which_rate(folder: Path, tmp_path: Path, capsys: p
     assert math.isclose(found["seconds"], 120 * 0.25)
     assert main(["summary", str(folder), *chosen]) == 0
     assert "took their time, for all learning rates" in " ".join(capsys.readouterr().out.split())
+    assert main(["compare", str(folder), *chosen, "--out", str(tmp_path)]) == 0
+    assert "at learning rate 0.1" in (tmp_path / "compare.svg").read_text()
     assert main(["report", str(folder), *chosen, "--out", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "<code>train_accuracy&gt;=0.8 at learning rate 0.1</code>" in page

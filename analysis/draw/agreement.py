@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.draw.axes import SYMBOL, depth_ticks, edges_around
-from analysis.draw.canvas import AGAIN, SOFT, STYLE, head, legend_columns, literal, panel_title
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, head, legend_columns, literal, meaning, panel_title
 from analysis.draw.limits import beyond, draw_arrows, slice_panels, stroke
 from analysis.mapinfo import MapInfo, Panel
 
@@ -45,7 +45,7 @@ def agreement_figure(info: MapInfo) -> Figure:
         head(
             figure,
             f"Theory and measurement: {info.sweep}",
-            f"a point per {SYMBOL[info.x.name]}; bars: 90 % band" + AGAIN * info.broken,
+            f"a point per {SYMBOL[info.x.name]}; bars: 90 % band" + meaning(info.criterion) + AGAIN * info.broken,
         )
         handles = [
             Line2D([], [], **{**stroke(info, s), "ls": ""}, ms=5, label=literal(s) + " (no theory)" * (s in silent))
