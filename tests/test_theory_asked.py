@@ -94,7 +94,7 @@ OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
     "prunes", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
-    "aligned_or_exploded",
+    "aligned_or_exploded", "moments", "looked_up", "layer", "widens",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all

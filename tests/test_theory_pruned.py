@@ -201,7 +201,7 @@ def test_what_is_not_accounted_for_is_said() -> None:
         return "; ".join(predict("he_pruned", depth=9, width=32, **options).notes)
 
     assert not notes()
-    assert "the angle of two inputs and the spectrum are those of dense weights" in notes(density=0.5)
+    assert "the spectrum is that of wide nets" in notes(density=0.5)
     others: list[dict[str, Any]] = [{"architecture": "cnn"}, {"normalization": "batch"}, {"activation": "tanh"}]
     for other in others:
         assert "unless a unit keeps many more than 6 weights" in notes(density=0.5, **other)

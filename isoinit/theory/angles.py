@@ -9,13 +9,14 @@ for orthogonal ones: what is left of the angle is a chi square variable, beside 
 So the angle of the typical net closes exponentially in l / N where that of mean field goes with 1 / l, and differs over
 nets by as much. Its logarithm is taken to be normal over nets, layer by layer.
 
-Of dense layers: many positions that share their weights, as in a convolution, keep two images apart for longer.
+Of dense layers; `pruned_angles` has what weights left out change. Many positions that share their weights, as in a
+convolution, keep two images apart for longer.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
 from math import exp, expm1, log1p, sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.special import roots_hermitenorm
@@ -33,12 +34,25 @@ Law = Callable[[Array], tuple[Array, Array]]
 """From 1 - cosine [k] of pre-activations to the drift and the variance [k], times N, of log sin^2 in the next layer."""
 
 
+class Layer(NamedTuple):
+    """What a layer makes of an angle: the sum of `laws`, each so many times, and the factor of mean field's 1 - cosine
+    from acute angles [k] of pre-activations, if there is one."""
+
+    laws: tuple[tuple[Law, float], ...]
+    widens: Callable[[Array], Array] | None = None
+
+
 def gaussian(d: Array) -> tuple[Array, Array]:
     """The `Law` of Gaussian weights."""
-    c = np.cos(_angle(d))
-    k, both = kappa1(c), 6 * kappa2(c)  # moments in units of E relu(u)^2 = 1/2
-    third = 2 * (np.sqrt(1 - c**2) * (2 + c**2) / np.pi + 3 * c * kappa0(c))
+    k, both, third = moments(d)
     return _ratio(k, 5.0, both - 1, both - k**2, third - k)
+
+
+def moments(d: Array) -> tuple[Array, Array, Array]:
+    """E relu(u) relu(v), E relu(u)^2 relu(v)^2 and E relu(u)^3 relu(v) [k], in units of E relu(u)^2 = 1/2."""
+    c = np.cos(_angle(d))
+    third = 2 * (np.sqrt(1 - c**2) * (2 + c**2) / np.pi + 3 * c * kappa0(c))
+    return kappa1(c), 6 * kappa2(c), third
 
 
 def orthogonal(d: Array) -> tuple[Array, Array]:
@@ -63,11 +77,10 @@ class Angles:
     Args:
         d: 1 - cosine of the pre-activations of the first layer.
         units: N.
-        law: `gaussian` or `orthogonal`.
     """
 
-    def __init__(self, d: float, units: int, law: Law) -> None:
-        self._law, self._units = law, units
+    def __init__(self, d: float, units: int) -> None:
+        self._units = units
         self._first: float | None = min(max(d, 0.0), 2.0)
         self._log_square = np.zeros(len(_NODES))
         self._mean = 0.0
@@ -79,20 +92,23 @@ class Angles:
         cosine = min(float(_WEIGHTS @ np.sqrt(-np.expm1(self._log_square))), 1.0)
         return cosine, -expm1(log1p(-exp(self._mean)) / 2)
 
-    def step(self, share: float) -> None:
+    def step(self, share: float, layer: Layer) -> None:
         """One layer on; the signal brings `share` of the next pre-activations' variance, and the bias the rest."""
         if self._first is not None:
             d = np.array([self._first])
-            drift, variance = self._law(d)
+            drift, variance = np.sum([part * np.stack(law(d)) for law, part in layer.laws], axis=0)
             log_square, weights = np.log(np.maximum(_square(kappa1_complement(d)), exp(_LEAST))), np.ones(1)
             self._first = None
         else:
-            bent, drift, variance = _looked_up(self._law, np.arcsin(np.exp(self._log_square / 2)))
-            log_square, weights = self._log_square + bent, _WEIGHTS
+            angle = np.arcsin(np.exp(self._log_square / 2))
+            found = [(part, looked_up(_table(law), angle)) for law, part in layer.laws]
+            drift, variance = np.sum([part * columns[1:] for part, columns in found], axis=0)
+            log_square, weights = self._log_square + found[0][1][0], _WEIGHTS
+            if layer.widens is not None:
+                log_square = np.log(_square(np.minimum(_one_less(log_square) * layer.widens(angle), 1.0)))
         log_square = log_square + drift / self._units
         if share < 1:
-            square = np.exp(np.minimum(log_square, _MOST))
-            log_square = np.log(_square(-share * np.expm1(np.log1p(-square) / 2)))
+            log_square = np.log(_square(share * _one_less(log_square)))
         mean = float(weights @ log_square)
         spread = float(weights @ (log_square - mean) ** 2 + weights @ variance / self._units)
         self._mean = min(max(mean, _LEAST), _MOST)
@@ -107,11 +123,10 @@ def _table(law: Law) -> Array:
     return np.stack([bent, *law(d)], axis=1)
 
 
-def _looked_up(law: Law, angle: Array) -> Array:
-    """The columns (3, k) of the table at acute angles (k,), linear between its rows."""
-    table = _table(law)
-    place = angle * (_STEPS * 2 / np.pi)
-    row = np.minimum(place.astype(np.intp), _STEPS - 1)
+def looked_up(table: Array, angle: Array) -> Array:
+    """The columns (c, k), at acute angles (k,), of a table whose rows are evenly spaced on them, linear between."""
+    place = angle * ((len(table) - 1) * 2 / np.pi)
+    row = np.minimum(place.astype(np.intp), len(table) - 2)
     low = table[row]
     return (low + (place - row)[:, None] * (table[row + 1] - low)).T
 
@@ -136,3 +151,8 @@ def _angle(d: Array) -> Array:
 def _square(d: Array) -> Array:
     """Squared sine from 1 - cosine."""
     return d * (2 - d)
+
+
+def _one_less(log_square: Array) -> Array:
+    """1 - cosine of an acute angle from the log of its squared sine."""
+    return -np.expm1(np.log1p(-np.exp(np.minimum(log_square, _MOST))) / 2)

@@ -5,8 +5,8 @@ from isoinit.theory.theories import EXACT, get, prunes
 
 _DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the same, which the depth limit has some of"
 _PRUNED = (
-    "pruned: the angle of two inputs and the spectrum are those of dense weights; norms are rough where most nets are "
-    "dead, and where biases meet few weights a unit"
+    "pruned: the spectrum is that of wide nets, narrow where few weights are left a unit; norms are rough where most "
+    "nets are dead, and where biases meet few weights a unit"
 )
 _NOT_PRUNED = (
     "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights, and how "

@@ -69,8 +69,19 @@ class Pruned:
         self._units, self._density, self._on = units, density, on
         self._orthogonal, self._biased = orthogonal, biased
         self._uneven = 3 / (units + 2)
+        self._dense = _layer(units, 1.0, on, False, _three(units), _three(self._uneven), 1.0)[3]
         self._active = float(units)
         self._survival = Survival(units, density, on)
+
+    @property
+    def excess(self) -> float:
+        """v of the layer that reads what came out: relative variance over its units of a pre-activation's variance."""
+        return (1 - self._density) / self._density * self._uneven
+
+    @property
+    def scatter(self) -> float:
+        """By how much u of what came out exceeds a dense layer's, relatively: noise of what tells inputs apart."""
+        return self._uneven / self._dense - 1
 
     def step(self, brought: float = 1.0) -> Moments:
         """The next layer's factor; `brought`: the share of the variance of a pre-activation that is not its bias's."""

@@ -14,6 +14,8 @@ from isoinit.theory.pruned import Moments, Pruned
 class _Same:
     """Layers of which every one has the same factor, but for its mean g."""
 
+    excess = scatter = 0.0
+
     def __init__(self, factor: Factor, g: float) -> None:
         self._moments = Moments(factor.log_mean - log(g), factor.log_variance, factor.log_third, factor.death)
 

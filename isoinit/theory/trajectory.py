@@ -1,10 +1,13 @@
 """What happens to signal, correlation and gradient layer by layer: the families' maps, with finite-width spread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
+import numpy as np
+
+from isoinit.theory import pruned_angles
 from isoinit.theory.angles import Angles
 from isoinit.theory.crowd import Crowd
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
@@ -60,7 +63,7 @@ def walk(
     layers. Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The
     angle of two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density`
     is that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
-    (`pruned`): but for the angle of two inputs and the spectrum, which are those of dense weights.
+    (`pruned`, `pruned_angles`).
     """
     forward, backward = Layers.of(family, width, g, bias, density)
     start, gain = family.first(inputs, g, bias)
@@ -70,17 +73,20 @@ def walk(
     signal = Signal(family, units, bias, start, forward, firm)
     gradient = log(gain)
     gradient_variance = relative_variance = log_alive = 0.0
-    pair = _Pair(family, width, start, positions, nets_of(family, width, g, bias, inputs))
-    crowded = Crowd(crowd, _noise(family, 0.0, units, positions))
+    pair = _Pair(family, width, start, density, positions, nets_of(family, width, g, bias, inputs))
+    kept = 0.0 if family.gaussian else density**2  # of what orthogonal weights lack of a Gaussian matrix's noise
+    noise = partial(_noise, units=units, kept=kept, positions=positions)
+    excess = backward.excess
+    crowded = Crowd(crowd, noise(0.0, excess))
     for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
         norm, factor = signal.after(point, scaled, step)
         back = factor if backward is forward else backward.step()
         gradient += back.log_mean
         gradient_variance += back.log_variance
-        relative_variance += step.slope_spread + family.gaussian
-        kept = density < 1 or free
-        log_alive = log1p(-(back.death if density < 1 else factor.death)) + (log_alive if kept else 0.0)
-        told = pair.seen(layer, family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
+        relative_variance += step.slope_spread + 1 - kept
+        death = back.death if density < 1 else factor.death
+        log_alive = log1p(-death) + (log_alive if density < 1 or free else 0.0)
+        told = pair.seen(family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
         yield State(
             layer=layer,
             correlation=told.correlation,
@@ -94,9 +100,10 @@ def walk(
             alive=exp(log_alive),
         )
         gradient, gradient_variance = _grown(gradient, gradient_variance, step, g, units)
-        pair.step(step.share)
-        closes = partial(family.closes, point, scaled)
-        crowded.step(told.distance, closes, _noise(family, step.slope_spread, units, positions))
+        closes = pair.closes(partial(family.closes, point, scaled), excess)
+        crowded.step(told.distance, closes, noise(step.slope_spread, backward.scatter))
+        pair.step(step.share, excess, backward.scatter)
+        excess = backward.excess
 
 
 def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[tuple[Point, Bias, Step, float]]:
@@ -113,8 +120,9 @@ def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
 
 
-def _noise(family: Family, slope_spread: float, units: float, positions: bool) -> float:
-    return 0.0 if positions else (slope_spread + family.gaussian) / units
+def _noise(slope_spread: float, scatter: float, *, units: float, kept: float, positions: bool) -> float:
+    """That of `crowd`; `scatter`: what weights left out add to it, relatively."""
+    return 0.0 if positions else ((1 + slope_spread) * (1 + scatter) - kept) / units
 
 
 def _grown(gradient: float, variance: float, step: Step, g: float, units: float) -> tuple[float, float]:
@@ -135,20 +143,35 @@ def nets_of(family: Family, width: int, g: float, bias: Bias, inputs: Point) -> 
 class _Pair:
     """What is seen of two inputs, and of the gradient, told by drawn nets, by `angles` or by mean field."""
 
-    def __init__(self, family: Family, width: int, start: Point, positions: bool, nets: Ensemble | None) -> None:
-        self._twist, self._nets = family.twist(width), None if nets is None else iter(nets)
-        self._angles = None if positions or family.bends is None else Angles(start.d, width, family.bends)
+    def __init__(
+        self, family: Family, width: int, start: Point, density: float, positions: bool, nets: Ensemble | None
+    ) -> None:
+        self._nets = None if nets is None else iter(nets)
+        self._angles = None if positions or family.bends is None else Angles(start.d, width)
+        self._family, self._width, self._density = family, width, density
+        self._twisted, self._first = 0.0, True
 
-    def seen(self, layer: int, d: float, gradient: float, variance: float) -> Seen:
+    def seen(self, d: float, gradient: float, variance: float) -> Seen:
         """After a layer, where mean field has the distance d, and the gradient the log and the variance given."""
         if self._nets is not None:
             return next(self._nets)
-        angle = self._angles.seen() if self._angles else (1 - d, _typical(d, self._twist * (layer - 1)))
-        return Seen(*angle, gradient, variance)
+        return Seen(*(self._angles.seen() if self._angles else (1 - d, _typical(d, self._twisted))), gradient, variance)
 
-    def step(self, share: float) -> None:
-        if self._angles:
-            self._angles.step(share)
+    def closes(self, mean_field: Callable[[float], float], excess: float) -> Callable[[float], float]:
+        """What a layer makes of distances, up to a factor; `excess` and `scatter` of its units as in `pruned`."""
+        if self._density == 1 or self._angles is None or self._first:
+            return mean_field
+        return lambda d: mean_field(d) * float(pruned_angles.widens(excess, np.arccos([1 - d]))[0])
+
+    def step(self, share: float, excess: float, scatter: float) -> None:
+        """One layer on."""
+        family, density = self._family, self._density
+        if self._angles and family.bends:
+            self._angles.step(share, pruned_angles.layer(family.bends, density, excess, scatter, self._first))
+        self._first = False
+        self._twisted += family.twist(self._width)
+        if density < 1:
+            self._twisted -= (scatter + (not family.gaussian) * (1 - density**2)) / (self._width / 2)
 
 
 def _typical(d: float, twist: float) -> float:
