@@ -29,7 +29,7 @@ import numpy as np
 from isoinit.theory.angles import Law, Layer, gaussian, looked_up, moments
 from isoinit.theory.gaussian import Array, kappa1_complement
 
-_STEPS: Final = 1024
+_STEPS: Final = 512
 _NEAR: Final = 0.05  # angle below which the formula begins to cancel: there `a` goes with the angle, as `most` does
 
 
@@ -44,21 +44,26 @@ def layer(law: Law, density: float, v: float, scatter: float, first: bool) -> La
 
 def widens(v: float, angle: Array) -> Array:
     """Factor (k,) of mean field's 1 - cosine after a ReLU, from acute angles (k,) of pre-activations before it."""
+    return looked_up(_factors(float(f"{v:.4g}")), angle)[0]
+
+
+@lru_cache(maxsize=512)
+def _factors(v: float) -> Array:
+    """(K + 1, 1) at angles from 0 to a right one; rounded v, for it settles in a few layers."""
+    angle = np.linspace(0, np.pi / 2, _STEPS + 1)
     far = np.maximum(angle, _NEAR)
     cos, sin = np.cos(far), np.sin(far)
-    both, third = looked_up(_before(), far)
+    both, third = _before(far)
     both = both / (1 + v * (1 - both))
     third = third * (1 + v * (1 + 3 * both) / 4) / (1 + v)
     bends = sin**2 * (1 - both) / 4 - cos**2 * (1 + both) / 4 + cos * third - both / 2
     left, near = kappa1_complement(1 - cos), angle / far
     extra = v * bends / (np.pi * sin * left) * near
     most = ((1 - cos) / left - 1) * near
-    return 1 + extra / (1 + extra / np.maximum(most, 1e-300))
+    return (1 + extra / (1 + extra / np.maximum(most, 1e-300)))[:, None]
 
 
-@lru_cache(maxsize=1)
-def _before() -> Array:
-    """(K + 1, 2) b and t of the pre-activations whose activations are at angles from 0 to a right one."""
+def _before(angle: Array) -> tuple[Array, Array]:
+    """b and t (k,) of the pre-activations whose activations are at these angles (k,)."""
     cosine, both, third = moments(1 - np.cos(np.linspace(0, np.pi, 2 * _STEPS)))
-    angle = np.linspace(0, np.pi / 2, _STEPS + 1)
-    return np.stack([np.interp(angle, np.arccos(cosine), moment / 6) for moment in (both, third)], axis=1)
+    return np.interp(angle, np.arccos(cosine), both / 6), np.interp(angle, np.arccos(cosine), third / 6)
