@@ -123,6 +123,11 @@ class Draws(Draw):
         return self.uniforms([shape])[0]
 
     def _parts(self, draw: Callable[[Draw, int], Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        if strange := [shape for shape in shapes if shape[0] not in self.counts]:
+            raise ValueError(
+                "a scheme that says by_runs draws for all layers of a run at once, its first side as many as they are "
+                f"({' or '.join(map(str, self.counts))} here), as of run.stack; got a draw of shape {strange[0]}"
+            )
         numbers = [math.prod(shape[1:]) for shape in shapes]
         counts = zip(*[self.counts[shape[0]] for shape in shapes], strict=True)
         pieces: list[Sequence[Tensor]] = []

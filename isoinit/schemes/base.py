@@ -1,7 +1,7 @@
 """What a scheme is: a frozen record and a function that fills the weights of a wired network in place."""
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ from isoinit.schemes.wiring import Wiring
 
 PLAIN = ("mlp", "cnn")
 ALL = ("mlp", "cnn", "resnet")
+NORMALIZATIONS = ("none", "batch")
 ANY_BIAS = ("zero", "iid", "mirrored")
 _SINGLE = torch.float32  # whatever torch's default is
 _CACHE_LINE = 64  # bytes
@@ -155,7 +156,7 @@ class Scheme:
     by_runs: bool = False
     architectures: tuple[str, ...] = ALL
     activations: tuple[str, ...] | None = None
-    normalizations: tuple[str, ...] = ("none", "batch")
+    normalizations: tuple[str, ...] = NORMALIZATIONS
     bias_modes: tuple[str, ...] = ANY_BIAS
     blocks: tuple[str, ...] | None = None
     invariants: tuple[str, ...] = ()
@@ -172,12 +173,30 @@ class Scheme:
     calibrate: Callable[[nn.Module, Wiring, Tensor, bool], None] | None = None
 
     def __post_init__(self) -> None:
-        unknown = set(self.invariants) - set(INVARIANTS)
-        assert not unknown, f"{self.name}: unknown invariants {unknown}"
-        assert ("weight_variance" in self.invariants) == (self.variance is not None), self.name
-        assert set(self.architectures) <= set(ALL), self.name
-        assert ("semi_orthogonal" in self.invariants) == (self.gain is not None), self.name
-        assert self.needs_data == (self.calibrate is not None), self.name
+        self._check("architectures", self.architectures, ALL)
+        self._check("activations", self.activations or ())
+        self._check("normalizations", self.normalizations, NORMALIZATIONS)
+        self._check("bias_modes", self.bias_modes, ANY_BIAS)
+        self._check("blocks", self.blocks or ())
+        self._check("invariants", self.invariants, INVARIANTS)
+        for option, choices in self.options.items():
+            self._check(f"options[{option!r}]", choices)
+        claims = set(self.invariants)
+        self._check_pair("the invariant weight_variance", "weight_variance" in claims, "variance", self.variance)
+        self._check_pair("the invariant semi_orthogonal", "semi_orthogonal" in claims, "gain", self.gain)
+        self._check_pair("the invariant density", "density" in claims, "sparse=True", self.sparse or None)
+        self._check_pair("needs_data=True", self.needs_data, "calibrate", self.calibrate)
+
+    def _check(self, field: str, words: object, known: Collection[str] = ()) -> None:
+        if not isinstance(words, tuple):  # a comma forgotten makes a text, whose letters are then looked up
+            raise ValueError(f"scheme {self.name}: {field} must be a tuple, as ({words!r},), got {words!r}")
+        if known and (unknown := [word for word in words if word not in known]):
+            raise ValueError(f"scheme {self.name}: {field} must be of {', '.join(known)}, got {unknown[0]!r}")
+
+    def _check_pair(self, one: str, given: bool, other: str, value: object) -> None:
+        if given != (value is not None):
+            first, second = (one, other) if given else (other, one)
+            raise ValueError(f"scheme {self.name}: {first} needs {second} too, got none")
 
     @property
     def exact(self) -> str:

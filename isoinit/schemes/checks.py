@@ -19,8 +19,9 @@ from isoinit.schemes.wiring import Wiring
 _TAPS = 9  # of the convolutions of `isoinit.networks`
 
 _FAMILIES = (classic, kumar, orthogonal, mirrored, sparse, pruned, identity, residual, data_driven)
+_NAMES = Counter(scheme.name for family in _FAMILIES for scheme in family.SCHEMES)
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for family in _FAMILIES for scheme in family.SCHEMES}
-assert len(SCHEMES) == sum(len(family.SCHEMES) for family in _FAMILIES), "two schemes have the same name"
+assert len(SCHEMES) == _NAMES.total(), f"two schemes have the name {_NAMES.most_common(1)[0][0]}"
 
 
 def get(name: str) -> Scheme:
