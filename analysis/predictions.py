@@ -12,6 +12,7 @@ import pyarrow as pa
 from analysis.schema import AXES
 from isoinit.theory.many import AT_ONCE, foresee
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
+from isoinit.theory.theories import THEORIES
 
 
 class NoTheory(str):
@@ -37,6 +38,8 @@ def _question(
     density: float,
 ) -> dict[str, Any] | NoTheory:
     """What theory is to be asked of a point, or the sentence why it says nothing."""
+    if scheme not in THEORIES:  # not misspelled, for networks of it were trained
+        return NoTheory(f"there is no line for {scheme} in isoinit/theory/theories.py")
     kind = {"architecture": architecture, "activation": activation, "normalization": normalization}
     sigma_b2 = 0.0 if bias_mode == "zero" else bias_variance
     reason = no_theory(scheme, **kind, sigma_b2=sigma_b2, bias_mode=bias_mode)

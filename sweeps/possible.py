@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweeps.reading import near
-from sweeps.spec import SweepSpec
+from sweeps.spec import Network, SweepSpec
 
 if TYPE_CHECKING:
     from sweeps.space import Space
@@ -22,6 +22,7 @@ def check(space: Space, spec: SweepSpec) -> None:
     from sweeps.samplers import SAMPLERS
 
     data.check_name(spec.dataset)
+    _check_network(spec.network)
     if spec.search.sampler not in SAMPLERS:
         sampler = spec.search.sampler
         raise ValueError(
@@ -52,6 +53,18 @@ def check(space: Space, spec: SweepSpec) -> None:
             )
         except ValueError as error:
             raise ValueError(f"space: {error}") from None
+
+
+def _check_network(network: Network) -> None:
+    from isoinit.activations import ACTIVATIONS
+    from isoinit.schemes.base import ALL, NORMALIZATIONS
+
+    for field, known in (("architecture", ALL), ("activation", ACTIVATIONS), ("normalization", NORMALIZATIONS)):
+        for word in getattr(network, field):
+            if word not in known:
+                raise ValueError(
+                    f"network.{field} {word!r} is unknown{near(word, [*known])}; valid: {', '.join(known)}"
+                )
 
 
 def _check_map(space: Space, spec: SweepSpec) -> None:

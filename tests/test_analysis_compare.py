@@ -80,6 +80,14 @@ def test_no_theory_is_a_sentence_and_a_nan(made: tuple[pa.Table, pa.Table]) -> N
     assert (report.n, report.audit_n) == (0, 0)
     assert math.isnan(report.share)
     assert "hand_made" in report.why_no_theory
+    assert "known:" not in report.why_no_theory  # networks of it were trained, so it is not misspelled
+
+
+def test_an_activation_without_a_theory_leaves_the_theory_out(made: tuple[pa.Table, pa.Table]) -> None:
+    limits, reason = predicted_limits(_with(made[0].slice(0, 3), "activation", "of_my_own"))
+    assert all(math.isnan(v) for v in limits)
+    assert "of_my_own" in reason
+    assert "of_my_own" in agreement(_with(made[0], "activation", "of_my_own"))[0].why_no_theory
 
 
 def test_agreement_counts_what_the_eye_counts(made: tuple[pa.Table, pa.Table]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from isoinit import MLP, chain, initialize
-from isoinit.activations import ACTIVATIONS, DERIVATIVES
+from isoinit.activations import ACTIVATIONS, DERIVATIVES, WRITTEN
 from isoinit.layers import Linear, set_mask
 from isoinit.probe import Probe, probe
 
@@ -38,10 +38,10 @@ def assert_alike(models: list[MLP], x: torch.Tensor = X, y: torch.Tensor | None 
     return fast
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", DERIVATIVES)
 @pytest.mark.parametrize("depth", [2, 3, 9])
 def test_a_chain_is_measured_as_autograd_does(activation: str, depth: int) -> None:
-    assert set(DERIVATIVES) == set(ACTIVATIONS)
+    assert set(WRITTEN) == set(DERIVATIVES) <= set(ACTIVATIONS)
     assert_alike(pair(activation, depth))
     assert_alike(pair(activation, depth, torch.float64), X.double().view(12, 3, 3), None)
     assert_alike(pair(activation, depth), jacobian=False)

@@ -19,9 +19,11 @@ import pooch
 import pytest
 import stores
 from rich.console import Console
+from torch import nn
 
 from analysis import store
 from analysis.outcome import Criterion, Curve, label
+from isoinit.activations import ACTIVATIONS
 from sweeps import data, driver, ending, launch, reading, ready, replay, session
 from sweeps.__main__ import main, parser
 from sweeps.ledger import Ledger
@@ -61,6 +63,19 @@ def test_more_samples_than_there_are_is_one_sentence_before_anything_is_written(
     assert _launch("--set", "training.train_samples=5000") == 2
     assert "train_samples must be at most 1400 for digits, but got 5000" in capsys.readouterr().err.replace("\n", " ")
     assert not (folder / "runs").exists()
+
+
+def test_an_activation_is_one_line_and_is_mapped_without_a_theory(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACTIVATIONS, "mish", nn.Mish)
+    settings = ("network.activation=mish", "training.seeds=1", "training.learning_rate=0.1")
+    assert _launch("--trials", "8", *(part for setting in settings for part in ("--set", setting))) == 0
+    assert "no theory" in capsys.readouterr().out
+    assert (folder / "runs/tiny/maps/map.png").is_file()
+    assert set(Ledger(folder / "runs/tiny").read()[0]["activation"].to_pylist()) == {"mish"}
+    assert main(["plan", "tiny.yaml", "--set", settings[0]]) == 0
+    assert "no theory" in capsys.readouterr().out
 
 
 def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(

@@ -125,8 +125,8 @@ def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
         (lambda: MLP(4, 6, 1, 2), "depth must be at least 2, got 1"),
         (lambda: MLP(0, 6, 3, 2), "in_features must be at least 1"),
         (
-            lambda: MLP(4, 6, 3, 2, "gelu"),
-            "activation must be one of relu, tanh, sigmoid, hardtanh, linear, crelu, got 'gelu'",
+            lambda: MLP(4, 6, 3, 2, "rellu"),
+            f"activation must be one of {', '.join(ACTIVATIONS)}, got 'rellu'",
         ),
         (lambda: MLP(4, 6, 3, 2, normalization="layer"), "normalization must be one of none, batch"),
         (lambda: CNN((4,), 6, 3, 2), r"shape \(C, H, W\), got \(4,\)"),

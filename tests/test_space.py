@@ -85,6 +85,20 @@ def test_a_goal_of_the_frontier_wants_more_than_one_depth(depth: str) -> None:
     space.build(_spec(settings[1]))
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("activation=ReLu", r"activation 'ReLu' is unknown \(did you mean 'relu'\?\); valid: relu, tanh, "),
+        ("activation=[relu, thanh]", r"activation 'thanh' is unknown \(did you mean 'tanh'\?\); valid: relu, "),
+        ("architecture=mpl", r"architecture 'mpl' is unknown \(did you mean 'mlp'\?\); valid: mlp, cnn, resnet"),
+        ("normalization=batchnorm", r"normalization 'batchnorm' is unknown \(did you mean .*\); valid: none, batch"),
+    ],
+)
+def test_a_word_of_the_network_is_one_that_can_be_built(setting: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=rf"^network\.{sentence}"):
+        space.build(_spec(f"network.{setting}"))
+
+
 def test_a_goal_of_the_map_wants_an_axis_that_moves() -> None:
     still = [
         "network.activation=relu",

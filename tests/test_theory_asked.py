@@ -94,7 +94,7 @@ OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
     "prunes", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
-    "aligned_or_exploded", "moments", "looked_up", "layer", "widens",
+    "aligned_or_exploded", "moments", "looked_up", "layer", "widens", "unknown",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all
@@ -109,7 +109,7 @@ def test_a_wrong_argument_is_named_with_its_law_and_value(
     function(**arguments)
     for name in arguments:
         for value in (v for v in NEVER if not any(v is allowed for allowed in ALLOWED.get(name, ()))):
-            if function is no_theory and name == "scheme":
+            if function is no_theory and name in ("scheme", "activation"):
                 assert function(**arguments | {name: value}), "a reason, not an error"
                 continue
             with pytest.raises(ValueError, match=rf"^{name} must be ") as told:

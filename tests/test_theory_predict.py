@@ -38,7 +38,7 @@ def test_the_table_covers_the_registry_exactly() -> None:
     assert THEORIES.keys() == _registry().keys(), "a scheme has a line in isoinit.theory.theories.THEORIES"
 
 
-def test_a_scheme_that_was_added_without_a_theory_is_not_an_error() -> None:
+def test_a_scheme_or_an_activation_that_was_added_without_a_theory_is_not_an_error() -> None:
     """A sweep of one could not be planned."""
     assert not has_theory("of_my_own")
     assert no_theory("he_norml").startswith(
@@ -46,6 +46,9 @@ def test_a_scheme_that_was_added_without_a_theory_is_not_an_error() -> None:
     )
     with pytest.raises(ValueError, match="one the theory knows, but got 'of_my_own'; known: "):
         predict("of_my_own", depth=5, width=32)
+    assert not has_theory("he_normal", activation="of_my_own")
+    with pytest.raises(ValueError, match="activation must be a known name, but got 'of_my_own'; known: "):
+        predict("he_normal", activation="of_my_own", depth=5, width=32)
 
 
 @pytest.mark.parametrize("name", THEORIES)

@@ -49,9 +49,14 @@ def get(name: str) -> Activation:
     """The record called `name`; ValueError with the valid names otherwise."""
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
+    raise ValueError(unknown(name))
+
+
+def unknown(name: object) -> str:
+    """That there is no record of this name, with the nearest and the others."""
     near = get_close_matches(str(name), ACTIVATIONS, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"activation must be a known name, but got {shown(name)}; {hint}known: {', '.join(ACTIVATIONS)}")
+    return f"activation must be a known name, but got {shown(name)}; {hint}known: {', '.join(ACTIVATIONS)}"
 
 
 ACTIVATION = made(Activation, "activations.get('tanh')")

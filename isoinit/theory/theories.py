@@ -120,7 +120,7 @@ def no_theory(
     """Why there is no prediction for this combination, in one sentence; "" if there is one.
 
     ValueError for any other word that is unknown, with the names that are known; a scheme without a line in `THEORIES`
-    is one that was added without a theory.
+    is one that was added without a theory, and so is an activation without a record.
     """
     if not isinstance(scheme, str) or scheme not in THEORIES:
         return _unknown(scheme)
@@ -129,8 +129,8 @@ def no_theory(
     if architecture not in theory.architectures:
         able = " and ".join(theory.architectures)
         return f"{scheme} has a theory for {able} only: its maps on a {architecture} are not derived"
-    if not isinstance(activation, str) or activation != "crelu":
-        activations.get(activation)
+    if not isinstance(activation, str) or activation not in (*activations.ACTIVATIONS, "crelu"):
+        return activations.unknown(activation)
     if theory.activation == "crelu" and activation != "crelu":
         return f"{scheme} is made for crelu, which mirrors by itself, not for {activation}"
     if activation not in ("relu", "leaky_relu") and not (plain or (scheme, activation) == ("ll_crelu", "crelu")):
