@@ -74,6 +74,10 @@ def specs(trials: pa.Table) -> int:
 def _table(folder: Path, schema: pa.Schema) -> pa.Table:
     name = (schema.metadata or {})[b"isoinit.table"].decode()
     files = sorted((folder / name).glob("*.parquet"))
+    if not files and next((folder / name).rglob("*.parquet"), None):
+        raise ValueError(
+            f"{folder} holds {name}/ cut into folders of their own; write {name}/*.parquet, not partitioned"
+        )
     if not files:
         raise ValueError(f"{folder} holds no {name}/*.parquet; give the folder that 'sweep export' wrote")
     return pa.concat_tables([_part(file, schema) for file in files])
@@ -109,7 +113,10 @@ def _check_keys(folder: Path, trials: pa.Table, replicates: pa.Table) -> None:
         raise ValueError(f"{folder}: trial {key} occurs {count} times in trials; {REMEDY}")
     orphans = set(replicates["trial_key"].unique().to_pylist()) - keys.keys()
     if orphans:
-        raise ValueError(f"{folder}: replicates name the trial {min(orphans)}, which trials does not have; {REMEDY}")
+        raise ValueError(
+            f"{folder}: replicates name the trial {min(orphans)}, which trials does not have; filter replicates by the "
+            f"trial_key of trials too, or {REMEDY}"
+        )
     for column in (trials["outcome"], replicates["outcome"]):
         unknown = set(column.unique().to_pylist()) - set(Outcome)
         if unknown:

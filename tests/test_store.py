@@ -110,6 +110,16 @@ def test_criterion_beyond_the_budget_is_refused(made: tuple[pa.Table, pa.Table])
         relabel(*made, Criterion("train_accuracy", 0.8, within=500))
 
 
+def test_a_partitioned_table_is_told_from_one_that_is_missing(folder: Path) -> None:
+    (folder / "trials" / "scheme=he_normal").mkdir()
+    for part in (folder / "trials").glob("*.parquet"):
+        part.rename(part.parent / "scheme=he_normal" / part.name)
+    with pytest.raises(
+        ValueError, match=r"holds trials/ cut into folders .*; write trials/\*\.parquet, not partitioned"
+    ):
+        read(folder)
+
+
 def test_foreign_folders(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere is not a folder; give the folder that 'sweep export' wrote"):
         read(tmp_path / "nowhere")
@@ -148,7 +158,9 @@ def test_inconsistent_tables(folder: Path, made: tuple[pa.Table, pa.Table]) -> N
         read(folder)
     (folder / "trials" / "part-2.parquet").unlink()
     pq.write_table(trials.slice(0, 1), folder / "trials" / "part-0.parquet")
-    with pytest.raises(ValueError, match="which trials does not have"):
+    with pytest.raises(
+        ValueError, match="which trials does not have; filter replicates by the trial_key of trials too"
+    ):
         read(folder)
     strange = trials.set_column(
         trials.schema.get_field_index("outcome"), trials.schema.field("outcome"), pa.array(["fine"] * len(trials))
