@@ -494,3 +494,25 @@ def test_a_compiled_part_of_a_network_is_refused_with_what_to_do() -> None:
     part = cast(nn.Module, torch.compile(nn.Linear(4, 8), backend="eager"))
     with pytest.raises(ValueError, match=r"a part of the network is compiled.* compile the whole network"):
         initialize(nn.Sequential(part, nn.ReLU(), nn.Linear(8, 2)), "he_normal", generator=generator())
+
+
+def test_a_wrapper_of_several_devices_names_what_it_wraps() -> None:
+    model = nn.DataParallel(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
+    with pytest.raises(ValueError, match=r"a DataParallel wraps the network: initialize its \.module"):
+        initialize(model, "he_normal", generator=generator())
+    initialize(model.module, "he_normal", generator=generator())
+
+
+def test_weights_that_torch_lets_nobody_set_are_refused_before_any_is() -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    for mode in (False, True):
+        with torch.inference_mode(mode), pytest.raises(ValueError, match=r"made in torch\.inference_mode"):
+            initialize(model, "he_normal", generator=generator())
+
+
+def test_data_that_are_no_tensor_are_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    for data, got in ((np.zeros((3, 4)), "ndarray"), (torch.zeros(1, 4), r"Tensor of shape \(1, 4\)"), (None, "None")):
+        with pytest.raises(ValueError, match=f"give data= of at least two, as a tensor, got a {got}"):
+            initialize(model, "lsuv", generator=generator(), data=data)  # pyright: ignore[reportArgumentType]

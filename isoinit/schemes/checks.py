@@ -156,6 +156,9 @@ def _refuse_unusual_weights(wiring: Wiring) -> None:
     for dtype in {weight.dtype for weight in wiring.weights}:
         if not dtype.is_floating_point:
             raise ValueError(f"weights must be real floating-point numbers, got {dtype}")
+    if any(weight.is_inference() for weight in wiring.weights):
+        raise ValueError("the network was made in torch.inference_mode(), whose tensors are not set or trained outside "
+                         "of it; make it before")  # fmt: skip
     for run in wiring.runs:
         if not run.shape.numel():
             raise ValueError(f"a layer of shape {tuple(run.shape)} has no weights to initialize")
@@ -169,7 +172,10 @@ def _refuse_unusual_weights(wiring: Wiring) -> None:
 
 def _check_data(scheme: Scheme, wiring: Wiring, data: object) -> None:
     if not isinstance(data, Tensor) or data.is_meta or not data.dim() or len(data) < 2:
-        raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs: give data= of at least two")
+        got = f"{type(data).__name__} of shape {tuple(data.shape)}" if isinstance(data, Tensor) else type(data).__name__
+        raise ValueError(
+            f"scheme {scheme.name} adapts to a batch of inputs: give data= of at least two, as a tensor, got a {got}"
+        )
     if not (math.isfinite(data.sum().item()) or data.isfinite().all()):
         raise ValueError(f"scheme {scheme.name} adapts to a batch of inputs, and data= has numbers that are not finite")
     if len({weight.is_meta for weight in wiring.weights}) > 1:

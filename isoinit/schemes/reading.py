@@ -29,6 +29,10 @@ class Wired(Protocol):
 def read(model: nn.Module) -> Wiring:
     """The wiring of `model`. ValueError naming the first thing that is not understood."""
     model = uncompiled(model)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ValueError(
+            f"a {type(model).__name__} wraps the network: initialize its .module, which is the same weights"
+        )
     if hasattr(type(model), "wiring"):
         says = _speaks(type(model))
     else:  # the protocol takes longer to ask than a network takes to wire
