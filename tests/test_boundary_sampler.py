@@ -471,6 +471,17 @@ def test_a_study_that_minimizes_is_warned_once(caplog: pytest.LogCaptureFixture)
         assert caplog.text.count("direction='maximize'") == times
 
 
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED])
+def test_a_study_of_which_nothing_is_read_is_warned_once(state: TrialState, caplog: pytest.LogCaptureFixture):
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0))
+    for number in range(40):
+        if number % 7 == 3 and number < 20:
+            study.tell(study.ask(SPACE), -1.0)
+        else:
+            study.tell(study.ask(SPACE), state=state)
+        assert caplog.text.count("a finite value of 0 or less") == (number > 17 + 8)  # 17 was told
+
+
 SPACES: dict[str, dict[str, BaseDistribution]] = {
     "one axis": {"depth": IntDistribution(2, 100, log=True)},
     "no depth": {"lr": FloatDistribution(1e-4, 1.0, log=True), "momentum": FloatDistribution(0.0, 0.9, step=0.1)},

@@ -18,6 +18,7 @@ from analysis.kernels import Kernel
 from sweeps.boundary.placing import Key, Plan
 
 _logger = logging.getLogger("sweeps.boundary")
+_LOST = 8  # trials without a result, one after the other, that are no accident
 
 
 class Seen(NamedTuple):
@@ -37,12 +38,13 @@ class Memory:
     intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
     learnt: tuple[Key, tuple[Kernel, np.ndarray]] | None = None
     plan: Plan | None = None
-    warned: bool = False
+    warned: set[str] = field(default_factory=set)
     order: list[tuple[datetime, int]] = field(default_factory=list)  # of `told`: when it ended, and its number
     told: list[FrozenTrial] = field(default_factory=list)
     shared: set[str] | None = None  # parameters that all of `told` have
     open: list[int] = field(default_factory=list)  # trials that had not ended when last looked at
     looked: int = 0
+    lost: int = 0  # trials that ended without a result since the last that had one
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, study: Study) -> Seen:
@@ -52,6 +54,9 @@ class Memory:
             news = [trials[i] for i in (*self.open, *range(self.looked, len(trials)))]
             self.looked = len(trials)
             self.open = [t.number for t in news if not t.state.is_finished()]
+            for t in news:
+                if t.state.is_finished():
+                    self.lost = 0 if t.state == TrialState.COMPLETE else self.lost + 1
             for t in filter(_told, news):
                 assert t.datetime_complete is not None
                 key = t.datetime_complete, t.number
@@ -63,12 +68,22 @@ class Memory:
             return Seen(self.told.copy(), self.shared or set(), running)
 
     def warn(self, study: Study) -> None:
-        if study.direction == StudyDirection.MINIMIZE and not self.warned:
-            _logger.warning(
+        if study.direction == StudyDirection.MINIMIZE:
+            self._warn(
                 "BoundarySampler takes a value above 0 for trained, whatever the direction of the study, and this "
                 "study minimizes: create it with direction='maximize'."
             )
-            self.warned = True
+        if self.lost >= _LOST:
+            self._warn(
+                f"BoundarySampler reads nothing of trials that failed, as by a value that is NaN, or were pruned, and "
+                f"the last {_LOST} did, so it asks for the same place again: a network that does not train is told as "
+                "a finite value of 0 or less."
+            )
+
+    def _warn(self, what: str) -> None:
+        if what not in self.warned:
+            _logger.warning(what)
+            self.warned.add(what)
 
 
 def _told(trial: FrozenTrial) -> bool:

@@ -89,9 +89,10 @@ class BoundarySampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
+        seen = memory.look(study)
         memory.warn(study)
         fixed = "fixed_params" in trial.system_attrs
-        role = "enqueued" if fixed else self._role(memory.look(study), trial.number)
+        role = "enqueued" if fixed else self._role(seen, trial.number)
         study._storage.set_trial_system_attr(trial._trial_id, ROLE, role)
         trial.system_attrs[ROLE] = role  # Optuna does not read the storage again before it infers the space
 
