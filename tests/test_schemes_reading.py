@@ -498,7 +498,7 @@ def test_a_compiled_part_of_a_network_is_refused_with_what_to_do() -> None:
 
 def test_a_wrapper_of_several_devices_names_what_it_wraps() -> None:
     model = nn.DataParallel(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
-    with pytest.raises(ValueError, match=r"a DataParallel wraps the network: initialize its \.module"):
+    with pytest.raises(ValueError, match=r"a DataParallel wraps the network: give its \.module"):
         initialize(model, "he_normal", generator=generator())
     initialize(model.module, "he_normal", generator=generator())
 

@@ -29,10 +29,6 @@ class Wired(Protocol):
 def read(model: nn.Module) -> Wiring:
     """The wiring of `model`. ValueError naming the first thing that is not understood."""
     model = uncompiled(model)
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise ValueError(
-            f"a {type(model).__name__} wraps the network: initialize its .module, which is the same weights"
-        )
     if hasattr(type(model), "wiring"):
         says = _speaks(type(model))
     else:  # the protocol takes longer to ask than a network takes to wire
@@ -43,6 +39,8 @@ def read(model: nn.Module) -> Wiring:
             raise ValueError(
                 f"wiring() of a {type(model).__name__} must give an isoinit.schemes.Wiring, got {wiring!r}"
             )
+    elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ValueError(f"a {type(model).__name__} wraps the network: give its .module, which has the same weights")
     elif isinstance(model, nn.Module):
         chain = list(steps(model))
         _refuse_unread(model, chain)
