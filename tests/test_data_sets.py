@@ -48,7 +48,9 @@ def test_every_public_file_is_pinned_by_sha256():
 
 
 def test_unknown_name_lists_the_valid_ones():
-    with pytest.raises(ValueError, match=r"'digit' is unknown; did you mean 'digits'.*valid: digits, mnist"):
+    with pytest.raises(
+        ValueError, match=f"'digit' is unknown; did you mean 'digits'.*valid: {', '.join(data.DATASETS)}, or"
+    ):
         data.load("digit")
 
 
