@@ -60,7 +60,7 @@ def parse(text: str, settings: Sequence[str] = (), origin: str = "spec") -> Swee
 
 def near(word: str, names: Sequence[str] | Mapping[str, object]) -> str:
     """`"; did you mean 'x'?"`, or nothing if no name is near."""
-    match = [near for case in (word, word.lower()) for near in difflib.get_close_matches(case, list(names), n=1)]
+    match = [name for case in (word, word.lower()) for name in difflib.get_close_matches(case, list(names), n=1)]
     return f" (did you mean {match[0]!r}?)" if match else ""
 
 
