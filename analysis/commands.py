@@ -136,7 +136,7 @@ def compare(args: argparse.Namespace) -> int:
     console = terminal()
     say_joined(export)
     show(console, "Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
-    say(console, *(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory))
+    say(console, *tables.reasons(agreement))
     if first is None:
         say(console, f"No depth limits: {no_map}")
     else:

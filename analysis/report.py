@@ -83,7 +83,7 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
             "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted "
             "to these data; at the far right are the points where it sees no limit.")  # fmt: skip
     yield table("Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
-    yield paragraphs(f"{a.scheme}: {a.why_no_theory}" for a in agreement if a.why_no_theory)
+    yield paragraphs(tables.reasons(agreement))
     between = [] if found.limits is None else ratios.ratios(found.limits)
     paired = compare.paired(export.trials, export.replicates)
     if between or paired:

@@ -111,6 +111,12 @@ def tally_rows(found: Summary) -> tuple[list[str], list[list[str]]]:
     return ["scheme", "trials", *map(str, present)], rows
 
 
+def reasons(agreement: Sequence[Agreement]) -> list[str]:
+    """Why theory says nothing of some schemes, a sentence each that names the scheme once."""
+    told = [(a.scheme, a.why_no_theory) for a in agreement if a.why_no_theory]
+    return [why if scheme in why.split() else f"{scheme}: {why}" for scheme, why in told]
+
+
 def agreement_rows(agreement: Sequence[Agreement]) -> tuple[list[str], list[list[str]]]:
     """Theory against training, trial by trial, as header and rows of text."""
     rows = [

@@ -90,6 +90,14 @@ def test_an_activation_without_a_theory_leaves_the_theory_out(made: tuple[pa.Tab
     assert "of_my_own" in agreement(_with(made[0], "activation", "of_my_own"))[0].why_no_theory
 
 
+def test_why_there_is_no_theory_names_the_scheme_once(made: tuple[pa.Table, pa.Table]) -> None:
+    for name, value in (("activation", "crelu"), ("activation", "of_my_own"), ("scheme", "hand_made")):
+        found = agreement(_with(made[0], name, value))
+        reasons = tables.reasons(found)
+        assert reasons
+        assert [reason.count(scheme.scheme) for reason, scheme in zip(reasons, found, strict=True)] == [1] * len(found)
+
+
 def test_agreement_counts_what_the_eye_counts(made: tuple[pa.Table, pa.Table]) -> None:
     trials = made[0].filter(pc.field("outcome") != "failed")
     told = dict(zip(trials["trial_key"].to_pylist(), predictions(trials), strict=True))
