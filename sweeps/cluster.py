@@ -10,10 +10,14 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ray.job_config import JobConfig
 
 QUIET: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own kills the running packs; ours lets them finish
@@ -78,12 +82,24 @@ def _start(address: str | None) -> None:
         host, colon, port = address.rpartition(":")
         if colon and "/" not in address:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
-        ray.init(address=address, **quiet)
+        ray.init(address=address, job_config=_job(), **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
             "or 'ray up cluster.yaml', or leave --address out to run on this machine"
         ) from None
+
+
+def _job() -> JobConfig:
+    """How workers find what they import: in the folder of the launch only if this process looks there itself.
+
+    Ray would have them look there first, where an `analysis.py` or a `random.py` of the user's is taken for ours or
+    Python's; only of the jobs that a client started it does not.
+    """
+    from ray.job_config import JobConfig
+
+    here = Path.cwd().as_posix()
+    return JobConfig(_client_job=here not in sys.path and "" not in sys.path)
 
 
 def set_environment(address: str | None) -> None:
@@ -174,7 +190,7 @@ def _embed(quiet: dict[str, Any]) -> None:
     for patient in (True, False):
         try:
             # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
-            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, **quiet)
+            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, job_config=_job(), **quiet)
             return
         except Exception as error:  # Ray raises nothing narrower
             if "timed out during startup" not in str(error):

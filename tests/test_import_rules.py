@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -147,6 +148,14 @@ def test_every_import_is_a_declared_dependency() -> None:
     assert {"torch", "numpy", "pydantic", "yaml"} <= roots
     assert undeclared(roots) == set()
     assert undeclared({"torch", "pytest", "no_such_module"}) == {"pytest", "no_such_module"}
+
+
+def test_a_folder_that_holds_a_clone_does_not_hide_the_package(tmp_path: Path) -> None:
+    (tmp_path / "isoinit").symlink_to(ROOT)
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    program = [sys.executable, "-c", "from isoinit import MLP"]
+    done = subprocess.run(program, cwd=tmp_path, env=plain, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stderr}\ninstalled before pyproject.toml was changed? pip install -e . again"
 
 
 def test_every_folder_of_modules_is_installed() -> None:

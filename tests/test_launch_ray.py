@@ -94,6 +94,17 @@ def test_a_sweep_runs_on_an_embedded_ray(folder: Path) -> None:
     assert not list((folder / "runs/tiny").glob("tune/*"))
 
 
+def test_files_of_the_user_are_not_taken_for_ours_or_pythons(folder: Path) -> None:
+    for name in ("analysis.py", "isoinit.py", "random.py"):
+        (folder / name).write_text("raise ImportError('a file of the user')\n")
+    command = [str(Path(sys.executable).parent / "sweep"), "launch", "tiny.yaml", "--json", "--trials", "4"]
+    done = subprocess.run(
+        command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=250, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["trials"] == 4
+
+
 @pytest.mark.parametrize("moment", ["before the first pack is finished", "after a part", "while packs are running"])
 def test_a_sweep_whose_driver_was_killed_is_finished_by_resume(folder: Path, moment: str) -> None:
     """SIGKILL leaves no time for anything; the processes of its Ray end by themselves."""
