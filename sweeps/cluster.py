@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import grpc
     from ray.job_config import JobConfig
 
 QUIET: Final = {
@@ -79,9 +80,7 @@ def _start(address: str | None) -> None:
         _embed(quiet)
         return
     try:
-        host, colon, port = address.rpartition(":")
-        if colon and "/" not in address:  # Ray itself would try for minutes
-            socket.create_connection((host, int(port)), timeout=5).close()
+        _knock(address)
         ray.init(address=address, job_config=_job(), **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
@@ -132,13 +131,7 @@ def _mode(address: str) -> str:
             f"--address {address}: a sweep joins Ray by HOST:PORT, from a node of the cluster, and not by {found}; "
             "from elsewhere 'ray job submit' starts it there"
         )
-    with grpc.insecure_channel(found) as channel:
-        try:
-            channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=5)
-        except grpc.RpcError as error:  # which is a call too
-            wants = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED
-        else:
-            wants = False
+    wants = _answer(found, patience=5) is grpc.StatusCode.UNAUTHENTICATED
     if wants and not _has_token():
         raise ValueError(
             f"--address {address}: the Ray there lets in who shows its token; copy ~/.ray/auth_token of its head to "
@@ -147,12 +140,52 @@ def _mode(address: str) -> str:
     return "token" if wants else "disabled"
 
 
+def _knock(address: str) -> None:
+    """See that the Ray which is meant is there: Ray itself tries for ten minutes and more.
+
+    Raises:
+        OSError: it is not, as where its machine was started anew; or what answers is no Ray.
+    """
+    import grpc
+
+    found = _known(address)
+    host, colon, port = (found or "").rpartition(":")
+    if found is None or not colon or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise OSError(f"{found}: {error}") from None
+    if _answer(found, patience=30) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        raise OSError(f"{found}: what listens there does not answer as Ray does")
+
+
+def _answer(found: str, patience: float) -> grpc.StatusCode:
+    """What a Ray says when it is asked whether it is alive, by one without a token."""
+    import grpc
+
+    with grpc.insecure_channel(found) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=patience)
+        except grpc.RpcError as error:  # which is a call too
+            return error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    return grpc.StatusCode.OK
+
+
 def _found(address: str) -> str:
-    """Host and port; of `auto` those of the Ray that RAY_ADDRESS names, or that was started last on this machine."""
+    """Host and port of the Ray that is meant."""
+    return _known(address) or "127.0.0.1:6379"
+
+
+def _known(address: str) -> str | None:
+    """The address; of `auto` that of the Ray which RAY_ADDRESS names, or which was started last on this machine.
+
+    None if it was none: then Ray looks among the processes.
+    """
     if address != "auto":
         return address
     named = os.environ.get("RAY_ADDRESS", "auto")
-    return named if named not in ("", "auto") else started_here() or "127.0.0.1:6379"
+    return named if named not in ("", "auto") else started_here()
 
 
 def started_here() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socketserver
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,34 @@ def test_the_address_of_another_service_of_ray_is_refused_at_once(home: Path, na
     os.environ["RAY_ADDRESS"] = named
     with pytest.raises(ValueError, match=f"--address auto: .* not by {named}"):
         _start("auto")
+
+
+class _HangsUp(socketserver.BaseRequestHandler):
+    """A program that is no Ray."""
+
+
+@pytest.mark.parametrize("named", ["--address", "RAY_ADDRESS", "the last one"])
+@pytest.mark.parametrize(("listens", "why"), [(False, "refused"), (True, "does not answer as Ray does")])
+def test_a_ray_that_is_gone_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path, named: str, listens: bool, why: str
+) -> None:
+    """Ray itself tries for ten minutes and more, as after its machine was started anew, where its mark still is."""
+    _init(monkeypatch, attempts)
+    (home / "ray").mkdir()
+    with socketserver.TCPServer(("127.0.0.1", 0), _HangsUp, bind_and_activate=False) as server:
+        server.server_bind()
+        if listens:
+            server.server_activate()
+            threading.Thread(target=server.serve_forever).start()
+        address = f"127.0.0.1:{server.socket.getsockname()[1]}"
+        if named == "RAY_ADDRESS":
+            os.environ["RAY_ADDRESS"] = address
+        (home / "ray/ray_current_cluster").write_text(address if named == "the last one" else "127.0.0.1:1")
+        with pytest.raises(ValueError, match=f"no Ray cluster can be reached there .*{address}: .*{why}"):
+            _start(address if named == "--address" else "auto")
+        if listens:
+            server.shutdown()
+    assert not attempts
 
 
 def test_a_ray_of_our_own_sees_to_its_token_itself(
