@@ -83,8 +83,14 @@ def _start(address: str | None) -> None:
         _knock(address)
         ray.init(address=address, job_config=_job(), **quiet)
     except (OSError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        if "Version mismatch" in said:
+            raise ValueError(
+                f"--address {address}: the Ray there is another than here ({said}); launch from an environment with "
+                "the Ray and the Python of the cluster, as its nodes have"
+            ) from None
         raise ValueError(
-            f"--address {address}: no Ray cluster can be reached there ({error}); start one with 'ray start --head' "
+            f"--address {address}: no Ray cluster can be reached there ({said}); start one with 'ray start --head' "
             "or 'ray up cluster.yaml', or leave --address out to run on this machine"
         ) from None
 

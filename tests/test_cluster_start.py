@@ -153,6 +153,20 @@ def test_the_address_of_another_service_of_ray_is_refused_at_once(home: Path, na
         _start("auto")
 
 
+@pytest.mark.parametrize("address", [False], indirect=True)
+def test_a_ray_of_another_version_is_one_sentence_with_its_own_remedy(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path, address: str
+) -> None:
+    assert list(home.iterdir()) == attempts == []
+    said = (
+        "Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.11.2\nThis process on node ..."
+    )
+    _init(monkeypatch, attempts, RuntimeError(said))
+    with pytest.raises(ValueError, match=r"another than here .*Ray: 2\.59\.0 Python: .*; launch from") as told:
+        _start(address)
+    assert "\n" not in str(told.value)
+
+
 class _HangsUp(socketserver.BaseRequestHandler):
     """A program that is no Ray."""
 
