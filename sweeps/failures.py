@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Final
 
 CAUSES: Final = (
+    (
+        r"failed to import on the worker.*?\bip=([^,\s]+).*\n\s*(\w+(?:Error|Exception): [^\n]+)",
+        r"isoinit is not installed on node \1, or not as it is here (\2); install there what the driver has",
+    ),
     (r"low on memory.*? was (\S+) used / (\S+) limit", r"its node ran out of memory, with \1 of \2 used"),
     (r"low on memory|OutOfMemoryError", "its worker ran out of memory"),
     (r"its node has died|node was terminated|node was preempted", "its node was lost"),

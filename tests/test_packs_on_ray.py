@@ -36,9 +36,23 @@ KILLED = "The actor is dead because its worker process has died. Worker exit typ
 RAISED = "ray::PackTrainable.train()\n  File 'pack.py', line 1\nRuntimeError: this node has other data for 'digits'"
 
 
+ABSENT = (
+    "The actor died because of an error raised in its creation task, ray::ResourceTrainable.__init__() (pid=4, "
+    "ip=10.0.0.2, actor_id=c0)\nRuntimeError: The actor with name ResourceTrainable failed to import on the worker. "
+    "This may be because needed library dependencies are not installed in the worker environment:\n\n"
+    "ray::ResourceTrainable.__init__() (pid=4, ip=10.0.0.2, actor_id=c0)\n  ^^^^\n"
+    "ModuleNotFoundError: No module named 'sweeps'"
+)
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
+        (
+            ABSENT,
+            "isoinit is not installed on node 10.0.0.2, or not as it is here (ModuleNotFoundError: No module named "
+            "'sweeps'); install there what the driver has",
+        ),
         (NODE, "its node was lost"),
         (AWAY, "its worker cannot be reached; its node may be lost"),
         (MEMORY, "its node ran out of memory, with 5.02GB of 23.54GB used"),
