@@ -150,8 +150,10 @@ def test_the_commands_in_its_comments_are_understood() -> None:
 
 def test_a_job_reaches_the_shell_as_written() -> None:
     """Ray joins the words after `--` with quotes: a quoted command would be one word, and `~` would stay `~`."""
-    (job,) = re.findall(r"ray job submit .* -- +(.*)", COMMENTS)
-    assert shlex.join(shlex.split(job)) == " ".join(job.split())
+    jobs = re.findall(r"ray job submit .* -- +(.*)", COMMENTS)
+    assert [job.split()[1] for job in jobs] == ["launch", "resume"]
+    for job in jobs:
+        assert shlex.join(shlex.split(job)) == " ".join(job.split())
 
 
 def written_by(config: dict[str, Any], home: Path) -> str:
@@ -168,8 +170,9 @@ def written_by(config: dict[str, Any], home: Path) -> str:
 
 
 def test_the_head_learns_its_environment_once(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").write_text("alias t='cd ~/isoinit'\n")
     written_by(config, tmp_path)
-    assert (tmp_path / ".bashrc").read_text().splitlines() == [". ~/.isoinit"]
+    assert (tmp_path / ".bashrc").read_text().splitlines() == ["alias t='cd ~/isoinit'", ". ~/.isoinit"]
     shell = "source ~/.bashrc; echo $PATH; echo $MLFLOW_TRACKING_URI; echo $RAY_AUTH_MODE"
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     done = subprocess.run(["bash", "-c", shell], env=env, check=True, capture_output=True, text=True)
@@ -181,8 +184,29 @@ def test_the_head_learns_its_environment_once(config: dict[str, Any], tmp_path: 
 def test_mlflow_is_supervised(config: dict[str, Any], tmp_path: Path) -> None:
     unit = written_by(config, tmp_path)
     assert {"Restart=always", "StartLimitIntervalSec=0", "WantedBy=multi-user.target"} <= set(unit.splitlines())
-    user = next(line for line in unit.splitlines() if line.startswith("User="))
-    assert user == f"User={config['auth']['ssh_user']}"
+    user = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
+    assert {f"User={user}", f"WorkingDirectory={tmp_path}/mlflow"} <= set(unit.splitlines())
+    assert f"\nExecStart={tmp_path}/venv/bin/mlflow server " in unit
+
+
+def test_no_command_is_for_one_user(config: dict[str, Any]) -> None:
+    everything = " ".join(commands(config))
+    assert "/home/" not in everything
+    assert config["auth"]["ssh_user"] not in everything
+
+
+def test_ray_starts_with_all_threads_and_sends_no_statistics(config: dict[str, Any], tmp_path: Path) -> None:
+    """Though `ray up` sets one and the other before the commands."""
+    (tmp_path / "ray").write_text("#!/bin/sh\necho threads=$OMP_NUM_THREADS statistics=$RAY_USAGE_STATS_ENABLED\n")
+    (tmp_path / "ray").chmod(0o755)
+
+    def told(command: str) -> str:
+        wrapped = f"export OMP_NUM_THREADS=1 && (export RAY_USAGE_STATS_ENABLED=1; {command})"
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+        return subprocess.run(["bash", "-c", wrapped], env=env, check=True, capture_output=True, text=True).stdout
+
+    assert "threads= " in told(config["worker_start_ray_commands"][-1])
+    assert "statistics=0" in told(config["head_start_ray_commands"][-1])
 
 
 def _get(url: str, host: str) -> int:
