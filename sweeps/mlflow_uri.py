@@ -127,7 +127,7 @@ def _check_server(uri: str) -> None:
         reason = getattr(error, "reason", error)
         raise ValueError(
             f"tracking URI {uri}: no MLflow server answers there ({reason}); start it with 'mlflow server', "
-            f"or leave the option out to use {DEFAULT_URI}"
+            f"or go on with a file: --tracking-uri {DEFAULT_URI}"
         ) from None
     if not healthy:
         raise ValueError(f"tracking URI {uri}: a server answers, but it is not an MLflow server")
