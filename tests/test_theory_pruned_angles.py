@@ -68,11 +68,11 @@ def test_scatter_is_v_where_it_is_small_and_bounded_where_few_units_are_left() -
 
 
 def test_pruned_orthogonal_weights_go_from_their_own_law_to_the_gaussian_one() -> None:
-    assert layer(orthogonal, 1.0, 0.0, 0.0, False).laws == ((orthogonal, 1.0),)
-    nearly = dict(layer(orthogonal, 0.9999, 0.0, 0.0, False).laws)
+    assert layer(orthogonal, 1.0, 0.0, 0.0).laws == ((orthogonal, 1.0),)
+    nearly = dict(layer(orthogonal, 0.9999, 0.0, 0.0).laws)
     assert nearly[orthogonal] == pytest.approx(1, abs=1e-3)
     assert nearly[gaussian] == pytest.approx(0, abs=1e-3)
-    assert dict(layer(orthogonal, 0.01, 0.0, 2.0, False).laws)[gaussian] == pytest.approx(3, abs=1e-3)
+    assert dict(layer(orthogonal, 0.01, 0.0, 2.0).laws)[gaussian] == pytest.approx(3, abs=1e-3)
 
 
 @pytest.mark.parametrize("scheme", ["he_pruned", "orthogonal_pruned"])

@@ -36,7 +36,7 @@ Law = Callable[[Array], tuple[Array, Array]]
 
 class Layer(NamedTuple):
     """What a layer makes of an angle: the sum of `laws`, each so many times, and the factor of mean field's 1 - cosine
-    from acute angles [k] of pre-activations, if there is one."""
+    from acute angles [k] of pre-activations, if there is one: after all layers but the first, which reads data."""
 
     laws: tuple[tuple[Law, float], ...]
     widens: Callable[[Array], Array] | None = None

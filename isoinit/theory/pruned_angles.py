@@ -15,7 +15,7 @@ weights (derived here):
 
   with b, t = E relu^2 relu^2, E relu^3 relu over E relu^4 of the pre-activations one layer before, where S of the one
   input and of the other differ alike. Were one weight left to each unit, the cosine would stay what it is, which
-  bounds the factor; between the two it is chosen: 1 + a / (1 + a / most).
+  bounds the factor; between the two it is chosen: 1 + a / (1 + a / most). Data are taken for isotropic: a is 0 there.
 
 Haar weights that are pruned keep d^2 of what dense ones lack of the noise of the sample cosine. With a bias the angle
 that the weights see is taken for that of the pre-activations.
@@ -33,13 +33,12 @@ _STEPS: Final = 512
 _NEAR: Final = 0.05  # angle below which the formula begins to cancel: there `a` goes with the angle, as `most` does
 
 
-def layer(law: Law, density: float, v: float, scatter: float, first: bool) -> Layer:
-    """What dense weights of a law, `gaussian` or `orthogonal`, make of a layer once pruned; `first`: that reads data,
-    whose entries are as uneven for one input as for two."""
+def layer(law: Law, density: float, v: float, scatter: float) -> Layer:
+    """What dense weights of a law, `gaussian` or `orthogonal`, make of a layer once pruned."""
     if density == 1:
         return Layer(((law, 1.0),))
     kept = 0.0 if law is gaussian else density**2
-    return Layer(((gaussian, 1 - kept + scatter), (law, kept)), None if first else partial(widens, v))
+    return Layer(((gaussian, 1 - kept + scatter), (law, kept)), partial(widens, v))
 
 
 def widens(v: float, angle: Array) -> Array:

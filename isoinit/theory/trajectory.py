@@ -149,7 +149,7 @@ class _Pair:
         self._nets = None if nets is None else iter(nets)
         self._angles = None if positions or family.bends is None else Angles(start.d, width)
         self._family, self._width, self._density = family, width, density
-        self._twisted, self._first = 0.0, True
+        self._twisted = 0.0
 
     def seen(self, d: float, gradient: float, variance: float) -> Seen:
         """After a layer, where mean field has the distance d, and the gradient the log and the variance given."""
@@ -159,7 +159,7 @@ class _Pair:
 
     def closes(self, mean_field: Callable[[float], float], excess: float) -> Callable[[float], float]:
         """What a layer makes of distances, up to a factor; `excess` and `scatter` of its units as in `pruned`."""
-        if self._density == 1 or self._angles is None or self._first:
+        if self._density == 1 or self._angles is None:
             return mean_field
         return lambda d: mean_field(d) * float(pruned_angles.widens(excess, np.arccos([1 - d]))[0])
 
@@ -167,8 +167,7 @@ class _Pair:
         """One layer on."""
         family, density = self._family, self._density
         if self._angles and family.bends:
-            self._angles.step(share, pruned_angles.layer(family.bends, density, excess, scatter, self._first))
-        self._first = False
+            self._angles.step(share, pruned_angles.layer(family.bends, density, excess, scatter))
         self._twisted += family.twist(self._width)
         if density < 1:
             self._twisted -= (scatter + (not family.gaussian) * (1 - density**2)) / (self._width / 2)
