@@ -22,9 +22,10 @@ from rich.console import Console
 from torch import nn
 
 from analysis import store
+from analysis.mapinfo import MapInfo
 from analysis.outcome import Criterion, Curve, label
 from isoinit.activations import ACTIVATIONS
-from sweeps import data, driver, ending, launch, reading, ready, replay, session
+from sweeps import closing, data, driver, ending, launch, reading, ready, replay, session
 from sweeps.__main__ import main, parser
 from sweeps.ledger import Ledger
 from sweeps.mlflow_store import EXPERIMENT, connect, parents
@@ -48,9 +49,24 @@ search: {sampler: boundary, trials: 20, batch: 8}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def drawn_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the spec in it."""
     return stores.workplace(tmp_path, monkeypatch, SPEC)
+
+
+@pytest.fixture
+def folder(drawn_in: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, where maps are files with no picture in them: to draw takes longer than all else that a launch does."""
+
+    def undrawn(info: MapInfo, path_stem: Path) -> list[Path]:
+        assert info.panels
+        paths = [path_stem.with_suffix(suffix) for suffix in (".png", ".svg")]
+        for path in paths:
+            path.touch()
+        return paths
+
+    monkeypatch.setattr(closing, "draw_map", undrawn)
+    return drawn_in
 
 
 def _launch(*more: str) -> int:
@@ -66,30 +82,30 @@ def test_more_samples_than_there_are_is_one_sentence_before_anything_is_written(
 
 
 def test_an_activation_is_one_line_and_is_mapped_without_a_theory(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    drawn_in: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ACTIVATIONS, "mish", nn.Mish)
     settings = ("network.activation=mish", "training.seeds=1", "training.learning_rate=0.1")
     assert _launch("--trials", "8", *(part for setting in settings for part in ("--set", setting))) == 0
     assert "no theory" in capsys.readouterr().out
-    assert (folder / "runs/tiny/maps/map.png").is_file()
-    assert set(Ledger(folder / "runs/tiny").read()[0]["activation"].to_pylist()) == {"mish"}
+    assert (drawn_in / "runs/tiny/maps/map.png").is_file()
+    assert set(Ledger(drawn_in / "runs/tiny").read()[0]["activation"].to_pylist()) == {"mish"}
     assert main(["plan", "tiny.yaml", "--set", settings[0]]) == 0
     assert "no theory" in capsys.readouterr().out
 
 
 def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    drawn_in: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _launch() == 0
     said = capsys.readouterr().out
     assert "20 trials, 80 networks" in said.replace("\n", " ")
     for word in ("he_normal", "xavier_normal", "maps/map.png", "mlflow ui", "sweep export tiny", "analysis map"):
         assert word in said
-    assert (folder / "runs/tiny/maps/map.png").stat().st_size > 10_000
-    assert (folder / "runs/tiny/maps/map.svg").is_file()
+    assert (drawn_in / "runs/tiny/maps/map.png").stat().st_size > 10_000
+    assert (drawn_in / "runs/tiny/maps/map.svg").is_file()
 
-    trials, replicates = Ledger(folder / "runs/tiny").read()
+    trials, replicates = Ledger(drawn_in / "runs/tiny").read()
     assert trials.num_rows == len(set(trials["trial_key"].to_pylist())) == 20
     assert replicates.num_rows == 80
     assert all(math.isfinite(score) for score in trials["score"].to_pylist())
@@ -98,7 +114,7 @@ def test_a_sweep_goes_from_spec_to_map_and_its_export_equals_its_ledger(
 
     assert main(["export", "tiny"]) == 0
     assert main(["verify", "tiny"]) == 0
-    exported = store.read(folder / "exports/tiny")
+    exported = store.read(drawn_in / "exports/tiny")
     assert exported.trials.sort_by("trial_key").to_pylist() == trials.sort_by("trial_key").to_pylist()
     assert exported.replicates.num_rows == 80
 
