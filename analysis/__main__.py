@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import commands
-from analysis.maps import ABSCISSAS, RATE
+from analysis.maps import ABSCISSAS
+from analysis.schema import RATE
 
 EPILOG = """\
 DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
@@ -31,6 +32,8 @@ words:
   band         holds the frontier with 90 % probability, given the trials and the smoothness of the frontier
   > and <      a limit, or an end of a band, that lies at an end of the depths that were tried; more is not known of it
   trains again deeper than its limit, where networks first stop training, this one is surely in the region once more
+  theory       predicts the start of training, by gradient descent at the least of the trials' best learning rates:
+               there networks are most stable
   undecided    a cell that lies in the region with a probability between 5 and 95 %
   audit trial  placed uniformly at random (role audit, start, random or sobol): only they give an error of the map that
                trusts no model
@@ -132,6 +135,12 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_jso
         default=1.0,
         metavar="D",
         help="share of weights that a scheme leaves (default: 1)",
+    )
+    made.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="R",
+        help="of gradient descent, that must be stable (default: so small that it is)",
     )
     made.add_argument("--activation", metavar="NAME", help="activation function (default: the scheme's, mostly relu)")
     made.add_argument("--architecture", metavar="NAME", help="mlp, cnn or resnet (default: what the scheme is for)")

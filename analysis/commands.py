@@ -14,6 +14,7 @@ from analysis import compare as comparing
 from analysis import joining, mapinfo, maps, profiles, rates, ratios, store, summary, tables
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
+from analysis.schema import RATE
 from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
 from analysis.writing import write_table, writing
 
@@ -52,7 +53,7 @@ def _out(args: argparse.Namespace) -> Path:
 
 def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
     name, rule, trials = summary.name(export), joining.criterion(export), export.trials
-    if args.abscissa == maps.RATE:
+    if args.abscissa == RATE:
         rule, trials = f"{export.criterion} at each learning rate", rates.unfold(export)
     return maps.region_map(trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
 

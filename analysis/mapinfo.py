@@ -80,6 +80,12 @@ class MapInfo(NamedTuple):
     x: Abscissa
     panels: tuple[Panel, ...]  # slice by slice, in each the schemes by rising depth limit
     n_trials: int
+    rate: float | None = None  # learning rate at which theory is asked; None: at none, or at each
+
+    @property
+    def at_rate(self) -> str:
+        """` at learning rate 0.1`, after a word for the theory."""
+        return "" if self.rate is None else f" at learning rate {self.rate:g}"
 
     @property
     def schemes(self) -> tuple[str, ...]:

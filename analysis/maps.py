@@ -17,13 +17,12 @@ import pyarrow as pa
 from analysis.axes import infer_axes, met_before, one_name, unbiased
 from analysis.checks import need
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
-from analysis.predictions import predicted_limits
+from analysis.predictions import least_rate, predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
-from analysis.schema import AXES
+from analysis.schema import AXES, RATE
 from analysis.slices import FEW, slices
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
-RATE: Final = "learning_rate"  # the abscissa of trials that `rates.unfold` has told apart by it
 DEPTHS, COLUMNS = 44, 36  # cells of a continuous map
 
 
@@ -50,9 +49,11 @@ def region_map(
     model = model or RegionModel.fit(trials, infer_axes(trials, RATE) if abscissa == RATE else None)
     depths = _depths(trials)
     x = _abscissa(trials, abscissa)
-    panels = [_panel(fixed, text, rows, model, depths, x) for fixed, text, rows in slices(trials, x.name)]
+    rate = least_rate(trials)
+    panels = [_panel(fixed, text, rows, model, depths, x, rate) for fixed, text, rows in slices(trials, x.name)]
     name = sweep or ", ".join(sorted(set(trials["sweep"].to_pylist())))
-    return MapInfo(name, criterion, depths, x, _ordered(panels), _count(trials))
+    told = None if x.name == RATE else rate
+    return MapInfo(name, criterion, depths, x, _ordered(panels), _count(trials), told)
 
 
 def _count(trials: pa.Table) -> int:
@@ -117,12 +118,18 @@ def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
 
 
 def _panel(
-    fixed: dict[str, Any], text: str, rows: pa.Table, model: RegionModel, depths: np.ndarray, x: Abscissa
+    fixed: dict[str, Any],
+    text: str,
+    rows: pa.Table,
+    model: RegionModel,
+    depths: np.ndarray,
+    x: Abscissa,
+    rate: float | None,
 ) -> Panel:
     cells = points(fixed, depth=np.repeat(depths, len(x.values)), **{x.name: np.tile(x.values, len(depths))})
     p = model.p_in_region(cells).reshape(len(depths), len(x.values))
     columns = points(fixed, depth=np.full(len(x.values), depths[0]), **{x.name: x.values})
-    predicted, why_not = predicted_limits(columns)
+    predicted, why_not = predicted_limits(columns, rate)
     depth, across = rows["depth"].to_numpy(), rows[x.name].to_numpy()
     counts = np.zeros(p.shape, int)
     np.add.at(counts, (_cell(depths, depth), _cell(x.values, across)), 1)
@@ -162,7 +169,8 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
     x = _abscissa(trials, None)
     first = x._replace(values=x.values[x.few])
     depths = _depths(trials)
-    panels = [_panel(fixed, text, rows, model, depths, first) for fixed, text, rows in slices(trials, x.name)]
+    rate = least_rate(trials)
+    panels = [_panel(fixed, text, rows, model, depths, first, rate) for fixed, text, rows in slices(trials, x.name)]
     found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
     modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
     return found if len(modes) < 2 else _once(found)

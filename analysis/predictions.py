@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.schema import AXES
+from analysis.schema import AXES, RATE
 from isoinit.theory.many import AT_ONCE, foresee
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
 from isoinit.theory.theories import THEORIES
@@ -36,6 +36,7 @@ def _question(
     bias_mode: str,
     bias_variance: float,
     density: float,
+    learning_rate: float | None,
 ) -> dict[str, Any] | NoTheory:
     """What theory is to be asked of a point, or the sentence why it says nothing."""
     if scheme not in THEORIES:  # not misspelled, for networks of it were trained
@@ -47,7 +48,7 @@ def _question(
         return NoTheory(reason)
     scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
     return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
-            "bias_mode": bias_mode, "density": density}  # fmt: skip
+            "bias_mode": bias_mode, "density": density, "learning_rate": learning_rate}  # fmt: skip
 
 
 def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
@@ -59,8 +60,25 @@ def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
         return NoTheory(str(error))
 
 
-def _ask(ask: Callable[..., Any], points: pa.Table) -> list[Any]:
+def least_rate(trials: pa.Table) -> float | None:
+    """The learning rate that theory is asked about: the least that was a trial's best. None: of no plain descent.
+
+    A trial has trained if it did at one of its rates, and the least is the most stable one.
+    """
+    if not {"optimizer", "best_learning_rate"} <= set(trials.column_names):
+        return None
+    rates = [rate for rate in trials["best_learning_rate"].to_pylist() if rate is not None and rate > 0]
+    plain = trials["optimizer"].unique().to_pylist() == ["sgd"]
+    return min(rates) if plain and rates else None
+
+
+def _ask(ask: Callable[..., Any], points: pa.Table, rate: float | None) -> list[Any]:
     rows = points.select(AXES).to_pylist()
+    for row in rows:
+        row[RATE] = rate
+    if rate is not None and RATE in points.column_names:
+        for row, own in zip(rows, points[RATE].to_pylist(), strict=True):
+            row[RATE] = own
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]
@@ -72,18 +90,22 @@ def _ask(ask: Callable[..., Any], points: pa.Table) -> list[Any]:
     return [answer[0] for answer in answers]
 
 
-def predictions(points: pa.Table) -> list[Prediction | NoTheory]:
-    """For each row of a table with the columns of `AXES`: the prediction, or why there is none."""
-    return _ask(predict, points)
+def predictions(points: pa.Table, rate: float | None = None) -> list[Prediction | NoTheory]:
+    """For each row of a table with the columns of `AXES`: the prediction, or why there is none.
+
+    Args:
+        rate: learning rate, if that is to be accounted for; where the table has a column of rates, they go before.
+    """
+    return _ask(predict, points, rate)
 
 
-def predicted_outcomes(points: pa.Table) -> list[str | NoTheory]:
+def predicted_outcomes(points: pa.Table, rate: float | None = None) -> list[str | NoTheory]:
     """The same for the outcome alone, many times as soon."""
-    return _ask(predicted_outcome, points)
+    return _ask(predicted_outcome, points, rate)
 
 
-def predicted_limits(points: pa.Table) -> tuple[np.ndarray, str]:
+def predicted_limits(points: pa.Table, rate: float | None = None) -> tuple[np.ndarray, str]:
     """Predicted depth limits [n], inf: no limit, nan: no theory; and the reason of the first nan."""
-    found = predictions(points)
+    found = predictions(points, rate)
     reason = next((p for p in found if isinstance(p, NoTheory)), "")
     return np.array([np.nan if isinstance(p, NoTheory) else p.depth_limit for p in found]), reason

@@ -43,6 +43,7 @@ class Point(NamedTuple):
     architecture: str | None = None
     normalization: str = "none"
     density: float = 1.0
+    learning_rate: float | None = None  # None: so small that every network is stable
 
 
 def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> ProfileInfo:
@@ -71,7 +72,7 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     if point.weight_scale != 1:
         own = predict(point.scheme, **arguments).sigma_w2
         arguments["sigma_w2"] = own * point.weight_scale
-    theory = profile(point.scheme, **arguments)
+    theory = profile(point.scheme, **arguments, learning_rate=point.learning_rate)
     affordable = int(BUDGET / (point.depth * point.width**3))
     count = min(NETS, affordable) if nets is None else nets
     if count < 2:
@@ -117,6 +118,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
         (f"1 - |correlation| of the nearest of {inputs:g}", f"{theory.prediction.nearest:.2g}", ""),
         ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
+        ("learning rate that is stable, at most", _stable(theory.prediction), ""),
     ]
     if len(theory.singular_values):
         rows.append(("singular values of J, 5 / 50 / 95 %", _three(theory.singular_levels, theory.singular_values), ""))
@@ -137,10 +139,16 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         f"{aligned.mean():.4f}" if len(aligned) else "-",
         f"{np.exp(near.mean()):.2g}" if len(near) else "-",
         f"{spread:.1f}" if np.isfinite(spread) else "-",
+        "-",
         _three((np.arange(len(values)) + 0.5) / len(values), values),
     ]
     rows += [("singular values of J, 5 / 50 / 95 %", "-", "")] if len(rows) < len(seen) else []
     return [(name, told, found) for (name, told, _), found in zip(rows, seen, strict=True)]
+
+
+def _stable(told: Prediction) -> str:
+    """The greatest learning rate at which steps are stable."""
+    return "-" if math.isnan(told.log_sharpness) else f"{told.stable_rate:.2g}"
 
 
 def _size(log: float) -> str:

@@ -66,7 +66,7 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
     yield _figure(map_figure(info), "Map of the trainable region of each scheme",
         "Colour: probability that a point lies in the trainable region, where at least half of the seeds train at the "
         "best learning rate. Solid: the frontier and its 90 % band. Dashed: the depth limit that theory predicts for "
-        "the start of training. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
+        f"the start of training{info.at_rate}. Marks: trials, filled by the share of seeds that trained.")  # fmt: skip
     yield table(f"Depth limits {tables.headline(found.limits)}", *tables.limit_rows(found.limits))
     yield paragraphs(tables.notes(found.limits, export.trials))
     yield f"<p>{escape(summary.audit_text(found.audit))}</p>\n<h2>Depth limits</h2>"

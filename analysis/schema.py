@@ -111,6 +111,9 @@ AXES: Final = (
 )  # fmt: skip
 """Columns of `TRIALS` that are coordinates of the search space."""
 
+RATE: Final = "learning_rate"
+"""Column of `REPLICATES`, and of trials that `rates.unfold` has told apart by it: then it is a coordinate, too."""
+
 
 class Took(NamedTuple):
     """What a sweep that ran at one go took. Kept in the schema metadata of `TRIALS`, for it is true of all trials only.

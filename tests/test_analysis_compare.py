@@ -12,7 +12,8 @@ import pytest
 
 from analysis import tables
 from analysis.compare import agreement, paired
-from analysis.predictions import predicted_limits, predictions
+from analysis.maps import region_map
+from analysis.predictions import least_rate, predicted_limits, predictions
 from analysis.ratios import changes, ratios
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
@@ -53,6 +54,39 @@ def test_weight_scale_multiplies_the_scheme_s_own_variance(made: tuple[pa.Table,
     assert not isinstance(xavier, str)
     assert halved.sigma_w2 == pytest.approx(1.0)
     assert halved.depth_limit == pytest.approx(xavier.depth_limit)
+
+
+def test_theory_is_asked_at_the_least_of_the_best_learning_rates(made: tuple[pa.Table, pa.Table]) -> None:
+    trials = made[0]
+    rates = trials["best_learning_rate"].drop_null().to_pylist()
+    assert len(set(rates)) == 2
+    assert least_rate(trials) == min(rates)
+    assert least_rate(_with(trials, "best_learning_rate", 0.4)) == 0.4
+    assert least_rate(_with(trials, "best_learning_rate", None)) is None
+    for other in (_with(trials, "optimizer", "adam"), trials.drop_columns(["best_learning_rate"])):
+        assert least_rate(other) is None
+    mixed = pa.concat_tables([trials, _with(trials, "optimizer", "adam")])
+    assert least_rate(mixed) is None
+
+
+def test_a_learning_rate_that_is_too_great_ends_networks_in_theory_too(made: tuple[pa.Table, pa.Table]) -> None:
+    trials = _with(_with(made[0], "scheme", "ll_orth"), "width", 64)
+    limits = {}
+    for rate in (0.4, 0.01):
+        mine = _with(trials, "best_learning_rate", rate)
+        info = region_map(mine)
+        limits[rate] = info.panels[0].predicted
+        assert info.at_rate == f" at learning rate {rate:g}"
+        for variance, limit in list(zip(info.x.values, limits[rate], strict=True))[-3:]:
+            point = {"width": 64, "sigma_b2": float(variance), "bias_mode": "iid", "learning_rate": rate}
+            assert limit == predict("ll_orth", depth=2, **point).depth_limit
+        (found,) = agreement(mine)
+        told = {outcome for outcome, _ in found.counts}
+        assert ("diverged" in told) == (rate == 0.4)
+    assert (limits[0.4] < limits[0.01]).all()
+    adam = region_map(_with(trials, "optimizer", "adam"))
+    assert adam.at_rate == ""
+    assert (adam.panels[0].predicted >= limits[0.01]).all()
 
 
 def test_the_density_of_a_sparse_scheme_reaches_the_theory(made: tuple[pa.Table, pa.Table]) -> None:

@@ -358,7 +358,8 @@ def test_a_theory_that_is_not_seen_is_told(info: MapInfo) -> None:
     never = info._replace(panels=tuple(p._replace(predicted=np.full_like(p.predicted, np.inf)) for p in info.panels))
     for made, drawn in ((info, True), (never, False)):
         figure = map_figure(made)
-        assert ("depth limit by theory" in [t.get_text() for t in figure.legends[0].texts]) is drawn
+        labels = [t.get_text() for t in figure.legends[0].texts]
+        assert (f"depth limit by theory at learning rate {info.rate:g}" in labels) is drawn
         assert any("theory: no limit" in t.get_text() for axis in figure.axes for t in axis.texts)
         assert any("dashed: theory" in t.get_text() for t in frontier_figure(made).texts) is drawn
     (told,) = [t.get_text() for t in frontier_figure(never).axes[0].texts]

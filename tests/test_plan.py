@@ -60,13 +60,22 @@ def test_it_counts_trials_packs_networks_and_flops(cache: Path) -> None:
 
 def test_a_limit_that_an_axis_moves_is_a_range() -> None:
     """Over the scale of the weights: critical in the middle, so neither end of the axis has the greatest limit."""
-    scales = (0.5, 1.0, 2.0, 8.0)
+    scales, small = (0.5, 1.0, 2.0, 8.0), Training(learning_rate=[1e-9])
     points = [_point()._replace(scheme="xavier_normal", width=64, weight_scale=s) for s in scales]
-    found = limits.predicted(points)["xavier_normal"]
-    assert found == [limits.predicted([p])["xavier_normal"][0] for p in points]
+    found = limits.predicted(points, small)["xavier_normal"]
+    assert found == [limits.predicted([p], small)["xavier_normal"][0] for p in points]
     assert max(found) == found[2] > 2 * found[0]
     assert max(found) > 2 * found[3]
-    assert limits.predicted([_point()._replace(scheme="fixup")])["fixup"] == []
+    assert limits.predicted([_point()._replace(scheme="fixup")], small)["fixup"] == []
+
+
+def test_a_limit_is_that_of_the_least_learning_rate_of_gradient_descent() -> None:
+    def limit(**training: Any) -> float:
+        point = _point()._replace(scheme="ll_orth", width=64, bias_variance=0.3, bias_mode="iid")
+        return limits.predicted([point], Training(**training))["ll_orth"][0]
+
+    assert limit(learning_rate=[0.2, 0.01]) == limit(learning_rate=[0.01]) > 1.5 * limit(learning_rate=[0.2])
+    assert limit(learning_rate=[0.2], optimizer="adam") > limit(learning_rate=[0.01])
 
 
 def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +120,7 @@ def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
         settings.append("space.bias_variance={low: 1.0e-4, high: 1.0, log: true}")  # or else few places are new
         return plan.plan(parse(TEXT, settings)).mean_depth
 
-    known = limits.predicted([_point()._replace(scheme="xavier_normal", width=64)])
+    known = limits.predicted([_point()._replace(scheme="xavier_normal", width=64)], parse(TEXT).training)
     assert known == {"xavier_normal": [pytest.approx(9, abs=1)]}
     assert depth("xavier_normal", 64) < 14 < 40 < depth("ll_orth", 64)  # an even spread has 25
     long = plan.plan(parse(TEXT, ["search.sampler=boundary", "search.trials=600"]))

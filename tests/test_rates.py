@@ -17,7 +17,7 @@ from analysis.__main__ import main
 from analysis.axes import infer_axes
 from analysis.maps import scheme_limits
 from analysis.outcome import Criterion
-from analysis.schema import Took, stamp
+from analysis.schema import RATE, Took, stamp
 from analysis.store import Export
 
 FAST, SLOW = exports.RATES
@@ -142,12 +142,13 @@ def test_unfolded_every_trial_is_there_once_for_every_rate_and_judged_at_it(expo
 
 
 def test_a_map_over_the_learning_rate(export: Export) -> None:
-    """The limits of the larger rate are .7 of the smaller one's, and theory, which knows no rates, is the same."""
-    info = maps.region_map(rates.unfold(export), abscissa=maps.RATE)
+    """The limits of the larger rate are .7 of the smaller one's; of theory they are less where that is unstable."""
+    info = maps.region_map(rates.unfold(export), abscissa=RATE)
     assert (info.x.values.tolist(), info.x.levels, info.n_trials) == ([SLOW, FAST], True, 120 - 3)
     quotients = np.array([panel.frontier.median[1] / panel.frontier.median[0] for panel in info.panels])
     assert 0.6 < np.exp(np.log(quotients).mean()) < 0.85, quotients
-    assert all(panel.predicted[0] == panel.predicted[1] for panel in info.panels)
+    assert all(panel.predicted[0] >= panel.predicted[1] for panel in info.panels)
+    assert any(panel.predicted[0] > panel.predicted[1] for panel in info.panels)
     assert sum(panel.n_trials.sum() for panel in info.panels) == 2 * (120 - 3)
 
 
@@ -156,7 +157,7 @@ def test_trials_are_told_apart_by_rate_only_where_that_is_asked_for(export: Expo
     assert "learning_rate" not in [axis.name for axis in infer_axes(unfolded)]
     assert "learning_rate" in [axis.name for axis in infer_axes(unfolded, "learning_rate")]
     with pytest.raises(ValueError, match="must be one of bias_variance, weight_scale, width, density, but got 'learn"):
-        maps.region_map(export.trials, abscissa=maps.RATE)
+        maps.region_map(export.trials, abscissa=RATE)
 
 
 def test_the_frontier_over_the_learning_rate_is_a_command(

@@ -93,7 +93,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
-    "prunes", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
+    "prunes", "sharpens", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
     "aligned_or_exploded", "moments", "looked_up", "layer", "widens", "unknown",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
@@ -123,7 +123,7 @@ def test_a_wrong_argument_is_named_with_its_law_and_value(
 
 
 def test_no_public_function_is_forgotten() -> None:
-    maps = {"maps", "mirrored", "asked"}  # a step of a walk each, and the rules themselves
+    maps = {"maps", "mirrored", "ones", "asked"}  # a step of a walk each, and the rules themselves
     seen = {function.__name__ for function, _ in VALID} | OTHERS
     for module in iter_modules(isoinit.theory.__path__):
         if module.name in maps:

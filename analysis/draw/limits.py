@@ -55,7 +55,10 @@ def frontier_figure(info: MapInfo) -> Figure:
         head(
             figure,
             f"Depth limits: {info.sweep}",
-            "median and 90 % band" + "; dashed: theory" * drawn + meaning(info.criterion) + AGAIN * info.broken,
+            "median and 90 % band"
+            + f"; dashed: theory{info.at_rate}" * drawn
+            + meaning(info.criterion)
+            + AGAIN * info.broken,
         )
         handles = [Line2D([], [], **stroke(info, s), ms=5, label=literal(s)) for s in info.schemes]
         handles += beyond(info, drawn_limits)

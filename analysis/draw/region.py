@@ -195,5 +195,5 @@ def _legend(info: MapInfo) -> list[Any]:
         Patch(fc=to_rgba(INK, 2 * BAND), ec=to_rgba(INK, 0.7), lw=0.7, label="its 90 % band"),
     ]
     if any(theory_shown(panel.predicted, info.depths).any() for panel in info.panels):
-        lines.append(Line2D([], [], color=THEORY, lw=1.7, ls=(0, (4, 2)), label="depth limit by theory"))
+        lines.append(Line2D([], [], color=THEORY, lw=1.7, ls=(0, (4, 2)), label=f"depth limit by theory{info.at_rate}"))
     return [*marks, *lines, Line2D([], [], ls="", label="fill: share of seeds that trained")]

@@ -1,7 +1,7 @@
 """What a reader of a prediction should know: where a theory stands in for one that is not derived."""
 
 from isoinit.theory.lockstep import NETS
-from isoinit.theory.theories import EXACT, get, prunes
+from isoinit.theory.theories import EXACT, get, prunes, sharpens
 
 _DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the same, which the depth limit has some of"
 _PRUNED = (
@@ -12,15 +12,29 @@ _NOT_PRUNED = (
     "the law of dense weights is used: its spread is too small unless a unit keeps many more than 6 weights, and how "
     "the density changes it is derived for an mlp of relu or linear units without normalization only"
 )
+_RATED = (
+    "the learning rate: as if of gradient descent without momentum on inputs that have nothing in common; real ones "
+    "make networks sharper, and deep ones sharpen while they train"
+)
+_NOT_RATED = "what a learning rate does is derived for an mlp of relu units without normalization only: left out"
 
 
 def caveats(
-    scheme: str, architecture: str, activation: str, normalization: str, density: float, *, scaled: bool, drawn: bool
+    scheme: str,
+    architecture: str,
+    activation: str,
+    normalization: str,
+    density: float,
+    *,
+    scaled: bool,
+    drawn: bool,
+    rated: bool,
 ) -> tuple[str, ...]:
     """Sentences on a combination that has a theory.
 
     scaled   whether the weights have another scale than the scheme's own
     drawn    whether an ensemble of nets tells of alignment and gradient
+    rated    whether a learning rate is given
     """
     notes = (
         get(scheme).note,
@@ -34,6 +48,7 @@ def caveats(
         * (normalization == "batch"),
         _of_pruning(scheme, architecture, activation, normalization, density),
         _DRAWN * drawn,
+        (_RATED if sharpens(architecture, activation, normalization) else _NOT_RATED) * rated,
     )
     return tuple(note for note in notes if note)
 

@@ -6,10 +6,10 @@ from math import pi
 
 from scipy.special import digamma
 
-from isoinit.theory import angles, factors, maps, mirrored
+from isoinit.theory import angles, factors, maps, mirrored, ones
 from isoinit.theory.angles import Law
 from isoinit.theory.factors import Factor
-from isoinit.theory.maps import Bias, Point, Step
+from isoinit.theory.maps import Alike, Bias, Point, Step
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Family:
     twist      `width -> ` drift per layer of log(1 - c^2) of the typical net, which mean field misses
     bends      what a finite width adds to the angle of two inputs in a ReLU layer; None: mean field is all
     closes     mean-field map of the distance in a layer, up to a factor that is the same for all distances
+    alike      what two inputs have in common in a layer, of which `sharpness` is made
     """
 
     critical: float
@@ -42,6 +43,7 @@ class Family:
     twist: Callable[[int], float] = lambda _: 0.0
     bends: Law | None = None
     closes: Callable[[Point, Bias, float], float] = maps.closes
+    alike: Callable[[Point, Bias, Step], Alike] = maps.alike
 
 
 def _gaussian(width: int, g: float) -> Factor:
@@ -80,7 +82,7 @@ KEPT_SAMPLE_VARIANCE = 2 * pi / (pi - 1)  # sigma_w2 that keeps unit sample vari
 
 _PLAIN = (2.0, maps.plain_first, maps.plain_step, maps.half, maps.distance)
 _MIRRORED = (2.0, mirrored.first, mirrored.step, mirrored.moment, mirrored.distance)
-_ONES = (1.0, maps.ones_first, maps.ones_step, maps.ones_moment, maps.ones_distance)
+_ONES = (1.0, ones.first, ones.step, ones.moment, ones.distance)
 _IDENTITY = (1.0, maps.still_first, maps.identity_step, maps.identity_moment, maps.distance)
 _STILL = (1.0, maps.still_first, maps.still_step, maps.whole, maps.distance)
 _CALIBRATED = (2.0, maps.calibrated_first, maps.plain_step, maps.half, maps.distance)
@@ -93,14 +95,23 @@ FAMILIES: dict[str, Family] = {
     "gaussian": Family(*_PLAIN, _gaussian, _gaussian, gaussian=True, bends=angles.gaussian),
     "orthogonal": Family(*_PLAIN, _orthogonal, _orthogonal, gaussian=False, bends=angles.orthogonal),
     "mirrored_gaussian": Family(
-        *_MIRRORED, _core, _core, gaussian=True, mirrored=True, twist=_core_twist, closes=mirrored.closes
+        *_MIRRORED,
+        _core,
+        _core,
+        gaussian=True,
+        mirrored=True,
+        twist=_core_twist,
+        closes=mirrored.closes,
+        alike=mirrored.alike,
     ),
     "mirrored_orthogonal": Family(
-        *_MIRRORED, _constant, _constant, gaussian=False, mirrored=True, closes=mirrored.closes
+        *_MIRRORED, _constant, _constant, gaussian=False, mirrored=True, closes=mirrored.closes, alike=mirrored.alike
     ),
-    "ones_orthogonal": Family(*_ONES, _constant, _constant, gaussian=False),
-    "identity": Family(*_IDENTITY, _constant, _constant, gaussian=False, closes=maps.closes_alike),
-    "still": Family(*_STILL, _constant, _constant, gaussian=False, closes=maps.closes_alike),
+    "ones_orthogonal": Family(*_ONES, _constant, _constant, gaussian=False, alike=ones.alike),
+    "identity": Family(
+        *_IDENTITY, _constant, _constant, gaussian=False, closes=maps.closes_alike, alike=maps.alike_if_positive
+    ),
+    "still": Family(*_STILL, _constant, _constant, gaussian=False, closes=maps.closes_alike, alike=maps.alike_whole),
     "calibrated": Family(*_CALIBRATED, _constant, _spread_only(_orthogonal), gaussian=False, bends=angles.orthogonal),
     "kept_variance": Family(*_SCALED, _constant, _spread_only(_gaussian), gaussian=True, bends=angles.gaussian),
     "standardized": Family(*_STANDARDIZED, _constant, _gaussian, gaussian=True),

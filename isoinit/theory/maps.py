@@ -5,18 +5,14 @@ Legend: `q` variance of a pre-activation, `c = 1 - d` correlation of two inputs 
 
     plain                  q' = g q + sb2            q' d' = g q (1 - k(c))      gradient g       (1611.01232)
 
-Those of mirrored nets are in `mirrored`.
+Those of mirrored nets are in `mirrored`, those of weights that map the mean to itself in `ones`.
 """
 
-from math import asin, cos, erfc, exp, pi, sin, sqrt
+from functools import lru_cache
+from math import asin, cos, pi, sin, sqrt
 from typing import NamedTuple
 
-import numpy as np
-from scipy.special import ndtr, roots_legendre
-
-_NODES, _WEIGHTS = roots_legendre(64)
-_NODES = _NODES + 1
-_ROOT = sqrt(2 * pi)
+from scipy.optimize import brentq
 
 
 class Point(NamedTuple):
@@ -59,10 +55,35 @@ class Step(NamedTuple):
     both: float = 0.0
 
 
+class Alike(NamedTuple):
+    """What two inputs have in common in a layer, as shares of what one input has.
+
+    activations    inner product of the activations of the network's own units, over a square of them
+    slopes         E s s' / E s^2 of the slopes s of a unit of the family
+    own, both      of the slopes o of the network's own units, E o^2 / E s^2 and E o o' / E s^2; of a mirrored unit both
+                   halves together
+    """
+
+    activations: float
+    slopes: float
+    own: float
+    both: float
+
+
 def bent(d: float) -> float:
     """`1 - kappa1(1 - d)` of one number: `gaussian.kappa1_complement` without the cost of arrays."""
     theta = 2 * asin(sqrt(min(d, 2.0) / 2))
     return d - (sin(theta) - theta * cos(theta)) / pi
+
+
+def on_alike(d: float) -> float:
+    """`kappa0(1 - d)` of one number: the share of the units that are on for one input which are on for another too."""
+    return 1 - 2 * asin(sqrt(min(max(d, 0.0), 2.0) / 2)) / pi
+
+
+def alike(point: Point, _bias: Bias, _step: Step) -> Alike:
+    on = on_alike(point.d)
+    return Alike(1 - bent(point.d), on, 1.0, on)
 
 
 def biased(point: Point, bias: Bias) -> Point:
@@ -127,56 +148,25 @@ def standardized_step(point: Point, g: float, _bias: Bias) -> Step:
     return Step(Point(q, spread / q), g * pi / (pi - 1), 0.5, 1.0, share)
 
 
-def ones_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
-    return biased(Point(g * inputs.q, inputs.d), bias), g
-
-
-def ones_step(point: Point, g: float, bias: Bias) -> Step:
-    """A semi-orthogonal matrix that maps the mean to itself and turns the rest (derived here).
-
-    Units are N(mean, q), their rest correlated by 1 - d in two inputs. `E relu(a) relu(b)` is the integral over a
-    of relu(a) times the conditional mean of relu(b), which is a closed form.
-    """
-    sd, c = sqrt(point.q), 1 - point.d
-    ratio = point.mean / sd
-    on, mean = _on(ratio), sd * _relu_mean(ratio)
-    low, high = max(0.0, ratio - 8), ratio + 8
-    a = low + (high - low) / 2 * _NODES
-    rest = sqrt(max(1 - c * c, 1e-18))
-    shifted = (ratio + c * (a - ratio)) / rest  # relu(b)'s argument given a, standardized
-    other = rest * (shifted * ndtr(shifted) + np.exp(-shifted * shifted / 2) / _ROOT)
-    product = float((_WEIGHTS * a * np.exp(-((a - ratio) ** 2) / 2)) @ other) * (high - low) / 2 / _ROOT
-    covariance = point.q * product - mean**2
-    variance = ones_moment(point, bias) - mean**2
-    nxt = biased(Point(g * variance, min(1.0, max(0.0, 1 - covariance / variance)), sqrt(g) * mean), bias)
-    return Step(nxt, g * on, on, 1 / on - 1, g * variance / nxt.q, gradient_noise=3 * (1 / on - 1))
-
-
-def _on(x: float) -> float:
-    """`P(z + x > 0)`."""
-    return erfc(-x / sqrt(2)) / 2
-
-
-def _relu_mean(x: float) -> float:
-    """`E relu(z + x)`."""
-    return x * _on(x) + exp(-x * x / 2) / _ROOT
-
-
-def ones_moment(point: Point, _: Bias) -> float:
-    ratio = point.mean / sqrt(point.q)
-    return point.q * (_on(ratio) + ratio * _relu_mean(ratio))
-
-
-def ones_distance(point: Point, _: Bias) -> float:
-    return point.q * point.d / (point.q + point.mean**2)
-
-
 def identity_step(point: Point, g: float, _: Bias) -> Step:
     """Identity weights: the first ReLU takes half of the signal, the others nothing, for it is positive by then."""
     if point.mean > 0:
         return Step(Point(g * point.q, point.d, sqrt(g) * point.mean), g, 1.0, 0.0)
     nxt = Point(g * point.q / 2, bent(point.d), sqrt(g * point.q / (2 * pi)))
     return Step(nxt, g / 2, 0.5, 1.0)
+
+
+def alike_if_positive(point: Point, bias: Bias, step: Step) -> Alike:
+    """Of identity weights: units that the first ReLU turns off stay off, and the signal in the others passes whole."""
+    if not point.mean > 0:
+        return alike(point, bias, step)
+    return Alike(1 - point.d, 1.0, 0.5, on_alike(_unbent(point.d)) / 2)
+
+
+@lru_cache
+def _unbent(d: float) -> float:
+    """What `bent` makes d of."""
+    return float(brentq(lambda x: bent(x) - d, 0.0, 2.0))  # pyright: ignore[reportArgumentType]
 
 
 def identity_moment(point: Point, _: Bias) -> float:
@@ -190,6 +180,10 @@ def still_first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
 
 def still_step(point: Point, g: float, _: Bias) -> Step:
     return Step(Point(g * point.q, point.d), g, 1.0, 0.0)
+
+
+def alike_whole(point: Point, _bias: Bias, _step: Step) -> Alike:
+    return Alike(1 - point.d, 1.0, 1.0, 1.0)
 
 
 def whole(point: Point, _: Bias) -> float:

@@ -12,7 +12,7 @@ With an iid bias `q` is the variance before the bias is added, else after.
 
 from math import acos, pi, sin, sqrt
 
-from isoinit.theory.maps import Bias, Point, Step, bent, biased
+from isoinit.theory.maps import Alike, Bias, Point, Step, bent, biased, on_alike
 
 
 def first(inputs: Point, g: float, bias: Bias) -> tuple[Point, float]:
@@ -54,6 +54,17 @@ def closes(point: Point, bias: Bias, d: float) -> float:
         return d
     rho = point.q / (point.q + bias.variance)
     return _closed(min(d / rho, 1.0), rho)
+
+
+def alike(point: Point, bias: Bias, step: Step) -> Alike:
+    """Halves are on for both inputs as in a ReLU net with their biases, and one for the one, the other for the other,
+    with u and -u of correlation -rho c."""
+    if bias.mode != "iid" or bias.variance == 0:
+        return Alike(1 - bent(point.d), 1.0, 1.0, on_alike(point.d))
+    rho = point.q / (point.q + bias.variance)
+    d, slopes = point.d * rho, 1 + 2 * step.both
+    both = on_alike(d)
+    return Alike(1 - bent(d), (both + on_alike(1 + rho * (1 - point.d))) / slopes, 1 / slopes, both / slopes)
 
 
 def _third_moment(c: float) -> float:

@@ -1,17 +1,19 @@
 """From a grid point (scheme, depth, width, variances) to a predicted outcome and a predicted depth limit.
 
     predict("he_normal", depth=30, width=64).depth_limit
+    predict("ll_orth", depth=30, width=64, sigma_b2=0.1, bias_mode="iid", learning_rate=0.1).depth_limit
 
 A network is predicted to start training if, for the typical seed, signal and gradient stay within a tolerated
-number of e-folds, none of ten inputs, as if of ten classes, comes too near another (`crowd`) and no layer is dead. The
-thresholds are ours or borrowed (`Tolerance` says which), and the prediction is for the START of training: the learning
-rate, the number of steps and the data move the boundary. Compare with measurements; it has not been fitted to any. For
-short budgets of steps `Tolerance.conditioning` is the criterion to fit: it is off, because no paper gives its number.
+number of e-folds, none of ten inputs, as if of ten classes, comes too near another (`crowd`), no layer is dead, and
+steps of the learning rate, if one is given, are stable (`sharpness`). The thresholds are ours or borrowed (`Tolerance`
+says which), and the prediction is for the START of training: the number of steps and the data move the boundary.
+Compare with measurements; it has not been fitted to any. For short budgets of steps `Tolerance.conditioning` is the
+criterion to fit: it is off, because no paper gives its number.
 """
 
 from dataclasses import dataclass
 from itertools import islice
-from math import sqrt
+from math import exp, log, nan, sqrt
 from typing import Any
 
 from isoinit.theory import prepare
@@ -29,7 +31,7 @@ from isoinit.theory.setting import (
     outcome,
     within,
 )
-from isoinit.theory.theories import has_theory, no_theory
+from isoinit.theory.theories import has_theory, no_theory, sharpens
 from isoinit.theory.trajectory import State
 
 __all__ = [
@@ -47,6 +49,8 @@ __all__ = [
     "setting_of",
 ]
 
+_GREATEST = 700.0  # log of a float
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -60,14 +64,16 @@ class Prediction:
     log_gradient         log |J v|^2 / |v|^2 from the input to the last hidden layer,
     gradient_spread        and its standard deviation over seeds
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
+    log_sharpness        log of the greatest eigenvalue of the Gauss-Newton matrix of the typical net
+                         (`isoinit.theory.sharpness`); nan: not derived
     dead_probability     that some layer is off altogether for a given input; of pruned weights, that no path of them
                            through units that are on is left
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
     outcome              of most seeds: "trained", "vanished", "diverged", or "stalled" (inputs aligned, spectrum too
-                         wide, or layers dead)
+                         wide, or layers dead); "diverged", too, beyond what the learning rate allows
     seed_dependent       whether fewer seeds agree on that than `tolerance.certainty` asks
     depth_limit          greatest depth predicted to train; inf: none up to `MAX_DEPTH`
-    binding              what ends it: "signal", "gradient", "alignment", "conditioning", "death" or "none"
+    binding              what ends it: "signal", "gradient", "alignment", "conditioning", "death", "stability" or "none"
     notes                caveats of this combination
     """
 
@@ -81,6 +87,7 @@ class Prediction:
     sigma_b2: float
     bias_mode: str
     density: float
+    learning_rate: float | None
     drift: float
     spread: float
     correlation: float
@@ -89,6 +96,7 @@ class Prediction:
     log_gradient: float
     gradient_spread: float
     conditioning: float
+    log_sharpness: float
     dead_probability: float
     probability: float
     outcome: str
@@ -97,6 +105,11 @@ class Prediction:
     binding: str
     notes: tuple[str, ...]
     tolerance: Tolerance
+
+    @property
+    def stable_rate(self) -> float:
+        """The greatest learning rate at which this net is stable; nan: not derived."""
+        return exp(min(log(self.tolerance.stability.value) - self.log_sharpness, _GREATEST))
 
 
 def predict(
@@ -111,18 +124,20 @@ def predict(
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
     density: float = 1.0,
+    learning_rate: float | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Prediction:
     """The prediction for one grid point.
 
     depth counts weight layers (>= 2), width the hidden units (channels of a cnn); `sigma_w2 = fan_in * Var(w)` of
     the hidden layers, None: the scheme's own; `sigma_b2 = Var(b)`; `density` is the share of weights that a sparse
-    scheme leaves, the same in all layers.
+    scheme leaves, the same in all layers; `learning_rate` is that of gradient descent without momentum, None: small.
     ValueError if an argument is out of range, or with the sentence of `no_theory` if there is no theory.
     """
     setting, variance, sigma_b2 = prepared(
         scheme, architecture=architecture, activation=activation, normalization=normalization, depth=depth, width=width,
-        sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, tolerance=tolerance,
+        sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, learning_rate=learning_rate,
+        tolerance=tolerance,
     )  # fmt: skip
     state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
@@ -139,6 +154,7 @@ def predict(
         sigma_b2=sigma_b2,
         bias_mode=bias_mode,
         density=density,
+        learning_rate=learning_rate,
         drift=state.log_signal,
         spread=sqrt(state.signal_variance),
         correlation=state.correlation,
@@ -147,13 +163,23 @@ def predict(
         log_gradient=state.log_gradient,
         gradient_spread=sqrt(state.gradient_variance),
         conditioning=state.relative_variance,
+        log_sharpness=state.log_sharpness if sharpens(architecture, activation, normalization) else nan,
         dead_probability=1 - state.alive,
         probability=probability,
-        outcome=outcome(state, probability, tolerance),
+        outcome=outcome(state, probability, setting),
         seed_dependent=1 - tolerance.certainty.value < 2 * min(probability, 1 - probability),
         depth_limit=limit,
         binding=binding,
-        notes=caveats(scheme, architecture, activation, normalization, density, scaled=scaled, drawn=drawn),
+        notes=caveats(
+            scheme,
+            architecture,
+            activation,
+            normalization,
+            density,
+            scaled=scaled,
+            drawn=drawn,
+            rated=learning_rate is not None,
+        ),
         tolerance=tolerance,
     )
 
@@ -161,7 +187,7 @@ def predict(
 def predicted_outcome(scheme: str, *, depth: int, width: int, **point: Any) -> str:
     """`predict(...).outcome` alone: without the depth limit, for which `predict` mostly goes far beyond the depth."""
     setting, _, _ = prepared(scheme, depth=depth, width=width, **point)
-    return outcome(*_reached(setting, depth), setting.tolerance)
+    return outcome(*_reached(setting, depth), setting)
 
 
 def depth_limit(scheme: str, *, width: int, **point: Any) -> float:
@@ -180,6 +206,7 @@ def setting_of(prediction: Prediction) -> Setting | Smooth:
         prediction.sigma_w2,
         Bias(prediction.sigma_b2, prediction.bias_mode),
         prediction.density,
+        prediction.learning_rate,
         prediction.tolerance,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoinit.theory import activations, crowd
-from isoinit.theory.asked import SHARE, between, least, made, one_of, optional, refuse, whole
+from isoinit.theory.asked import SHARE, above, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
 from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
@@ -18,6 +18,7 @@ from isoinit.theory.theories import (
     no_theory,
     prunes,
     refuse_density,
+    sharpens,
 )
 
 _DEEPEST = 10**6  # layers that are walked one by one
@@ -45,10 +46,13 @@ def prepared(
     sigma_b2: float = 0.0,
     bias_mode: str = "zero",
     density: float = 1.0,
+    learning_rate: float | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> tuple[Setting | Smooth, float, float]:
     """The setting of valid arguments, and the variances of weights and biases that are meant."""
-    _validate(architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, density, tolerance)
+    _validate(
+        architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, density, learning_rate, tolerance
+    )
     reason = no_theory(
         scheme, architecture=architecture, activation=activation, normalization=normalization,
         sigma_b2=sigma_b2, bias_mode=bias_mode,
@@ -59,7 +63,9 @@ def prepared(
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
     sigma_b2 = sigma_b2 or get(scheme).own_bias / width
     bias = Bias(sigma_b2, bias_mode)
-    setting = setting_of(scheme, architecture, activation, normalization, width, variance, bias, density, tolerance)
+    setting = setting_of(
+        scheme, architecture, activation, normalization, width, variance, bias, density, learning_rate, tolerance
+    )
     return setting, variance, sigma_b2
 
 
@@ -72,6 +78,7 @@ def setting_of(
     sigma_w2: float,
     bias: Bias,
     density: float,
+    learning_rate: float | None,
     tolerance: Tolerance,
 ) -> Setting | Smooth:
     theory = get(scheme)
@@ -94,7 +101,8 @@ def setting_of(
     if theory.family.startswith("mirrored") and architecture == "resnet" and width % 2:
         raise ValueError(f"{scheme} mirrors the channels and needs an even width, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
-    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn")
+    rate = learning_rate if sharpens(architecture, activation, normalization) else None
+    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate)
 
 
 def _validate(
@@ -106,6 +114,7 @@ def _validate(
     sigma_b2: float,
     bias_mode: str,
     density: float,
+    learning_rate: float | None,
     tolerance: Tolerance,
 ) -> None:
     for name, value, rule in (
@@ -117,6 +126,7 @@ def _validate(
         ("sigma_b2", sigma_b2, least(0)),
         ("sigma_w2", sigma_w2, optional(between(1 / _LARGEST, _LARGEST))),
         ("density", density, SHARE),
+        ("learning_rate", learning_rate, optional(above(0))),
         ("tolerance", tolerance, made(Tolerance, "predict.DEFAULT")),
     ):
         refuse(name, value, rule)

@@ -87,6 +87,7 @@ def profile(
     bias_mode: str = "zero",
     density: float = 1.0,
     architecture: str = "mlp",
+    learning_rate: float | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Profile:
     """Everything theory says of `scheme` over depth; arguments and errors as `predict`.
@@ -98,7 +99,8 @@ def profile(
         raise ValueError(f"depth must be at most {DEEPEST} for a profile over all layers, but got {depth}.")
     prediction = predict(
         scheme, depth=depth, width=width, activation=activation, normalization=normalization, sigma_w2=sigma_w2,
-        sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, architecture=architecture, tolerance=tolerance,
+        sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, architecture=architecture,
+        learning_rate=learning_rate, tolerance=tolerance,
     )  # fmt: skip
     setting = setting_of(prediction)
     walked = list(islice(setting.states(), depth - 1))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from math import erf, inf, log, sqrt
+from typing import ClassVar
 
 from isoinit.theory import meanfield
 from isoinit.theory.crowd import law
@@ -40,6 +41,9 @@ class Tolerance:
     inputs: Threshold = Threshold(10, "inputs to be told apart, as if of as many classes: chosen, the number of digits")
     conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
     death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
+    stability: Threshold = Threshold(
+        12.0, "learning rate times sharpness up to which ReLU nets settle: Lewkowycz et al. 2020, of a squared loss"
+    )
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
     input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
     input_correlation: Threshold = Threshold(0.0, "cosine of two inputs, unrelated data: chosen")
@@ -50,7 +54,8 @@ DEFAULT = Tolerance()
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything but the depth: what a depth limit depends on. `positions`: units are maps of a convolution."""
+    """Everything but the depth: what a depth limit depends on. `positions`: units are maps of a convolution;
+    `learning_rate` None: so small that every net is stable, or not accounted for."""
 
     family: str
     width: int
@@ -59,6 +64,7 @@ class Setting:
     tolerance: Tolerance
     density: float = 1.0
     positions: bool = False
+    learning_rate: float | None = None
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
@@ -77,6 +83,7 @@ class Smooth:
 
     net: SmoothNet
     tolerance: Tolerance
+    learning_rate: ClassVar[None] = None
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
@@ -95,7 +102,7 @@ def greatest_depth(setting: Setting | Smooth) -> tuple[float, str]:
     for state in islice(setting.states(), MAX_DEPTH - 1):
         if not judged(state.layer):
             continue
-        margins = _margins(state, setting.tolerance)
+        margins = _margins(state, setting)
         failed = {name: margin for name, margin in margins.items() if margin < 0}
         if failed and not before:
             return 1.0, min(failed, key=lambda name: failed[name])
@@ -120,14 +127,16 @@ def aligned_or_exploded(seen: Seen, noise: float, tolerance: Tolerance) -> bool:
     return nearest < tolerance.alignment.value or gradient < 0
 
 
-def _margins(state: State, tolerance: Tolerance) -> dict[str, float]:
+def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
     """How far each criterion is from failing for the majority of seeds; negative: failed."""
+    tolerance, rate = setting.tolerance, setting.learning_rate
     return {
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
         "alignment": log(max(state.nearest, 1e-300) / tolerance.alignment.value),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
+        "stability": inf if rate is None else log(tolerance.stability.value / rate) - state.log_sharpness,
     }
 
 
@@ -143,11 +152,13 @@ def within(mean: float, variance: float, limit: float) -> float:
     return (erf((limit - mean) / scale) + erf((limit + mean) / scale)) / 2
 
 
-def outcome(state: State, probability: float, tolerance: Tolerance) -> str:
-    margins = _margins(state, tolerance)
+def outcome(state: State, probability: float, setting: Setting | Smooth) -> str:
+    margins = _margins(state, setting)
     if margins["death"] < 0:
         return "stalled"  # whatever the few do that are alive, of which the norms tell
     if probability < 0.5:
         worst = max(state.log_signal, state.log_gradient, key=abs)
         return "vanished" if worst < 0 else "diverged"
+    if margins["stability"] < 0:
+        return "diverged"
     return "stalled" if min(margins["alignment"], margins["conditioning"]) < 0 else "trained"

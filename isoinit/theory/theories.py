@@ -155,6 +155,11 @@ def prunes(scheme: str, architecture: str, activation: str, normalization: str) 
     return derived and get(scheme).density == "pruned"
 
 
+def sharpens(architecture: str, activation: str, normalization: str) -> bool:
+    """Whether the theory of the combination tells what a learning rate does."""
+    return architecture == "mlp" and normalization == "none" and activation in ("relu", "leaky_relu")
+
+
 def refuse_density(scheme: str, density: float, architecture: str, width: int) -> None:
     """ValueError with the sparse schemes if a dense one is to leave weights out, or if a unit would keep no input."""
     if density != 1 and not get(scheme).density:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import exp, log, log1p, sqrt
+from math import exp, log, log1p, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.maps import Bias, Point, Step
+from isoinit.theory.sharpness import Sharpness
 from isoinit.theory.signal_norm import Layers, Signal
 
 _FAR = 1e100
@@ -30,6 +31,7 @@ class State(NamedTuple):
     relative_variance   Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit
     alive               probability that the signal lives: no layer is off altogether, or a bias restarted it; of pruned
                         weights, that a path of them through units that are on is left, which no bias restores
+    log_sharpness       log of the sharpness of a net of which this is the last hidden layer (`sharpness`); nan: unknown
     """
 
     layer: int
@@ -42,6 +44,7 @@ class State(NamedTuple):
     gradient_variance: float
     relative_variance: float
     alive: float
+    log_sharpness: float = nan
 
 
 def walk(
@@ -78,6 +81,7 @@ def walk(
     noise = partial(_noise, units=units, kept=kept, positions=positions)
     excess = backward.excess
     crowded = Crowd(crowd, noise(0.0, excess))
+    sharp = Sharpness(crowd, units, inputs.q, 1 - inputs.d, density)
     for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
         norm, factor = signal.after(point, scaled, step)
         back = factor if backward is forward else backward.step()
@@ -87,19 +91,24 @@ def walk(
         death = back.death if density < 1 else factor.death
         log_alive = log1p(-death) + (log_alive if density < 1 or free else 0.0)
         told = pair.seen(family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
+        log_signal = log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean
+        grown = _grown(gradient, gradient_variance, step, g, units)
+        growth = pair.growth(told.log_gradient, grown[0] - gradient + back.log_mean)
+        alike = family.alike(point._replace(d=pair.apart(point.d)), scaled, step)
         yield State(
             layer=layer,
             correlation=told.correlation,
             distance=told.distance,
             nearest=crowded.nearest(told.distance),
-            log_signal=log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean,
+            log_signal=log_signal,
             signal_variance=norm.variance,
             log_gradient=told.log_gradient,
             gradient_variance=told.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
+            log_sharpness=sharp.after(log_signal + log(inputs.q * units), alike, growth),
         )
-        gradient, gradient_variance = _grown(gradient, gradient_variance, step, g, units)
+        gradient, gradient_variance = grown
         closes = pair.closes(partial(family.closes, point, scaled), excess)
         crowded.step(told.distance, closes, noise(step.slope_spread, backward.scatter))
         pair.step(step.share, excess, backward.scatter)
@@ -150,12 +159,23 @@ class _Pair:
         self._angles = None if positions or family.bends is None else Angles(start.d, width)
         self._family, self._width, self._density = family, width, density
         self._twisted = 0.0
+        self._before: float | None = None
 
     def seen(self, d: float, gradient: float, variance: float) -> Seen:
         """After a layer, where mean field has the distance d, and the gradient the log and the variance given."""
         if self._nets is not None:
             return next(self._nets)
         return Seen(*(self._angles.seen() if self._angles else (1 - d, _typical(d, self._twisted))), gradient, variance)
+
+    def apart(self, d: float) -> float:
+        """1 minus the mean cosine of two inputs, where mean field has d."""
+        return 1 - self._angles.seen()[0] if self._angles else d
+
+    def growth(self, log_gradient: float, mean_field: float) -> float:
+        """Of the log of the gradient in a layer, where it is `log_gradient` after it; of drawn nets that of the layer
+        before, for theirs is seen a layer later."""
+        before, self._before = self._before, log_gradient
+        return mean_field if self._nets is None or before is None else log_gradient - before
 
     def closes(self, mean_field: Callable[[float], float], excess: float) -> Callable[[float], float]:
         """What a layer makes of distances, up to a factor; `excess` and `scatter` of its units as in `pruned`."""

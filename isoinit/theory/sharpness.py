@@ -1,0 +1,61 @@
+"""The sharpness of a ReLU net at initialization, which bounds the learning rate of plain gradient descent.
+
+The greatest eigenvalue lambda of the Gauss-Newton matrix of the mean cross-entropy of K inputs and K classes, which at
+initialization is about the Hessian's: gradient descent with a rate eta leaves the minimum that it sees where eta lambda
+passes 2, and settles in a flatter one up to `Tolerance.stability` (Lewkowycz et al. 2020, 2003.02218). It is taken in
+the direction in which all inputs change alike, with a uniform softmax,
+
+    lambda = sum over pairs (x, x') of Theta(x, x') / K^3        Theta = sum_l (h_{l-1} h_{l-1}' + 1) G_l(x, x')
+
+with h the activations, 1 the bias's and G_l the products of two gradients of one logit by the pre-activations of weight
+layer l: the neural tangent kernel in the parametrization of the weights themselves. In mean field (derived here)
+
+    G_l = E o o' prod_{m > l} g E s s'        inside the product over the hidden layers above, readout included
+
+where s is the slope of a unit of the family (of both halves of a mirrored one) and o those of the network's own units.
+Norms are those of the typical net, inputs unrelated and as long as a layer is wide. Real data's inputs have more in
+common, so that theirs is the greater, some twice on digits, where K = 10.
+
+Karakida et al. 2019 (1806.01316) have the mean-field law in the limit of a wide net. Legend otherwise as of `maps`.
+"""
+
+from math import exp, inf, log, log1p
+
+from isoinit.theory.maps import Alike
+
+
+class Sharpness:
+    """Log of lambda from layer to layer, in logs, for norms leave the floats."""
+
+    def __init__(self, inputs: int, units: float, square: float, cosine: float, density: float = 1.0) -> None:
+        """`inputs` of mean square coordinate `square` and the `cosine` of any two, `units` of a layer, of whose weights
+        the share `density` is there to learn."""
+        self._inputs, self._density = inputs, density
+        self._own = self._both = -inf  # of one input and of two: the sum without its last term
+        self._square = log(units * square * density)
+        self._alike = max(cosine, 0.0)
+
+    def after(self, log_square: float, alike: Alike, growth: float) -> float:
+        """One hidden layer on: log of the squared norm of its activations, and `growth` of the squared gradient in it,
+        from its pre-activations to the next, a log. Log of the sharpness if it is the last."""
+        one, two = _plus_bias(self._square, 1.0), _plus_bias(self._square, self._alike)
+        self._own = growth + _log_sum(self._own, one + _log(alike.own))
+        self._both = growth + _log_sum(self._both + _log(alike.slopes), two + _log(alike.both))
+        self._square, self._alike = log_square + log(self._density), alike.activations
+        own = _log_sum(self._own, _plus_bias(self._square, 1.0))
+        both = _log_sum(self._both, _plus_bias(self._square, self._alike))
+        return _log_sum(own, both + log(self._inputs - 1)) - 2 * log(self._inputs)
+
+
+def _plus_bias(log_square: float, cosine: float) -> float:
+    """Log of the inner product of two inputs' activations and of the 1 that a bias sees, from that of their square."""
+    return _log_sum(log_square + _log(cosine), 0.0)
+
+
+def _log(share: float) -> float:
+    return log(share) if share > 0 else -inf
+
+
+def _log_sum(a: float, b: float) -> float:
+    high, low = max(a, b), min(a, b)
+    return high if low == -inf else high + log1p(exp(low - high))

@@ -1,0 +1,196 @@
+"""The sharpness at initialization, and the depth at which a learning rate is too great for it: limits that are known,
+random networks of the schemes, and what becomes of a prediction."""
+
+from __future__ import annotations
+
+from itertools import islice
+from math import exp, inf, isnan, log, pi
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict, predicted_outcome
+from isoinit.theory.prepare import prepared
+from isoinit.theory.profile import profile
+from isoinit.theory.random_nets import Net
+
+WIDE = 10**8
+
+
+def sharpness(scheme: str, depths: list[int], width: int, sigma_b2: float = 0.0, **more: Any) -> list[float]:
+    mode = more.pop("bias_mode", "iid") if sigma_b2 else "zero"
+    setting, _, _ = prepared(scheme, depth=2, width=width, sigma_b2=sigma_b2, bias_mode=mode, **more)
+    states = list(islice(setting.states(), max(depths) - 1))
+    return [exp(states[depth - 2].log_sharpness) for depth in depths]
+
+
+def kernel(net: Net, depth: int, nets: int, rng: np.random.Generator, cosine: float = 0.0) -> np.ndarray:
+    """Tangent kernels (nets, 10, 10) of one logit on ten inputs, every two at the cosine, weights and biases learnt."""
+    fan_in, count = net.fan_in, 10
+    frame = np.linalg.qr(rng.standard_normal((nets, fan_in, count)))[0].transpose(0, 2, 1)
+    gram = (1 - cosine) * np.eye(count) + cosine
+    h = np.sqrt(fan_in) * np.linalg.cholesky(gram) @ frame
+    activations, weights, slopes = [h], [], []
+    for layer in range(depth):
+        w = net.weights(nets, layer == 0, rng)
+        if layer == depth - 1:
+            w = w[:, rng.integers(net.width), None]
+            weights.append(w)
+            break
+        z = h @ w.transpose(0, 2, 1) + net.biases(nets, rng)
+        h = net.phi(z)
+        activations.append(h)
+        weights.append(w)
+        slopes.append(net.slope(z))
+    g = np.ones((nets, count, 1))
+    total = np.zeros((nets, count, count))
+    for layer in reversed(range(depth)):
+        seen = activations[layer]
+        if net.density < 1:  # what is left out stays out
+            there = (weights[layer] != 0).astype(float)
+            total += np.einsum("bki,bli,bij,bkj,blj->bkl", g, g, there, seen, seen, optimize=True)
+        else:
+            total += (seen @ seen.transpose(0, 2, 1)) * (g @ g.transpose(0, 2, 1))
+        total += g @ g.transpose(0, 2, 1)
+        if layer:
+            g = (g @ weights[layer]) * slopes[layer - 1]
+    return total
+
+
+def test_of_a_wide_relu_net_it_is_a_quarter_shared_by_two_inputs() -> None:
+    """He weights: N L of one input and N L / 4 of two, for their gradients part as (l / L)^3 (Xiao et al. 2020,
+    1912.13053, have the quarter). With strong biases N sb2 L^2 / 4 and N sb2 L^2 / 7, derived here alike."""
+    (found,) = sharpness("he_normal", [4000], WIDE)
+    assert found == pytest.approx(WIDE * 4000 * (1 + 9 / 4) / 100, rel=5e-3)
+    near, far = sharpness("he_normal", [2000, 4000], WIDE, 1.0)
+    assert far == pytest.approx(WIDE * 4000**2 * (1 / 4 + 9 / 7) / 100, rel=1e-2)
+    assert log(far / near) / log(2) == pytest.approx(2, abs=0.01)
+
+
+def test_of_an_isometry_it_grows_as_the_depth() -> None:
+    """A looks-linear net of orthogonal cores: every layer passes on what the first has, half of it for both inputs."""
+    n, depth = 32, 50
+    (found,) = sharpness("ll_orth", [depth], 2 * n)
+    one = depth * (n + 1)
+    two = 1 / 2 + (depth - 2) * (n / pi + 1) / 2 + n / pi + 1
+    assert found == pytest.approx((one + 9 * two) / 100, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sigma_b2", "mode", "density"),
+    [
+        ("he_normal", 0.0, "iid", 1.0),
+        ("xavier_normal", 0.1, "iid", 1.0),
+        ("orthogonal", 0.5, "iid", 1.0),
+        ("ll_gauss", 0.0, "iid", 1.0),
+        ("ll_gauss", 0.3, "iid", 1.0),
+        ("ll_orth", 0.3, "iid", 1.0),
+        ("ll_orth", 1.0, "iid", 1.0),
+        ("ll_orth", 0.3, "mirrored", 1.0),
+        ("ones_orthogonal", 0.0, "iid", 1.0),
+        ("ones_orthogonal", 0.3, "iid", 1.0),
+        ("idinit", 0.0, "iid", 1.0),
+        ("orthogonal_pruned", 0.3, "iid", 0.5),
+        ("he_pruned", 0.0, "iid", 0.25),
+    ],
+)
+@pytest.mark.parametrize("depth", [2, 7])
+def test_random_networks_of_the_schemes_have_it(
+    scheme: str, sigma_b2: float, mode: str, density: float, depth: int
+) -> None:
+    mode = mode if sigma_b2 else "zero"
+    told = predict(scheme, depth=depth, width=256, sigma_b2=sigma_b2, bias_mode=mode, density=density)
+    found = kernel(Net.of(told), depth, 32, np.random.default_rng(0)).mean() / 10
+    assert exp(told.log_sharpness) == pytest.approx(found, rel=0.07)
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "ll_orth"])
+def test_inputs_that_have_more_in_common_make_it_greater(scheme: str) -> None:
+    alike = Tolerance(input_correlation=Threshold(0.6, "of this test"))
+    told = predict(scheme, depth=6, width=256, tolerance=alike)
+    found = kernel(Net.of(told), 6, 12, np.random.default_rng(0), cosine=0.6).mean() / 10
+    assert exp(told.log_sharpness) == pytest.approx(found, rel=0.08)
+    assert told.log_sharpness > predict(scheme, depth=6, width=256).log_sharpness + log(1.3)
+
+
+@pytest.mark.parametrize(("scheme", "least"), [("he_normal", 0.6), ("orthogonal", 0.6), ("ll_orth", 0.6)])
+@pytest.mark.parametrize("sigma_b2", [0.0, 0.3])
+def test_of_narrow_networks_it_is_the_typical_one_and_rather_too_small(
+    scheme: str, least: float, sigma_b2: float
+) -> None:
+    """Sums of what fluctuates are greater than sums of typical values; the mean over seeds is far greater still."""
+    told = predict(scheme, depth=20, width=64, sigma_b2=sigma_b2, bias_mode="iid" if sigma_b2 else "zero")
+    found = kernel(Net.of(told), 20, 48, np.random.default_rng(1)).mean(axis=(1, 2)) / 10
+    assert least < np.exp(told.log_sharpness - np.log(found).mean()) < 1.1
+
+
+def test_the_mean_direction_is_near_the_sharpest() -> None:
+    told = predict("he_normal", depth=12, width=128, sigma_b2=0.2, bias_mode="iid")
+    found = kernel(Net.of(told), 12, 12, np.random.default_rng(0))
+    top = np.linalg.eigvalsh(found)[:, -1] / 10
+    assert np.all(found.sum(axis=(1, 2)) / 100 <= top * (1 + 1e-9))
+    assert found.sum() / 100 > 0.9 * top.sum()
+
+
+def test_a_learning_rate_ends_a_network_where_it_meets_the_sharpness() -> None:
+    ask: dict[str, Any] = {"width": 64, "sigma_b2": 0.3, "bias_mode": "iid"}
+    limits = [depth_limit("ll_orth", learning_rate=rate, **ask) for rate in (0.2, 0.05, 0.01)]
+    assert limits == sorted(limits)
+    for rate, limit in zip((0.2, 0.05, 0.01), limits, strict=True):
+        below, above = (predict("ll_orth", depth=int(limit) + more, learning_rate=rate, **ask) for more in (0, 1))
+        assert below.stable_rate > rate > above.stable_rate
+        assert (below.outcome, above.outcome) == ("trained", "diverged")
+        assert above.binding == "stability"
+        assert predicted_outcome("ll_orth", depth=int(limit) + 1, learning_rate=rate, **ask) == "diverged"
+    small, none = (predict("ll_orth", depth=30, learning_rate=rate, **ask) for rate in (1e-9, None))
+    assert (small.depth_limit, small.binding) == (none.depth_limit, none.binding)
+    assert none.learning_rate is None
+    assert none.log_sharpness == small.log_sharpness
+
+
+def test_wider_networks_want_smaller_rates() -> None:
+    """In the parametrization of the weights themselves the sharpness grows as the width."""
+    narrow, wide = (predict("he_normal", depth=8, width=n).stable_rate for n in (10**4, 10**6))
+    assert narrow / wide == pytest.approx(100, rel=1e-2)
+    limits = [depth_limit("ll_orth", width=n, learning_rate=0.1) for n in (64, 256, 1024)]
+    assert limits[0] > 3 * limits[1] > 9 * limits[2]
+
+
+@pytest.mark.parametrize(
+    "combination",
+    [
+        {"scheme": "he_normal", "architecture": "cnn"},
+        {"scheme": "rezero", "architecture": "resnet"},
+        {"scheme": "he_normal", "normalization": "batch"},
+        {"scheme": "he_normal", "activation": "tanh"},
+        {"scheme": "orthogonal", "activation": "linear"},
+        {"scheme": "ll_crelu", "activation": "crelu"},
+    ],
+)
+def test_where_it_is_not_derived_a_rate_changes_nothing_and_the_notes_say_so(combination: dict[str, str]) -> None:
+    without, told = (predict(**combination, depth=9, width=32, learning_rate=rate) for rate in (None, 10.0))  # pyright: ignore
+    assert isnan(told.log_sharpness)
+    assert isnan(told.stable_rate)
+    assert (told.depth_limit, told.outcome) == (without.depth_limit, without.outcome)
+    assert any("left out" in note for note in told.notes)
+    assert not any("left out" in note for note in without.notes)
+
+
+def test_no_depth_and_no_weights_are_too_great_for_floats() -> None:
+    told = predict("he_normal", depth=1000, width=64, sigma_w2=40.0, learning_rate=0.1)
+    assert told.log_sharpness > 1000
+    assert told.stable_rate == 0
+    assert told.outcome == "diverged"
+    assert predict("he_normal", depth=1000, width=64, sigma_w2=0.02).stable_rate > 0.1
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, inf, float("nan"), True, "0.1"])
+def test_a_rate_that_is_none_is_refused(rate: object) -> None:
+    with pytest.raises(ValueError, match="learning_rate must be a finite number above 0"):
+        predict("he_normal", depth=9, width=32, learning_rate=rate)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_profile_is_of_the_same_network() -> None:
+    made = profile("ll_orth", depth=30, width=64, learning_rate=0.5)
+    assert made.prediction == predict("ll_orth", depth=30, width=64, learning_rate=0.5)
