@@ -13,8 +13,10 @@ layer l: the neural tangent kernel in the parametrization of the weights themsel
     G_l = E o o' prod_{m > l} g E s s'        inside the product over the hidden layers above, readout included
 
 where s is the slope of a unit of the family (of both halves of a mirrored one) and o those of the network's own units.
-Norms are those of the typical net, inputs unrelated and as long as a layer is wide. Real data's inputs have more in
-common, so that theirs is the greater, some twice on digits, where K = 10.
+Norms are those of the typical net, inputs unrelated and as long as a layer is wide. Where norms of narrow nets change
+much over depth it is too small, for a sum of what fluctuates is greater than that of typical terms (in the tests .5 to
+.9 of what random nets have at 64 units and 50 layers, .3 in looks-linear Gaussian ones). Real data's inputs have more
+in common, which makes networks sharper.
 
 Karakida et al. 2019 (1806.01316) have the mean-field law in the limit of a wide net. Legend otherwise as of `maps`.
 """

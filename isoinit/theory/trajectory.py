@@ -93,8 +93,11 @@ def walk(
         told = pair.seen(family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
         log_signal = log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean
         grown = _grown(gradient, gradient_variance, step, g, units)
-        growth = pair.growth(told.log_gradient, grown[0] - gradient + back.log_mean)
-        alike = family.alike(point._replace(d=pair.apart(point.d)), scaled, step)
+        sharpness = sharp.after(
+            log_signal + log(inputs.q * units),
+            family.alike(point, scaled, step),
+            grown[0] - gradient + back.log_mean,
+        )
         yield State(
             layer=layer,
             correlation=told.correlation,
@@ -106,7 +109,7 @@ def walk(
             gradient_variance=told.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
-            log_sharpness=sharp.after(log_signal + log(inputs.q * units), alike, growth),
+            log_sharpness=sharpness,
         )
         gradient, gradient_variance = grown
         closes = pair.closes(partial(family.closes, point, scaled), excess)
@@ -159,23 +162,12 @@ class _Pair:
         self._angles = None if positions or family.bends is None else Angles(start.d, width)
         self._family, self._width, self._density = family, width, density
         self._twisted = 0.0
-        self._before: float | None = None
 
     def seen(self, d: float, gradient: float, variance: float) -> Seen:
         """After a layer, where mean field has the distance d, and the gradient the log and the variance given."""
         if self._nets is not None:
             return next(self._nets)
         return Seen(*(self._angles.seen() if self._angles else (1 - d, _typical(d, self._twisted))), gradient, variance)
-
-    def apart(self, d: float) -> float:
-        """1 minus the mean cosine of two inputs, where mean field has d."""
-        return 1 - self._angles.seen()[0] if self._angles else d
-
-    def growth(self, log_gradient: float, mean_field: float) -> float:
-        """Of the log of the gradient in a layer, where it is `log_gradient` after it; of drawn nets that of the layer
-        before, for theirs is seen a layer later."""
-        before, self._before = self._before, log_gradient
-        return mean_field if self._nets is None or before is None else log_gradient - before
 
     def closes(self, mean_field: Callable[[float], float], excess: float) -> Callable[[float], float]:
         """What a layer makes of distances, up to a factor; `excess` and `scatter` of its units as in `pruned`."""
