@@ -79,9 +79,9 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
     agreement = compare.agreement(export.trials)
     yield "<h2>Theory and measurement</h2>"
     if info is not None:
-        yield _figure(agreement_figure(info), "Measured against predicted depth limits",
-            "On the dotted line theory and training agree. Theory is about the start of training, and was not fitted "
-            "to these data; at the far right are the points where it sees no limit.")  # fmt: skip
+        yield _figure(agreement_figure(info), "Measured beside predicted depth limits",
+            "Markers with bars: measured, with the 90 % band. Upright strokes: predicted; at the far right, where "
+            "theory sees no limit. Theory is about the start of training, and was not fitted to these data.")  # fmt: skip
     yield table("Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
     yield paragraphs(tables.reasons(agreement))
     between = [] if found.limits is None else ratios.ratios(found.limits)

@@ -20,7 +20,7 @@ from matplotlib.text import Annotation
 
 from analysis import tables
 from analysis.draw.agreement import agreement_figure
-from analysis.draw.axes import edges_around, theory_span, theory_text, value_ticks
+from analysis.draw.axes import edges_around, span_ticks, theory_span, theory_text, value_ticks
 from analysis.draw.canvas import canvas, head, legend_columns, save
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
@@ -315,7 +315,7 @@ def test_a_tiny_bias_variance_is_not_zero() -> None:
 
 @pytest.mark.parametrize(
     ("name", "levels", "said"),
-    [("width", [64, 128], "at $N$ = 128"), ("density", [0.5, 0.996], "at density = 0.996")],
+    [("width", [64, 128], "at $N$ = 128"), ("density", [0.5, 0.996], "at $d$ = 0.996")],
 )
 def test_a_panel_says_of_which_column_its_numbers_are(name: str, levels: list, said: str) -> None:
     """They were 1.3e+02, and 1 where the table beside it said 0.996."""
@@ -327,7 +327,7 @@ def test_a_band_that_is_the_limit_is_not_told_twice() -> None:
     """`depth limit < 2, trains again at 13 (< 2)` ran into the words of the next panel."""
     info = region_map(_columns(lambda d, _: d >= 12, "density", [0.5, 1.0]))
     (told,) = [t.get_text().split("\n")[0] for t in map_figure(info).axes[0].texts]
-    assert re.fullmatch(r"at density = 1: depth limit < 2, trains again at \d+", told)
+    assert re.fullmatch(r"at \$d\$ = 1: depth limit < 2, trains again at \d+", told)
 
 
 def test_slices_of_a_normalization_say_that_they_are_of_one() -> None:
@@ -390,9 +390,8 @@ def test_a_panel_says_of_which_schemes_it_has_no_point_for_want_of_a_theory(info
     mute = info.panels[0]._replace(frontier=band, predicted=np.full_like(shallow, np.nan), slice="resnet")
     both = info._replace(panels=(info.panels[0]._replace(slice="mlp"), mute))
     figure = agreement_figure(both)
-    told = [[t.get_text() for t in axis.texts if t.get_text()] for axis in figure.axes]
-    assert told == [[], [f"no theory ({mute.scheme})"]]
-    assert [t.get_text() for t in figure.legends[0].texts] == [mute.scheme]
+    told = [[t.get_text().strip() for t in axis.texts if t.get_text()] for axis in figure.axes]
+    assert told == [[], ["no theory"]]
 
 
 def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:
@@ -441,7 +440,21 @@ def test_a_long_subtitle_stays_on_the_page_and_a_legend_has_even_rows() -> None:
     figure.draw_without_rendering()
     page = figure.bbox.x1
     assert all(text.get_window_extent().x1 < page for text in figure.texts)
-    assert [legend_columns(figure, n) for n in (2, 3, 4, 5)] == [2, 3, 2, 3]
+    short, long = (
+        [Line2D([], [], label=text)] * 5 for text in ("he_normal", "my own scheme of many words (no theory)")
+    )
+    assert [legend_columns(figure, short[:n]) for n in (2, 3, 4, 5)] == [2, 3, 4, 3]
+    assert [legend_columns(figure, long[:n]) for n in (1, 2, 5)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
+def test_long_names_in_a_legend_stay_on_the_page(info: MapInfo, draw: Callable[[MapInfo], Figure]) -> None:
+    """Four columns of them were cut off at both sides."""
+    panels = tuple(p._replace(scheme=f"{p.scheme}_of_a_longer_name_$x$_{k}") for k in range(2) for p in info.panels)
+    figure = draw(info._replace(panels=panels))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
 def test_up_to_eight_levels_of_an_axis_have_a_slice_each_unless_all_are_too_many() -> None:
@@ -465,11 +478,14 @@ def _with_limits(info: MapInfo, limit: float, predicted: float) -> MapInfo:
 @pytest.mark.parametrize(("place", "arrow"), [(-1, "$\\uparrow$"), (0, "$\\downarrow$")])
 def test_a_limit_at_an_end_of_the_depths_is_no_measured_one(info: MapInfo, place: int, arrow: str) -> None:
     made = _with_limits(info, float(info.depths[place]), 20.0)
-    for figure in (frontier_figure(made), agreement_figure(made)):
+    across = {"$\\uparrow$": "$\\rightarrow$", "$\\downarrow$": "$\\leftarrow$"}[arrow]
+    for figure, along, marker in ((frontier_figure(made), 1, arrow), (agreement_figure(made), 0, across)):
         entry = figure.legends[0].get_lines()[-1]
-        assert (entry.get_label(), entry.get_marker()) == ("beyond the depths tried", arrow)
-        tips = [t.get_position()[1] for t in figure.axes[0].texts if getattr(t, "arrow_patch", None)]
+        assert (entry.get_label(), entry.get_marker()) == ("beyond the depths tried", marker)
+        arrows = [t for t in figure.axes[0].texts if isinstance(t, Annotation) and t.arrow_patch]
+        tips = [t.get_position()[along] for t in arrows]
         assert tips
+        assert {t.xy[along] for t in arrows} == {info.depths[place]}
         assert all((tip > 0) is (place == -1) for tip in tips)
     inside = _with_limits(info, 20.0, 20.0)
     for figure in (frontier_figure(inside), agreement_figure(inside)):
@@ -492,8 +508,12 @@ def test_no_prediction_is_lost_beside_the_axis(info: MapInfo) -> None:
     shallow = info._replace(depths=info.depths[info.depths >= 10])
     left, right = agreement_figure(_with_limits(shallow, 20.0, 3.0)).axes[0].get_xlim()
     assert left < 3 * 0.97 < 20 < right
-    silent = agreement_figure(_with_limits(info, 20.0, np.nan)).legends[0].texts[0].get_text()
-    assert silent == f"{info.panels[0].scheme} (no theory)"
+    figure = agreement_figure(_with_limits(info, 20.0, np.inf))
+    (axis,) = figure.axes
+    figure.draw_without_rendering()
+    at = dict(zip((t.get_text() for t in axis.get_xticklabels()), axis.get_xticks(), strict=True))
+    assert info.depths[-1] < at["no limit"] < axis.get_xlim()[1]
+    assert any(set(np.asarray(line.get_xdata())) == {at["no limit"]} for line in axis.lines if line.get_marker() == "|")
 
 
 def test_marks_of_very_many_trials_leave_the_map_to_be_seen(info: MapInfo) -> None:
@@ -523,7 +543,37 @@ def test_the_limits_of_every_width_are_told_apart_in_a_comparison(wide: pa.Table
         "width 32", "width 64", "width 128",
     ]  # fmt: skip
     for axis, text in zip(figure.axes, info.slices, strict=True):
-        drawn = [np.asarray(c.lines[0].get_ydata()) for c in axis.containers if isinstance(c, ErrorbarContainer)]
-        mine = [p.frontier.median for p in info.panels if p.slice == text]
+        drawn = [np.asarray(c.lines[0].get_xdata()) for c in axis.containers if isinstance(c, ErrorbarContainer)]
+        mine = [p.frontier.median[[0, 9, 18, 27, 36]] for p in info.panels if p.slice == text]
         np.testing.assert_array_equal(np.concatenate(drawn), np.concatenate(mine))
-    assert len({axis.get_xlim() for axis in figure.axes}) == 1  # a limit is read across
+    assert len({axis.get_xlim() for axis in figure.axes}) == 1  # a limit is read down
+
+
+@pytest.mark.parametrize("count", [1, 4, 12, 30])
+def test_no_two_limits_of_a_comparison_share_a_row(info: MapInfo, count: int) -> None:
+    """Where theory does not depend on the biases, points of one prediction lay upon each other."""
+    panels = tuple(info.panels[0]._replace(scheme=f"scheme_{k}") for k in range(count))
+    figure = agreement_figure(info._replace(panels=panels))
+    axis = figure.axes[0]
+    drawn = [np.asarray(c.lines[0].get_ydata()) for c in axis.containers if isinstance(c, ErrorbarContainer)]
+    rows = np.sort(np.concatenate(drawn))
+    assert len(rows) == count * (5 if count < 12 else 2), "of very many only the ends"
+    figure.draw_without_rendering()
+    inch = np.abs(axis.transData.transform(np.column_stack([np.full(len(rows), 10.0), rows]))[:, 1]) / figure.dpi
+    assert len(drawn) == count
+    assert np.abs(np.diff(inch)).min() > 0.1
+    words = [t.get_window_extent() for t in axis.get_yticklabels()]
+    assert not any(a.overlaps(b) for i, a in enumerate(words) for b in words[:i])
+
+
+def test_a_scheme_that_a_slice_lacks_is_told_in_a_comparison(info: MapInfo) -> None:
+    panels = (info.panels[0]._replace(slice="a"), info.panels[1]._replace(slice="b"))
+    figure = agreement_figure(info._replace(panels=panels))
+    assert [[t.get_text().strip() for t in axis.texts if t.get_text()] for axis in figure.axes] == [["not tried"]] * 2
+
+
+def test_ticks_of_depths_fit_side_by_side() -> None:
+    assert span_ticks(2.0, 100.0)[1] == ["2", "5", "10", "20", "50", "100"]
+    assert span_ticks(2.0, 1e4)[1] == ["10", "100", "1000", "10000"]
+    assert span_ticks(2.0, 1e9)[1][-1] == "$10^{8}$"
+    assert span_ticks(21.0, 40.0)[1] == ["21"]

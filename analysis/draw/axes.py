@@ -15,8 +15,8 @@ from analysis.mapinfo import Abscissa, MapInfo
 
 ROW_LETTERS: Final = 30  # of a text beside a row of panels, to a line
 SYMBOL: Final = {
-    "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor on the weight variance",
-    "width": "width $N$", "learning_rate": "learning rate $\\eta$", "density": "density",
+    "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor $s$ on the weight variance",
+    "width": "width $N$", "learning_rate": "learning rate $\\eta$", "density": "density $d$",
     "depth": "depth $L$ (weight layers)",
 }  # fmt: skip
 
@@ -122,6 +122,18 @@ def value_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
         values = [float(v) for v in even if v > 0 and ends[0] <= math.log10(v) <= ends[1]]
     values = values or [low]
     return [math.log10(v) for v in values], [f"{v:g}" for v in values]
+
+
+def span_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """`(value, label)` of round depths from `low` to `high`, no more than stand side by side in a panel."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    few = [
+        [m * 10.0**e for e in decades for m in (1, 2, 5)],
+        [10.0**e for e in decades[:: math.ceil(len(decades) / 7)]],
+    ]
+    within = [[v for v in some if low <= v * (1 + 1e-9) and v <= high * (1 + 1e-9)] for some in few]
+    ticks = (within[0] if len(within[0]) <= 8 else within[1]) or [low]
+    return ticks, [f"{v:g}" if v < 1e5 else f"$10^{{{math.log10(v):.0f}}}$" for v in ticks]
 
 
 def theory_shown(predicted: np.ndarray, depths: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +17,12 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import TextPath
 
 from analysis.writing import writing
 
@@ -67,15 +70,28 @@ def head(figure: Figure, title: str, subtitle: str) -> None:
 
 def meaning(criterion: str) -> str:
     """`; trained means train accuracy ≥ 0.8`, the end of a subtitle; empty if the criterion is."""
-    return (
-        f"; trained means {criterion.replace('_', ' ').replace('>=', ' ≥ ').replace('<=', ' ≤ ')}" if criterion else ""
-    )
+    whole = "\N{NO-BREAK SPACE}"  # a line that ends with ≥ leaves the number behind
+    said = criterion.replace("_", " ").replace(">=", f"{whole}≥{whole}").replace("<=", f"{whole}≤{whole}")
+    return f"; trained means {said}" if criterion else ""
 
 
-def legend_columns(figure: Figure, entries: int) -> int:
-    """How many of the entries to put side by side below the figure: as fit, in rows of about as many each."""
-    fit = max(2, min(9, int(figure.get_figwidth() / 1.35)))
-    return math.ceil(entries / math.ceil(entries / fit))
+def legend_columns(figure: Figure, handles: Sequence[Artist], sample: float = 2.0) -> int:
+    """How many entries to put side by side below the figure: as the longest label lets, in rows of about as many each.
+
+    Args:
+        sample: width of what stands before a label, in letters; matplotlib's `handlelength`.
+    """
+    em = STYLE["legend.fontsize"] / 72
+    longest = max(_inches(str(handle.get_label())) for handle in handles)
+    entry = longest + (sample + 0.8 + 2.0) * em  # matplotlib's gaps before the label and between two columns
+    fit = max(1, min(9, int(figure.get_figwidth() / entry)))
+    return math.ceil(len(handles) / math.ceil(len(handles) / fit))
+
+
+def _inches(label: str) -> float:
+    """Width of a label of a legend."""
+    drawn = TextPath((0, 0), label, size=STYLE["legend.fontsize"], prop=FontProperties(family=STYLE["font.family"]))
+    return float(drawn.get_extents().width) / 72
 
 
 def save(figure: Figure, path_stem: str | Path) -> list[Path]:

@@ -25,6 +25,7 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 
 MARKERS: Final = 5  # along a continuous line
 ABREAST: Final = 3  # panels in a row, at most
+SAMPLE: Final = 3.2  # of a line in the legend, in letters
 ARROW: Final = 11  # points, of a limit beyond the depths tried
 CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
 
@@ -62,8 +63,8 @@ def frontier_figure(info: MapInfo) -> Figure:
         )
         handles = [Line2D([], [], **stroke(info, s), ms=5, label=literal(s)) for s in info.schemes]
         handles += beyond(info, drawn_limits)
-        columns = legend_columns(figure, len(handles))
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3.2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure, handles, SAMPLE),
+                      handlelength=SAMPLE)  # fmt: skip
     return figure
 
 
@@ -114,10 +115,12 @@ def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
     return pieces[:-1] + phase * np.diff(pieces)
 
 
-def beyond(info: MapInfo, limits: Iterable[np.ndarray]) -> list[Line2D]:
+def beyond(info: MapInfo, limits: Iterable[np.ndarray], *, across: bool = False) -> list[Line2D]:
     """Legend of the arrows that `draw_arrows` draws at `limits`, if there are any."""
-    kinds = {("above",): "$\\uparrow$", ("below",): "$\\downarrow$", ("above", "below"): "$\\updownarrow$"}
-    marker = kinds.get(tuple(sorted(_sides(info, limits) - {"no"})))
+    sides = [("above",), ("below",), ("above", "below")]
+    kinds = ("right", "left", "leftright") if across else ("up", "down", "updown")
+    kind = dict(zip(sides, kinds, strict=True)).get(tuple(sorted(_sides(info, limits) - {"no"})))
+    marker = f"$\\{kind}arrow$" if kind else None
     arrow = {"ls": "", "marker": marker, "ms": 7, "color": SOFT}
     return [Line2D([], [], **arrow, label="beyond the depths tried")] if marker else []
 
@@ -127,14 +130,17 @@ def _sides(info: MapInfo, limits: Iterable[np.ndarray]) -> set[str]:
     return {str(side) for some in limits for side in censoring(some, info.depths)}
 
 
-def draw_arrows(axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo) -> None:
-    """Arrows from the limits at an end of the depths that were tried, towards where the true ones lie."""
+def draw_arrows(
+    axis: Axes, at: np.ndarray, limit: np.ndarray, colour: str, info: MapInfo, *, across: bool = False
+) -> None:
+    """Arrows from the limits at an end of the depths that were tried, towards where the true ones lie: upwards, or to
+    the right where the depth lies `across`."""
     sides = censoring(limit, info.depths)
     for side, up in (("above", 1), ("below", -1)):
         for x, y in zip(at[sides == side], limit[sides == side], strict=True):
             arrow = {"arrowstyle": "<-", "color": colour, "lw": 0.9, "shrinkA": 0, "shrinkB": 2}
-            tip = (0, ARROW * up)
-            axis.annotate("", (x, y), tip, textcoords="offset points", annotation_clip=False, arrowprops=arrow)
+            tip, place = ((ARROW * up, 0), (y, x)) if across else ((0, ARROW * up), (x, y))
+            axis.annotate("", place, tip, textcoords="offset points", annotation_clip=False, arrowprops=arrow)
 
 
 def stroke(info: MapInfo, scheme: str) -> dict[str, Any]:

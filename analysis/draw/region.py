@@ -46,7 +46,7 @@ MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
 PANEL: Final = 2.65  # inches
 SHOWN: Final = 500  # marks of a panel, at most: more would hide the region and its frontier
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
-_SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "weight scale", "width": "$N$", "density": "density",
+_SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "$s$", "width": "$N$", "density": "$d$",
           "learning_rate": "$\\eta$"}  # fmt: skip
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
 
@@ -85,7 +85,7 @@ def map_figure(info: MapInfo) -> Figure:
         subtitle = f"{info.n_trials:,} trials{drawn}" + meaning(info.criterion) + AGAIN * info.broken
         head(figure, f"Trainable region: {info.sweep}{alone}", subtitle)
         handles = _legend(info)
-        columns = legend_columns(figure, len(handles))
+        columns = legend_columns(figure, handles)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, handletextpad=0.5)
     return figure
 
