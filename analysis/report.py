@@ -81,7 +81,7 @@ def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | 
     if info is not None:
         yield _figure(agreement_figure(info), "Measured beside predicted depth limits",
             "Markers with bars: measured, with the 90 % band. Upright strokes: predicted; at the far right, where "
-            "theory sees no limit. Theory is about the start of training, and was not fitted to these data.")  # fmt: skip
+            "theory sees no limit. It is about the start of training, and was not fitted to these data.")  # fmt: skip
     yield table("Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
     yield paragraphs(tables.reasons(agreement))
     between = [] if found.limits is None else ratios.ratios(found.limits)

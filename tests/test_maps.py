@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -404,6 +405,39 @@ def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:
     marks = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
     places = np.concatenate([np.asarray(line.get_xdata()) for line in marks])
     assert len(np.unique(places.round(9))) == len(places) > 12
+
+
+def test_a_marker_lies_on_the_line_where_the_line_has_a_gap(info: MapInfo) -> None:
+    """It hung between the ends on both sides of the columns that train again."""
+    panel = info.panels[0]
+    limit = np.where(np.arange(len(info.x.values)) < 20, 3.0, 60.0)
+    for start in range(16, 20):
+        again = np.where((np.arange(len(limit)) >= start) & (limit < 60), 70.0, np.nan)
+        made = panel._replace(frontier=panel.frontier._replace(median=limit), trains_again=again)
+        axis = frontier_figure(info._replace(panels=(made,))).axes[0]
+        marks = [np.asarray(line.get_ydata()) for line in axis.lines if line.get_marker() != "None"]
+        assert set(np.concatenate(marks).round(9)) == {3.0, 60.0}, start
+
+
+def test_bands_of_very_many_schemes_are_bars(info: MapInfo) -> None:
+    """Twenty of them upon each other were mud."""
+    for count, filled in ((6, True), (7, False)):
+        panels = tuple(info.panels[0]._replace(scheme=f"scheme_{k}") for k in range(count))
+        figure = frontier_figure(info._replace(panels=panels))
+        kinds = [type(c) for c in figure.axes[0].collections]
+        assert (LineCollection not in kinds) is filled
+        assert any(issubclass(kind, PolyCollection) for kind in kinds) is filled
+        assert any("90 % band (bars)" in t.get_text() for t in figure.texts) is not filled
+
+
+@pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
+def test_every__says_how_many_trials_it_rests_on(info: MapInfo, draw: Callable[[MapInfo], Figure]) -> None:
+    assert _says(draw(info), "195 trials; ")
+    assert _says(draw(info._replace(n_trials=1)), "1 trial; ")
+
+
+def _says(figure: Figure, words: str) -> bool:
+    return any(t.get_text().startswith(words) for t in figure.texts)
 
 
 def _limit_lines(axis: Axes) -> list[Line2D]:

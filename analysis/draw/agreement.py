@@ -15,7 +15,7 @@ from analysis.draw.axes import SYMBOL, edges_around, span_ticks
 from analysis.draw.canvas import AGAIN, SOFT, STYLE, THEORY, head, legend_columns, literal, meaning, panel_title
 from analysis.draw.limits import beyond, draw_arrows, slice_panels, stroke
 from analysis.mapinfo import MapInfo, Panel
-from analysis.words import value_text
+from analysis.words import counted, value_text
 
 ROW: Final = 0.15  # inches
 ROWS: Final = 60  # of a panel: with more of them it shows only what the axis does, at its ends
@@ -63,8 +63,8 @@ def agreement_figure(info: MapInfo) -> Figure:
                 else:
                     axis.text(layout.right, layout.names[scheme], "not tried ", ha="right", **_SMALL)
             axis.set_title(panel_title(text), loc="left")
-        head(figure, f"Theory and measurement: {info.sweep}", _where(info, layout) + meaning(info.criterion)
-             + AGAIN * info.broken)  # fmt: skip
+        trials, rule = counted(info.n_trials, "trial"), meaning(info.criterion) + AGAIN * info.broken
+        head(figure, f"Theory and measurement: {info.sweep}", f"{trials}; {_where(info, layout)}{rule}")
         handles = [
             Line2D([], [], color=SOFT, marker="o", ms=4, lw=1.0, label="measured, 90 % band"),
             Line2D([], [], ls="", color=THEORY, marker="|", ms=8, mew=2, label="predicted by theory"),

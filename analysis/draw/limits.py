@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_span
 from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, literal, meaning, panel_title
 from analysis.mapinfo import MapInfo, Panel, censoring
+from analysis.words import counted
 
 SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light for a line; a marker for each
     ("#0072b2", "o"), ("#d55e00", "s"), ("#00866a", "D"), ("#b04a87", "^"),
@@ -26,6 +27,7 @@ SCHEME: Final = (  # Okabe and Ito's colours, darkened where they are too light 
 MARKERS: Final = 5  # along a continuous line
 ABREAST: Final = 3  # panels in a row, at most
 SAMPLE: Final = 3.2  # of a line in the legend, in letters
+FILLED: Final = 6  # bands that lie upon each other, at most
 ARROW: Final = 11  # points, of a limit beyond the depths tried
 CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
 
@@ -56,7 +58,9 @@ def frontier_figure(info: MapInfo) -> Figure:
         head(
             figure,
             f"Depth limits: {info.sweep}",
-            "median and 90 % band"
+counted(info.n_trials, "trial")
+            + "; median and 90 % band"
+            + " (bars)" * _barred(info)
             + f"; dashed: theory{info.at_rate}" * drawn
             + meaning(info.criterion)
             + AGAIN * info.broken,
@@ -94,25 +98,39 @@ def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
     part = ((order + 0.08) / count, (order + 0.92) / count) if stepped else (0.0, 1.0)
     for edges, rows in along.blocks(np.stack([*panel.drawable, panel.predicted])):
         (at, median), (_, low), (_, high), (_, predicted) = (bent(edges, stepped, row, part) for row in rows)
-        axis.fill_between(at, low, high, color=line["color"], alpha=0.13, lw=0)
+        if not _barred(info):
+            axis.fill_between(at, low, high, color=line["color"], alpha=0.13, lw=0)
         axis.plot(at, median, color=line["color"], ls=line["ls"], lw=2.2, solid_capstyle="butt")
         shown = np.where(np.isfinite(predicted), predicted, np.nan)
         dashes = (0 if stepped else 4 * (order % 2), (3, 5))  # of lines that coincide: in turn, with gaps between
         axis.plot(at, shown, color=line["color"], lw=1.2, ls=dashes)
-        places = _places(edges, (order + 0.5) / count, stepped=stepped)
-        places = places[np.isfinite(rows[0][np.searchsorted(edges, places) - 1])]
-        if not len(places):
-            continue
-        height = np.exp(np.interp(places, at[np.isfinite(median)], np.log(median[np.isfinite(median)])))
+        places, found = _markers(edges, rows[:3], (order + 0.5) / count, stepped=stepped)
+        seen = np.isfinite(found[0])
+        places, (height, *ends) = places[seen], found[:, seen]
         axis.plot(places, height, **{**line, "ls": ""}, ms=5, zorder=3, clip_on=False)
+        if _barred(info):
+            axis.vlines(places, *ends, color=line["color"], lw=1.0, zorder=2.5)
         draw_arrows(axis, places, height, line["color"], info)
 
 
-def _places(edges: np.ndarray, phase: float, *, stepped: bool) -> np.ndarray:
-    """Where the markers of a line lie: one in each of its pieces, at a `phase` in (0, 1) that differs from scheme to
-    scheme, so that lines that coincide are all seen."""
-    pieces = edges if stepped or len(edges) == 2 else np.linspace(edges[0], edges[-1], MARKERS + 1)
-    return pieces[:-1] + phase * np.diff(pieces)
+def _barred(info: MapInfo) -> bool:
+    """Whether bands are bars at the markers, for so many schemes lie over a continuum that none could be told."""
+    return not info.x.levels and len(info.schemes) > FILLED
+
+
+def _markers(edges: np.ndarray, limits: np.ndarray, phase: float, *, stepped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where the markers of a line lie, and the `limits` [rows, columns] there: one in each of its pieces, at a `phase`
+    in (0, 1) that differs from scheme to scheme, so that lines that coincide are all seen."""
+    flat = stepped or len(edges) == 2
+    pieces = edges if flat else np.linspace(edges[0], edges[-1], MARKERS + 1)
+    places = pieces[:-1] + phase * np.diff(pieces)
+    columns = np.searchsorted(edges, places) - 1
+    own = limits[:, columns]
+    if flat:
+        return places, own
+    found = np.stack([np.exp(np.interp(places, *bent(edges, stepped, np.log(row)))) for row in limits])
+    ends = np.isnan(found[0])  # beside a gap, where the line ends at the middle of its column
+    return np.where(ends, ((edges[:-1] + edges[1:]) / 2)[columns], places), np.where(ends, own, found)
 
 
 def beyond(info: MapInfo, limits: Iterable[np.ndarray], *, across: bool = False) -> list[Line2D]:

@@ -33,7 +33,7 @@ from analysis.draw.canvas import (
 )
 from analysis.mapinfo import MapInfo, Marks, Panel, censoring
 from analysis.outcome import Outcome
-from analysis.words import band_text, limit_text, value_text
+from analysis.words import band_text, counted, limit_text, value_text
 
 REGION: Final = LinearSegmentedColormap.from_list("region", ["#eec39a", "#f7e6d3", "#fbfaf8", "#d3e4ee", "#9cc3da"])
 MARK: Final[Mapping[str, tuple[str, str, float]]] = {  # marker, colour, size
@@ -82,7 +82,7 @@ def map_figure(info: MapInfo) -> Figure:
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         alone = f", {info.schemes[0]}" if len(info.schemes) == 1 else ""
         drawn = f" (of each panel {SHOWN} are drawn)" * any(len(p.marks.depth) > SHOWN for p in info.panels)
-        subtitle = f"{info.n_trials:,} trials{drawn}" + meaning(info.criterion) + AGAIN * info.broken
+        subtitle = counted(info.n_trials, "trial") + drawn + meaning(info.criterion) + AGAIN * info.broken
         head(figure, f"Trainable region: {info.sweep}{alone}", subtitle)
         handles = _legend(info)
         columns = legend_columns(figure, handles)
