@@ -11,10 +11,14 @@ from html import escape
 
 MOST, LEAST = 6.5, 4.0  # rem for an inch of a figure: its type of 8 points is 11.6 and 7.1 pixels high
 STYLE = """
-:root { --ink: #14233a; --soft: #5d6673; --line: #dfe3e8; --accent: #0a5390; }
+:root { color-scheme: light; --ink: #14233a; --soft: #5d6673; --line: #dfe3e8; --pale: #f5f6f8; --page: #ffffff; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { color-scheme: dark; --ink: #e4e8ee; --soft: #a4adb9; --line: #363d47; --pale: #1f252d; --page: #14181e; }
+  figure img { padding: .4rem; border-radius: 4px; }
+}
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; color: var(--ink);
-       background: white; margin: 0 auto; padding: 3rem 1.5rem 4rem; max-width: 62rem; }
+       background: var(--page); margin: 0 auto; padding: 3rem 1.5rem 4rem; max-width: 62rem; }
 header { border-bottom: 2px solid var(--ink); margin-bottom: 1.5rem; padding-bottom: 1rem; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
@@ -26,20 +30,24 @@ p, li { max-width: 46rem; }
 .facts dd { margin: 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .took { margin: .9rem 0 0; font-size: .92rem; color: var(--soft); font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; margin: .8rem 0 1.2rem; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
-th { font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--ink); }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; max-width: calc(100vw - 3rem); }
+th { font-weight: 500; }
+thead th { color: var(--soft); border-bottom: 1px solid var(--ink); }
 th, td { padding: .28rem 1.4rem .28rem 0; text-align: left; }
 th.number, td.number { text-align: right; }
 td.number { white-space: nowrap; }
-td { border-bottom: 1px solid var(--line); }
+td, tbody th { border-bottom: 1px solid var(--line); }
 figure { margin: 1.2rem 0; overflow-x: auto; }
-figure img { height: auto; display: block; }
+figure img { height: auto; display: block; background: white; }
 figcaption { position: sticky; left: 0; font-size: .88rem; color: var(--soft); max-width: 46rem; margin-top: .4rem; }
-pre { background: #f5f6f8; padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; border-radius: 4px; }
+pre { background: var(--pale); padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4;
+      border-radius: 4px; }
 code { font-size: .9em; }
 .scroll { overflow-x: auto; }
-@media print { body { padding: 0; max-width: none; font-size: 10.5pt; } h2 { break-after: avoid; }
-  figure, table, pre { break-inside: avoid; } figure img { min-width: 0 !important; } }
+@media (max-width: 32rem) { body { padding: 1.5rem 1rem 2rem; } caption { max-width: calc(100vw - 2rem); } }
+@media print { body { padding: 0; max-width: none; font-size: 10.5pt; } h2, caption { break-after: avoid; }
+  figure, tr, pre { break-inside: avoid; } caption { max-width: none; }
+  figure img { min-width: 0 !important; max-height: 23cm; object-fit: contain; object-position: left; } }
 """
 
 
@@ -48,7 +56,7 @@ def document(title: str, body: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n{body}</body>\n</html>\n"
+        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 
 
@@ -62,7 +70,7 @@ def figure(svg: bytes, inches: float, alt: str, caption: str) -> str:
     data = base64.b64encode(svg).decode()
     size = f"width: 100%; max-width: {MOST * inches:.1f}rem; min-width: {LEAST * inches:.1f}rem"
     return (
-        f'<figure><img alt="{escape(alt)}" style="{size}" src="data:image/svg+xml;base64,{data}">'
+        f'<figure tabindex="0"><img alt="{escape(alt)}" style="{size}" src="data:image/svg+xml;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
 
@@ -72,15 +80,23 @@ def table_if_any(caption: str, header: Sequence[str], rows: Sequence[Sequence[st
     return table(caption, header, rows) if rows else ""
 
 
-def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Words to the left, numbers to the right."""
-    words = [all(row[i][:1].isalpha() or not row[i] for row in rows) for i in range(len(header))]
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], label: str = "") -> str:
+    """Words to the left, numbers to the right; the first cell of a row is its name.
 
-    def line(cells: Sequence[str], tag: str) -> str:
-        classes = ["" if word or not any(header) else ' class="number"' for word in words]
-        return "".join(f"<{tag}{c}>{escape(cell)}</{tag}>" for c, cell in zip(classes, cells, strict=True))
+    Args:
+        label: what a reader who does not see the page hears of a table without a caption.
+    """
+    words = [all(row[i][:1].isalpha() or not row[i] for row in rows) for i in range(len(header))]
+    classes = ["" if word or not any(header) else ' class="number"' for word in words]
+
+    def line(cells: Sequence[str], tags: Sequence[str]) -> str:
+        made = zip(tags, classes, cells, strict=True)
+        return "".join(f"<{tag}{c}>{escape(cell)}</{tag.split()[0]}>" for tag, c, cell in made)
 
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    head = f"<thead><tr>{line(header, 'th')}</tr></thead>" if any(header) else ""
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{title}{head}<tbody>{body}</tbody></table></div>\n'
+    names = line(header, ['th scope="col"'] * len(header))
+    head = f"<thead><tr>{names}</tr></thead>" if any(header) else ""
+    tags = ['th scope="row"', *["td"] * (len(header) - 1)]
+    body = "".join(f"<tr>{line(row, tags)}</tr>" for row in rows)
+    place = f'class="scroll" tabindex="0" role="region" aria-label="{escape(caption or label)}"'
+    return f"<div {place}><table>{title}{head}<tbody>{body}</tbody></table></div>\n"

@@ -20,6 +20,7 @@ from analysis.outcome import MEANING, Outcome
 from analysis.region import RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
+from analysis.words import counted
 
 
 def page(export: Export, abscissa: str | None = None) -> str:
@@ -45,7 +46,10 @@ def _header(found: summary.Summary) -> str:
         "trained means": found.criterion or "see the spec",
     }
     if found.audit is not None and found.audit.n:
-        facts["map error on audit trials"] = f"{100 * found.audit.error:.1f} %"
+        audit = found.audit
+        facts[f"map error on {counted(audit.n, 'audit trial')}, 95 % interval"] = (
+            f"{100 * audit.error:.1f} % ({tables.percents(audit.low, audit.high)})"
+        )
     listed = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
     question = f'<p class="question">{escape(found.question)}</p>' if found.question else ""
     texts = [summary.size_text(found) if found.wall_seconds is not None else "", found.joined]
@@ -144,7 +148,7 @@ def _provenance(export: Export) -> str:
     rows.append(["schema version", VERSION])
     texts = [file.read_text(encoding="utf-8") for folder in export.folders if (file := folder / "spec.yaml").is_file()]
     shown = "".join(f"<pre>{escape(text)}</pre>" for text in dict.fromkeys(texts)) or "<p>There is no spec.yaml.</p>"
-    return f"<h2>Provenance</h2>{table('', ['', ''], rows)}<h3>spec.yaml</h3>{shown}\n"
+    return f"<h2>Provenance</h2>{table('', ['', ''], rows, 'Provenance')}<h3>spec.yaml</h3>{shown}\n"
 
 
 _ORIGIN = ("dataset", "architecture", "activation", "normalization", "optimizer", "batch_size", "steps", "device",
