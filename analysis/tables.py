@@ -77,9 +77,9 @@ def notes(limits: pa.Table, trials: pa.Table) -> list[str]:
 
 def _not_monotone(again: int, count: int) -> str:
     return (
-        f"{again} of {count} limits are not monotone: a depth limit is where networks first stop training, "
-        "counted from the shallow end. Where deeper ones train again (P in region >= 0.95), it is not the greatest "
-        "depth that trains; see the map."
+        f"{again} of {count} limits {'is' if again == 1 else 'are'} not monotone: a depth limit is where networks "
+        "first stop training, counted from the shallow end. Where deeper ones train again (P in region >= 0.95), it is "
+        "not the greatest depth that trains; see the map."
     )
 
 
@@ -120,7 +120,13 @@ def reasons(agreement: Sequence[Agreement]) -> list[str]:
 def agreement_rows(agreement: Sequence[Agreement]) -> tuple[list[str], list[list[str]]]:
     """Theory against training, trial by trial, as header and rows of text."""
     rows = [
-        [a.scheme, str(a.n), percent(a.share), percents(a.low, a.high), f"{a.audit_agree} of {a.audit_n}"]
+        [
+            a.scheme,
+            str(a.n),
+            percent(a.share),
+            percents(a.low, a.high) if a.n else "-",
+            f"{a.audit_agree} of {a.audit_n}",
+        ]
         for a in agreement
     ]
     return ["scheme", "trials", "agree", "95 % interval", "of audit trials"], rows

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import tables
-from analysis.compare import agreement, paired
+from analysis.compare import Agreement, agreement, paired
 from analysis.maps import region_map
 from analysis.predictions import least_rate, predicted_limits, predictions
 from analysis.ratios import changes, ratios
@@ -276,6 +276,12 @@ def test_steps_of_an_axis_are_ratios_to_the_next_value_of_the_same_scheme() -> N
         ("a", "width 64", "32", 2.0),
     ]
     assert tables.ratio_rows(changes(table), "values")[0] == ["values", "where", "ratio", "90 % interval"]
+
+
+def test_of_no_trial_at_all_no_share_is_told() -> None:
+    """`0 to 100 %` stood beside a scheme that theory says nothing of, as if something had been counted."""
+    none = Agreement("mine", 0, 0, math.nan, 0.0, 1.0, 0, 0, {}, "there is no line for mine")
+    assert tables.agreement_rows([none])[1] == [["mine", "0", "-", "-", "0 of 0"]]
 
 
 def test_schemes_that_never_differ_are_named_in_one_sentence(made: tuple[pa.Table, pa.Table]) -> None:
