@@ -542,6 +542,22 @@ def test_arrows_beyond_the_depths_cross_no_words_and_the_legend_has_both(info: M
     assert figure.legends[0].get_lines()[-1].get_marker() == "$\\updownarrow$"
 
 
+def test_arrows_above_a_panel_without_a_title_do_not_touch_the_subtitle(info: MapInfo) -> None:
+    figure = frontier_figure(_with_limits(info, float(info.depths[-1]), 20.0))
+    figure.draw_without_rendering()
+    tips = [t for t in figure.axes[0].texts if isinstance(t, Annotation) and t.arrow_patch]
+    top = max(t.arrow_patch.get_window_extent().y1 for t in tips if t.arrow_patch)
+    assert min(t.get_window_extent().y0 for t in figure.texts) > top + 0.1 * figure.dpi
+
+
+def test_a_theory_that_is_right_is_seen_upon_the_line(info: MapInfo) -> None:
+    """It was dashed in the colour of the line on which it lay."""
+    axis = frontier_figure(_with_limits(info, 20.0, 20.0)).axes[0]
+    dashed = [line for line in axis.lines if line.get_linewidth() == 1.2]
+    assert len(dashed) == 2
+    assert all(line.get_path_effects() for line in dashed)
+
+
 def test_no_prediction_is_lost_beside_the_axis(info: MapInfo) -> None:
     shallow = info._replace(depths=info.depths[info.depths >= 10])
     left, right = agreement_figure(_with_limits(shallow, 20.0, 3.0)).axes[0].get_xlim()

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_span
 from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, literal, meaning, panel_title
@@ -32,6 +33,9 @@ ARROW: Final = 11  # points, of a limit beyond the depths tried
 CYCLE: Final = ("-", (0, (7, 1, 1, 1)), (0, (7, 1, 1, 1, 1, 1)))  # dashes of each cycle of colours
 
 
+_EDGE: Final = [withStroke(linewidth=2.6, foreground="white")]  # a theory that is right lies on the line it foretold
+
+
 def frontier_figure(info: MapInfo) -> Figure:
     """All schemes on one axis: depth limit with its band, and the theory dashed; a panel per slice."""
     apart = [_unseen([p for p in info.panels if p.slice == text], info) for text in info.slices]
@@ -47,7 +51,7 @@ def frontier_figure(info: MapInfo) -> Figure:
             axis.set_yscale("log")
             axis.set_xlim(*Along(info.x).limits())
             axis.set_ylim(*edges_around(info.depths)[[0, -1]])
-            axis.set_title(panel_title(text), loc="left", pad=6 + room + 10 * lines)
+            axis.set_title(panel_title(text) or " " * bool(room), loc="left", pad=6 + room + 10 * lines)
             axis.annotate(literal(apart[x]), (0, 1), (0, 4 + room), xycoords="axes fraction",
                           textcoords="offset points", va="bottom", fontsize=7.5, color=SOFT)  # fmt: skip
             axis.grid(axis="y", color="#e6e8eb", lw=0.6)
@@ -103,7 +107,7 @@ def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
         axis.plot(at, median, color=line["color"], ls=line["ls"], lw=2.2, solid_capstyle="butt")
         shown = np.where(np.isfinite(predicted), predicted, np.nan)
         dashes = (0 if stepped else 4 * (order % 2), (3, 5))  # of lines that coincide: in turn, with gaps between
-        axis.plot(at, shown, color=line["color"], lw=1.2, ls=dashes)
+        axis.plot(at, shown, color=line["color"], lw=1.2, ls=dashes, path_effects=_EDGE)
         places, found = _markers(edges, rows[:3], (order + 0.5) / count, stepped=stepped)
         seen = np.isfinite(found[0])
         places, (height, *ends) = places[seen], found[:, seen]
