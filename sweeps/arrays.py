@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import zlib
+from lzma import LZMAError
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final, NamedTuple
@@ -23,7 +24,7 @@ _MOST_CHANNELS: Final = 4  # of an image whose channels come last
 
 
 _DAMAGES: Final = (ValueError, TypeError, AttributeError, EOFError, OSError, RuntimeError, SyntaxError, BadZipFile,
-                   TokenError, zlib.error)  # fmt: skip
+                   LZMAError, TokenError, zlib.error)  # fmt: skip
 """What NumPy and its zip raise of bytes that are no arrays, by what they happen to be."""
 
 

@@ -220,6 +220,7 @@ def _changed(content: bytes, sign: bytes, offset: int, new: bytes) -> bytes:
         (np.savez_compressed, b"PK\x01\x02", 8, b"\x01"),  # a flag: RuntimeError, for it is encrypted
         (np.savez_compressed, b"PK\x01\x02", 10, b"\x63"),  # how it is compressed: NotImplementedError
         (np.savez_compressed, b"PK\x01\x02", 10, b"\x0c"),  # so too, by bzip2: OSError without a number
+        (np.savez_compressed, b"PK\x01\x02", 10, b"\x0e"),  # so too, by LZMA: LZMAError
         (np.savez_compressed, b".npy\x01", 24, 8 * b"\xff"),  # the compressed bytes: zlib.error
     ],
 )
