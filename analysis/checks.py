@@ -18,6 +18,7 @@ _LAWS: Final[Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
     "learning_rate": ("above 0", lambda v: v > 0),
     "steps": ("1 or more", lambda v: v >= 1),
 }
+_DATES: Final = tuple(float(np.datetime64(date, "us").astype(np.int64)) for date in ("0001-01-01", "10000-01-01"))
 REMEDY: Final = "run 'sweep export' again into an empty folder"
 """What to do about tables that obey no law, or that are torn."""
 _CURVE: Final = ("curve_step", "curve_loss", "curve_accuracy")
@@ -65,6 +66,18 @@ def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
         place = f"n_trained is {_first(trials['n_trained'], bad)}"
         of = _value(trials["n_replicates"], int(bad.argmax()))
         raise ValueError(f"0 <= n_trained <= n_replicates must hold, but {place}, where n_replicates is {of}")
+
+
+def check_dates(name: str, column: pa.ChunkedArray) -> None:
+    """Refuse dates in microseconds that no calendar of Python's has; one that is null is not known."""
+    places = column.cast(pa.int64()).to_numpy().astype(float)
+    bad = (places < _DATES[0]) | (places >= _DATES[1])
+    if bad.any():
+        place = int(bad.argmax())
+        raise ValueError(
+            f"{name} must lie in the years 1 to 9999, but is {places[place]:.0f} microseconds after 1970 in row "
+            f"{place + 1} ({bad.sum()} of {len(bad)} rows are wrong)"
+        )
 
 
 def check_curves(replicates: pa.Table) -> None:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import yaml
 
-from analysis.checks import REMEDY, check_axes, check_counts, check_curves
+from analysis.checks import REMEDY, check_axes, check_counts, check_curves, check_dates
 from analysis.outcome import Criterion, Outcome
 from analysis.relabelling import relabel
 from analysis.schema import REPLICATES, TRIALS, Took, took, validate
@@ -98,6 +98,7 @@ def _checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if schema is TRIALS:
         check_axes(table)
         check_counts(table)
+        check_dates("finished_at", table["finished_at"])
     else:
         check_axes(table, ["learning_rate"])
         check_curves(table)

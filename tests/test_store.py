@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import exports
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -50,6 +51,22 @@ def test_two_sweeps_in_one_folder_took_no_time_together(made: tuple[pa.Table, pa
     pq.write_table(stamp(other, Took(20, 9.0, 8.0)), folder / "trials" / "a-second.parquet")
     pq.write_table(networks, folder / "replicates" / "a-second.parquet")
     assert read(folder).took is None
+
+
+@pytest.mark.parametrize(("year", "said"), [(10_000, "253402300800000000"), (0, "-62167219200000000")])
+def test_a_date_of_no_calendar_is_refused(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, year: int, said: str
+) -> None:
+    """The report ended in a traceback of it, after everything had been computed."""
+    date = np.datetime64(year - 1970, "Y").astype("datetime64[us]").astype(np.int64)
+    dates = made[0]["finished_at"].cast(pa.int64()).to_pylist()
+    dates[2], dates[3] = None, int(date)
+    column = pa.array(dates, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    trials = made[0].set_column(made[0].schema.get_field_index("finished_at"), "finished_at", column)
+    with pytest.raises(
+        ValueError, match=f"finished_at must lie in the years 1 to 9999, but is {said} micro.* in row 4 "
+    ):
+        read(exports.write(tmp_path / "dated", trials, made[1]))
 
 
 def test_a_missing_spec_is_no_obstacle(folder: Path) -> None:
