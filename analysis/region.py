@@ -113,7 +113,7 @@ class Progress(NamedTuple):
 def progress(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> Progress:
     """How finished the map of these trials is."""
     model = RegionModel.fit(trials, axes, seed)
-    cells = model.cells()
+    cells = model.cells() if model.axes else trials.slice(0, 1)  # without any axis there is one cell
     undecided = float(np.mean(state(model.p_in_region(cells)) == "undecided"))
     if not has_depth(model.axes):
         return Progress(undecided, float("nan"))

@@ -133,6 +133,15 @@ def test_progress_falls_with_trials():
     assert late.undecided < 0.2
 
 
+@pytest.mark.filterwarnings("error")
+def test_progress_without_any_axis_is_of_the_one_point_there_is():
+    """It was nan, the mean of no cells."""
+    one = table(60).select(["n_replicates", "n_trained"])
+    for trained, undecided in ((4, 0.0), (2, 1.0)):
+        four = one.set_column(0, "n_replicates", pa.array([4] * 60))
+        assert progress(four.set_column(1, "n_trained", pa.array([trained] * 60))).undecided == undecided
+
+
 def test_progress_without_depth_has_no_band():
     flat = table(60).drop(["depth"])
     assert np.isnan(progress(flat).frontier_band)
