@@ -88,13 +88,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _folder(text: str) -> Path:
+    """A folder that is named; `Path("")`, of a variable of the shell that is not set, is the current one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must name a folder, '.' for the current one, but got {text!r}")
+    return Path(text)
+
+
 def _source() -> argparse.ArgumentParser:
     """What every command about exports takes: their folders, and by which rule they are judged."""
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument(
         "dirs",
         metavar="DIR",
-        type=Path,
+        type=_folder,
         nargs="+",
         help="a folder that 'sweep export' wrote; several are read as one sweep",
     )
@@ -107,7 +114,7 @@ def _target(*abscissas: str) -> argparse.ArgumentParser:
     """What every command that draws takes: where its files go, and what lies along the maps."""
     target = argparse.ArgumentParser(add_help=False)
     target.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write (default: DIR/analysis of a single DIR)"
+        "--out", type=_folder, metavar="DIR", help="folder to write (default: DIR/analysis of a single DIR)"
     )
     target.add_argument(
         "--abscissa",
@@ -149,7 +156,7 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_jso
         "--nets", type=int, metavar="K", help="random networks to simulate; 0: none (default: what takes seconds)"
     )
     made.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
-    made.add_argument("--out", type=Path, metavar="DIR", help="also draw it, into this folder")
+    made.add_argument("--out", type=_folder, metavar="DIR", help="also draw it, into this folder")
     made.set_defaults(run=commands.theory)
 
 

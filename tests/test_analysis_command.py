@@ -310,6 +310,18 @@ def test_a_mistake_is_one_sentence(
     assert says in json.loads(capsys.readouterr().out)["error"]
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [["theory", "he_normal", "--depth", "9", "--width", "8", "--out", ""], ["map", "x", "--out", " "], ["map", ""]],
+)
+def test_a_folder_without_a_name_is_not_the_current_one(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--out "$FOLDER"` of a variable that is not set wrote wherever one was."""
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    assert "must name a folder, '.' for the current one, but got '" in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_written_is_one_sentence(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
