@@ -205,6 +205,36 @@ def test_figures_are_written_the_same_twice(tmp_path: Path) -> None:
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
+def test_a_name_of_a_scheme_is_no_path(tmp_path: Path, info: MapInfo) -> None:
+    """`mine/wide` was drawn into a folder `map-mine`, and `x/../../y` beside the folder that was asked for."""
+    names = ["a/b", "a b", "x/../../y", "schéma"]
+    panels = tuple(p._replace(scheme=name) for p, name in zip(info.panels, names, strict=True))
+    written = draw_map(info._replace(panels=panels), tmp_path / "out" / "map")
+    assert {p.parent for p in written} == {tmp_path / "out"}
+    assert {p.name for p in written if p.suffix == ".svg"} == {
+        "map.svg", "map-a_b.svg", "map-a_b-1.svg", "map-x_.._.._y.svg", "map-schéma.svg",
+    }  # fmt: skip
+    assert all(p.is_file() for p in written)
+
+
+def test_levels_of_long_values_do_not_run_into_each_other(info: MapInfo) -> None:
+    """0.000145846 beside 0.000251189, below a panel of a hand's width."""
+    for count in (3, 8):
+        x = info.x._replace(values=np.geomspace(1.45846e-4, 0.5, count), levels=True)
+        cut = {name: getattr(info.panels[0], name)[..., :count] for name in ("p_in_region", "state", "n_trials")}
+        panel = info.panels[0]._replace(**cut, predicted=info.panels[0].predicted[:count])
+        panel = panel._replace(frontier=type(panel.frontier)(*(v[:count] for v in panel.frontier)))
+        made = info._replace(x=x, panels=(panel._replace(trains_again=panel.trains_again[:count]),))
+        for figure in (map_figure(made), frontier_figure(made)):
+            figure.draw_without_rendering()
+            labels = figure.axes[0].get_xticklabels()
+            assert labels[0].get_text() == "0.000146"
+            assert all((label.get_rotation() > 0) is (count == 8) for label in labels)
+            if count == 3:
+                boxes = [label.get_window_extent() for label in labels]
+                assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
 def test_every_scheme_also_has_a_figure_of_its_own(tmp_path: Path) -> None:
     info = region_map(exports.tables(24)[0].filter(pc.field("scheme").isin(["he_normal", "ll_orth"])))
     names = {p.name for p in draw_map(info, tmp_path / "map")}
@@ -393,6 +423,10 @@ def test_a_panel_says_of_which_schemes_it_has_no_point_for_want_of_a_theory(info
     figure = agreement_figure(both)
     told = [[t.get_text().strip() for t in axis.texts if t.get_text()] for axis in figure.axes]
     assert told == [[], ["no theory"]]
+    words = [
+        [t.get_text() for t in agreement_figure(of).legends[0].texts] for of in (both, both._replace(panels=(mute,)))
+    ]
+    assert ["predicted by theory" in some for some in words] == [True, False]
 
 
 def test_lines_that_coincide_are_told_apart(info: MapInfo) -> None:

@@ -65,9 +65,10 @@ def agreement_figure(info: MapInfo) -> Figure:
             axis.set_title(panel_title(text), loc="left")
         trials, rule = counted(info.n_trials, "trial"), meaning(info.criterion) + AGAIN * info.broken
         head(figure, f"Theory and measurement: {info.sweep}", f"{trials}; {_where(info, layout)}{rule}")
+        told = any(not np.isnan(p.predicted[layout.columns]).all() for p in info.panels)
         handles = [
             Line2D([], [], color=SOFT, marker="o", ms=4, lw=1.0, label="measured, 90 % band"),
-            Line2D([], [], ls="", color=THEORY, marker="|", ms=8, mew=2, label="predicted by theory"),
+            *([Line2D([], [], ls="", color=THEORY, marker="|", ms=8, mew=2, label="predicted by theory")] * told),
             *beyond(info, [p.drawable.median[layout.columns] for p in info.panels], across=True),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure, handles))

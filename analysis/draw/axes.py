@@ -12,7 +12,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.draw.canvas import literal
 from analysis.mapinfo import Abscissa, MapInfo
+from analysis.words import value_text
 
+LABELS: Final = 38  # letters of ticks side by side below a panel, at most
 ROW_LETTERS: Final = 30  # of a text beside a row of panels, to a line
 SYMBOL: Final = {
     "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor $s$ on the weight variance",
@@ -63,7 +65,7 @@ class Along:
     def ticks(self) -> tuple[list[float], list[str]]:
         """`(positions, labels)`."""
         if self.x.levels:
-            return list(range(len(self.rest))), [f"{v:g}" for v in self.rest]
+            return list(range(len(self.rest))), [value_text(v) for v in self.rest]
         at, text = value_ticks(float(self.rest[0]), float(self.rest[-1]))
         return (at, text) if self.zero is None else ([self.zero, *at], ["0", *text])
 
@@ -93,7 +95,9 @@ def label_axes(axis: Axes, info: MapInfo, left: str | None, *, bottom: bool) -> 
     """Ticks everywhere; labels of the abscissa at the bottom, of the depth if `left`, a text before it, is given."""
     at, text = Along(info.x).ticks()
     axis.xaxis.set_major_locator(FixedLocator(at))
-    axis.set_xticklabels(text)
+    crowded = len(text) * max(map(len, text)) > LABELS and info.x.levels
+    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axis.set_xticklabels(text, **slanted)
     axis.xaxis.set_minor_locator(NullLocator())
     depths = depth_ticks(info.depths)
     axis.yaxis.set_major_locator(FixedLocator(depths))

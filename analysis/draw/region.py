@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,10 +56,19 @@ def draw_map(info: MapInfo, path_stem: str | Path) -> list[Path]:
     """Write `STEM.png` and `STEM.svg` with all schemes side by side, and `STEM-<scheme>.*` with each alone."""
     written = save(map_figure(info), path_stem)
     if len(info.schemes) > 1:
-        for scheme in info.schemes:
+        for scheme, name in zip(info.schemes, file_names(info.schemes), strict=True):
             alone = info._replace(panels=tuple(p for p in info.panels if p.scheme == scheme))
-            written += save(map_figure(alone), f"{path_stem}-{scheme}")
+            written += save(map_figure(alone), f"{path_stem}-{name}")
     return written
+
+
+def file_names(schemes: Sequence[str]) -> list[str]:
+    """The schemes as parts of names of files: a slash would be a folder of its own, or one far away."""
+    names: list[str] = []
+    for scheme in schemes:
+        name = re.sub(r"[^\w.+-]+", "_", scheme)
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
 
 
 def map_figure(info: MapInfo) -> Figure:
