@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -214,13 +215,22 @@ def _changed(content: bytes, sign: bytes, offset: int, new: bytes) -> bytes:
     )
 
 
+def _save_by_lzma(path, **arrays):
+    """As zips by other programs may be."""
+    with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_LZMA) as file:
+        for name, values in arrays.items():
+            content = io.BytesIO()
+            np.save(content, values)
+            file.writestr(f"{name}.npy", content.getvalue())
+
+
 @pytest.mark.parametrize(
     ("save", "sign", "offset", "new"),
     [
         (np.savez_compressed, b"PK\x01\x02", 8, b"\x01"),  # a flag: RuntimeError, for it is encrypted
         (np.savez_compressed, b"PK\x01\x02", 10, b"\x63"),  # how it is compressed: NotImplementedError
         (np.savez_compressed, b"PK\x01\x02", 10, b"\x0c"),  # so too, by bzip2: OSError without a number
-        (np.savez_compressed, b"PK\x01\x02", 10, b"\x0e"),  # so too, by LZMA: LZMAError
+        (_save_by_lzma, b".npy\x09", 13, 8 * b"\xff"),  # the bytes that LZMA compressed: LZMAError
         (np.savez_compressed, b".npy\x01", 24, 8 * b"\xff"),  # the compressed bytes: zlib.error
     ],
 )
