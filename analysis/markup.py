@@ -9,6 +9,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from analysis.words import wordy
+
 MOST, LEAST = 6.5, 4.0  # rem for an inch of a figure: its type of 8 points is 11.6 and 7.1 pixels high
 STYLE = """
 :root { color-scheme: light; --ink: #14233a; --soft: #5d6673; --line: #dfe3e8; --pale: #f5f6f8; --page: #ffffff; }
@@ -86,7 +88,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], la
     Args:
         label: what a reader who does not see the page hears of a table without a caption.
     """
-    words = [all(row[i][:1].isalpha() or not row[i] for row in rows) for i in range(len(header))]
+    words = [wordy(row[i] for row in rows) for i in range(len(header))]
     classes = ["" if word or not any(header) else ' class="number"' for word in words]
 
     def line(cells: Sequence[str], tags: Sequence[str]) -> str:

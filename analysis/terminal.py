@@ -14,7 +14,7 @@ from rich.text import Text
 
 from analysis import joining, tables
 from analysis.store import Export
-from analysis.words import strict_json
+from analysis.words import strict_json, wordy
 
 
 def terminal() -> Console:
@@ -43,7 +43,7 @@ def show(console: Console, title: str, header: Sequence[str], rows: Sequence[Seq
     """A table, with words to the left and numbers to the right, and what it leaves out."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
     for place, column in enumerate(header):
-        words = place == 0 or all(row[place][:1].isalpha() or not row[place] for row in rows)
+        words = place == 0 or wordy(row[place] for row in rows)
         made.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows:
         made.add_row(*row)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+_NUMBERS: Final = ("<", ">", "-", "\N{MINUS SIGN}")
 _SIDE: Final = {"above": "> ", "below": "< "}
 
 
@@ -59,6 +60,11 @@ def value_text(value: float | str, digits: int = 3) -> str:
     if abs(value) < 1e6 and value == round(value):
         return f"{value:.0f}"
     return f"{float(f'{value:.{digits}g}'):g}"
+
+
+def wordy(cells: Iterable[str]) -> bool:
+    """Whether a column is one of words, which begin at its left, and not of numbers, bounds and dashes."""
+    return not any(cell[:1].isdigit() or cell[:1] in _NUMBERS for cell in cells if cell)
 
 
 def time_text(seconds: float) -> str:

@@ -657,7 +657,9 @@ def test_no_two_limits_of_a_comparison_share_a_row(info: MapInfo, count: int) ->
 def test_a_scheme_that_a_slice_lacks_is_told_in_a_comparison(info: MapInfo) -> None:
     panels = (info.panels[0]._replace(slice="a"), info.panels[1]._replace(slice="b"))
     figure = agreement_figure(info._replace(panels=panels))
-    assert [[t.get_text().strip() for t in axis.texts if t.get_text()] for axis in figure.axes] == [["not tried"]] * 2
+    told = [[t for t in axis.texts if t.get_text()] for axis in figure.axes]
+    assert [[t.get_text().strip() for t in some] for some in told] == [["not tried"]] * 2
+    assert all(t.get_bbox_patch() for some in told for t in some), "or lines of the panel cross it"
 
 
 def test_ticks_of_depths_fit_side_by_side() -> None:

@@ -17,7 +17,23 @@ from analysis.words import (
     theory_text,
     time_text,
     value_text,
+    wordy,
 )
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["he_normal", "$mine$", ""], True),  # stood at the right, like numbers
+        (["no theory", "no theory"], True),
+        (["9", "no limit"], False),
+        (["> 3", "unknown"], False),
+        (["-", "-"], False),
+        (["-0.5", ".."], False),
+    ],
+)
+def test_a_column_is_one_of_words_unless_a_number_is_in_it(cells: list[str], words: bool) -> None:
+    assert wordy(cells) is words
 
 
 def _refuse(constant: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -22,7 +22,9 @@ ROWS: Final = 60  # of a panel: with more of them it shows only what the axis do
 SHOWN: Final = 5  # columns of a continuum
 GAP: Final = 0.4  # between two schemes, in rows
 PALE: Final = "#d5d8dc"
-_SMALL: Final = {"fontsize": 7.0, "color": SOFT, "va": "center"}
+_SMALL: Final[dict[str, Any]] = {
+    "fontsize": 7.0, "color": SOFT, "va": "center", "bbox": {"fc": "white", "ec": "none", "pad": 0.5},
+}  # fmt: skip
 
 
 class _Layout(NamedTuple):
