@@ -62,7 +62,7 @@ def frontier_figure(info: MapInfo) -> Figure:
         head(
             figure,
             f"Depth limits: {info.sweep}",
-counted(info.n_trials, "trial")
+            counted(info.n_trials, "trial")
             + "; median and 90 % band"
             + " (bars)" * _barred(info)
             + f"; dashed: theory{info.at_rate}" * drawn
