@@ -19,17 +19,23 @@ from sweeps import failures
 
 
 class Queue(FIFOScheduler):
-    """First in, first out, until the sweep is stopped: then packs without a worker, which may never come, are ended."""
+    """First in, first out, until the sweep is stopped: then packs without a worker, which may never come, are ended.
 
-    def __init__(self, stopped: Callable[[], bool]) -> None:
+    Until then `waits` is called, again and again, with whether there are packs and none of them has a worker.
+    """
+
+    def __init__(self, stopped: Callable[[], bool], waits: Callable[[bool], None]) -> None:
         super().__init__()
-        self._stopped = stopped
+        self._stopped, self._waits = stopped, waits
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        live = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
+        waiting = [t for t in live if t.status == Trial.PENDING and t.temporary_state.ray_actor is None]
         if self._stopped():
-            for trial in tune_controller.get_trials():
-                if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None:
-                    tune_controller.stop_trial(trial)
+            for trial in waiting:
+                tune_controller.stop_trial(trial)
+        else:
+            self._waits(bool(live) and len(waiting) == len(live))
         return super().choose_trial_to_run(tune_controller)
 
     def __reduce__(self) -> Any:

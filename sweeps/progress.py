@@ -48,7 +48,7 @@ class Progress:
         self._started = self._printed = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._lock = threading.Lock()
-        self._phase = "starting"
+        self._phase: tuple[str, float | None] = "starting", None
         live = console is not None and console.is_terminal
         self._live = Live(self, console=console, refresh_per_second=4, transient=True) if live else None
 
@@ -64,18 +64,18 @@ class Progress:
             leave_if_gone()
             self._live.stop()
 
-    def phase(self, name: str) -> None:
-        """Say what is going on while there is no trial to count."""
-        self._phase = name
+    def phase(self, name: str, since: float | None = None) -> None:
+        """Say what is going on while there is no trial to count, and for how long if it matters (`time.monotonic`)."""
+        self._phase = name, since  # without the lock, for the handler of a signal calls this
         if self._console is not None and self._live is None:
-            self._console.print(f"{name} ...", highlight=False)
+            self._console.print(f"{_lasting(name, since)} ...", highlight=False, soft_wrap=True)
 
     def add(self, outcomes: Iterable[str]) -> None:
         """Count finished trials."""
         now = time.monotonic()
         with self._lock:
             self._counts.update(outcomes)
-            self._phase = ""
+            self._phase = "", None
             self._first = self._first or (now, self._counts.total())
         if self._console is not None and self._live is None and now - self._printed >= PLAIN_SECONDS:
             self._printed = now
@@ -83,7 +83,7 @@ class Progress:
 
     def __rich__(self) -> Text:
         with self._lock:
-            counts, phase = self._counts.copy(), self._phase
+            counts, phase = self._counts.copy(), _lasting(*self._phase)
         done = counts.total()
         now = time.monotonic()
         line = Text(f"{done}/{self._total} trials")
@@ -99,6 +99,10 @@ class Progress:
         if note:
             line.append(f"  {note}", style="dim")
         return line
+
+
+def _lasting(phase: str, since: float | None) -> str:
+    return phase if since is None else f"{phase} ({_duration(time.monotonic() - since)} so far)"
 
 
 def _duration(seconds: float) -> str:

@@ -25,6 +25,7 @@ from sweeps.rundir import flag
 from sweeps.search import PackSearch
 from sweeps.spec import Resources, SweepSpec
 from sweeps.tasks import Pack
+from sweeps.waiting import Waiting
 from sweeps.writer import LedgerWriter, Silent, answer
 
 AHEAD: Final = 8
@@ -38,7 +39,7 @@ def run_packs(
     folder: Path,
     cluster: Cluster,
     finished: Callable[..., None],
-    phase: Callable[[str], None],
+    phase: Callable[..., None],
     stopped: Callable[[], bool],
 ) -> None:
     """Train all packs that `search` asks for, on a Ray that is starting or has started.
@@ -47,7 +48,7 @@ def run_packs(
         folder: the sweep's folder on this node, which the ledger's writer is pinned to.
         finished: called with the outcomes of every pack that ended, what went wrong if it failed, and the seconds that
             it waited for a core which others had.
-        phase: called with a few words while there is no pack to count.
+        phase: called with a few words while there is no pack to count, and with the time since when it is so.
         stopped: whether packs that still wait for a worker of a cluster shall be left to a resume.
 
     Raises:
@@ -102,7 +103,7 @@ def _tune(
     folder: Path,
     address: str | None,
     finished: Callable[..., None],
-    phase: Callable[[str], None],
+    phase: Callable[..., None],
     stopped: Callable[[], bool],
 ) -> None:
     for name in (
@@ -111,16 +112,22 @@ def _tune(
     ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     storage = folder / "tune"
-    nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     gpus = _gpus(resources, nodes)
-    phase(_outlook(resources, gpus, nodes, ray.available_resources()))
+    stop = f"sweep stop {folder.name}{flag(folder.parent)}"
+
+    def lack() -> str:
+        return _lack(resources, gpus, _nodes(), ray.available_resources(), stop)
+
+    phase(lack() or "starting packs")
     tune.Tuner(
         tune.with_resources(tune.with_parameters(PackTrainable, context=context), {"cpu": resources.cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             metric="score",
             mode="max",
             search_alg=search,
-            scheduler=None if address is None else Queue(stopped),  # a Ray of our own has a core for every pack
+            # A Ray of our own has a core for every pack.
+            scheduler=None if address is None else Queue(stopped, Waiting(lack, phase).look),
             num_samples=-1,
             max_concurrent_trials=_slots(resources, gpus, nodes, address),
             reuse_actors=True,
@@ -148,8 +155,15 @@ def _gpus(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> float:
     return 1.0 if any(_room(resources, 1.0, node) for node in nodes) else 0.0
 
 
-def _outlook(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], free: Mapping[str, float]) -> str:
-    """What comes first. As a cluster may grow, a pack that fits no node waits, but for what has to be said."""
+def _nodes() -> list[Mapping[str, float]]:
+    """What the nodes have that are there now."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _lack(
+    resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], free: Mapping[str, float], stop: str
+) -> str:
+    """Why a pack has to wait for a worker; empty if it need not. As a cluster may grow, one that fits no node waits."""
     if not sum(_room(resources, gpus, node) for node in nodes):
         asked = [("CPU", "cpus", resources.cpus), ("GPU", "gpus", gpus)]
         wanted = " and ".join(
@@ -157,9 +171,11 @@ def _outlook(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, flo
             for unit, field, number in asked
             if number
         )
-        yet = "which no node has yet; stop, and ask for less, if none will"
-        return f"waiting for a worker with {wanted} for a pack, {yet}"
-    return "starting packs" if _room(resources, gpus, free) else "waiting for a worker that has room for a pack"
+        return (
+            f"waiting for a worker with {wanted} for a pack, which no node has; unless one is coming, start one, or "
+            f"end the sweep with '{stop}' and ask for less"
+        )
+    return "" if _room(resources, gpus, free) else "waiting for a worker that has room for a pack"
 
 
 def _slots(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], address: str | None) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from ray.exceptions import GetTimeoutError, RayError
 
-from sweeps import data, failures, hooks, pack, tuner, writer
+from sweeps import data, failures, hooks, pack, tuner, waiting, writer
 from sweeps.arrays import Raw
 from sweeps.reading import parse
 from sweeps.spec import Resources
@@ -140,13 +140,25 @@ def test_what_the_ledger_says_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> N
     assert tuner._append(ledger, pa.table({"outcome": ["failed"]})) == "ledger/x: No space left"
 
 
+def _controller(*states: tuple[str, str | None]) -> tuple[Any, list[Any], list[Any]]:
+    """One with packs of these states and workers, its packs, and those of them that it was told to end."""
+    trials = [
+        SimpleNamespace(
+            status=status,
+            temporary_state=SimpleNamespace(ray_actor=actor),
+            is_finished=lambda status=status: status == "TERMINATED",
+        )
+        for status, actor in states
+    ]
+    ended: list[Any] = []
+    return SimpleNamespace(get_trials=lambda: trials, stop_trial=ended.append), trials, ended
+
+
 def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
     stopped: list[bool] = []
-    queue = hooks.Queue(lambda: bool(stopped))
+    queue = hooks.Queue(lambda: bool(stopped), lambda _: None)
     states = [("RUNNING", "worker"), ("PENDING", "worker"), ("PENDING", None), ("TERMINATED", None)]
-    trials = [SimpleNamespace(status=s, temporary_state=SimpleNamespace(ray_actor=actor)) for s, actor in states]
-    ended: list[Any] = []
-    controller: Any = SimpleNamespace(get_trials=lambda: trials, stop_trial=ended.append)
+    controller, trials, ended = _controller(*states)
     assert queue.choose_trial_to_run(controller) is trials[1]
     assert ended == []
     stopped.append(True)
@@ -154,7 +166,53 @@ def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
     assert ended == [trials[2]]
 
 
-NONE_YET = "which no node has yet; stop, and ask for less, if none will"
+@pytest.mark.parametrize(
+    ("states", "waits"),
+    [
+        ([("PENDING", None), ("PENDING", None), ("TERMINATED", None)], True),
+        ([("PENDING", None), ("RUNNING", "worker")], False),
+        ([("PENDING", None), ("PENDING", "worker")], False),  # which loads its libraries
+        ([("TERMINATED", None)], False),
+        ([], False),
+    ],
+)
+def test_a_sweep_waits_if_no_pack_of_those_that_are_left_has_a_worker(
+    states: list[tuple[str, str | None]], waits: bool
+) -> None:
+    told: list[bool] = []
+    hooks.Queue(lambda: False, told.append).choose_trial_to_run(_controller(*states)[0])
+    assert told == [waits]
+    hooks.Queue(lambda: True, told.append).choose_trial_to_run(_controller(*states)[0])
+    assert told == [waits], "whoever has stopped it is not told to"
+
+
+def test_a_wait_for_workers_is_told_now_and_then_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, why, told = [1000.0], ["no node"], []
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    wait = waiting.Waiting(lambda: why[0], lambda *said: told.append((now[0], *said)))
+
+    def look(waits: bool, *seconds: float) -> list[Any]:
+        told.clear()
+        for second in seconds:
+            now[0] = 1000.0 + second
+            wait.look(waits)
+        return told.copy()
+
+    assert look(False, -9.0) == []
+    assert [at for at, *_ in look(True, *range(3000))] == [1010, 1020, 1040, 1080, 1160, 1320, 1640, 2240, 2840, 3440]
+    assert {tuple(said) for _, *said in told} == {("no node", 1000.0)}
+    assert look(False, 3001, 3002) == [(4001.0, "starting packs")]
+    assert look(True, 3003, 3012) == [], "a new wait has a time of its own"
+    assert look(True, 3013) == [(4013.0, "no node", 4003.0)]
+    look(False, 3014)
+    why[0] = ""  # there is room, and Ray takes its time
+    assert look(True, 4000, 4100) == look(False, 4101) == []
+
+
+NONE_HAS = (
+    "which no node has; unless one is coming, start one, or end the sweep with 'sweep stop toy --runs-dir {runs}' and "
+    "ask for less"
+)
 
 
 @pytest.mark.parametrize(
@@ -163,18 +221,18 @@ NONE_YET = "which no node has yet; stop, and ask for less, if none will"
         ({}, [{"CPU": 2.0}], {}, "waiting for a worker that has room for a pack"),
         ({}, [{"CPU": 2.0}], {"CPU": 1.0}, "waiting for a worker that has room for a pack"),
         ({}, [{"CPU": 2.0}], {"CPU": 2.0}, "starting packs"),
-        ({}, [{}], {}, f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_YET}"),
+        ({}, [{}], {}, f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_HAS}"),
         (
             {},
             [{"CPU": 1.0}] * 4,
             {"CPU": 4.0},
-            f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_YET}",
+            f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_HAS}",
         ),
         (
             {"gpus": 1.0},
             [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
             {"CPU": 9.0, "GPU": 1.0},
-            f"waiting for a worker with 2 CPUs (resources.cpus) and 1 GPU (resources.gpus) for a pack, {NONE_YET}",
+            f"waiting for a worker with 2 CPUs (resources.cpus) and 1 GPU (resources.gpus) for a pack, {NONE_HAS}",
         ),
     ],
 )
@@ -192,8 +250,9 @@ def test_packs_that_have_no_worker_yet_are_said_to_wait(
     monkeypatch.setattr(tuner.ray, "available_resources", lambda: free)
     told: list[str] = []
     given: Any = MagicMock()
-    tuner._tune(given, given, Resources(cpus=2, **asked), tmp_path, "host:1", given, told.append, lambda: False)
-    assert told == [said]
+    folder = tmp_path / "toy"
+    tuner._tune(given, given, Resources(cpus=2, **asked), folder, "host:1", given, told.append, lambda: False)
+    assert told == [said.format(runs=tmp_path)]
 
 
 @pytest.mark.parametrize(

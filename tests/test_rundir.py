@@ -225,3 +225,22 @@ def test_the_time_left_is_told_by_the_results_not_by_what_came_before_the_first(
     now[0] = 70.0
     progress.add(["trained"] * 16)
     assert progress.__rich__().plain.endswith("96/min  44s left  1m10s gone")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_phase_that_lasts_says_how_long_on_a_line_that_is_not_broken(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    shown = io.StringIO()
+    progress = Progress(100, [], console=Console(file=shown, width=30, force_terminal=terminal))
+    now[0] = 160.0
+    progress.phase("waiting for a worker, which no node has", 90.0)
+    said = "waiting for a worker, which no node has (1m10s so far)"
+    assert shown.getvalue() == ("" if terminal else f"{said} ...\n")
+    assert said in progress.__rich__().plain
+    now[0] = 220.0
+    assert "(2m10s so far)" in progress.__rich__().plain, "it goes on without being told again"
+    progress.add(["trained"])
+    assert "so far" not in progress.__rich__().plain
