@@ -14,9 +14,9 @@ import pyarrow as pa
 from rich.console import Console
 
 from analysis.outcome import Criterion, Outcome
-from sweeps import data, plan, tracking, work
+from sweeps import data, plan, provenance, tracking, work
 from sweeps.cluster import Cluster
-from sweeps.failures import disk
+from sweeps.failures import disk, unrecorded
 from sweeps.goal import Goal
 from sweeps.journal import Journal
 from sweeps.progress import Progress
@@ -90,11 +90,11 @@ class Driver:
             started = time.monotonic()  # a first plan measures the machine
             self._train(ray)
             seconds = time.monotonic() - started
-            if self._search.unrecorded:
+            if self._search.broken:
                 again = f"sweep resume {self._sweep.spec.name}{flag(self._sweep.options.runs)}"
                 raise ValueError(
-                    f"the sweep has ended, for nothing more can be recorded ({self._search.unrecorded}); what was "
-                    f"finished is kept, and when that is mended '{again}' goes on"
+                    f"the sweep has ended, for {self._search.broken}; what was finished is kept, and when that is "
+                    f"mended '{again}' goes on"
                 )
             if self._publisher.status():
                 self._progress.phase("all is trained; waiting for MLflow, at most a minute")
@@ -114,7 +114,14 @@ class Driver:
 
         sweep, spec, options = self._sweep, self._sweep.spec, self._sweep.options
         own = data.own(spec.dataset, options.data_folder) if data.is_own(spec.dataset) else None
-        context = Context(spec.model_dump(mode="json"), sweep.origin, sweep.dataset.digest, options.data_folder, own)
+        context = Context(
+            spec.model_dump(mode="json"),
+            sweep.origin,
+            sweep.dataset.digest,
+            options.data_folder,
+            provenance.code(),
+            own,
+        )
         with ExitStack() as stack:
             cluster = ray or stack.enter_context(Cluster(options.address))
             run_packs(
@@ -173,7 +180,7 @@ def _run_inline(sweep: Sweep, search: PackSearch, finished: Callable[[Sequence[s
         try:
             sweep.run.ledger.append(part)
         except OSError as error:
-            search.unrecorded = disk(error)
+            search.broken = unrecorded(disk(error))
             return
         told = results(part, pack)
         search.tell(told)

@@ -53,6 +53,11 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(error.filename or path)) from error
 
 
+def unrecorded(reason: str) -> str:
+    """What ends a sweep where something is not taken by the ledger or the journal; empty if there is no reason."""
+    return f"nothing more can be recorded ({reason})" if reason else ""
+
+
 def disk(error: OSError) -> str:
     """An error of a file in a few words, with the file's name if it has one."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +17,10 @@ import ray
 import torch
 from ray import tune
 
-from sweeps import data, work
+from analysis.words import counted
+from sweeps import data, provenance, work
 from sweeps.arrays import Raw
+from sweeps.failures import unrecorded
 from sweeps.parts import encode
 from sweeps.spec import SweepSpec
 from sweeps.tasks import Origin, Pack, results
@@ -32,6 +35,8 @@ class Context:
     origin: Origin
     data_digest: str
     data_folder: str | None
+    code: dict[str, str]
+    """The driver's, as `provenance.code` has it."""
     own: Raw | None = None
     """The data, if they are a file of the user's, which the workers do not have."""
     writer: Any = None
@@ -45,8 +50,11 @@ class PackTrainable(tune.Trainable):
         assert context is not None
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._context = context
-        self._spec = SweepSpec.model_validate(context.spec)
+        self._refused = _refused(context)
+        if self._refused:  # a word and no error: tried again, pack after pack would come to this node, which is idle
+            return
         self._pack = Pack.from_dict(config["pack"])
+        self._spec = SweepSpec.model_validate(context.spec)
         name = self._spec.dataset
         self._dataset = data.made(name, context.own) if context.own else data.load(name, context.data_folder)
         if self._dataset.digest != context.data_digest:
@@ -57,19 +65,14 @@ class PackTrainable(tune.Trainable):
         gc.freeze()  # the libraries stay: to look through them again took a tenth of a small network's time
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._pack = Pack.from_dict(new_config["pack"])
+        if not self._refused:
+            self._pack = Pack.from_dict(new_config["pack"])
         return True
 
     def step(self) -> dict[str, Any]:
-        waited, unrecorded = 0.0, ""
-        try:
-            attempt, told = answer(self._context.writer.begin.remote(self._pack.to_dict()))
-            if told is None:
-                told, waited, unrecorded = self._train(attempt)
-        except Silent as error:
-            told, unrecorded = [], str(error)
+        told, waited, broken = ([], 0.0, self._refused) if self._refused else self._run()
         score = sum(r["score"] for r in told) / max(len(told), 1)
-        return {"results": told, "score": score, "waited": waited, "unrecorded": unrecorded, "done": True}
+        return {"results": told, "score": score, "waited": waited, "broken": broken, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         return {}  # a pack is short: after a failure it is trained again from its start
@@ -77,13 +80,33 @@ class PackTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing was saved; see `save_checkpoint`."""
 
-    def _train(self, attempt: int) -> tuple[list[dict[str, Any]], float, str]:
+    def _run(self) -> tuple[list[dict[str, Any]], float, str]:
         """What came out, the seconds waited, and why it could not be recorded: then nothing came out."""
+        try:
+            attempt, told = answer(self._context.writer.begin.remote(self._pack.to_dict()))
+            return (told, 0.0, "") if told is not None else self._train(attempt)
+        except Silent as error:
+            return [], 0.0, unrecorded(str(error))
+
+    def _train(self, attempt: int) -> tuple[list[dict[str, Any]], float, str]:
         context = self._context
         device = work.device_for(len(ray.get_gpu_ids()))
         with work.waiting(device) as waited:
             part = work.run(self._pack, self._spec, self._dataset, context.origin, attempt=attempt, device=device)
-        unrecorded: str = answer(context.writer.append.remote(encode(part)))
-        if unrecorded:
-            return [], waited(), unrecorded
+        reason: str = answer(context.writer.append.remote(encode(part)))
+        if reason:
+            return [], waited(), unrecorded(reason)
         return [asdict(r) for r in results(part, self._pack)], waited(), ""
+
+
+def _refused(context: Context) -> str:
+    """Why this node may not train: its code is not that of the driver, and results would be mixed; or else nothing."""
+    here = provenance.code()
+    other = sorted(name for name in here.keys() | context.code.keys() if here.get(name) != context.code.get(name))
+    if not other:
+        return ""
+    more = f" and {counted(len(other) - 1, 'more file')}" if len(other) > 1 else ""
+    return (
+        f"node {platform.node()} ({ray.util.get_node_ip_address()}) has another isoinit than the driver (in {other[0]}"
+        f"{more}); install there what the driver has"
+    )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("isoinit", "torch", "ray", "optuna", "mlflow", "pyarrow", "numpy", "scipy")
+
+OURS: Final = ("isoinit", "analysis", "sweeps")
+"""The packages of this program."""
 
 
 def _git(*arguments: str) -> str | None:
@@ -39,6 +44,19 @@ def git_commit() -> str:
         return f"isoinit {_version('isoinit')}"
     commit = _git("rev-parse", "HEAD") or "unknown"
     return f"{commit}+dirty" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def code() -> dict[str, str]:
+    """Digest of every Python file of this program, by its name from the packages on, wherever they lie."""
+    found: dict[str, str] = {}
+    for package in OURS:
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or []:
+            for path in Path(folder).rglob("*.py"):
+                name = path.relative_to(folder)
+                if not any(part.startswith(".") for part in name.parts):  # an editor's are no code
+                    found[f"{package}/{name.as_posix()}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from analysis.outcome import Outcome
-from sweeps.failures import disk
+from sweeps.failures import disk, unrecorded
 from sweeps.journal import Journal
 from sweeps.samplers import SAMPLERS
 from sweeps.space import Space
@@ -59,8 +59,8 @@ class PackSearch(OptunaSearch):
         self._packs: dict[str, Pack] = {}
         self._again: deque[Pack] = deque()
         self.asked = 0
-        self.unrecorded = ""
-        """Which file the disk does not take, and why: the search has ended then. Empty if all is well."""
+        self.broken = ""
+        """Why the search has ended before its time, as when the disk takes no more. Empty if all is well."""
         super().__init__(
             space=lambda _: None,  # the parameters are asked for below, by their distributions
             metric="score",
@@ -105,7 +105,7 @@ class PackSearch(OptunaSearch):
 
     def ask(self) -> Pack | None:
         """The next pack, journalled; None when the search has ended, or the journal cannot be written."""
-        if self.unrecorded or self.exhausted or self._enough(self.rows):
+        if self.broken or self.exhausted or self._enough(self.rows):
             return None
         if self._again:
             pack = self._again.popleft()
@@ -116,7 +116,7 @@ class PackSearch(OptunaSearch):
         try:
             self._journal.append(pack)
         except OSError as error:
-            self.unrecorded = disk(error)
+            self.broken = unrecorded(disk(error))
             return None
         return pack
 
@@ -145,7 +145,7 @@ class PackSearch(OptunaSearch):
         if error:
             self.fail(pack)
         elif result:  # or else it was ended before it began, and the journal has it for a resume
-            self.unrecorded = self.unrecorded or result.get("unrecorded", "")
+            self.broken = self.broken or result.get("broken", "")
             self.tell(Result(**r) for r in result["results"])
 
     def __getstate__(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps import records
 from sweeps.cluster import Cluster
+from sweeps.failures import unrecorded
 from sweeps.hooks import Queue, Watcher
 from sweeps.pack import Context, PackTrainable
 from sweeps.parts import encode
@@ -62,7 +63,7 @@ def run_packs(
 
     def failed(pack: Pack) -> None:
         part = records.failed(pack, spec, context.origin, attempt=resources.max_failures + 1)
-        search.unrecorded = search.unrecorded or _append(writer, part)
+        search.broken = search.broken or unrecorded(_append(writer, part))
 
     search.on_failed = failed
     try:
@@ -74,7 +75,7 @@ def run_packs(
             cluster.address,
             finished,
             phase,
-            lambda: stopped() or bool(search.unrecorded),
+            lambda: stopped() or bool(search.broken),
         )
     except RayError as error:
         said = " ".join(str(error).split())

@@ -78,7 +78,8 @@ def test_a_search_that_cannot_write_its_journal_ends(tmp_path: Path) -> None:
     (tmp_path / "run/packs.jsonl").unlink()
     (tmp_path / "run").rmdir()
     assert search.suggest("second") == "FINISHED"
-    assert search.unrecorded == f"{tmp_path / 'run/packs.jsonl'}: No such file or directory"
+    said = f"{tmp_path / 'run/packs.jsonl'}: No such file or directory"
+    assert search.broken == f"nothing more can be recorded ({said})"
     (tmp_path / "run").mkdir()
     assert search.ask() is None  # what it had asked for is not on record
     search.tell(_judge(first))
@@ -88,9 +89,9 @@ def test_a_search_ends_when_a_worker_could_not_record_its_pack(tmp_path: Path) -
     search = _search(tmp_path)
     config = search.suggest("first")
     assert isinstance(config, dict)
-    search.on_trial_complete("first", {"results": [], "unrecorded": "ledger/x: No space left on device"})
+    search.on_trial_complete("first", {"results": [], "broken": "ledger/x: No space left on device"})
     assert search.suggest("second") == "FINISHED"
-    assert search.unrecorded == "ledger/x: No space left on device"
+    assert search.broken == "ledger/x: No space left on device"
     assert [t.state.name for t in search.study.trials] == ["RUNNING"] * len(config["pack"]["tasks"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 from ray.exceptions import GetTimeoutError, RayError
 
-from sweeps import data, failures, hooks, pack, tuner, waiting, writer
+from sweeps import data, failures, hooks, pack, provenance, tuner, waiting, writer
 from sweeps.arrays import Raw
 from sweeps.reading import parse
 from sweeps.spec import Resources
@@ -101,12 +102,66 @@ def test_a_worker_needs_no_copy_of_a_file_of_the_users(monkeypatch: pytest.Monke
     spec = parse("{name: toy, dataset: mine.npz, space: {scheme: he_normal, depth: 4, width: 8}}")
     raw = Raw(np.eye(2, dtype=np.float32), np.arange(2), np.eye(2, dtype=np.float32), np.arange(2))
     digest = data.made("mine.npz", raw).digest
-    context = pack.Context(spec.model_dump(mode="json"), Origin("toy", "", ""), digest, "/proc/nowhere", raw)
+    context = pack.Context(
+        spec.model_dump(mode="json"), Origin("toy", "", ""), digest, "/proc/nowhere", provenance.code(), raw
+    )
     worker = pack.PackTrainable.__new__(pack.PackTrainable)
     worker.setup({"pack": Pack("p1", ()).to_dict()}, context)
     assert worker._dataset.x_train.tolist() == [[1, -1], [-1, 1]]
     with pytest.raises(RuntimeError, match=r"other data for 'mine\.npz'"):
         worker.setup({"pack": Pack("p1", ()).to_dict()}, replace(context, data_digest="other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"sweeps/train.py": "0"}, "in sweeps/train.py"),
+        ({"isoinit/ours.py": "0", "sweeps/train.py": "0", "sweeps/zz.py": "0"}, "in isoinit/ours.py and 2 more files"),
+    ],
+)
+def test_a_node_with_other_code_than_the_driver_trains_nothing_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], where: str
+) -> None:
+    monkeypatch.setattr(pack.platform, "node", lambda: "w1")
+    monkeypatch.setattr(pack.ray.util, "get_node_ip_address", lambda: "10.0.0.2")
+    spec: dict[str, Any] = {"not": "read by code that may not know it"}
+    ledger = MagicMock()
+    context = pack.Context(spec, Origin("toy", "", ""), "", None, provenance.code() | change, writer=ledger)
+    worker = pack.PackTrainable.__new__(pack.PackTrainable)
+    worker.setup({"pack": "p1"}, context)
+    said = f"node w1 (10.0.0.2) has another isoinit than the driver ({where}); install there what the driver has"
+    for _ in range(2):
+        told = worker.step()
+        assert (told["results"], told["broken"], told["done"]) == ([], said, True)
+        assert worker.reset_config({"pack": "p2"})
+    assert ledger.mock_calls == []
+
+
+def test_code_is_the_same_wherever_it_lies_and_another_if_a_module_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def code(place: str, *more: str) -> dict[str, str]:
+        for package in ("isoinit", "analysis", "sweeps"):
+            for name in (f"{package}/__init__.py", f"{package}/part/math.py", *more):
+                (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / place / name).write_text(name)
+        found = provenance.find_spec
+        spec = lambda name: SimpleNamespace(submodule_search_locations=[str(tmp_path / place / name)])  # noqa: E731
+        monkeypatch.setattr(provenance, "find_spec", spec)
+        made = provenance.code()
+        monkeypatch.setattr(provenance, "find_spec", found)
+        return made
+
+    here = code("one")
+    assert len(here) == 6
+    hidden = "sweeps/.ipynb_checkpoints/math.py", "sweeps/.#math.py", "sweeps/notes.txt", "tests/test_math.py"
+    assert code("other", *hidden) == here
+    (tmp_path / "other/sweeps/.lock.py").symlink_to("nowhere")
+    assert code("other") == here
+    assert code("third", "analysis/new.py").keys() - here.keys() == {"analysis/new.py"}
+    real = provenance.code()
+    assert real["sweeps/pack.py"] == hashlib.sha256(Path(pack.__file__).read_bytes()).hexdigest()
+    assert {"isoinit/schemes/base.py", "analysis/schema.py", "sweeps/kernel/__init__.py"} <= real.keys()
 
 
 def _silent(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -124,10 +179,10 @@ def test_a_worker_whose_ledger_is_silent_ends_the_sweep_instead_of_waiting_for_e
 ) -> None:
     worker = pack.PackTrainable.__new__(pack.PackTrainable)
     worker._context = SimpleNamespace(writer=_silent(monkeypatch))  # pyright: ignore[reportAttributeAccessIssue]
-    worker._pack = Pack("p1", ())
+    worker._pack, worker._refused = Pack("p1", ()), ""
     told = worker.step()
     assert (told["results"], told["done"]) == ([], True)
-    assert "has not answered for 300 s" in told["unrecorded"]
+    assert "has not answered for 300 s" in told["broken"]
 
 
 def test_a_failure_that_a_silent_ledger_does_not_take_ends_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +334,7 @@ def test_a_ray_that_breaks_down_leaves_a_command_that_can_be_copied(monkeypatch:
     monkeypatch.setattr(tuner, "_writer", lambda _: None)
     monkeypatch.setattr(tuner, "_tune", MagicMock(side_effect=RayError("its head\nis gone")))
     spec = parse("{name: toy, space: {scheme: he_normal, depth: 4, width: 8}}")
-    context = pack.Context(spec.model_dump(mode="json"), Origin("toy", "", ""), "digest", None)
+    context = pack.Context(spec.model_dump(mode="json"), Origin("toy", "", ""), "digest", None, {})
     given: Any = MagicMock()
     said = r"\(its head is gone\).* 'sweep resume toy --runs-dir 'my runs'' goes on"
     with pytest.raises(ValueError, match=said):
