@@ -31,6 +31,10 @@ QUIET: Final = {
 """Environment of a run, unless it is set otherwise. Ray reads it when it is imported."""
 
 
+OWN_RAY: Final = "local"
+"""The address of no cluster, as Ray itself calls it."""
+
+
 class Cluster:
     """The Ray at `address`, or an embedded one (None), as long as the context is entered.
 
@@ -128,11 +132,17 @@ def _mode(address: str) -> str:
     then on every Ray that is started by hand there wants it.
 
     Raises:
-        ValueError: it wants a token and there is none here, or the address is one that a driver cannot join by.
+        ValueError: it wants a token and there is none here, or the address is one that a driver cannot join by, or of
+            no cluster.
     """
     import grpc
 
-    if "://" in (found := _found(address)):  # of the job server, or of a client, whose driver has its disk elsewhere
+    if (found := _found(address)) == OWN_RAY:  # Ray would start one here, without a word
+        raise ValueError(
+            f"--address {address}: RAY_ADDRESS={found} names no cluster; unset it to join the one that was started on "
+            f"this machine, or give --address {OWN_RAY} to run without a cluster"
+        )
+    if "://" in found:  # of the job server, or of a client, whose driver has its disk elsewhere
         raise ValueError(
             f"--address {address}: a sweep joins Ray by HOST:PORT, from a node of the cluster, and not by {found}; "
             "from elsewhere 'ray job submit' starts it there"
@@ -229,7 +239,7 @@ def _embed(quiet: dict[str, Any]) -> None:
     for patient in (True, False):
         try:
             # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
-            ray.init(address="local", num_cpus=os.cpu_count(), include_dashboard=False, job_config=_job(), **quiet)
+            ray.init(address=OWN_RAY, num_cpus=os.cpu_count(), include_dashboard=False, job_config=_job(), **quiet)
             return
         except Exception as error:  # Ray raises nothing narrower
             if "timed out during startup" not in str(error):

@@ -9,21 +9,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from analysis.words import strict_json
 from sweeps import arguments, mlflow_uri
-from sweeps.cluster import Cluster, set_environment
+from sweeps.cluster import OWN_RAY, Cluster, set_environment
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
     from sweeps import ending
-
-OWN_RAY: Final = "local"
-"""The address of no cluster, as Ray itself calls it: it outdoes the one that a sweep was launched with."""
 
 
 def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
@@ -31,7 +28,7 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     console = Console(stderr=args.json)
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
-    address = None if args.address == OWN_RAY else args.address
+    address = None if args.address == OWN_RAY else args.address  # it outdoes the one that the sweep was launched with
     with contextlib.ExitStack() as stack:
         ray = None
         if not args.inline and not RunDir(args.runs_dir, spec.name).journal.exists():

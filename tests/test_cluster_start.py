@@ -153,6 +153,22 @@ def test_the_address_of_another_service_of_ray_is_refused_at_once(home: Path, na
         _start("auto")
 
 
+def test_a_variable_that_names_no_cluster_is_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path
+) -> None:
+    """Ray would start one here, and a sweep that is meant for a cluster be trained by this machine."""
+    assert list(home.iterdir()) == []
+    os.environ["RAY_ADDRESS"] = "local"
+    _init(monkeypatch, attempts)
+    with pytest.raises(
+        ValueError, match=r"--address auto: RAY_ADDRESS=local names no cluster; unset .*--address local"
+    ):
+        _start("auto")
+    assert attempts == []
+    _start(None)
+    assert [options["address"] for options in attempts] == ["local"]
+
+
 @pytest.mark.parametrize("address", [False], indirect=True)
 def test_a_ray_of_another_version_is_one_sentence_with_its_own_remedy(
     monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]], home: Path, address: str
