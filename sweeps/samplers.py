@@ -176,3 +176,18 @@ SAMPLERS: Final[Mapping[str, Sampler]] = {
     ),
 }
 """By which rule the next points are chosen."""
+
+
+def build(space: Space, search: Search) -> BaseSampler:
+    """The sampler that a spec asks for.
+
+    Raises:
+        ValueError: what its line builds is none; Optuna would take its own instead of nothing, and never say so.
+    """
+    built: object = SAMPLERS[search.sampler].build(space, search)
+    if not isinstance(built, BaseSampler):
+        raise ValueError(
+            f"search.sampler: {search.sampler} in sweeps/samplers.py builds {built!r}, which is no Optuna sampler; let "
+            "its `build` return one"
+        )
+    return built

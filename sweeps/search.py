@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from analysis.outcome import Outcome
+from sweeps import samplers
 from sweeps.failures import disk, unrecorded
 from sweeps.journal import Journal
 from sweeps.samplers import SAMPLERS
@@ -65,7 +66,7 @@ class PackSearch(OptunaSearch):
             space=lambda _: None,  # the parameters are asked for below, by their distributions
             metric="score",
             mode="max",
-            sampler=SAMPLERS[spec.search.sampler].build(space, spec.search),
+            sampler=samplers.build(space, spec.search),
         )
         self._trials = Trials(self.study, space, spec, data_digest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -10,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis.outcome import Outcome
-from sweeps import dryrun, space
+from sweeps import dryrun, samplers, space
 from sweeps.boundary import ROLE
 from sweeps.journal import Journal
 from sweeps.reading import parse
@@ -80,6 +81,17 @@ def test_tune_sees_one_trial_a_pack_and_optuna_every_member(
     assert sizes == wanted
     assert len(search.study.trials) == 60
     assert dryrun.evenly(search._spec, space.build(search._spec))[1] == len(sizes)
+
+
+@pytest.mark.parametrize("built", [None, optuna.samplers.RandomSampler])
+def test_a_sampler_that_is_none_is_refused_instead_of_replaced_by_optunas_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: object
+) -> None:
+    """As where the `return` is forgotten, or the call."""
+    broken = replace(SAMPLERS["sobol"], build=lambda *_: built)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(samplers, "SAMPLERS", {**SAMPLERS, "sobol": broken})
+    with pytest.raises(ValueError, match=r"search\.sampler: sobol in .* no Optuna sampler; let its `build` return one"):
+        _search(tmp_path, "search.sampler=sobol")
 
 
 def test_a_failed_pack_is_on_record_and_no_data(tmp_path: Path) -> None:
