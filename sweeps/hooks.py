@@ -29,13 +29,18 @@ class Queue(FIFOScheduler):
         self._stopped, self._waits = stopped, waits
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        live = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
-        waiting = [t for t in live if t.status == Trial.PENDING and t.temporary_state.ray_actor is None]
+        waiting = [
+            trial
+            for trial in tune_controller.get_trials()
+            if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None
+        ]
         if self._stopped():
             for trial in waiting:
                 tune_controller.stop_trial(trial)
         else:
-            self._waits(bool(live) and len(waiting) == len(live))
+            # A pack whose worker still loads its libraries is not told from one without; the manager knows of both.
+            workers = tune_controller._tune_controller._actor_manager.num_live_actors
+            self._waits(bool(waiting) and not workers)
         return super().choose_trial_to_run(tune_controller)
 
     def __reduce__(self) -> Any:

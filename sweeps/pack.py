@@ -107,6 +107,6 @@ def _refused(context: Context) -> str:
         return ""
     more = f" and {counted(len(other) - 1, 'more file')}" if len(other) > 1 else ""
     return (
-        f"node {platform.node()} ({ray.util.get_node_ip_address()}) has another isoinit than the driver (in {other[0]}"
-        f"{more}); install there what the driver has"
+        f"node {platform.node()} ({ray.util.get_node_ip_address()}) has another isoinit than the driver began with (in "
+        f"{other[0]}{more}); install there what the driver has"
     )

@@ -129,10 +129,14 @@ def test_a_node_with_other_code_than_the_driver_trains_nothing_and_is_named(
     context = pack.Context(spec, Origin("toy", "", ""), "", None, provenance.code() | change, writer=ledger)
     worker = pack.PackTrainable.__new__(pack.PackTrainable)
     worker.setup({"pack": "p1"}, context)
-    said = f"node w1 (10.0.0.2) has another isoinit than the driver ({where}); install there what the driver has"
+    named = f"node w1 (10.0.0.2) has another isoinit than the driver began with ({where})"
     for _ in range(2):
         told = worker.step()
-        assert (told["results"], told["broken"], told["done"]) == ([], said, True)
+        assert (told["results"], told["broken"], told["done"]) == (
+            [],
+            f"{named}; install there what the driver has",
+            True,
+        )
         assert worker.reset_config({"pack": "p2"})
     assert ledger.mock_calls == []
 
@@ -195,18 +199,13 @@ def test_what_the_ledger_says_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> N
     assert tuner._append(ledger, pa.table({"outcome": ["failed"]})) == "ledger/x: No space left"
 
 
-def _controller(*states: tuple[str, str | None]) -> tuple[Any, list[Any], list[Any]]:
-    """One with packs of these states and workers, its packs, and those of them that it was told to end."""
-    trials = [
-        SimpleNamespace(
-            status=status,
-            temporary_state=SimpleNamespace(ray_actor=actor),
-            is_finished=lambda status=status: status == "TERMINATED",
-        )
-        for status, actor in states
-    ]
+def _controller(*states: tuple[str, str | None], workers: int = 1) -> tuple[Any, list[Any], list[Any]]:
+    """One that has started workers for packs of these states and workers, the packs, and those it was told to end."""
+    trials = [SimpleNamespace(status=s, temporary_state=SimpleNamespace(ray_actor=actor)) for s, actor in states]
     ended: list[Any] = []
-    return SimpleNamespace(get_trials=lambda: trials, stop_trial=ended.append), trials, ended
+    within = SimpleNamespace(_actor_manager=SimpleNamespace(num_live_actors=workers))
+    made = SimpleNamespace(get_trials=lambda: trials, stop_trial=ended.append, _tune_controller=within)
+    return made, trials, ended
 
 
 def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
@@ -222,22 +221,22 @@ def test_packs_without_a_worker_are_ended_when_the_sweep_is_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "waits"),
+    ("states", "workers", "waits"),
     [
-        ([("PENDING", None), ("PENDING", None), ("TERMINATED", None)], True),
-        ([("PENDING", None), ("RUNNING", "worker")], False),
-        ([("PENDING", None), ("PENDING", "worker")], False),  # which loads its libraries
-        ([("TERMINATED", None)], False),
-        ([], False),
+        ([("PENDING", None), ("PENDING", None), ("TERMINATED", None)], 0, True),
+        ([("PENDING", None), ("RUNNING", "worker")], 1, False),
+        ([("PENDING", None)], 1, False),  # which loads its libraries
+        ([("TERMINATED", None)], 0, False),
+        ([], 0, False),
     ],
 )
-def test_a_sweep_waits_if_no_pack_of_those_that_are_left_has_a_worker(
-    states: list[tuple[str, str | None]], waits: bool
+def test_a_sweep_waits_if_there_are_packs_and_no_worker_for_one(
+    states: list[tuple[str, str | None]], workers: int, waits: bool
 ) -> None:
     told: list[bool] = []
-    hooks.Queue(lambda: False, told.append).choose_trial_to_run(_controller(*states)[0])
+    hooks.Queue(lambda: False, told.append).choose_trial_to_run(_controller(*states, workers=workers)[0])
     assert told == [waits]
-    hooks.Queue(lambda: True, told.append).choose_trial_to_run(_controller(*states)[0])
+    hooks.Queue(lambda: True, told.append).choose_trial_to_run(_controller(*states, workers=workers)[0])
     assert told == [waits], "whoever has stopped it is not told to"
 
 
