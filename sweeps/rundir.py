@@ -145,10 +145,10 @@ class RunDir:
             yield
 
     def driver(self) -> int | None:
-        """Process id of the running driver, None if none is."""
+        """Process id of the running driver, None if none is. Whoever may only read the folder can ask."""
         if not self._lock.exists():
             return None
-        with self._lock.open("a+") as file:
+        with self._lock.open() as file:
             for _ in range(_LOOKS):
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

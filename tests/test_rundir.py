@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -40,6 +41,25 @@ def test_one_driver_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path: Path) ->
     assert run.driver() is None
     with run.driving():
         assert int((run.path / "lock").read_text().split()[0]) == os.getpid()
+
+
+def test_whoever_may_only_read_a_folder_sees_whether_its_sweep_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a colleague. Root may write anywhere, so that a test cannot take the right away."""
+
+    def reading(path: Path, mode: str = "r", *more: Any, **given: Any) -> Any:
+        assert mode == "r", "Permission denied"
+        return before(path, mode, *more, **given)
+
+    run = RunDir(tmp_path, "toy")
+    with run.driving():
+        before = Path.open
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", reading)
+            assert run.driver() == os.getpid()
+    monkeypatch.setattr(Path, "open", reading)
+    assert run.driver() is None
 
 
 def test_a_folder_keeps_its_spec_and_refuses_another(tmp_path: Path) -> None:
