@@ -70,7 +70,14 @@ def agreement_figure(info: MapInfo) -> Figure:
         told = any(not np.isnan(p.predicted[layout.columns]).all() for p in info.panels)
         handles = [
             Line2D([], [], color=SOFT, marker="o", ms=4, lw=1.0, label="measured, 90 % band"),
-            *([Line2D([], [], ls="", color=THEORY, marker="|", ms=8, mew=2, label=f"predicted by theory{info.at_rate}")] * told),
+            *(
+                [
+                    Line2D(
+                        [], [], ls="", color=THEORY, marker="|", ms=8, mew=2, label=f"predicted by theory{info.at_rate}"
+                    )
+                ]
+                * told
+            ),
             *beyond(info, [p.drawable.median[layout.columns] for p in info.panels], across=True),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure, handles))
