@@ -21,6 +21,7 @@ from isoinit.theory import (
     meanfield,
     norm_law,
     sample_variance,
+    sharpness,
 )
 from isoinit.theory.ensemble import ensemble
 from isoinit.theory.finite_width import Chain
@@ -42,6 +43,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (factors.orthogonal, {"width": 4, "sw2": 2.0}),
     (factors.mirrored_gaussian, {"width": 4, "sw2": 2.0}),
     (factors.isometry, {"sw2": 2.0}),
+    (sharpness.wandering, {"variance": 0.1}),
     (factors.two_slopes, {"both": 0.1, "units": 8}),
     (factors.centred, {"factor": LAW, "typical": 1.0}),
     (factors.binomial_weights, {"width": 5}),

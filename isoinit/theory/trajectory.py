@@ -97,6 +97,7 @@ def walk(
             log_signal + log(inputs.q * units),
             family.alike(point, scaled, step),
             grown[0] - gradient + back.log_mean,
+            norm.variance + told.gradient_variance,
         )
         yield State(
             layer=layer,
