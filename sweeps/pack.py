@@ -58,9 +58,9 @@ class PackTrainable(tune.Trainable):
         name = self._spec.dataset
         self._dataset = data.made(name, context.own) if context.own else data.load(name, context.data_folder)
         if self._dataset.digest != context.data_digest:
-            raise RuntimeError(
-                f"this node has other data for {name!r}: digest {self._dataset.digest}, "
-                f"while the driver has {context.data_digest}; remove the cached copy on one of them"
+            self._refused = (
+                f"{_here()} has other data for {name!r} than the driver: digest {self._dataset.digest}, there "
+                f"{context.data_digest}; remove the copy on one of them"
             )
         gc.freeze()  # the libraries stay: to look through them again took a tenth of a small network's time
 
@@ -107,6 +107,10 @@ def _refused(context: Context) -> str:
         return ""
     more = f" and {counted(len(other) - 1, 'more file')}" if len(other) > 1 else ""
     return (
-        f"node {platform.node()} ({ray.util.get_node_ip_address()}) has another isoinit than the driver began with (in "
+        f"{_here()} has another isoinit than the driver began with (in "
         f"{other[0]}{more}); install there what the driver has"
     )
+
+
+def _here() -> str:
+    return f"node {platform.node()} ({ray.util.get_node_ip_address()})"

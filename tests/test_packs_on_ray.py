@@ -108,8 +108,25 @@ def test_a_worker_needs_no_copy_of_a_file_of_the_users(monkeypatch: pytest.Monke
     worker = pack.PackTrainable.__new__(pack.PackTrainable)
     worker.setup({"pack": Pack("p1", ()).to_dict()}, context)
     assert worker._dataset.x_train.tolist() == [[1, -1], [-1, 1]]
-    with pytest.raises(RuntimeError, match=r"other data for 'mine\.npz'"):
-        worker.setup({"pack": Pack("p1", ()).to_dict()}, replace(context, data_digest="other"))
+
+
+def test_a_node_with_other_data_than_the_driver_trains_nothing_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((pack.gc, "freeze"), (pack.torch, "set_num_threads")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(pack.platform, "node", lambda: "w1")
+    monkeypatch.setattr(pack.ray.util, "get_node_ip_address", lambda: "10.0.0.2")
+    spec = parse("{name: toy, dataset: digits, space: {scheme: he_normal, depth: 4, width: 8}}").model_dump(mode="json")
+    ledger, here = MagicMock(), data.load("digits").digest
+    context = pack.Context(spec, Origin("toy", "", ""), "f00", None, provenance.code(), writer=ledger)
+    worker = pack.PackTrainable.__new__(pack.PackTrainable)
+    worker.setup({"pack": Pack("p1", ()).to_dict()}, context)
+    told = worker.step()
+    named = f"node w1 (10.0.0.2) has other data for 'digits' than the driver: digest {here}, there f00; remove"
+    assert told["broken"].startswith(named)
+    assert (told["results"], told["done"]) == ([], True)
+    assert ledger.mock_calls == []
+    worker.setup({"pack": Pack("p1", ()).to_dict()}, replace(context, data_digest=here))
+    assert worker._refused == ""
 
 
 @pytest.mark.parametrize(
