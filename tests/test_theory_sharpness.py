@@ -81,6 +81,44 @@ def test_of_an_isometry_it_grows_as_the_depth() -> None:
 
 
 @pytest.mark.parametrize(
+    ("scheme", "activation", "shared"), [("orthogonal", "linear", 0.0), ("ll_crelu", "crelu", 1 / pi)]
+)
+@pytest.mark.parametrize("sigma_b2", [0.0, 0.25])
+def test_of_linear_units_it_is_the_sum_of_what_enters_the_layers(
+    scheme: str, activation: str, shared: float, sigma_b2: float
+) -> None:
+    """Orthogonal weights pass gradients on whole; `shared` by two inputs in the activations, 0 biases given, and by
+    two halves the arc-cosine kernel of their cosine."""
+    n, depth, mode = 50_000, 12, "iid" if sigma_b2 else "zero"
+    entering = 1 + sigma_b2 * np.arange(depth)  # mean square, of which the biases' is common
+    common = (entering - 1) / entering
+    if activation == "crelu":
+        angle = np.arccos(common)
+        common = np.where(np.arange(depth) == 0, 0, (np.sin(angle) + (pi - angle) * common) / pi)
+        assert common[1] == pytest.approx(shared, abs=1e-12) or sigma_b2
+    told = predict(scheme, depth=depth, width=n, activation=activation, sigma_b2=sigma_b2, bias_mode=mode)
+    one, two = np.sum(n * entering + 1), np.sum(n * entering * common + 1)
+    assert exp(told.log_sharpness) == pytest.approx((one + 9 * two) / 100, rel=1e-3)
+
+
+def test_of_linear_gaussian_networks_it_is_that_of_random_ones() -> None:
+    rng, width, depth, found = np.random.default_rng(0), 200, 6, []
+    for _ in range(12):
+        x = np.linalg.qr(rng.standard_normal((width, 10)))[0].T * np.sqrt(width)
+        weights = [rng.standard_normal((width, width)) / np.sqrt(width) for _ in range(depth - 1)]
+        seen = [x]
+        for w in weights:
+            seen.append(seen[-1] @ w.T)
+        g, total = rng.standard_normal(width) / np.sqrt(width), seen[-1] @ seen[-1].T + 1
+        for w, h in zip(reversed(weights), reversed(seen[:-1]), strict=True):
+            total += (h @ h.T + 1) * (g @ g)
+            g = g @ w
+        found.append(total.mean() / 10)
+    told = predict("lecun_normal", depth=depth, width=width, activation="linear")
+    assert exp(told.log_sharpness) == pytest.approx(np.median(found), rel=0.07)
+
+
+@pytest.mark.parametrize(
     ("scheme", "sigma_b2", "mode", "density"),
     [
         ("he_normal", 0.0, "iid", 1.0),
@@ -188,8 +226,6 @@ def test_wider_networks_want_smaller_rates() -> None:
         {"scheme": "rezero", "architecture": "resnet"},
         {"scheme": "he_normal", "normalization": "batch"},
         {"scheme": "he_normal", "activation": "tanh"},
-        {"scheme": "orthogonal", "activation": "linear"},
-        {"scheme": "ll_crelu", "activation": "crelu"},
     ],
 )
 def test_where_it_is_not_derived_a_rate_changes_nothing_and_the_notes_say_so(combination: dict[str, str]) -> None:

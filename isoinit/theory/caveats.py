@@ -16,7 +16,9 @@ _RATED = (
     "the learning rate: as if of gradient descent without momentum on inputs that have nothing in common; real ones "
     "make networks sharper, and deep ones sharpen while they train"
 )
-_NOT_RATED = "what a learning rate does is derived for an mlp of relu units without normalization only: left out"
+_NOT_RATED = (
+    "what a learning rate does is derived for an mlp of relu or linear units without normalization only: left out"
+)
 
 
 def caveats(

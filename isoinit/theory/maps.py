@@ -186,5 +186,10 @@ def alike_whole(point: Point, _bias: Bias, _step: Step) -> Alike:
     return Alike(1 - point.d, 1.0, 1.0, 1.0)
 
 
+def alike_both_halves(point: Point, _bias: Bias, _step: Step) -> Alike:
+    """Of units whose activation has both halves of them, as crelu does."""
+    return Alike(1 - bent(point.d), 1.0, 1.0, 1.0)
+
+
 def whole(point: Point, _: Bias) -> float:
     return point.q

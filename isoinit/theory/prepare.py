@@ -102,7 +102,7 @@ def setting_of(
         raise ValueError(f"{scheme} mirrors the channels and needs an even width, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
     rate = learning_rate if sharpens(architecture, activation, normalization) else None
-    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate)
+    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate, activation)
 
 
 def _validate(

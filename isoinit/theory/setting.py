@@ -7,7 +7,7 @@ from itertools import islice
 from math import erf, inf, log, sqrt
 from typing import ClassVar
 
-from isoinit.theory import meanfield
+from isoinit.theory import maps, meanfield
 from isoinit.theory.crowd import law
 from isoinit.theory.ensemble import Ensemble, Seen
 from isoinit.theory.families import FAMILIES
@@ -16,6 +16,7 @@ from isoinit.theory.smooth import SmoothNet
 from isoinit.theory.trajectory import State, nets_of, walk
 
 MAX_DEPTH = 1000  # a limit beyond this many weight layers is reported as inf
+_ALIKE = {"linear": maps.alike_whole, "crelu": maps.alike_both_halves}  # units that are not those of their family
 _EVERY_LAYER = 100  # the limit is sought layer by layer up to here, then at every tenth
 
 
@@ -55,7 +56,8 @@ DEFAULT = Tolerance()
 @dataclass(frozen=True)
 class Setting:
     """Everything but the depth: what a depth limit depends on. `positions`: units are maps of a convolution;
-    `learning_rate` None: so small that every net is stable, or not accounted for."""
+    `learning_rate` None: so small that every net is stable, or not accounted for; `activation`: that of the network,
+    of which a mirrored family may tell all but the sharpness."""
 
     family: str
     width: int
@@ -65,12 +67,14 @@ class Setting:
     density: float = 1.0
     positions: bool = False
     learning_rate: float | None = None
+    activation: str = "relu"
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
         family, inputs = FAMILIES[self.family], _inputs(self.tolerance)
         crowd = int(self.tolerance.inputs.value)
-        return walk(family, self.width, self.gain, self.bias, inputs, crowd, self.density, self.positions)
+        alike = _ALIKE.get(self.activation)
+        return walk(family, self.width, self.gain, self.bias, inputs, crowd, self.density, self.positions, alike)
 
     def nets(self) -> Ensemble | None:
         """The ensemble that `states` walks; None where there is none."""

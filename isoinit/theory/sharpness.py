@@ -1,4 +1,4 @@
-"""The sharpness of a ReLU net at initialization, which bounds the learning rate of plain gradient descent.
+"""The sharpness of a ReLU or linear net at initialization, which bounds the learning rate of plain gradient descent.
 
 The greatest eigenvalue lambda of the Gauss-Newton matrix of the mean cross-entropy of K inputs and K classes, which at
 initialization is about the Hessian's: gradient descent with a rate eta leaves the minimum that it sees where eta lambda

@@ -157,7 +157,7 @@ def prunes(scheme: str, architecture: str, activation: str, normalization: str) 
 
 def sharpens(architecture: str, activation: str, normalization: str) -> bool:
     """Whether the theory of the combination tells what a learning rate does."""
-    return architecture == "mlp" and normalization == "none" and activation in ("relu", "leaky_relu")
+    return architecture == "mlp" and normalization == "none" and activation in EXACT
 
 
 def refuse_density(scheme: str, density: float, architecture: str, width: int) -> None:

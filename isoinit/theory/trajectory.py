@@ -13,7 +13,7 @@ from isoinit.theory.crowd import Crowd
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
-from isoinit.theory.maps import Bias, Point, Step
+from isoinit.theory.maps import Alike, Bias, Point, Step
 from isoinit.theory.sharpness import Sharpness
 from isoinit.theory.signal_norm import Layers, Signal
 
@@ -56,6 +56,7 @@ def walk(
     crowd: int = 2,
     density: float = 1.0,
     positions: bool = False,
+    alike: Callable[[Point, Bias, Step], Alike] | None = None,
 ) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
@@ -66,7 +67,7 @@ def walk(
     layers. Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The
     angle of two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density`
     is that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
-    (`pruned`, `pruned_angles`).
+    (`pruned`, `pruned_angles`). `alike` is that of the network's own units, if they are not those of the family.
     """
     forward, backward = Layers.of(family, width, g, bias, density)
     start, gain = family.first(inputs, g, bias)
@@ -95,7 +96,7 @@ def walk(
         grown = _grown(gradient, gradient_variance, step, g, units)
         sharpness = sharp.after(
             log_signal + log(inputs.q * units),
-            family.alike(point, scaled, step),
+            (alike or family.alike)(point, scaled, step),
             grown[0] - gradient + back.log_mean,
             norm.variance + told.gradient_variance,
         )
