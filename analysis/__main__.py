@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     sub = top.add_subparsers(metavar="COMMAND", required=True)
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
+    paper = argparse.ArgumentParser(add_help=False)
+    paper.add_argument("--pdf", action="store_true", help="draw figures as PDF, too, for a paper")
     source, target, over_rates = _source(), _target(*ABSCISSAS), _target(*ABSCISSAS, RATE)
     for name, help, run, parents in (
         ("summary", "count outcomes, list depth limits and the error of the map", commands.summarize, ()),
@@ -69,22 +71,22 @@ def parser() -> argparse.ArgumentParser:
             "map",
             "draw P(in region) over depth and bias variance, with trials and theory",
             commands.draw_map,
-            (over_rates,),
+            (over_rates, paper),
         ),
         (
             "frontier",
             "tabulate and draw the depth limit of every scheme with its band",
             commands.frontier,
-            (over_rates,),
+            (over_rates, paper),
         ),
-        ("compare", "theory against measurement, and scheme against scheme", commands.compare, (target,)),
+        ("compare", "theory against measurement, and scheme against scheme", commands.compare, (target, paper)),
         ("report", "write one self-contained HTML page with all of it", commands.report, (target,)),
     ):
         made = sub.add_parser(
             name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[source, *parents, as_json]
         )
         made.set_defaults(run=run)
-    _add_theory(sub, as_json)
+    _add_theory(sub, paper, as_json)
     return top
 
 
@@ -125,9 +127,9 @@ def _target(*abscissas: str) -> argparse.ArgumentParser:
     return target
 
 
-def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], as_json: argparse.ArgumentParser) -> None:
+def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser) -> None:
     help = "what theory says of a scheme over depth, next to random networks; needs no sweep"
-    made = sub.add_parser("theory", help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[as_json])
+    made = sub.add_parser("theory", help=help, description=f"{help[0].upper()}{help[1:]}.", parents=parents)
     made.add_argument("scheme", metavar="SCHEME", help="its name, as in 'sweep schemes'")
     made.add_argument("--depth", type=int, required=True, metavar="L", help="weight layers, at least 2")
     made.add_argument("--width", type=int, required=True, metavar="N", help="units of a hidden layer")

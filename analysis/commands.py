@@ -87,7 +87,7 @@ def draw_map(args: argparse.Namespace) -> int:
     out = _out(args)
     cells = mapinfo.cells(info)
     table = write_table(cells, out / "map.parquet")
-    files = [*region.draw_map(info, out / "map"), table]
+    files = [*region.draw_map(info, out / "map", pdf=args.pdf), table]
     states = cells["state"].to_pylist()
     shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
     if args.json:
@@ -107,7 +107,7 @@ def frontier(args: argparse.Namespace) -> int:
     table = write_table(limits, out / "frontier.parquet")
     with writing(out / "frontier.csv") as plain:
         pa_csv.write_csv(limits, plain)
-    files = [*save(frontier_figure(info), out / "frontier"), table, plain]
+    files = [*save(frontier_figure(info), out / "frontier", pdf=args.pdf), table, plain]
     if args.json:
         return print_json({"files": files, "limits": limits.to_pylist(), "joined": joining.joined(export)})
     say_joined(export)
@@ -163,7 +163,7 @@ def _compare_limits(
 
     info = _map(export, args, model)
     limits, out = mapinfo.limits(info), _out(args)
-    files = [*save(agreement_figure(info), out / "compare"), write_table(limits, out / "compare.parquet")]
+    files = [*save(agreement_figure(info), out / "compare", pdf=args.pdf), write_table(limits, out / "compare.parquet")]
     return files, limits.to_pylist()
 
 
@@ -189,7 +189,7 @@ def theory(args: argparse.Namespace) -> int:
         from analysis.draw.canvas import save
         from analysis.draw.profile import profile_figure
 
-        files = save(profile_figure(info), _out(args) / f"theory-{point.scheme}")
+        files = save(profile_figure(info), _out(args) / f"theory-{point.scheme}", pdf=args.pdf)
     if args.json:
         return print_json({"files": files, **profiles.as_dict(info)})
     told = info.theory.prediction

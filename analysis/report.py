@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from analysis import compare, joining, mapinfo, maps, ratios, summary, tables
 from analysis.draw.agreement import agreement_figure
-from analysis.draw.canvas import svg
+from analysis.draw.canvas import vectors
 from analysis.draw.limits import frontier_figure
 from analysis.draw.region import map_figure
 from analysis.markup import document, figure, paragraphs, table, table_if_any
@@ -174,4 +174,4 @@ def _duration(seconds: float) -> str:
 
 
 def _figure(made: Any, alt: str, caption: str) -> str:
-    return figure(svg(made), made.get_figwidth(), alt, caption)
+    return figure(vectors(made, "svg"), made.get_figwidth(), alt, caption)

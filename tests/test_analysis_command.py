@@ -110,6 +110,32 @@ def test_map_writes_pictures_and_cells(small: Path, tmp_path: Path, capsys: pyte
     assert sum(found["shares"].values()) == pytest.approx(1)
 
 
+def test_figures_of_a_paper_are_pdf_with_letters_in_it_and_no_date(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[bytes] = []
+    for out in (tmp_path / "one", tmp_path / "other"):
+        written = _json(capsys, "frontier", str(small), "--out", str(out), "--pdf")["files"]
+        assert str(out / "frontier.pdf") in written
+        made.append((out / "frontier.pdf").read_bytes())
+    assert made[0].startswith(b"%PDF-")
+    assert made[0] == made[1]
+    assert b"CreationDate" not in made[0]
+    assert b"/TrueType" in made[0] or b"/CIDFontType2" in made[0]  # which publishers take, and not Type 3
+    assert b"/Type3" not in made[0]
+    for command, stem in (("map", "map"), ("compare", "compare")):
+        assert main([command, str(small), "--out", str(tmp_path), "--pdf"]) == 0
+        assert (tmp_path / f"{stem}.pdf").is_file()
+    assert (
+        main(["theory", "he_normal", "--depth", "4", "--width", "8", "--nets", "0", "--pdf", "--out", str(tmp_path)])
+        == 0
+    )
+    assert (tmp_path / "theory-he_normal.pdf").is_file()
+    with pytest.raises(SystemExit):
+        main(["report", str(small), "--pdf"])
+    assert "unrecognized arguments: --pdf" in capsys.readouterr().err
+
+
 def test_frontier_writes_the_same_table_twice(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = _json(capsys, "frontier", str(folder), "--out", str(tmp_path))
     assert pq.read_table(tmp_path / "frontier.parquet").to_pylist()[0]["scheme"] == found["limits"][0]["scheme"]

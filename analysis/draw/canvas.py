@@ -34,8 +34,11 @@ STYLE: Final[dict[Any, Any]] = {
     "axes.linewidth": 0.7, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK,
     "xtick.color": SOFT, "ytick.color": SOFT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "legend.fontsize": 8.0, "legend.frameon": False,
-    "svg.fonttype": "path", "svg.hashsalt": "isoinit", "savefig.facecolor": "white",
+    "svg.fonttype": "path", "pdf.fonttype": 42, "svg.hashsalt": "isoinit", "savefig.facecolor": "white",
 }  # fmt: skip
+
+
+_DATE: Final = {"svg": "Date", "pdf": "CreationDate"}
 
 
 def canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure, np.ndarray]:
@@ -94,25 +97,26 @@ def _inches(label: str) -> float:
     return float(drawn.get_extents().width) / 72
 
 
-def save(figure: Figure, path_stem: str | Path) -> list[Path]:
-    """The figure as PNG (200 dpi) and as SVG, without a date, so that the same map gives the same bytes."""
+def save(figure: Figure, path_stem: str | Path, *, pdf: bool = False) -> list[Path]:
+    """The figure as PNG (200 dpi), SVG and, for papers, PDF, without a date, so that a map gives the same bytes."""
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", *_DATE)[: 3 if pdf else 2]]
     with _drawing(), writing(paths[0]):
         figure.savefig(paths[0], dpi=200)
         figure.set_layout_engine("none")  # laid out once is enough
-    drawn = svg(figure)
-    with writing(paths[1]):
-        paths[1].write_bytes(drawn)
+    for path in paths[1:]:
+        drawn = vectors(figure, path.suffix[1:])
+        with writing(path):
+            path.write_bytes(drawn)
     return paths
 
 
-def svg(figure: Figure) -> bytes:
-    """The figure as an SVG document, without a date."""
+def vectors(figure: Figure, kind: str) -> bytes:
+    """The figure as an `svg` or a `pdf` document, without a date."""
     buffer = BytesIO()
     with _drawing():
-        figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
+        figure.savefig(buffer, format=kind, dpi=200, metadata={_DATE[kind]: None})
     return buffer.getvalue()
 
 

@@ -52,13 +52,14 @@ _SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "$s$", "width": "$N$
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
 
 
-def draw_map(info: MapInfo, path_stem: str | Path) -> list[Path]:
-    """Write `STEM.png` and `STEM.svg` with all schemes side by side, and `STEM-<scheme>.*` with each alone."""
-    written = save(map_figure(info), path_stem)
+def draw_map(info: MapInfo, path_stem: str | Path, *, pdf: bool = False) -> list[Path]:
+    """Write `STEM.png`, `STEM.svg` and, if `pdf`, `STEM.pdf` with all schemes side by side, and `STEM-<scheme>.*` with
+    each alone."""
+    written = save(map_figure(info), path_stem, pdf=pdf)
     if len(info.schemes) > 1:
         for scheme, name in zip(info.schemes, file_names(info.schemes), strict=True):
             alone = info._replace(panels=tuple(p for p in info.panels if p.scheme == scheme))
-            written += save(map_figure(alone), f"{path_stem}-{name}")
+            written += save(map_figure(alone), f"{path_stem}-{name}", pdf=pdf)
     return written
 
 
