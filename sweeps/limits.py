@@ -19,7 +19,7 @@ def predicted(points: Sequence[Point], training: Training) -> dict[str, list[flo
 
     At the least learning rate, where networks are most stable: a trial that trains at one of its rates has trained.
     """
-    rate = min(training.learning_rate) if training.optimizer == "sgd" else None
+    rate = told_rate(training)
     least = min(p.bias_variance for p in points)
     asked: dict[str, list[dict[str, Any]]] = {}
     for scheme in dict.fromkeys(p.scheme for p in points):
@@ -29,6 +29,11 @@ def predicted(points: Sequence[Point], training: Training) -> dict[str, list[flo
         asked[scheme] = [question for p in some if (question := _question(p, rate)) is not None]
     foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
     return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}
+
+
+def told_rate(training: Training) -> float | None:
+    """The learning rate that theory is asked about; None: of no plain descent."""
+    return min(training.learning_rate) if training.optimizer == "sgd" else None
 
 
 def _question(point: Point, rate: float | None) -> dict[str, Any] | None:

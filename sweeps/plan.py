@@ -138,7 +138,9 @@ def render(made: Plan) -> RenderableType:
         f"of {_si(made.speed.flops)}FLOP/s each",
         f"expected time on this machine: {time_text(made.seconds)}, of which {made.startup:.0f} s to start",
     ]
-    table = Table("scheme", "depth limit predicted", box=None, pad_edge=False)
+    rate = limits.told_rate(spec.training)
+    at_rate = "" if rate is None else f" at learning rate {rate:g}"
+    table = Table("scheme", f"depth limit predicted{at_rate}", box=None, pad_edge=False)
     for scheme, limit in made.limits.items():
         ends = dict.fromkeys([theory_text(made.least_limits[scheme]), theory_text(limit)])
         table.add_row(scheme, " to ".join(ends))

@@ -176,7 +176,12 @@ def _lack(
             f"waiting for a worker with {wanted} for a pack, which no node has; unless one is coming, start one, or "
             f"end the sweep with '{stop}' and ask for less"
         )
-    return "" if _room(resources, gpus, free) else "waiting for a worker that has room for a pack"
+    if _room(resources, gpus, free):
+        return ""
+    return (
+        "waiting for a worker that has room for a pack; another sweep keeps its workers until it ends, fewer of them "
+        "if its resources.packs_at_once says so"
+    )
 
 
 def _slots(resources: Resources, gpus: float, nodes: Sequence[Mapping[str, float]], address: str | None) -> int:

@@ -286,11 +286,17 @@ NONE_HAS = (
 )
 
 
+FULL = (
+    "waiting for a worker that has room for a pack; another sweep keeps its workers until it ends, fewer of them if "
+    "its resources.packs_at_once says so"
+)
+
+
 @pytest.mark.parametrize(
     ("asked", "nodes", "free", "said"),
     [
-        ({}, [{"CPU": 2.0}], {}, "waiting for a worker that has room for a pack"),
-        ({}, [{"CPU": 2.0}], {"CPU": 1.0}, "waiting for a worker that has room for a pack"),
+        ({}, [{"CPU": 2.0}], {}, FULL),
+        ({}, [{"CPU": 2.0}], {"CPU": 1.0}, FULL),
         ({}, [{"CPU": 2.0}], {"CPU": 2.0}, "starting packs"),
         ({}, [{}], {}, f"waiting for a worker with 2 CPUs (resources.cpus) for a pack, {NONE_HAS}"),
         (

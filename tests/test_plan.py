@@ -349,7 +349,11 @@ def test_what_it_warns_of() -> None:
     assert made.warnings[0].startswith("only 1 pack for 2 at once")
     console = Console(width=200, record=True)
     console.print(plan.render(made))
-    assert "20 trials in 1 pack, 20 networks (1 seed x 1 learning rate a trial)" in console.export_text()
+    text = console.export_text(clear=False)
+    assert "20 trials in 1 pack, 20 networks (1 seed x 1 learning rate a trial)" in text
+    assert "depth limit predicted at learning rate 0.1" in text
+    console.print(plan.render(plan.plan(parse(TEXT, ["training.optimizer=adam"]), slots=2)))
+    assert ["scheme", "depth", "limit", "predicted"] in [line.split() for line in console.export_text().splitlines()]
 
 
 def test_a_grid_is_priced_as_it_is_launched_and_ends_with_its_points(tmp_path: Path) -> None:
