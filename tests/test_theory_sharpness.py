@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.func import functional_call, jacrev
 
-from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict, predicted_outcome
+from isoinit import MLP, initialize
+from isoinit.schemes import SCHEMES
+from isoinit.theory.predict import Threshold, Tolerance, depth_limit, has_theory, predict, predicted_outcome
 from isoinit.theory.prepare import prepared
 from isoinit.theory.profile import profile
 from isoinit.theory.random_nets import Net
@@ -177,6 +181,37 @@ def test_of_narrow_networks_it_is_the_typical_one(scheme: str, depth: int, sigma
         assert exp(told.log_sharpness) == pytest.approx(found.mean(), rel=0.03)
     else:
         assert 0.72 < exp(told.log_sharpness) / np.median(found) < 1.35
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, s in SCHEMES.items()
+        if has_theory(name) and "mlp" in s.architectures and (not s.activations or "relu" in s.activations)
+    ],
+)
+def test_real_networks_of_every_scheme_have_it(name: str) -> None:
+    """As `initialize` makes them, on unrelated inputs; what adapts to data sees 512 others."""
+    scheme, found = SCHEMES[name], []
+    sigma_b2 = 0.3 if has_theory(name, sigma_b2=0.3, bias_mode="iid") and "iid" in scheme.bias_modes else 0.0
+    mode = "iid" if sigma_b2 else "zero"
+    for seed in range(5):
+        draw = torch.Generator().manual_seed(seed)
+        model = MLP(64, width=64, depth=8, out_features=10).double()
+        seen = torch.randn(512, 64, generator=draw, dtype=torch.float64) if scheme.needs_data else None
+        initialize(model, name, bias_variance=sigma_b2, bias_mode=mode, generator=draw, data=seen)
+        x = 8 * torch.linalg.qr(torch.randn(64, 64, generator=draw, dtype=torch.float64))[0][:10]
+        found.append(_tangent(model, x).mean().item() / 10)
+    told = predict(name, depth=8, width=64, sigma_b2=sigma_b2, bias_mode=mode)
+    assert 0.7 < exp(told.log_sharpness) / np.median(found) < 1.45
+
+
+def _tangent(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Tangent kernel (inputs, inputs) of one logit, the mean over all."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    rows = [row.flatten(2) for row in jacrev(lambda p: functional_call(model, p, (x,)))(parameters).values()]
+    return torch.stack([torch.einsum("iko,jko->ij", row, row) for row in rows]).sum(0) / rows[0].shape[1]
 
 
 def test_a_sum_over_a_walk_is_greater_than_that_of_its_mean() -> None:
