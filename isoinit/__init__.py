@@ -2,6 +2,7 @@
 
 initialize, SCHEMES      fill the parameters of a network by a scheme, and the table of all schemes
 probe                    what a network does to signals at initialization: norms, correlations, the Jacobian
+sharpness                how curved its loss is, which bounds the learning rate
 MLP, CNN, ResNet, build  networks to initialize, besides your own
 isoinit.theory           what is predicted, with numpy and scipy alone: `isoinit.theory.predict.predict`
 """
@@ -10,12 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoinit.curvature import sharpness
     from isoinit.networks import CNN, MLP, build
     from isoinit.probe import probe
     from isoinit.resnet import ResNet
     from isoinit.schemes import SCHEMES, initialize
 
-__all__ = ["CNN", "MLP", "SCHEMES", "ResNet", "build", "initialize", "probe"]
+__all__ = ["CNN", "MLP", "SCHEMES", "ResNet", "build", "initialize", "probe", "sharpness"]
 
 _HOME = {
     "CNN": "isoinit.networks",
@@ -24,6 +26,7 @@ _HOME = {
     "build": "isoinit.networks",
     "SCHEMES": "isoinit.schemes",
     "initialize": "isoinit.schemes",
+    "sharpness": "isoinit.curvature",
 }
 
 

@@ -39,6 +39,7 @@ MAY_BE_IMPORTED_BY: Final = {
         "isoinit.activations",
         "isoinit.asked",
         "isoinit.chain",
+        "isoinit.curvature",
         "isoinit.layers",
         "isoinit.narrow",
         "isoinit.networks",
