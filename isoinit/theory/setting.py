@@ -43,7 +43,9 @@ class Tolerance:
     conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
     death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
     stability: Threshold = Threshold(
-        12.0, "learning rate times sharpness up to which ReLU nets settle: Lewkowycz et al. 2020, of a squared loss"
+        12.0,
+        "learning rate times sharpness up to which ReLU nets settle: Lewkowycz et al. 2020, of a squared loss, quoted "
+        "without the paper at hand",
     )
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
     input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")

@@ -2,10 +2,11 @@
 
 The greatest eigenvalue lambda of the Gauss-Newton matrix of the mean cross-entropy of K inputs and K classes, which at
 initialization is about the Hessian's: gradient descent with a rate eta leaves the minimum that it sees where eta lambda
-passes 2, and settles in a flatter one up to `Tolerance.stability` (Lewkowycz et al. 2020, 2003.02218). It is taken in
-the direction in which all inputs change alike in one logit, with a uniform softmax, as it is once the first steps have
-learnt what all outputs have in common. `isoinit.sharpness` measures it without these simplifications, and finds up to
-some three times as much in narrow networks (`tests/test_curvature.py`).
+passes 2, and settles in a flatter one up to `Tolerance.stability` (Lewkowycz et al. 2020, 2003.02218; the number is
+quoted without the paper at hand). It is taken in the direction in which all inputs change alike in one logit, with a
+uniform softmax, as it is once the first steps have learnt what all outputs have in common. `isoinit.sharpness` measures
+it without these simplifications, and finds up to some three times as much in narrow networks
+(`tests/test_curvature.py`).
 
     lambda = sum over pairs (x, x') of Theta(x, x') / K^3        Theta = sum_l (h_{l-1} h_{l-1}' + 1) G_l(x, x')
 
