@@ -72,5 +72,6 @@ def _log(share: float) -> float:
 
 
 def _log_sum(a: float, b: float) -> float:
+    """`numpy.logaddexp` of two numbers without the cost of arrays."""
     high, low = max(a, b), min(a, b)
     return high if low == -inf else high + log1p(exp(low - high))
