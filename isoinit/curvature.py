@@ -28,6 +28,8 @@ def sharpness(model: nn.Module, x: Tensor) -> float:
     as it was. ValueError if x are no inputs of the model, which is to have two outputs or more, and finite gradients.
     """
     refuse_inputs(x, 0)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, but got a {type(model).__name__}.")
     model, x = uncompiled(model), outside(x)
     refuse_model(model)
     parameters = [p for p in model.parameters() if p.requires_grad]

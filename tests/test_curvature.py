@@ -145,6 +145,8 @@ def test_what_has_none_is_refused_in_one_sentence() -> None:
         sharpness(model, x * float("inf"))
     with pytest.raises(ValueError, match="does not take the shape"):
         sharpness(model, torch.ones(5, 7))
+    with pytest.raises(ValueError, match=r"model must be a torch\.nn\.Module, but got a function"):
+        sharpness(lambda seen: seen, x)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="at least one input"):
         sharpness(model, torch.ones(0, 6))
     flat, steep = nn.Linear(6, 4, bias=False).double(), nn.Linear(4, 4).double()
