@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -28,6 +29,7 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     console = Console(stderr=args.json)
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
+    _refuse_what_ray_deletes(args.runs_dir, uri)
     address = None if args.address == OWN_RAY else args.address  # it outdoes the one that the sweep was launched with
     with contextlib.ExitStack() as stack:
         ray = None
@@ -57,3 +59,15 @@ def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     else:
         console.print(ending.render(ends[0], arguments.flag(args)), soft_wrap=True)  # commands are to be copied
     return 1 if finished.interrupted else 0
+
+
+def _refuse_what_ray_deletes(runs: Path, uri: str) -> None:
+    """A job that is submitted with a working directory runs in a copy of it, which goes when Ray wants its room, or
+    with the cluster."""
+    store = mlflow_uri.file(uri)
+    for what, path, option in (("run folder", runs, "--runs-dir"), ("tracking store", store, "--tracking-uri")):
+        if path is not None and "working_dir_files" in path.absolute().parts:
+            raise ValueError(
+                f"{option}: the {what} would be {path.absolute()}, in the copy of a job's working directory that Ray "
+                "deletes; give the path of one that stays"
+            )

@@ -354,6 +354,29 @@ def test_a_folder_in_the_home_folder_is_there_though_no_shell_says_where_that_is
         assert "~nobody-here/x: there is no such home folder; write the path" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stays", ["", "--runs-dir", "--tracking-uri"])
+def test_nothing_is_kept_where_ray_deletes_it(
+    stays: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the copy that Ray makes of what `ray job submit --working-dir` names."""
+    copy = folder / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    copy.mkdir(parents=True)
+    shutil.copy("tiny.yaml", copy)
+    monkeypatch.chdir(copy)
+    given = {
+        "": [],
+        "--runs-dir": ["--runs-dir", f"{folder}/runs"],
+        "--tracking-uri": ["--tracking-uri", "sqlite:///../m.db"],
+    }
+    assert main(["launch", "tiny.yaml", "--inline", *given[stays]]) == 2
+    option, what = ("--tracking-uri", "mlflow.db") if stays == "--runs-dir" else ("--runs-dir", "runs")
+    told = capsys.readouterr().err
+    assert told.startswith(f"sweep: {option}: ")
+    assert f"{copy / what}, in the copy" in told
+    assert [path.name for path in copy.iterdir()] == ["tiny.yaml"]
+    assert not (folder / "runs").exists()
+
+
 def test_an_interrupted_sweep_is_resumed_as_if_it_had_not_been(folder: Path) -> None:
     assert _launch("--name", "whole") == 0
     assert _launch("--name", "broken", "--trials", "8") == 0
