@@ -141,7 +141,17 @@ def test_frontier_writes_the_same_table_twice(folder: Path, tmp_path: Path, caps
     assert pq.read_table(tmp_path / "frontier.parquet").to_pylist()[0]["scheme"] == found["limits"][0]["scheme"]
     assert len(pa_csv.read_csv(tmp_path / "frontier.csv")) == len(found["limits"])
     assert (tmp_path / "frontier.png").is_file()
-    assert "inf" in {row["predicted"] for row in found["limits"]}  # JSON has no infinity; theory has for ll_orth
+
+
+def test_a_limit_that_theory_does_not_find_is_infinite_in_json_too(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON has no infinity; theory has, of ll_orth without biases, where the learning rate is not that of descent."""
+    trials, replicates = (pq.read_table(small / name) for name in ("trials", "replicates"))
+    place = trials.column_names.index("optimizer")
+    adam = trials.set_column(place, trials.schema.field("optimizer"), pa.array(["adam"] * len(trials)))
+    found = _json(capsys, "frontier", str(exports.write(tmp_path / "adam", adam, replicates)), "--out", str(tmp_path))
+    assert "inf" in {row["predicted"] for row in found["limits"]}
 
 
 def test_compare_tells_theory_and_pairs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from isoinit.theory import (
     meanfield,
     norm_law,
     sample_variance,
+    sharpening,
     sharpness,
 )
 from isoinit.theory.ensemble import ensemble
@@ -43,6 +44,8 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (factors.orthogonal, {"width": 4, "sw2": 2.0}),
     (factors.mirrored_gaussian, {"width": 4, "sw2": 2.0}),
     (factors.isometry, {"sw2": 2.0}),
+    (sharpening.lead, {"inputs": 10, "told": 0.8}),
+    (sharpening.growth, {"inputs": 10, "units": 8, "told": 0.8}),
     (sharpness.wandering, {"variance": 0.1}),
     (factors.two_slopes, {"both": 0.1, "units": 8}),
     (factors.centred, {"factor": LAW, "typical": 1.0}),
@@ -96,7 +99,7 @@ OTHERS = {
     "kappa0", "kappa1", "kappa1_complement", "kappa2", "standardized_variance", "transition_laws", "has_theory",
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
     "prunes", "sharpens", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
-    "aligned_or_exploded", "moments", "looked_up", "layer", "widens", "unknown",
+    "aligned_or_exploded", "log_sum", "moments", "looked_up", "layer", "widens", "unknown",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all

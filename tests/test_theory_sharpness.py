@@ -250,7 +250,7 @@ def test_wider_networks_want_smaller_rates() -> None:
     """In the parametrization of the weights themselves the sharpness grows as the width."""
     narrow, wide = (predict("he_normal", depth=8, width=n).stable_rate for n in (10**4, 10**6))
     assert narrow / wide == pytest.approx(100, rel=1e-2)
-    limits = [depth_limit("ll_orth", width=n, learning_rate=0.1) for n in (64, 256, 1024)]
+    limits = [depth_limit("ll_orth", width=n, learning_rate=0.01) for n in (1024, 4096, 16384)]
     assert limits[0] > 3 * limits[1] > 9 * limits[2]
 
 

@@ -14,7 +14,7 @@ _NOT_PRUNED = (
 )
 _RATED = (
     "the learning rate: as if of gradient descent without momentum on inputs that have nothing in common; real ones "
-    "make networks sharper, and deep ones sharpen while they train"
+    "make networks sharper, and of rectifiers that are not mirrored it is not known how they sharpen while they train"
 )
 _NOT_RATED = (
     "what a learning rate does is derived for an mlp of relu or linear units without normalization only: left out"

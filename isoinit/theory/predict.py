@@ -66,6 +66,8 @@ class Prediction:
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
     log_sharpness        log of the greatest eigenvalue of the Gauss-Newton matrix of the typical net
                          (`isoinit.theory.sharpness`); nan: not derived
+    log_sharpest         the same of the sharpest that it becomes until it is trained, as far as that is derived: of
+                         linear and looks-linear nets (`isoinit.theory.sharpening`)
     dead_probability     that some layer is off altogether for a given input; of pruned weights, that no path of them
                            through units that are on is left
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
@@ -97,6 +99,7 @@ class Prediction:
     gradient_spread: float
     conditioning: float
     log_sharpness: float
+    log_sharpest: float
     dead_probability: float
     probability: float
     outcome: str
@@ -108,8 +111,8 @@ class Prediction:
 
     @property
     def stable_rate(self) -> float:
-        """The greatest learning rate at which this net is stable; nan: not derived."""
-        return exp(min(log(self.tolerance.stability.value) - self.log_sharpness, _GREATEST))
+        """The greatest learning rate at which this net is stable until it is trained; nan: not derived."""
+        return exp(min(log(self.tolerance.stable(self.activation)) - self.log_sharpest, _GREATEST))
 
 
 def predict(
@@ -143,6 +146,7 @@ def predict(
     limit, binding = greatest_depth(setting)
     scaled = variance != default_variance(scheme, activation)
     drawn = isinstance(setting, Setting) and setting.nets() is not None
+    sharp = sharpens(architecture, activation, normalization)
     return Prediction(
         scheme=scheme,
         architecture=architecture,
@@ -163,7 +167,8 @@ def predict(
         log_gradient=state.log_gradient,
         gradient_spread=sqrt(state.gradient_variance),
         conditioning=state.relative_variance,
-        log_sharpness=state.log_sharpness if sharpens(architecture, activation, normalization) else nan,
+        log_sharpness=state.log_sharpness if sharp else nan,
+        log_sharpest=state.log_sharpest if sharp else nan,
         dead_probability=1 - state.alive,
         probability=probability,
         outcome=outcome(state, probability, setting),

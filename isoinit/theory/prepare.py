@@ -7,6 +7,7 @@ from isoinit.theory.asked import SHARE, above, between, least, made, one_of, opt
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
 from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
+from isoinit.theory.sharpening import TOLD
 from isoinit.theory.smooth import SmoothNet
 from isoinit.theory.theories import (
     ARCHITECTURES,
@@ -133,5 +134,6 @@ def _validate(
     if sigma_b2 > 0 and bias_mode == "zero":
         raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
     refuse("inputs", tolerance.inputs.value, whole(2, crowd.MOST))
+    refuse("told", tolerance.told.value, TOLD)
     if not (tolerance.input_square.value > 0 and -1 <= tolerance.input_correlation.value < 1):
         raise ValueError(f"input_square > 0 and -1 <= input_correlation < 1 must hold, but got {tolerance}.")

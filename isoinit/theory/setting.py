@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from math import erf, inf, log, sqrt
-from typing import ClassVar
 
 from isoinit.theory import maps, meanfield
 from isoinit.theory.crowd import law
@@ -47,9 +46,15 @@ class Tolerance:
         "learning rate times sharpness up to which ReLU nets settle: Lewkowycz et al. 2020, of a squared loss, quoted "
         "without the paper at hand",
     )
+    linear_stability: Threshold = Threshold(4.0, "the same of linear units: Lewkowycz et al. 2020, quoted alike")
+    told: Threshold = Threshold(0.8, "share of inputs told apart when a net has become as sharp as it will: chosen")
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
     input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
     input_correlation: Threshold = Threshold(0.0, "cosine of two inputs, unrelated data: chosen")
+
+    def stable(self, activation: str) -> float:
+        """Learning rate times sharpness up to which a net of these units settles."""
+        return (self.linear_stability if activation == "linear" else self.stability).value
 
 
 DEFAULT = Tolerance()
@@ -76,7 +81,8 @@ class Setting:
         family, inputs = FAMILIES[self.family], _inputs(self.tolerance)
         crowd = int(self.tolerance.inputs.value)
         alike = _ALIKE.get(self.activation)
-        return walk(family, self.width, self.gain, self.bias, inputs, crowd, self.density, self.positions, alike)
+        told = self.tolerance.told.value
+        return walk(family, self.width, self.gain, self.bias, inputs, crowd, self.density, self.positions, alike, told)
 
     def nets(self) -> Ensemble | None:
         """The ensemble that `states` walks; None where there is none."""
@@ -89,7 +95,6 @@ class Smooth:
 
     net: SmoothNet
     tolerance: Tolerance
-    learning_rate: ClassVar[None] = None
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
@@ -135,15 +140,21 @@ def aligned_or_exploded(seen: Seen, noise: float, tolerance: Tolerance) -> bool:
 
 def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
     """How far each criterion is from failing for the majority of seeds; negative: failed."""
-    tolerance, rate = setting.tolerance, setting.learning_rate
+    tolerance = setting.tolerance
     return {
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
         "alignment": log(max(state.nearest, 1e-300) / tolerance.alignment.value),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
-        "stability": inf if rate is None else log(tolerance.stability.value / rate) - state.log_sharpness,
+        "stability": _stability(state, setting),
     }
+
+
+def _stability(state: State, setting: Setting | Smooth) -> float:
+    if isinstance(setting, Smooth) or setting.learning_rate is None:
+        return inf
+    return log(setting.tolerance.stable(setting.activation) / setting.learning_rate) - state.log_sharpest
 
 
 def _margin(mean: float, variance: float, limit: float) -> float:

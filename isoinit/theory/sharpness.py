@@ -32,10 +32,12 @@ from isoinit.theory.maps import Alike
 class Sharpness:
     """Log of lambda from layer to layer, in logs, for norms leave the floats."""
 
-    def __init__(self, inputs: int, units: float, square: float, cosine: float, density: float = 1.0) -> None:
+    def __init__(
+        self, inputs: int, units: float, square: float, cosine: float, density: float = 1.0, *, biases: bool = True
+    ) -> None:
         """`inputs` of mean square coordinate `square` and the `cosine` of any two, `units` of a layer, of whose weights
-        the share `density` is there to learn."""
-        self._inputs, self._density = inputs, density
+        the share `density` is there to learn; `biases` says whether they are learnt, too."""
+        self._inputs, self._density, self._biases = inputs, density, 0.0 if biases else -inf
         self._own = self._both = -inf  # of one input and of two: the sum without its last term
         self._square = log(units * square * density)
         self._alike = max(cosine, 0.0)
@@ -44,13 +46,17 @@ class Sharpness:
         """One hidden layer on: log of the squared norm of its activations, and `growth` of the squared gradient in it,
         from its pre-activations to the next, a log; `variance` over nets of both logs up to here, summed. Log of the
         sharpness if it is the last."""
-        one, two = _plus_bias(self._square, 1.0), _plus_bias(self._square, self._alike)
-        self._own = growth + _log_sum(self._own, one + _log(alike.own))
-        self._both = growth + _log_sum(self._both + _log(alike.slopes), two + _log(alike.both))
+        one, two = self._plus_bias(1.0), self._plus_bias(self._alike)
+        self._own = growth + log_sum(self._own, one + _log(alike.own))
+        self._both = growth + log_sum(self._both + _log(alike.slopes), two + _log(alike.both))
         self._square, self._alike = log_square + log(self._density), alike.activations
-        own = _log_sum(self._own, _plus_bias(self._square, 1.0))
-        both = _log_sum(self._both, _plus_bias(self._square, self._alike))
-        return _log_sum(own, both + log(self._inputs - 1)) - 2 * log(self._inputs) + wandering(variance)
+        own = log_sum(self._own, self._plus_bias(1.0))
+        both = log_sum(self._both, self._plus_bias(self._alike))
+        return log_sum(own, both + log(self._inputs - 1)) - 2 * log(self._inputs) + wandering(variance)
+
+    def _plus_bias(self, cosine: float) -> float:
+        """Log of the inner product of two inputs' activations, and of the 1 that a bias sees."""
+        return log_sum(self._square + _log(cosine), self._biases)
 
 
 @asks(variance=least(0))
@@ -62,16 +68,11 @@ def wandering(variance: float) -> float:
     return variance / (12 * (1 + variance / 40))
 
 
-def _plus_bias(log_square: float, cosine: float) -> float:
-    """Log of the inner product of two inputs' activations and of the 1 that a bias sees, from that of their square."""
-    return _log_sum(log_square + _log(cosine), 0.0)
-
-
 def _log(share: float) -> float:
     return log(share) if share > 0 else -inf
 
 
-def _log_sum(a: float, b: float) -> float:
+def log_sum(a: float, b: float) -> float:
     """`numpy.logaddexp` of two numbers without the cost of arrays."""
     high, low = max(a, b), min(a, b)
     return high if low == -inf else high + log1p(exp(low - high))

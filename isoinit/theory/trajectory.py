@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import exp, log, log1p, nan, sqrt
+from math import exp, inf, log, log1p, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.maps import Alike, Bias, Point, Step
-from isoinit.theory.sharpness import Sharpness
+from isoinit.theory.sharpening import Sharpening
+from isoinit.theory.sharpness import Sharpness, log_sum
 from isoinit.theory.signal_norm import Layers, Signal
 
 _FAR = 1e100
@@ -32,6 +33,7 @@ class State(NamedTuple):
     alive               probability that the signal lives: no layer is off altogether, or a bias restarted it; of pruned
                         weights, that a path of them through units that are on is left, which no bias restores
     log_sharpness       log of the sharpness of a net of which this is the last hidden layer (`sharpness`); nan: unknown
+    log_sharpest        the same of the sharpest that it becomes until it is trained (`sharpening`)
     """
 
     layer: int
@@ -45,6 +47,7 @@ class State(NamedTuple):
     relative_variance: float
     alive: float
     log_sharpness: float = nan
+    log_sharpest: float = nan
 
 
 def walk(
@@ -57,6 +60,7 @@ def walk(
     density: float = 1.0,
     positions: bool = False,
     alike: Callable[[Point, Bias, Step], Alike] | None = None,
+    told: float = 0.0,
 ) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
@@ -67,7 +71,8 @@ def walk(
     layers. Wider nets of Gaussian cores, whose typical length is soon much less than the mean, are an `ensemble`. The
     angle of two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density`
     is that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
-    (`pruned`, `pruned_angles`). `alike` is that of the network's own units, if they are not those of the family.
+    (`pruned`, `pruned_angles`). `alike` is that of the network's own units, if they are not those of the family; `told`
+    as of `sharpening`, 0: nothing is learnt.
     """
     forward, backward = Layers.of(family, width, g, bias, density)
     start, gain = family.first(inputs, g, bias)
@@ -83,6 +88,7 @@ def walk(
     excess = backward.excess
     crowded = Crowd(crowd, noise(0.0, excess))
     sharp = Sharpness(crowd, units, inputs.q, 1 - inputs.d, density)
+    sharpening = Sharpening(crowd, units, inputs, density, told, alike or family.alike) if family.mirrored else None
     for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
         norm, factor = signal.after(point, scaled, step)
         back = factor if backward is forward else backward.step()
@@ -91,31 +97,31 @@ def walk(
         relative_variance += step.slope_spread + 1 - kept
         death = back.death if density < 1 else factor.death
         log_alive = log1p(-death) + (log_alive if density < 1 or free else 0.0)
-        told = pair.seen(family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
+        seen = pair.seen(family.distance(point, scaled), gradient + log(step.slopes), gradient_variance)
         log_signal = log(family.moment(point, scaled) / inputs.q) + log_unit + norm.mean
         grown = _grown(gradient, gradient_variance, step, g, units)
-        sharpness = sharp.after(
-            log_signal + log(inputs.q * units),
-            (alike or family.alike)(point, scaled, step),
-            grown[0] - gradient + back.log_mean,
-            norm.variance + told.gradient_variance,
-        )
+        square, passed = log_signal + log(inputs.q * units), grown[0] - gradient + back.log_mean
+        variance = norm.variance + seen.gradient_variance
+        sharpness = sharp.after(square, (alike or family.alike)(point, scaled, step), passed, variance)
+        distance = family.distance(point, scaled)
+        more = sharpening.after(square, distance, step, passed, variance) if sharpening else -inf
         yield State(
             layer=layer,
-            correlation=told.correlation,
-            distance=told.distance,
-            nearest=crowded.nearest(told.distance),
+            correlation=seen.correlation,
+            distance=seen.distance,
+            nearest=crowded.nearest(seen.distance),
             log_signal=log_signal,
             signal_variance=norm.variance,
-            log_gradient=told.log_gradient,
-            gradient_variance=told.gradient_variance,
+            log_gradient=seen.log_gradient,
+            gradient_variance=seen.gradient_variance,
             relative_variance=relative_variance,
             alive=exp(log_alive),
             log_sharpness=sharpness,
+            log_sharpest=log_sum(sharpness, more),
         )
         gradient, gradient_variance = grown
         closes = pair.closes(partial(family.closes, point, scaled), excess)
-        crowded.step(told.distance, closes, noise(step.slope_spread, backward.scatter))
+        crowded.step(seen.distance, closes, noise(step.slope_spread, backward.scatter))
         pair.step(step.share, excess, backward.scatter)
         excess = backward.excess
 

@@ -1,0 +1,77 @@
+"""How much sharper a linear or looks-linear net becomes until it tells its inputs apart.
+
+In the frame in which a net of isometries is the identity, gradient descent adds the same matrix M to each of its L
+layers, for each class of rank one: from the class's part in the input to the direction that its logit reads. These two
+are unrelated, so that M^2 is small and all layers together make 1 + L M of it: after the share t of them the class's
+part has grown by 1 + s^2 t^2, and the squared gradient from there on is greater by 1 + s^2 (1 - t)^2, with s = |L M|.
+The sharpness in that direction is the sum over layers of the product of both (derived here):
+
+    growth = 1 + 2 s^2 / 3 + s^4 / 30        s^2 = K lead^2 / n
+
+for n units, those of the core in a mirrored net, and classes whose part is the K-th of an input's squared norm, as if K
+directions shared it. The `lead` is in standard deviations of the logits at initialization: the one with which the right
+of K logits is the greatest for the share `Tolerance.told` of the inputs. What biases give to all inputs alike does not
+grow: it is the sharpness of the net without them that does, and `Sharpening` is what this adds to the whole.
+
+Real data's classes have other parts (`tests/test_theory_sharpening.py` has what networks do on digits). Rectifiers that
+are not mirrored sharpen, too; of them it is not derived.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import log
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr
+
+from isoinit.theory.asked import asks, between, whole
+from isoinit.theory.gaussian import expectation
+from isoinit.theory.maps import Alike, Bias, Point, Step
+from isoinit.theory.sharpness import Sharpness
+
+TOLD = between(0, 0.999)  # a share of inputs told apart; to be surer is no matter of their first steps
+
+
+@asks(inputs=whole(2), told=TOLD)
+@lru_cache
+def lead(inputs: int, told: float) -> float:
+    """What has to be added to one of `inputs` unit normal variables for it to be the greatest with probability `told`;
+    0 if chance is enough."""
+
+    def short(added: float) -> float:
+        return told - expectation(lambda z: ndtr(z + added) ** (inputs - 1)).value
+
+    return float(brentq(short, 0.0, 20.0)) if short(0.0) > 0 else 0.0  # pyright: ignore[reportArgumentType]
+
+
+@asks(inputs=whole(2), units=whole(1), told=TOLD)
+def growth(inputs: int, units: int, told: float) -> float:
+    """By how much the sharpness of a linear net of isometries grows until it tells the share `told` of its inputs."""
+    square = inputs * lead(inputs, told) ** 2 / units
+    return 1 + 2 * square / 3 + square**2 / 30
+
+
+class Sharpening:
+    """Log of what a mirrored net's sharpness grows by, from layer to layer."""
+
+    def __init__(
+        self,
+        inputs: int,
+        units: float,
+        start: Point,
+        density: float,
+        told: float,
+        alike: Callable[[Point, Bias, Step], Alike],
+    ) -> None:
+        """`start`: mean square coordinate and 1 - cosine of the inputs; `alike` as of `Family`."""
+        grown = growth(inputs, max(1, int(units)), told) - 1
+        self._log_grown = log(grown) if grown > 0 else -np.inf
+        self._unbiased = Sharpness(inputs, units, start.q, 1 - start.d, density, biases=False)
+        self._start, self._alike = start, alike
+
+    def after(self, log_square: float, distance: float, step: Step, growth: float, variance: float) -> float:
+        """As `Sharpness.after`, where `distance` is 1 - cosine of the activations behind the biases."""
+        brought = log(max(distance / self._start.d, 1e-300))  # the inputs' share of the square
+        alike = self._alike(self._start, Bias(0.0, "zero"), step)
+        return self._log_grown + self._unbiased.after(log_square + brought, alike, growth, variance)

@@ -1,0 +1,144 @@
+"""How much sharper a looks-linear or linear net becomes while it learns: known limits, chains of layers, and networks
+that are trained on real digits."""
+
+from __future__ import annotations
+
+from math import exp, log, pi, sqrt
+from statistics import NormalDist, median
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from isoinit import MLP, initialize, sharpness
+from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict
+from isoinit.theory.sharpening import growth, lead
+
+
+def test_a_lead_is_what_tells_the_given_share() -> None:
+    """Against draws, and of two in closed form: the difference of two unit normal variables has the variance 2."""
+    rng = np.random.default_rng(0)
+    for inputs in (2, 10, 40):
+        draws = rng.standard_normal((100_000, inputs))
+        for told in (0.5, 0.8, 0.95):
+            won = np.mean(draws[:, 0] + lead(inputs, told) > draws[:, 1:].max(axis=1))
+            assert won == pytest.approx(told, abs=0.006) or (inputs, told) == (2, 0.5)
+    assert lead(2, 0.8) == pytest.approx(sqrt(2) * NormalDist().inv_cdf(0.8), abs=1e-9)
+    assert lead(10, 0.1) == pytest.approx(0, abs=1e-9)
+    assert lead(10, 0.05) == 0
+
+
+@pytest.mark.parametrize("units", [8, 40, 1000])
+def test_it_is_that_of_a_chain_of_layers_that_learnt_one_class(units: int) -> None:
+    """All of L layers, identities at first, moved by the same matrix, from the class's part of the inputs, a K-th of
+    their norm, to what its logit reads, until that logit leads."""
+    classes, layers = 10, 400
+    frame = np.eye(units)
+    seen, read = frame[0] * sqrt(units / classes), frame[1]  # of inputs of mean square 1; a logit of variance 1
+    moved = lead(classes, 0.8) / np.linalg.norm(seen) * np.outer(frame[1], frame[0]) / layers
+    step = np.eye(units) + moved
+    signals, gradients = [seen], [read]
+    for _ in range(layers):
+        signals.append(step @ signals[-1])
+        gradients.append(step.T @ gradients[-1])
+    assert read @ signals[-1] == pytest.approx(lead(classes, 0.8), rel=1e-9)
+    found = sum(np.sum(a**2) * np.sum(g**2) for a, g in zip(signals[:-1], reversed(gradients[:-1]), strict=True))
+    assert found / (layers * np.sum(seen**2)) == pytest.approx(growth(classes, units, 0.8), rel=0.01)
+
+
+def test_wide_nets_do_not_sharpen_and_narrow_ones_by_the_square_of_the_width() -> None:
+    wide = [growth(10, 10**n, 0.8) - 1 for n in (5, 6)]
+    assert wide[0] / wide[1] == pytest.approx(10, rel=1e-3)
+    assert wide[1] == pytest.approx(2 * 10 * lead(10, 0.8) ** 2 / 3e6, rel=1e-3)
+    assert growth(1000, 1, 0.8) / growth(1000, 2, 0.8) == pytest.approx(4, rel=0.01)
+    assert growth(10, 16, 0.05) == 1
+
+
+def learns(scheme: str, activation: str, width: int, sigma_b2: float, seed: int) -> float:
+    """The greatest sharpness on digits, from initialization until 3 of 4 are told, at a small learning rate."""
+    x, y = _digits()
+    draw = torch.Generator().manual_seed(seed)
+    model = MLP(64, width=width, depth=8, out_features=10, activation=activation)
+    initialize(model, scheme, bias_variance=sigma_b2, bias_mode="iid" if sigma_b2 else "zero", generator=draw)
+    rate = 0.08 / exp(_told(scheme, activation, width, sigma_b2).log_sharpness)
+    optimizer, greatest, step = torch.optim.SGD(model.parameters(), lr=rate), 0.0, 0
+    for step in range(300):
+        if step % 4 == 0:
+            greatest = max(greatest, sharpness(model, x[:300]))
+        output = model(x)
+        if (output.argmax(1) == y).float().mean() > 0.75:
+            break
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(output, y).backward()
+        optimizer.step()
+    assert step > 9
+    return max(greatest, sharpness(model, x[:300]))
+
+
+def _digits() -> tuple[Tensor, Tensor]:
+    images, y = load_digits(return_X_y=True)
+    spread = images.std(axis=0)
+    x = (images - images.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return torch.tensor(x[:600], dtype=torch.float32), torch.tensor(y[:600])
+
+
+def _told(scheme: str, activation: str, width: int, sigma_b2: float) -> Any:
+    mode = "iid" if sigma_b2 else "zero"
+    return predict(scheme, activation=activation, depth=8, width=width, sigma_b2=sigma_b2, bias_mode=mode)
+
+
+@pytest.mark.parametrize(("scheme", "activation"), [("ll_orth", "relu"), ("orthogonal", "linear")])
+@pytest.mark.parametrize("sigma_b2", [0.0, 0.1])
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_networks_become_as_sharp_on_digits(scheme: str, activation: str, width: int, sigma_b2: float) -> None:
+    """Classes of real data share more or less of an input's norm, and logits: half to twice of it is what was found."""
+    found = median(learns(scheme, activation, width, sigma_b2, seed) for seed in range(3))
+    assert 0.5 < found / exp(_told(scheme, activation, width, sigma_b2).log_sharpest) < 2
+
+
+def test_what_biases_give_to_all_inputs_alike_does_not_grow() -> None:
+    """Of a net with strong biases it is the same number that is added, and soon nothing to the whole."""
+    without, weak, strong = (_told("ll_orth", "relu", 16, sigma_b2) for sigma_b2 in (0.0, 1e-4, 100.0))
+    n, depth = 8, 8  # what one input has of the core's n units in a layer, and two by their halves
+    added = (growth(10, n, 0.8) - 1) * (depth * n + 9 * ((depth - 2) / 2 + 1) * n / pi) / 100
+    assert exp(without.log_sharpest) - exp(without.log_sharpness) == pytest.approx(added, rel=1e-9)
+    assert weak.log_sharpest == pytest.approx(without.log_sharpest, abs=0.01)
+    assert strong.log_sharpest == pytest.approx(strong.log_sharpness, abs=0.02)
+    linear, biased = (_told("orthogonal", "linear", 10**4, sigma_b2) for sigma_b2 in (0.0, 1.0))
+    added = [exp(told.log_sharpest) - exp(told.log_sharpness) for told in (linear, biased)]
+    assert added[0] == pytest.approx(8 * 10**4 * (growth(10, 10**4, 0.8) - 1) / 100, rel=1e-3)
+    assert added[1] == pytest.approx(added[0], rel=1e-3)
+
+
+def test_what_inputs_have_in_common_grows_with_them() -> None:
+    alike = Tolerance(input_correlation=Threshold(0.5, "of this test"))
+    told = predict("orthogonal", activation="linear", depth=8, width=16, tolerance=alike)
+    learnt = 16 * (1 + 9 * 0.5) / (16 * (1 + 9 * 0.5) + 10)  # the rest are biases
+    grown = exp(told.log_sharpest - told.log_sharpness) - 1
+    assert grown == pytest.approx((growth(10, 16, 0.8) - 1) * learnt, rel=1e-6)
+
+
+def test_the_learning_rate_that_is_stable_is_that_of_the_sharpest() -> None:
+    looks, linear = _told("ll_orth", "relu", 16, 0.0), _told("orthogonal", "linear", 16, 0.0)
+    assert looks.stable_rate == pytest.approx(12 / exp(looks.log_sharpest), rel=1e-9)
+    assert linear.stable_rate == pytest.approx(4 / exp(linear.log_sharpest), rel=1e-9)
+    limits = [depth_limit("ll_orth", width=16, learning_rate=rate) for rate in (0.1, 0.05)]
+    assert limits[1] / limits[0] == pytest.approx(2, rel=0.02)
+    assert predict("ll_orth", depth=int(limits[0]), width=16).stable_rate > 0.1
+    assert predict("ll_orth", depth=int(limits[0]) + 1, width=16).stable_rate < 0.1
+
+
+def test_plain_rectifiers_are_told_as_at_initialization() -> None:
+    told = _told("he_normal", "relu", 16, 0.1)
+    assert told.log_sharpest == told.log_sharpness
+
+
+def test_who_asks_for_less_is_told_less() -> None:
+    asked = [Tolerance(told=Threshold(share, "of this test")) for share in (0.5, 0.95)]
+    less, more = (predict("ll_orth", depth=8, width=16, tolerance=tolerance).log_sharpest for tolerance in asked)
+    assert more - less > log(1.5)
+    with pytest.raises(ValueError, match=r"told must be a number from 0 to 0\.999, but got 1"):
+        predict("ll_orth", depth=8, width=16, tolerance=Tolerance(told=Threshold(1, "of this test")))
