@@ -175,6 +175,17 @@ def test_initializing_again_leaves_nothing_of_the_first_time(name: str, architec
 
 
 @pytest.mark.parametrize(("name", "architecture"), CASES)
+def test_no_two_units_begin_alike(name: str, architecture: str) -> None:
+    """They would learn alike: a draw that is broadcast over a layer has the right variance, and one unit many times."""
+    if "deterministic" in SCHEMES[name].invariants:
+        return
+    for key, weight in filled(name, network(name, architecture), architecture).named_parameters():
+        for units in (weight.flatten(1), weight.transpose(0, 1).flatten(1)) if weight.dim() > 1 else ():
+            there = units[(units != 0).any(1)]
+            assert len(torch.unique(there, dim=0)) == len(there), key
+
+
+@pytest.mark.parametrize(("name", "architecture"), CASES)
 def test_weight_scale_multiplies_the_variance_of_every_weight(name: str, architecture: str) -> None:
     plain, scaled = (filled(name, network(name, architecture), architecture, weight_scale=w) for w in (1.0, 4.0))
     for a, b in zip(read(plain).layers, read(scaled).layers, strict=True):
