@@ -81,3 +81,11 @@ def test_every_family_in_the_folder_is_in_the_table() -> None:
         for scheme in vars(family).get("SCHEMES", ()):
             if isinstance(scheme, Scheme):
                 assert SCHEMES.get(scheme.name) is scheme, f"{module.name} belongs into checks._FAMILIES"
+
+
+def test_matrices_that_are_asked_for_without_from_are_told_of() -> None:
+    def forgot(_: Wiring, draw: Draw) -> Any:
+        yield draw.haar([(4, 4)])
+
+    with pytest.raises(TypeError, match="gave a generator where it asks for matrices; write 'matrices = yield from"):
+        initialize(MLP(4, 8, 5, 3), mine(forgot), generator=torch.Generator().manual_seed(0))

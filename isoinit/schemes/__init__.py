@@ -5,7 +5,7 @@ together(begin(model, "ll_orth", generator=torch.Generator().manual_seed(i)) for
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -156,6 +156,11 @@ class _Waiting:
             asked = next(steps) if matrices is None else steps.send(matrices)
         except StopIteration:
             return
+        if not isinstance(asked, Sequence):
+            raise TypeError(
+                f"a scheme gave a {type(asked).__name__} where it asks for matrices; write "
+                "'matrices = yield from draw.haar(shapes)'"
+            )
         self._steps.append((steps, len(asked)))
         self._asked.extend(asked)
         self.numbers += sum(stack.numel() for stack in asked)
