@@ -4,7 +4,7 @@ that are trained on real digits."""
 from __future__ import annotations
 
 from math import exp, log, pi, sqrt
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
@@ -92,10 +92,10 @@ def _told(scheme: str, activation: str, width: int, sigma_b2: float) -> Any:
 
 @pytest.mark.parametrize(("scheme", "activation"), [("ll_orth", "relu"), ("orthogonal", "linear")])
 @pytest.mark.parametrize("sigma_b2", [0.0, 0.1])
-@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("width", [16, 64])
 def test_networks_become_as_sharp_on_digits(scheme: str, activation: str, width: int, sigma_b2: float) -> None:
     """Classes of real data share more or less of an input's norm, and logits: half to twice of it is what was found."""
-    found = median(learns(scheme, activation, width, sigma_b2, seed) for seed in range(3))
+    found = fmean(learns(scheme, activation, width, sigma_b2, seed) for seed in range(2))
     assert 0.5 < found / exp(_told(scheme, activation, width, sigma_b2).log_sharpest) < 2
 
 
