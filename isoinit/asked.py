@@ -66,7 +66,7 @@ def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
         output = model(x)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(f"x must be inputs of the model, which does not take the shape {tuple(x.shape)} in {x.dtype} "
                          f"on {x.device}: {error}") from error  # fmt: skip
     if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(x):

@@ -13,8 +13,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from isoinit.asked import outputs_of, outside, refuse_inputs, refuse_model
+from isoinit.held import buffers_kept, frozen_normalization, without_noise
 from isoinit.schemes.reading import uncompiled
-from isoinit.spectrum import buffers_kept, frozen_normalization
 
 _PRECISE = 1e-3  # relative
 
@@ -24,8 +24,9 @@ def sharpness(model: nn.Module, x: Tensor) -> float:
 
     That is the Hessian but for what the curvature of the outputs adds, which the labels would be needed for. Of the
     parameters that require a gradient, by Lanczos, in some tens of passes over x (batch, ...), whose graph is held.
-    Batch normalization in training mode counts as the affine map that the statistics of x make of it. The model is left
-    as it was. ValueError if x are no inputs of the model, which is to have two outputs or more, and finite gradients.
+    Batch normalization in training mode counts as the affine map that the statistics of x make of it, and dropout is
+    left out. The model is left as it was. ValueError if x are no inputs of the model, which is to have two outputs or
+    more, and finite gradients.
     """
     refuse_inputs(x, 0)
     if not isinstance(model, nn.Module):
@@ -35,10 +36,11 @@ def sharpness(model: nn.Module, x: Tensor) -> float:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("model must have a parameter that requires a gradient, but got none.")
-    with torch.no_grad(), buffers_kept(model):
-        _refuse(outputs_of(model, x))
-    with frozen_normalization(model, x), torch.enable_grad():
-        return _greatest(model(x), parameters)
+    with without_noise(model):
+        with torch.no_grad(), buffers_kept(model):
+            _refuse(outputs_of(model, x))
+        with frozen_normalization(model, x), torch.enable_grad():
+            return _greatest(model(x), parameters)
 
 
 def _refuse(output: Tensor) -> None:

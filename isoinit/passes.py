@@ -8,21 +8,23 @@ from torch import Tensor, nn
 
 from isoinit.asked import loss_of, outputs_of, refuse_model
 from isoinit.chain import Chain
+from isoinit.held import buffers_kept, frozen_normalization, without_noise
 from isoinit.schemes.reading import read
 from isoinit.schemes.wiring import Wiring, unit_axis
-from isoinit.spectrum import buffers_kept, frozen_normalization, jacobian_rows
+from isoinit.spectrum import jacobian_rows
 
 
 def by_autograd(model: nn.Module, x: Tensor, y: Tensor | None, inputs: int) -> Chain:
     """What `chain.measure` finds of a plain MLP, of any model."""
     wiring = read(model)
     refuse_model(model)
-    with torch.enable_grad(), buffers_kept(model), _recorded(model, wiring) as (hidden, before):
-        gradients = _gradient_norms(loss_of(outputs_of(model, x), y), [layer.weight for layer in wiring.layers])
     jacobians = x.new_empty(0, 0, 0)
-    if inputs:
-        with frozen_normalization(model, x):
-            jacobians = jacobian_rows(model, x[:inputs])
+    with without_noise(model):
+        with torch.enable_grad(), buffers_kept(model), _recorded(model, wiring) as (hidden, before):
+            gradients = _gradient_norms(loss_of(outputs_of(model, x), y), [layer.weight for layer in wiring.layers])
+        if inputs:
+            with frozen_normalization(model, x):
+                jacobians = jacobian_rows(model, x[:inputs])
     return Chain(hidden, before, gradients, jacobians)
 
 

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from isoinit import chain
 from isoinit.asked import are_classes, outside, refuse_classes, refuse_inputs
+from isoinit.held import frozen_normalization, without_noise
 from isoinit.passes import by_autograd
 from isoinit.schemes.reading import uncompiled
 from isoinit.signals import Floats, array, dead_share, each, spread, squared_norm, sums_of
-from isoinit.spectrum import bidiagonalize, frozen_normalization, spectra, spectrum
+from isoinit.spectrum import bidiagonalize, spectra, spectrum
 
 _NUMBERS = 2**20  # of first weights or Jacobians held at once
 
@@ -116,7 +117,8 @@ def probe(
     The Jacobian's singular values are exact, for the first `jacobian_inputs` inputs, at the cost of one pass over as
     many copies of each as an output has numbers. Where those are many, `leading=k` takes the k largest by Lanczos from
     a start that `generator` draws (`leading_singular_values`). Batch normalization is measured as the model's mode
-    says, and as a fixed affine map in the Jacobian. The model is left as it was: no gradients, buffers as before.
+    says, and as a fixed affine map in the Jacobian; dropout is left out. The model is left as it was: no gradients,
+    buffers as before.
 
     ValueError if the model is not understood or does not run on x, if x are no numbers, or y no classes of its outputs,
     or if `leading` comes without a generator.
@@ -130,7 +132,7 @@ def probe(
             refuse_classes(y, len(network.weights[-1]))
         measured = by_autograd(model, x, y, inputs) if network is None else chain.measure(network, x, y, inputs)
         if jacobian and jacobian_inputs and leading is not None and generator is not None:
-            with frozen_normalization(model, x):
+            with without_noise(model), frozen_normalization(model, x):
                 rows = bidiagonalize(model, x[:jacobian_inputs], leading, 2 * leading + 10, generator)
         else:
             rows = spectrum(measured.jacobians)

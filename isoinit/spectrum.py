@@ -5,16 +5,15 @@ Lanczos. The model is left as it was.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoinit.asked import outputs_of, refuse_inputs, refuse_model
+from isoinit.held import buffers_kept, frozen_normalization, without_noise
 
 _CACHE_LINE = 64  # bytes
 _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
@@ -23,12 +22,13 @@ _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a
 def jacobian(model: nn.Module, x: Tensor) -> Tensor:
     """d output / d input for every input, both flattened, (B, out, in): one pass over out copies of every input.
 
-    Batch normalization in training mode counts as the affine map that the statistics of x make of it. ValueError if x
-    are no inputs (batch, ...) of the model.
+    Batch normalization in training mode counts as the affine map that the statistics of x make of it, and dropout is
+    left out. ValueError if x are no inputs (batch, ...) of the model.
     """
-    _refuse(model, x)
-    with frozen_normalization(model, x):
-        return jacobian_rows(model, x)
+    with without_noise(model):
+        _refuse(model, x)
+        with frozen_normalization(model, x):
+            return jacobian_rows(model, x)
 
 
 def jacobian_rows(model: nn.Module, x: Tensor) -> Tensor:
@@ -60,9 +60,10 @@ def leading_singular_values(
     refuse_inputs(x, 0, count, generator)
     if steps is not None and not (isinstance(steps, Integral) and steps >= count):
         raise ValueError(f"steps must be a whole number of at least count, which is {count}, got {steps!r}")
-    _refuse(model, x)
-    with frozen_normalization(model, x):
-        return bidiagonalize(model, x, count, steps or 2 * count + 10, generator)
+    with without_noise(model):
+        _refuse(model, x)
+        with frozen_normalization(model, x):
+            return bidiagonalize(model, x, count, steps or 2 * count + 10, generator)
 
 
 def _refuse(model: nn.Module, x: Tensor) -> None:
@@ -147,36 +148,3 @@ def spectra(rows: Tensor) -> Sequence[Tensor]:
     if aligned and rows.numel() and math.isfinite(rows.sum().item()):
         return torch.linalg.svdvals(rows).unbind()
     return [spectrum(stack) for stack in rows.unbind()]
-
-
-@contextmanager
-def frozen_normalization(model: nn.Module, x: Tensor) -> Iterator[None]:
-    """Batch normalization in training mode as the fixed affine map that the statistics of x make of it."""
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    momenta = [norm.momentum for norm in norms]
-    with buffers_kept(model):
-        try:
-            if norms:
-                for norm in norms:
-                    norm.momentum = 1.0
-                with torch.no_grad():
-                    model(x)
-            for norm in norms:
-                norm.eval()
-            yield
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.train()
-
-
-@contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Running statistics of normalization layers as they were."""
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)

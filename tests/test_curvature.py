@@ -133,6 +133,16 @@ def test_batch_normalization_counts_as_what_the_inputs_make_of_it() -> None:
     assert found == pytest.approx(dense(model.eval(), x), rel=2e-3)
 
 
+def test_dropout_is_left_out() -> None:
+    """The rate that a mask allows is that of the mask, and of the scale of what it leaves."""
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.8), nn.Linear(16, 3))
+    x, before = torch.randn(20, 6, generator=drawn()), torch.get_rng_state()
+    found = sharpness(model, x)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model[2].training
+    assert found == pytest.approx(sharpness(model.eval(), x), rel=1e-6)
+
+
 def test_where_no_parameter_moves_an_output_it_is_zero() -> None:
     assert sharpness(nn.Linear(6, 4, bias=False), torch.zeros(5, 6)) == 0
 

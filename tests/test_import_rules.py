@@ -40,6 +40,7 @@ MAY_BE_IMPORTED_BY: Final = {
         "isoinit.asked",
         "isoinit.chain",
         "isoinit.curvature",
+        "isoinit.held",
         "isoinit.layers",
         "isoinit.narrow",
         "isoinit.networks",

@@ -161,6 +161,36 @@ def test_batch_normalization_counts_as_the_affine_map_of_the_batch() -> None:
     torch.testing.assert_close(jacobian(model, x), jacobian(frozen.eval(), x))
 
 
+class Noisy(nn.Module):
+    """Drops out by a module and by a function, and draws in training on its own account."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(torch.relu(self.first(x)))
+        return self.head(nn.functional.dropout(torch.relu(self.second(x)), training=self.training))
+
+
+def test_dropout_is_left_out_as_every_input_would_have_a_network_of_its_own() -> None:
+    model, x = initialize(Noisy().double(), "he_normal", generator=generator()), noise(6, 4)
+    expected, matrices = probe(model.eval(), x), jacobian(model, x)
+    before = torch.get_rng_state()
+    measured = probe(model.train(), x)
+    for name in ("squared_norms", "gradient_norms", "jacobian_singular_values"):
+        np.testing.assert_array_equal(getattr(measured, name), getattr(expected, name))
+    torch.testing.assert_close(jacobian(model, x), matrices)
+    leading = probe(model, x, leading=3, generator=generator()).jacobian_singular_values
+    np.testing.assert_allclose(leading, expected.jacobian_singular_values)
+    torch.testing.assert_close(
+        leading_singular_values(model, x, 3, generator=generator()), torch.linalg.svdvals(matrices)
+    )
+    assert all(m.training for m in model.modules())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_frozen_weights_have_no_gradient_norm_and_a_caller_without_gradients_is_fine() -> None:
     model = he(4, 6, 4, 3)
     model.layers[1].requires_grad_(False)

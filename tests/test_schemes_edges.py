@@ -259,6 +259,21 @@ def test_calibration_takes_dropout_away_and_leaves_the_mode_and_the_global_gener
     assert float(model.eval()(noise(16, 4)).detach().std(correction=0)) == pytest.approx(1, abs=1e-6)
 
 
+def test_calibration_takes_dropout_by_a_function_away_too() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 50), nn.Linear(50, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(nn.functional.dropout(torch.relu(self.first(x)), training=self.training))
+
+    model, before = Functional(), torch.get_rng_state()
+    filled(model, "lsuv", 4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert float(model.eval()(noise(16, 4)).detach().std(correction=0)) == pytest.approx(1, abs=1e-6)
+
+
 def test_of_a_network_half_on_the_meta_device_the_other_half_is_initialized() -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2, device="meta"))
     whole = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))

@@ -5,15 +5,14 @@ A layer's output is linear in its weights, so one division is exact where LSUV i
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from isoinit.held import buffers_kept, without_noise
 from isoinit.schemes.wiring import Run, Wiring, biases_of, unit_axis
-from isoinit.spectrum import buffers_kept
 
 Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
@@ -67,7 +66,7 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *,
 
     hooks = [layer.register_forward_hook(correct) for layer in wiring.layers]
     try:
-        with _without_dropout(model):
+        with without_noise(model):
             model(data)
     finally:
         for hook in hooks:
@@ -84,26 +83,13 @@ def require_inputs(model: nn.Module, wiring: Wiring, data: Tensor) -> None:
                          f"shape {tuple(data.shape)}")  # fmt: skip
     if not wiring.chain:
         try:
-            with torch.no_grad(), _without_dropout(model), buffers_kept(model):
+            with torch.no_grad(), without_noise(model), buffers_kept(model):
                 model(data[:2].to(device=wiring.head.weight.device, dtype=wiring.head.weight.dtype))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, IndexError) as error:
             raise ValueError(f"data= must be inputs of the network, which does not take the shape {tuple(data.shape)} "
                              f"in {wiring.head.weight.dtype}: {error}") from error  # fmt: skip
-
-
-@contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """It would draw from the global generator, and the statistics are of the data."""
-    noisy = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training]
-    try:
-        for module in noisy:
-            module.eval()
-        yield
-    finally:
-        for module in noisy:
-            module.train()
 
 
 def _run_chain(wiring: Wiring, data: Tensor, statistic: Rescale) -> None:
