@@ -41,20 +41,30 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen_normalization(model: nn.Module, x: Tensor) -> Iterator[None]:
-    """Batch normalization in training mode as the fixed affine map that the statistics of x make of it."""
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    momenta = [norm.momentum for norm in norms]
+    """Batch normalization that looks at its batch as the fixed affine map that it is at x, which gives x the outputs
+    that it has. What torch would keep as running statistics does not: its variance is another, by n / (n - 1), which
+    adds up over the layers."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and (m.training or m.running_mean is None)]
+    kept = [(norm, norm.training, norm.running_mean, norm.running_var) for norm in norms]
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def record(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        axes = [axis for axis in range(inputs[0].dim()) if axis != 1]
+        seen[norm] = torch.var_mean(inputs[0], axes, correction=0)
+
+    hooks = [norm.register_forward_pre_hook(record) for norm in norms]
     with buffers_kept(model):
         try:
             if norms:
-                for norm in norms:
-                    norm.momentum = 1.0
                 with torch.no_grad():
                     model(x)
-            for norm in norms:
-                norm.eval()
+            for norm, (variance, mean) in seen.items():
+                assert isinstance(norm, _BatchNorm)
+                like = mean if norm.weight is None else norm.weight
+                norm.running_mean, norm.running_var, norm.training = mean.to(like), variance.to(like), False
             yield
         finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.train()
+            for hook in hooks:
+                hook.remove()
+            for norm, training, mean, variance in kept:
+                norm.running_mean, norm.running_var, norm.training = mean, variance, training

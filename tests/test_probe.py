@@ -153,12 +153,33 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
 
 
 def test_batch_normalization_counts_as_the_affine_map_of_the_batch() -> None:
-    model, x = he(4, 6, 3, 3, normalization="batch"), noise(50, 4)
-    frozen = he(4, 6, 3, 3, normalization="batch")
-    for norm in (m for m in frozen.modules() if isinstance(m, nn.BatchNorm1d)):
-        norm.momentum = 1.0
-    frozen(x)
-    torch.testing.assert_close(jacobian(model, x), jacobian(frozen.eval(), x))
+    """Of the variance that it divides by, which is not that of running statistics: over 20 layers and few inputs the
+    signals would be others, and other units active."""
+    model, x = he(4, 6, 20, 3, normalization="batch"), noise(5, 4).requires_grad_()
+    signal = x
+    *hidden, head = model.layers
+    for layer in hidden:
+        z = layer(signal)
+        variance, mean = torch.var_mean(z.detach(), 0, correction=0)
+        signal = ((z - mean) / (variance + 1e-5).sqrt()).relu()
+    rows = [torch.autograd.grad(out.sum(), x, retain_graph=True)[0] for out in head(signal).unbind(1)]
+    torch.testing.assert_close(jacobian(model, x.detach()), torch.stack(rows, 1))
+
+
+@pytest.mark.parametrize("positions", [False, True])
+def test_batch_normalization_without_running_statistics_is_measured_as_that_with_them(positions: bool) -> None:
+    """It looks at its batch in evaluation too, which no pass over copies of one input may."""
+    rows = []
+    for tracked in (True, False):
+        norm = nn.BatchNorm1d(6, track_running_stats=tracked).train(tracked)
+        first, flat = (nn.Conv1d(4, 6, 1), nn.Flatten()) if positions else (nn.Linear(4, 6), nn.Identity())
+        model = nn.Sequential(first, norm, nn.ReLU(), flat, nn.Linear(18 if positions else 6, 2)).double()
+        initialize(model, "he_normal", generator=generator())
+        measured = probe(model, noise(7, 4, 3) if positions else noise(7, 4))
+        rows.append(measured.jacobian_singular_values)
+        assert (norm.running_mean is None) != tracked
+        assert norm.training == tracked
+    np.testing.assert_allclose(*rows)
 
 
 class Noisy(nn.Module):
