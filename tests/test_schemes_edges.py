@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from isoinit import CNN, MLP, SCHEMES, ResNet, initialize
+from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
 from isoinit.activations import CReLU
 from isoinit.schemes import check
 from isoinit.schemes.base import Draw
@@ -283,6 +285,34 @@ def test_of_a_network_half_on_the_meta_device_the_other_half_is_initialized() ->
     assert isinstance(first, nn.Linear)
     assert isinstance(reference, nn.Linear)
     assert torch.equal(first.weight, reference.weight)
+
+
+class _Elsewhere(TorchDispatchMode):
+    """A model on a device of its own: what computes on its tensors and on others at once is refused, but for copies."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        there = {t.untyped_storage().data_ptr() for t in (*self.model.parameters(), *self.model.buffers())}
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.dim()]
+        sides = {t.untyped_storage().data_ptr() in there for t in tensors}
+        assert len(sides) < 2 or "copy" in str(func), f"{func} on two devices"
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name", [name for name, scheme in SCHEMES.items() if not scheme.needs_data])
+def test_a_network_on_another_device_than_the_generator_gets_its_numbers_by_copies(name: str) -> None:
+    scheme = SCHEMES[name]
+    architecture, mode = scheme.architectures[0], scheme.bias_modes[-1]
+    activation = scheme.activations[0] if scheme.activations else "relu"
+    block = name if architecture == "resnet" else None
+    model = build(architecture, (4,), width=6, depth=5, out_features=3, activation=activation, scheme=block)
+    arguments: dict[str, Any] = {"density": 0.5} if scheme.sparse else {}
+    with _Elsewhere(model):
+        generator, variance = torch.Generator().manual_seed(0), 0.1 * (mode != "zero")
+        initialize(model, name, generator=generator, bias_mode=mode, bias_variance=variance, **arguments)
 
 
 def test_a_network_initialized_in_inference_mode_trains() -> None:
