@@ -254,6 +254,44 @@ def test_a_residual_network_that_says_its_wiring_is_initialized_to_an_isometry()
     assert np.isnan(probe(model, noise(2, 3, 3, 3)).sample_variance_last)  # it does not say where its activations are
 
 
+def residual(kind: str, *sizes: int, skip: bool = False) -> nn.Module:
+    """A network of someone else with a block whose branch has layers between these sizes."""
+    model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2), *(nn.Linear(*pair) for pair in pairwise(sizes)))
+    model.append(nn.Linear(sizes[0], sizes[-1]))
+    stem, head, *branch, last = cast(Any, list(model))
+    block = Residual(kind, tuple(branch), skip=last if skip else None)
+    said = type("Said", (nn.Sequential,), {"wiring": lambda _: Wiring("resnet", nn.ReLU(), (stem,), head, (block,))})
+    return said(*model)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "sentence"),
+    [
+        ("risotto_b", residual("post", 8, 4, 8), r"one even width, got an identity and layers of \(4, 8\), \(8, 4\)"),
+        ("risotto_b", residual("post", 8, 8, 8, skip=True), r"got a layer and layers of \(8, 8\), \(8, 8\)"),
+        ("risotto_c", residual("projection", 8, 5, 8, skip=True), r"even widths, got \(8, 8\) and \(5, 8\), \(8, 5\)"),
+        (
+            "risotto_c",
+            residual("projection", 8, 4, 8),
+            r"a layer for a skip, .* got an identity and \(4, 8\), \(8, 4\)",
+        ),
+        (
+            "rezero",
+            residual("rezero", 8, 8, 8),
+            "every Residual needs one, got none; idinit and zero take blocks without",
+        ),
+        ("skipinit", residual("skipinit", 8, 8, 8), "every Residual needs one, got none"),
+    ],
+)
+def test_a_block_that_a_scheme_cannot_make_exact_is_refused_before_anything_is_changed(
+    name: str, model: nn.Module, sentence: str
+) -> None:
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match=sentence):
+        initialize(model, name, generator=generator())
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
 def test_two_inputs_are_refused() -> None:
     model = type("Odd", (Block,), {"forward": lambda s, x, y: s.c(torch.relu(s.a(x) + y))})()
     with pytest.raises(ValueError, match="one input to one output"):

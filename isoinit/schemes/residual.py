@@ -8,6 +8,7 @@ choice. Mirrored biases of Risotto are derived here.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -79,6 +80,40 @@ def _require_delta(wiring: Wiring, alpha: float = 1.0) -> None:
         raise ValueError(f"alpha must be above 0, so that the branch takes part, got {alpha}")
 
 
+def _require_square(wiring: Wiring, alpha: float = 1.0) -> None:
+    """ValueError unless every block of risotto_b adds to x what layers as wide as x make of it."""
+    _require_delta(wiring, alpha)
+    for block in wiring.blocks:
+        sizes = {size for layer in block.branch for size in layer.weight.shape[:2]}
+        if block.skip is not None or len(sizes) > 1 or any(size % 2 for size in sizes):
+            skip = "an identity" if block.skip is None else "a layer"
+            raise ValueError("risotto_b needs blocks with an identity for a skip, and branches whose layers all have "
+                             f"one even width, got {skip} and layers of {_shapes(block)}")  # fmt: skip
+
+
+def _require_projection(wiring: Wiring, alpha: float = 1.0) -> None:
+    """ValueError unless risotto_c's mirrored branches have the shape of their skips."""
+    _require_delta(wiring, alpha)
+    for block in wiring.blocks:
+        shapes = [tuple(layer.weight.shape[:2]) for layer in block.branch]
+        fits = all(after[1] == before[0] for before, after in pairwise(shapes))
+        skip = None if block.skip is None else tuple(block.skip.weight.shape[:2])
+        if not fits or skip != (shapes[-1][0], shapes[0][1]) or any(size % 2 for shape in shapes for size in shape):
+            raise ValueError("risotto_c needs blocks with a layer for a skip, as wide at both ends as the branch, "
+                             f"all of even widths, got {skip or 'an identity'} and {_shapes(block)}")  # fmt: skip
+
+
+def _shapes(block: Residual) -> str:
+    return ", ".join(str(tuple(layer.weight.shape[:2])) for layer in block.branch)
+
+
+def _require_multiplier(wiring: Wiring) -> None:
+    """ValueError unless every branch has the scalar that is to be 0."""
+    if any(block.multiplier is None for block in wiring.blocks):
+        raise ValueError("the branches begin at 0 by their multiplier, so every Residual needs one, got none; idinit "
+                         "and zero take blocks without")  # fmt: skip
+
+
 def _branch_ends(wiring: Wiring) -> Sequence[WeightLayer]:
     """risotto_b's branch needs relu(W_1 x) = x, so its first layers take no bias."""
     return [*wiring.stem, *[block.branch[-1] for block in wiring.blocks], wiring.head]
@@ -117,7 +152,7 @@ SCHEMES = (
         architectures=("resnet",),
         activations=("relu",),
         blocks=("post",),
-        requires=_require_delta,
+        requires=_require_square,
         invariants=("isometry",),
         given=_MONOTONE,
         options={"alpha": ()},
@@ -132,7 +167,7 @@ SCHEMES = (
         architectures=("resnet",),
         activations=("relu",),
         blocks=("projection",),
-        requires=_require_delta,
+        requires=_require_projection,
         invariants=("isometry",),
         given=_MONOTONE,
         options={"alpha": ()},
@@ -157,6 +192,7 @@ SCHEMES = (
         apply=independent(he),
         architectures=("resnet",),
         blocks=("skipinit",),
+        requires=_require_multiplier,
         invariants=("identity", "weight_variance"),
         variance=he,
         multiplier=0.0,
@@ -168,6 +204,7 @@ SCHEMES = (
         apply=independent(he),
         architectures=("resnet",),
         blocks=("rezero",),
+        requires=_require_multiplier,
         invariants=("identity", "weight_variance"),
         variance=he,
         multiplier=0.0,
