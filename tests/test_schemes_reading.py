@@ -329,6 +329,41 @@ def test_the_wiring_of_a_body_is_not_that_of_a_forward_put_in_its_place(body: An
     assert len(read(initialize(speaking, "he_normal", generator=generator())).layers) == 3
 
 
+class Acting(nn.Module):
+    def __init__(self, activation: Any) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.activation = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2), activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.activation(self.b(self.activation(self.a(x)))))
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [lambda x: x.clamp(min=0), lambda x: torch.clamp_min(x, 0), nn.Threshold(0, 0), type("Own", (nn.ReLU,), {})()],
+)
+def test_what_computes_a_relu_is_one(activation: Any) -> None:
+    """By the name of its activation a scheme knows its gain, and whether it applies."""
+    values = []
+    for one in (activation, nn.ReLU()):
+        model: Any = Acting(one)
+        initialize(model, "orthogonal", generator=generator())
+        values.append(model.b.weight.clone())
+        initialize(model, "ll_orth", generator=generator())
+    torch.testing.assert_close(*values)
+    body = MLP(4, 8, 3, 2)
+    body.activation = cast(Any, activation if isinstance(activation, nn.Module) else nn.ReLU())
+    assert isinstance(read(body).activation, nn.ReLU)
+
+
+@pytest.mark.parametrize("cut", [nn.ReLU6(), nn.Hardtanh(0, 20)])
+def test_what_is_cut_off_further_out_is_no_relu(cut: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), cut, nn.Linear(8, 2))
+    with pytest.raises(ValueError, match=f"all of one kind .* ReLU after layer 1, {type(cut).__name__} after layer 2"):
+        read(model)
+    assert type(read(nn.Sequential(nn.Linear(4, 8), cut, nn.Linear(8, 2))).activation) is type(cut)
+
+
 def test_identities_stand_for_nothing_beside_another_activation() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Identity(), nn.ReLU(), nn.Identity(), nn.Linear(8, 2))
     assert isinstance(read(initialize(model, "ll_orth", generator=generator())).activation, nn.ReLU)

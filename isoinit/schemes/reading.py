@@ -5,6 +5,7 @@ What is not a chain (a sum of branches, two inputs, a layer used twice) is refus
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Protocol, TypeVar, cast, runtime_checkable
@@ -12,13 +13,14 @@ from typing import Protocol, TypeVar, cast, runtime_checkable
 import torch
 from torch import nn
 
-from isoinit.activations import CReLU
+from isoinit.activations import ACTIVATIONS, CReLU
 from isoinit.layers import WeightLayer
 from isoinit.schemes.following import WAYS
-from isoinit.schemes.steps import Step, steps
+from isoinit.schemes.steps import Step, acts_elementwise, steps
 from isoinit.schemes.wiring import Wiring, groups
 
 Network = TypeVar("Network", bound=nn.Module)
+_FAR = 32.0  # float32 holds exp of twice as much, of which one may make a tanh
 
 
 @runtime_checkable
@@ -47,6 +49,8 @@ def read(model: nn.Module) -> Wiring:
         wiring = _wiring(chain)
     else:
         raise ValueError(f"a {type(model).__name__} is not understood: {WAYS}")
+    if (known := _known(wiring.activation)) is not wiring.activation:
+        wiring = replace(wiring, activation=known)
     for layer in wiring.layers:
         weight = layer._parameters.get("weight")
         biased = "bias" in layer._parameters or getattr(layer, "bias", None) is None
@@ -129,9 +133,17 @@ def _signals(gaps: Sequence[Sequence[Step]]) -> list[Step]:
     return every
 
 
+def _known(activation: nn.Module) -> nn.Module:
+    """The activation, a ReLU for what computes one, `x.clamp(min=0)` say: by its name schemes know their gain."""
+    named = type(activation) in ACTIVATIONS.values()
+    relu = not named and acts_elementwise(activation) and _same(activation, nn.ReLU())
+    return nn.ReLU() if relu else activation
+
+
 def _same(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two activations are the same function, on a grid."""
+    """Whether two activations are the same function, on a grid whose ends lie beyond where some are cut off."""
     grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu").view(2, 3, 4)
+    grid[0, 0, 0], grid[1, 2, 3] = -_FAR, _FAR
     with torch.no_grad():
         a, b = one.forward(grid.clone()), other.forward(grid.clone())
     return a.shape == b.shape and torch.equal(a, b)

@@ -77,7 +77,7 @@ def classified(module: nn.Module) -> Step | None:
                 what = "with its weight " if kind == "weight" else ""
                 raise ValueError(f"a {label} has a forward of its own, so what it does {what}is not known: {WAYS}")
             return Step(kind, label, module)
-    if isinstance(module, CReLU) or (not any(True for _ in module.children()) and _acts_elementwise(module)):
+    if isinstance(module, CReLU) or (not any(True for _ in module.children()) and acts_elementwise(module)):
         return Step("activation", label, module)
     return None
 
@@ -88,7 +88,7 @@ def _computes_otherwise(module: nn.Module, classes: Sequence[type[nn.Module]]) -
     return any(getattr(type(module), name, None) is not getattr(known, name, None) for name in names)
 
 
-def _acts_elementwise(module: nn.Module) -> bool:
+def acts_elementwise(module: nn.Module) -> bool:
     """Whether the module has no state, draws nothing and maps every number by itself. Tried out on numbers, so that any
     activation that does is welcome, and past its hooks, which are for the numbers of its network."""
     if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
@@ -119,7 +119,7 @@ def _of_function(node: fx.Node, within: str) -> Step:
         return Step("activation", name, _ACTIVATION_FUNCTIONS[name](*arguments, **keywords), hookable=False)
     function = type(name, (_Function,), {})(node.target, arguments, keywords)
     first = node.args[0] if node.args else node.kwargs.get("input")
-    if not isinstance(first, fx.Node) or not _acts_elementwise(function):
+    if not isinstance(first, fx.Node) or not acts_elementwise(function):
         raise ValueError(f"the function {name} in {within} is not understood: {WAYS}")
     return Step("activation", name, function, hookable=False)
 
