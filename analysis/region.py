@@ -148,7 +148,9 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
     ties = int((audit & ~clear).sum())
     if not clear.any() or len(trials) < JUDGED:
         return AuditError(float("nan"), 0.0, 1.0, 0, 0, ties)
-    axes, wrong, places = axes or infer_axes(trials), 0, np.flatnonzero(audit)
+    axes, wrong = axes or infer_axes(trials), 0
+    # shuffled: of a Sobol sequence every other trial is a shallow one, and a model without these would judge them
+    places = np.random.default_rng(seed).permutation(np.flatnonzero(audit))
     parts = math.ceil(len(places) / (HELD_OUT * len(trials)))
     for part in range(parts):
         hidden = np.zeros(len(trials), bool)

@@ -192,6 +192,23 @@ def test_a_map_of_mostly_audit_trials_is_judged_as_nearly_the_whole(monkeypatch:
     assert none.wrong == np.sum(2 * parts[1]["n_trained"].to_numpy() > parts[1]["n_replicates"].to_numpy())
 
 
+def test_a_part_that_is_held_out_is_a_fair_sample_of_trials_that_come_in_turns(monkeypatch: pytest.MonkeyPatch):
+    """Of a Sobol sequence every other trial is in the shallow half: held out together, they left a model of the deep
+    half to be judged on the other."""
+    depths = np.tile([2, 50, 4, 90], 10)
+    columns = {"role": ["sobol"] * 40, "n_trained": np.where(depths < 20, 2, 0), "n_replicates": [2] * 40}
+    fit, means = RegionModel.fit.__func__, []  # type: ignore[attr-defined]
+
+    def seen(cls: type[RegionModel], trials: pa.Table, *rest: object) -> RegionModel:
+        means.append(np.mean(trials["depth"].to_numpy() < 20))
+        return fit(cls, trials, *rest)
+
+    monkeypatch.setattr(RegionModel, "fit", classmethod(seen))
+    found = audit_error(pa.table({"depth": depths, **columns}))
+    assert (found.n, found.wrong, len(means)) == (40, 0, 4)
+    assert all(0.35 < mean < 0.65 for mean in means), "it is 1 / 3 or 2 / 3 without those of every fourth"
+
+
 @pytest.mark.parametrize("role", ["start", "random", "sobol"])
 def test_a_map_of_trials_placed_by_chance_alone_is_judged_on_each_by_a_model_of_the_others(role: str):
     result, grid = audit_error(table(60, role=role)), audit_error(table(60, role="grid"))
