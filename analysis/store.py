@@ -118,6 +118,12 @@ def _check_keys(folder: Path, trials: pa.Table, replicates: pa.Table) -> None:
             f"{folder}: replicates name the trial {min(orphans)}, which trials does not have; filter replicates by the "
             f"trial_key of trials too, or {REMEDY}"
         )
+    networks = len(replicates.group_by(["trial_key", "seed", "learning_rate"]).aggregate([]))
+    if networks < len(replicates):
+        raise ValueError(
+            f"{folder}: a trial has one network of a seed at a learning rate, but {len(replicates) - networks} of "
+            f"{len(replicates)} rows of replicates are of one that another row has; {REMEDY}"
+        )
     for column in (trials["outcome"], replicates["outcome"]):
         unknown = set(column.unique().to_pylist()) - set(Outcome)
         if unknown:

@@ -274,6 +274,16 @@ def test_a_curve_that_is_null_cannot_be_judged_anew(made: tuple[pa.Table, pa.Tab
         read(folder, Criterion("train_accuracy", 0.5))
 
 
+def test_a_network_that_occurs_twice_is_refused(folder: Path, made: tuple[pa.Table, pa.Table]) -> None:
+    """A part of replicates that was copied beside itself: judged anew, every trial had twice as many seeds."""
+    part = sorted((folder / "replicates").glob("*.parquet"))[0]
+    shutil.copy(part, part.with_name("copy.parquet"))
+    twice, rows = len(pq.read_table(part)), len(made[1])
+    sentence = f"{twice} of {rows + twice} rows of replicates are of one that another row has; run 'sweep export' again"
+    with pytest.raises(ValueError, match=sentence):
+        read(folder)
+
+
 def test_trials_without_replicates_are_refused_unless_they_failed(
     made: tuple[pa.Table, pa.Table], tmp_path: Path
 ) -> None:
