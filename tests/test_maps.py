@@ -507,6 +507,18 @@ def test_no_figure_draws_a_frontier_where_deeper_networks_train_again() -> None:
     assert not any("train again" in t.get_text() for t in frontier_figure(whole).texts)
 
 
+@pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
+def test_the_names_of_several_sweeps_stay_on_the_page(info: MapInfo, draw: Callable[[MapInfo], Figure]) -> None:
+    names = "depth-limits-of-my-network, depth-limits-of-your-network, WIDE-LIMITS-OF-OUR-NETWORK"
+    figure = draw(info._replace(sweep=names, panels=info.panels[:2]))
+    figure.draw_without_rendering()
+    title, subtitle = (text.get_window_extent() for text in figure.texts[:2])
+    assert names in figure.texts[0].get_text().replace("\n", " ")
+    assert title.x1 < figure.bbox.x1
+    assert subtitle.y1 < title.y0
+    assert all(axis.title.get_window_extent().y1 < subtitle.y0 for axis in figure.axes)
+
+
 def test_a_long_subtitle_stays_on_the_page_and_a_legend_has_even_rows() -> None:
     figure, _ = canvas(1, 1, wide=3.9, high=3.4)
     head(figure, "a title", "so many words " * 12)

@@ -29,6 +29,7 @@ from analysis.writing import writing
 INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
 AGAIN: Final = "; no frontier where deeper networks train again"
 LETTERS: Final = 14.5  # of a subtitle, to an inch
+TITLE_LETTERS: Final = 8.5  # of a title
 STYLE: Final[dict[Any, Any]] = {
     "font.size": 9.0, "font.family": "DejaVu Sans", "axes.titlesize": 10.0, "axes.labelsize": 9.0,
     "axes.linewidth": 0.7, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK,
@@ -60,15 +61,18 @@ def panel_title(text: str, letters: int = 44) -> str:
 
 
 def head(figure: Figure, title: str, subtitle: str) -> None:
-    """Title, as it is, and subtitle at the top left, of as many lines as it takes, in inches that the layout leaves
+    """Title, as it is, and subtitle at the top left, of as many lines as they take, in inches that the layout leaves
     alone."""
-    height, left = figure.get_figheight(), 0.1 / figure.get_figwidth()
-    lines = textwrap.wrap(subtitle, int(LETTERS * figure.get_figwidth()))
-    figure.text(left, 1 - 0.1 / height, literal(title), va="top", fontsize=12, fontweight="bold")
-    figure.text(left, 1 - 0.34 / height, "\n".join(lines), va="top", fontsize=8.5, color=SOFT)
+    height, width = figure.get_figheight(), figure.get_figwidth()
+    names = textwrap.wrap(title, int(TITLE_LETTERS * width), break_on_hyphens=False)
+    lines = textwrap.wrap(subtitle, int(LETTERS * width))
+    below = 0.2 * (len(names) - 1)  # inches, of all lines of the title but the first
+    left, whole = 0.1 / width, literal("\n".join(names))
+    figure.text(left, 1 - 0.1 / height, whole, va="top", fontsize=12, fontweight="bold")
+    figure.text(left, 1 - (0.34 + below) / height, "\n".join(lines), va="top", fontsize=8.5, color=SOFT)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(rect=(0, 0, 1, 1 - (0.41 + 0.15 * len(lines)) / height))
+    engine.set(rect=(0, 0, 1, 1 - (0.41 + below + 0.15 * len(lines)) / height))
 
 
 def meaning(criterion: str) -> str:
