@@ -520,6 +520,32 @@ def test_a_normalization_that_breaks_the_mirror_is_refused_by_the_mirrored_only(
             initialize(make(), scheme, generator=generator())
 
 
+class AlongPositions(nn.Module):
+    """A linear layer that reads positions, of which there are as many as would be needed for halves."""
+
+    def __init__(self, between: Any) -> None:
+        super().__init__()
+        self.first, self.last, self.between = nn.Conv1d(3, 4, 1), nn.Linear(8, 5), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.between(torch.relu(self.first(x))))
+
+
+@pytest.mark.parametrize(
+    ("between", "length", "what"),
+    [(nn.Flatten(2), 8, "Flatten"), (lambda x: x.flatten(2), 8, "flatten"),
+     (lambda x: torch.flatten(x, start_dim=2, end_dim=-1), 8, "flatten"),
+     (nn.AvgPool1d(2), 16, "Linear on the positions of Conv1d")],
+)  # fmt: skip
+def test_what_leaves_positions_to_a_linear_layer_is_refused_by_the_mirrored_only(
+    between: Any, length: int, what: str
+) -> None:
+    model = initialize(AlongPositions(between), "he_normal", generator=generator())
+    assert model(torch.ones(2, 3, length)).shape == (2, 4, 5)
+    with pytest.raises(ValueError, match=f"a mirrored signal does not survive {what};"):
+        initialize(model, "ll_orth", generator=generator())
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_scripted_module_is_refused_in_a_sentence() -> None:
     scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))

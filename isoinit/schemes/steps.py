@@ -32,6 +32,8 @@ _ACTIVATION_FUNCTIONS: dict[str, Callable[..., nn.Module]] = {
 }  # fmt: skip
 _SHAPE_FUNCTIONS = {"flatten", "view", "reshape", "squeeze", "contiguous", "float", "double", "to", "pixel_unshuffle",
                     *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))}  # fmt: skip
+FLATTENS = {"Flatten", "flatten", "view", "reshape", "squeeze", "mean"}
+"""Of steps that are a shape, those that take the positions away, before a linear layer that reads channels."""
 _BREAKER_FUNCTIONS = {*(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "alpha_dropout",
                       "feature_alpha_dropout", *(f"dropout{n}" for n in ("", "1d", "2d", "3d"))}  # fmt: skip
 
@@ -76,7 +78,8 @@ def classified(module: nn.Module) -> Step | None:
             if kind != "breaker" and _computes_otherwise(module, classes):
                 what = "with its weight " if kind == "weight" else ""
                 raise ValueError(f"a {label} has a forward of its own, so what it does {what}is not known: {WAYS}")
-            return Step(kind, label, module)
+            parted = isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1)
+            return Step("breaker" if parted else kind, label, module)
     if isinstance(module, CReLU) or (not any(True for _ in module.children()) and acts_elementwise(module)):
         return Step("activation", label, module)
     return None
@@ -111,6 +114,8 @@ def _of_module(module: nn.Module, name: str) -> Step:
 
 def _of_function(node: fx.Node, within: str) -> Step:
     name, arguments, keywords = name_of(node), node.args[1:], {k: v for k, v in node.kwargs.items() if k != "input"}
+    if name == "flatten" and not _is_whole(*arguments, **keywords):
+        return Step("breaker", name)
     if name in _SHAPE_FUNCTIONS or (name == "mean" and _is_pooling(arguments, keywords)):
         return Step("shape", name)
     if name in _BREAKER_FUNCTIONS:
@@ -134,6 +139,11 @@ class _Function(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.call(x, *self.arguments, **self.keywords)
+
+
+def _is_whole(start_dim: Any = 0, end_dim: Any = -1) -> bool:
+    """Whether a flatten is of all but the batch: another one leaves positions, and what reads them no channels."""
+    return (start_dim, end_dim) == (1, -1)
 
 
 def _is_pooling(arguments: Sequence[Any], keywords: dict[str, Any]) -> bool:
