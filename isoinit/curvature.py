@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from isoinit.asked import outputs_of, outside, refuse_inputs, refuse_model
-from isoinit.held import buffers_kept, frozen_normalization, without_noise
+from isoinit.held import buffers_kept, frozen_normalization, twice_differentiable, without_noise
 from isoinit.schemes.reading import uncompiled
 
 _PRECISE = 1e-3  # relative
@@ -39,7 +39,7 @@ def sharpness(model: nn.Module, x: Tensor) -> float:
     with without_noise(model):
         with torch.no_grad(), buffers_kept(model):
             _refuse(outputs_of(model, x))
-        with frozen_normalization(model, x), torch.enable_grad():
+        with frozen_normalization(model, x), twice_differentiable(), torch.enable_grad():
             return _greatest(model(x), parameters)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 _IN_TRAINING = (_NormBase, nn.RNNBase)  # normalize as they do in training; on CUDA cuDNN has no gradients otherwise
@@ -25,6 +26,13 @@ def without_noise(model: nn.Module) -> Iterator[None]:
     finally:
         for module in noisy:
             module.training = True
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Attention by plain products, for its fused kernels have no second derivative."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoinit.asked import outputs_of, refuse_inputs, refuse_model
-from isoinit.held import buffers_kept, frozen_normalization, without_noise
+from isoinit.held import buffers_kept, frozen_normalization, twice_differentiable, without_noise
 
 _CACHE_LINE = 64  # bytes
 _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
@@ -106,7 +106,7 @@ def bidiagonalize(model: nn.Module, x: Tensor, count: int, steps: int, generator
 def _products(model: nn.Module, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], int, int]:
     """v -> J v and u -> J^T u for every input at once, and the shape of J. J v is the derivative of the linear map
     u -> J^T u along v, so that only reverse mode is needed."""
-    with torch.enable_grad():
+    with torch.enable_grad(), twice_differentiable():
         point = x.flatten(1).detach().requires_grad_()
         output = model(point.view(x.shape)).flatten(1)
         u = torch.zeros_like(output, requires_grad=True)

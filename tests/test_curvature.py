@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import isoinit
 from isoinit import CNN, MLP, ResNet, initialize, sharpness
+from isoinit.spectrum import jacobian, leading_singular_values
 from isoinit.theory.predict import predict
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -143,6 +145,26 @@ def test_dropout_is_left_out() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert model[2].training
     assert found == pytest.approx(sharpness(model.eval(), x), rel=1e-6)
+
+
+class Attentive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).mean(1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_attention_whose_fused_kernel_has_no_second_derivative_is_measured(training: bool) -> None:
+    """It took one in training, of which the dropout kept it from the kernel, and ended in a sentence of torch's."""
+    model, x = Attentive().train(training), torch.randn(6, 5, 8, generator=drawn())
+    found = sharpness(model, x)
+    largest = leading_singular_values(model, x, 1, steps=3, generator=drawn())[:, 0]
+    torch.testing.assert_close(largest, torch.linalg.matrix_norm(jacobian(model, x), 2))
+    with sdpa_kernel(SDPBackend.MATH):
+        assert found == pytest.approx(dense(model.eval(), x), rel=2e-3)
 
 
 def test_where_no_parameter_moves_an_output_it_is_zero() -> None:
