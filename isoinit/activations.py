@@ -27,7 +27,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation_name(activation: nn.Module) -> str:
-    """The name in `ACTIVATIONS`, or the class name in lower case for another activation."""
+    """The name in `ACTIVATIONS`, or the class name in lower case for another activation; a `Hardtanh` with limits of
+    one's own is another one, for which the formulas here do not hold."""
+    if type(activation) is nn.Hardtanh and (activation.min_val, activation.max_val) != (-1, 1):
+        return repr(activation).lower()
     for name, kind in ACTIVATIONS.items():
         if type(activation) is kind:
             return name

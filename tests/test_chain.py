@@ -48,6 +48,21 @@ def test_a_chain_is_measured_as_autograd_does(activation: str, depth: int) -> No
     assert_alike(pair(activation, depth), jacobian_inputs=40)
 
 
+def test_an_activation_with_limits_of_ones_own_is_measured_as_it_is() -> None:
+    """The formula is of the limits -1 and 1, and a data-driven scheme has compiled code of it."""
+    models, data = pair("hardtanh"), 3 * torch.randn(200, 9, generator=torch.Generator().manual_seed(2))
+    for model in models:
+        model.activation = torch.nn.Hardtanh(-3, 3)
+    mine, theirs = (probe(model, X).jacobian_singular_values for model in models)
+    np.testing.assert_allclose(mine, theirs, rtol=2e-5)
+    signal = data
+    initialize(models[0], "lsuv", data=data, compiled=True, generator=torch.Generator().manual_seed(0))
+    for layer in models[0].layers:
+        signal = layer(signal)
+        assert float(signal.detach().std()) == pytest.approx(1, abs=2e-3)
+        signal = models[0].activation(signal)
+
+
 def test_masks_and_frozen_weights_are_seen() -> None:
     models = pair()
     for model in models:
