@@ -292,6 +292,27 @@ def test_a_block_that_a_scheme_cannot_make_exact_is_refused_before_anything_is_c
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
 
 
+class Doubled(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (nn.ConvTranspose2d(4, 6, 3), "a ConvTranspose2d is no linear or convolutional layer"),
+        (nn.Embedding(4, 6), "a Embedding is no linear or convolutional layer"),
+        (Doubled(4, 6), "a Doubled has a forward of its own, so what it does with its weight is not known"),
+    ],
+)
+def test_a_wiring_with_what_is_no_weight_layer_is_refused(layer: Any, sentence: str) -> None:
+    """The weight of a transposed convolution is (in, out, ...), so it had the law of its transpose."""
+    head = nn.Linear(6, 2)
+    said = type("Said", (nn.Sequential,), {"wiring": lambda _: Wiring("cnn", nn.ReLU(), (layer,), head)})
+    with pytest.raises(ValueError, match=sentence):
+        initialize(said(layer, nn.ReLU(), head), "he_normal", generator=generator())
+
+
 def test_two_inputs_are_refused() -> None:
     model = type("Odd", (Block,), {"forward": lambda s, x, y: s.c(torch.relu(s.a(x) + y))})()
     with pytest.raises(ValueError, match="one input to one output"):

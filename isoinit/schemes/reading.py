@@ -16,7 +16,7 @@ from torch import nn
 from isoinit.activations import ACTIVATIONS, CReLU
 from isoinit.layers import WeightLayer
 from isoinit.schemes.following import WAYS
-from isoinit.schemes.steps import FLATTENS, Step, acts_elementwise, steps
+from isoinit.schemes.steps import FLATTENS, PLAIN_WEIGHTS, Step, acts_elementwise, classified, steps
 from isoinit.schemes.wiring import Wiring, groups
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -52,6 +52,9 @@ def read(model: nn.Module) -> Wiring:
     if (known := _known(wiring.activation)) is not wiring.activation:
         wiring = replace(wiring, activation=known)
     for layer in wiring.layers:
+        if type(layer) not in PLAIN_WEIGHTS and ((step := classified(layer)) is None or step.kind != "weight"):
+            raise ValueError(f"a {type(layer).__name__} is no linear or convolutional layer, whose weight is (out, in, "
+                             "...), as wiring() must give")  # fmt: skip
         weight = layer._parameters.get("weight")
         biased = "bias" in layer._parameters or getattr(layer, "bias", None) is None
         if weight is None or not biased:  # every forward computes it anew, so what is written to it is lost

@@ -18,6 +18,7 @@ from isoinit.schemes.wiring import NORMS
 
 _OURS = (Linear, Conv1d, Conv2d, Conv3d)
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PLAIN_WEIGHTS = frozenset((*_OURS, *_WEIGHTS))
 _SHAPES = (nn.Flatten, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
            nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.PixelUnshuffle)  # fmt: skip
 _BREAKERS = (
