@@ -22,7 +22,7 @@ from matplotlib.text import Annotation
 from analysis import tables
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.axes import Along, edges_around, span_ticks, theory_span, theory_text, value_ticks
-from analysis.draw.canvas import canvas, head, legend_columns, save
+from analysis.draw.canvas import canvas, head, legend_columns, meaning, save
 from analysis.draw.limits import MARKERS, frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, cells, censoring, limits
@@ -505,6 +505,12 @@ def test_no_figure_draws_a_frontier_where_deeper_networks_train_again() -> None:
     whole = region_map(_columns(lambda d, _: d < 9, "density", [0.1, 1.0]))
     assert not whole.broken
     assert not any("train again" in t.get_text() for t in frontier_figure(whole).texts)
+
+
+def test_a_caption_says_of_what_a_criterion_is_within() -> None:
+    said = meaning("train_accuracy>=0.9 within 100 at learning rate 0.1").replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "; trained means train accuracy ≥ 0.9 within 100 steps at learning rate 0.1"
+    assert meaning("") == ""
 
 
 @pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])

@@ -7,6 +7,7 @@ a colour says a shape says too.
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,7 @@ def meaning(criterion: str) -> str:
     """`; trained means train accuracy ≥ 0.8`, the end of a subtitle; empty if the criterion is."""
     whole = "\N{NO-BREAK SPACE}"  # a line that ends with ≥ leaves the number behind
     said = criterion.replace("_", " ").replace(">=", f"{whole}≥{whole}").replace("<=", f"{whole}≤{whole}")
+    said = re.sub(r"within (\d+)", rf"within \1{whole}steps", said)
     return f"; trained means {said}" if criterion else ""
 
 
