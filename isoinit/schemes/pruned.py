@@ -44,8 +44,10 @@ def pruned(dense: Callable[[Wiring, Draw], Steps | None]) -> Callable[..., Steps
             count = max(1, round(target * size))
             masks = _lowest(key, count).unbind()
             for layer, weight, mask in zip(run.layers, run.weights, masks, strict=True):
-                set_mask(layer, mask)  # which is then where the weight is
-                weight.mul_(math.sqrt(size / count)).mul_(layer._buffers["mask"])
+                set_mask(layer, mask)
+                there = layer._buffers["mask"]  # where the weight is
+                assert there is not None
+                weight.mul_(math.sqrt(size / count)).mul_(there)
 
     return apply
 
