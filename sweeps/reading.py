@@ -81,6 +81,9 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and (base := _other_base(node.value)):
+            problem = f"YAML reads {node.value} to base {base}; write the number without {_MARKS[base]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError):  # of the conversion, by what the text happens to be
@@ -90,7 +93,17 @@ class _Strict(yaml.SafeLoader):
 
 
 _NAMES: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_MARKS: Final = {8: "a leading 0", 60: "a colon"}
 _SHOWN: Final = 40  # characters of a value that cannot be read
+
+
+def _other_base(number: str) -> int | None:
+    """The base to which YAML 1.1 reads a number that looks like a decimal one, as 064, which is 52 (080 is 80)."""
+    digits = number.lstrip("+-")
+    if ":" in digits:
+        return 60
+    return 8 if len(digits) > 1 and digits[0] == "0" and digits.replace("_", "").isdecimal() else None
 
 
 def _yaml(text: str, origin: str) -> Any:

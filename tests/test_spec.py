@@ -157,6 +157,27 @@ def test_what_yaml_cannot_read_has_a_place(line: str, words: list[str]) -> None:
     assert all(word in said for word in words), said
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("space.width=064", ["YAML reads 064 to base 8", "without a leading 0"]),
+        ("space.depth=[2, 010]", ["YAML reads 010 to base 8"]),
+        ("training.steps=1:30", ["YAML reads 1:30 to base 60", "without a colon"]),
+        ("training.learning_rate=1:30.5", ["YAML reads 1:30.5 to base 60"]),
+    ],
+)
+def test_a_number_that_yaml_reads_to_another_base_is_refused(setting: str, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        read("smoke", [setting])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_number_may_be_0_or_a_decimal_fraction() -> None:
+    spec = read("smoke", ["space.bias_variance=[0, 0.5, +0.25, 00.75]", "search.seed=0"])
+    assert spec.space.bias_variance == [0, 0.5, 0.25, 0.75]
+
+
 def test_a_setting_of_no_field_is_refused() -> None:
     with pytest.raises(ValueError, match=r"--set reads like training\.steps=300, but got 'training\.=3'"):
         parse(MINIMAL, ["training.=3"])
