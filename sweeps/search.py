@@ -103,6 +103,8 @@ class PackSearch(OptunaSearch):
         for tasks in wanting:
             self._again.append(_named([self._trials.ask_again(task) for task in tasks]))
         self.asked = len(results) + sum(map(len, wanting))
+        if self.asked:  # Optuna's own samplers would draw again what they drew first
+            self.study.sampler.reseed_rng()
 
     def ask(self) -> Pack | None:
         """The next pack, journalled; None when the search has ended, or the journal cannot be written."""

@@ -83,6 +83,25 @@ def test_tune_sees_one_trial_a_pack_and_optuna_every_member(
     assert dryrun.evenly(search._spec, space.build(search._spec))[1] == len(sizes)
 
 
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_a_sweep_that_goes_on_does_not_begin_with_its_first_points_again(tmp_path: Path, sampler: str) -> None:
+    wanted = f"search.sampler={sampler}", "resources.pack=4"
+    first = _search(tmp_path, *wanted).ask()
+    assert first is not None
+    (tmp_path / "packs.jsonl").unlink()
+    went_on = _search(tmp_path, *wanted)
+    went_on.rebuild(
+        [
+            {**t.point._asdict(), "trial_key": t.trial_key, "role": t.role, "outcome": "trained", "score": 0.5}
+            | {"n_replicates": 2, "n_trained": 2}
+            for t in first.tasks
+        ]
+    )
+    again = went_on.ask()
+    assert again is not None
+    assert [t.point for t in again.tasks] != [t.point for t in first.tasks]
+
+
 @pytest.mark.parametrize("built", [None, optuna.samplers.RandomSampler])
 def test_a_sampler_that_is_none_is_refused_instead_of_replaced_by_optunas_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: object
