@@ -28,15 +28,14 @@ class Trials:
         self._study, self._design, self._spec, self._digest = study, design, spec, data_digest
         self._running: dict[int, tuple[Trial, Task]] = {}
         self._visits: Counter[Point] = Counter()
+        self._keys: set[str] = set()
         self.rows: list[dict[str, Any]] = []
         """Finished trials, as far as a map needs them: axes, role, counts and outcome."""
 
     def ask(self) -> Task:
         trial = self._study.ask(self._design.distributions)
         point = self._design.point(trial.params)
-        seeds = self._spec.seeds(self._visits[point])
-        self._visits[point] += 1
-        key = self._spec.trial_key(point, seeds, self._digest)
+        key, seeds = self._unused(point)
         role = self._study.get_trials(deepcopy=False)[-1].system_attrs.get(ROLE, self._spec.search.sampler)
         task = Task(key, point, seeds, role, trial.number)
         self._running[trial.number] = trial, task
@@ -45,6 +44,7 @@ class Trials:
     def ask_again(self, task: Task) -> Task:
         """A task of an earlier launch as a new, running trial of this study, with its key and role."""
         self._visits[task.point] += 1
+        self._keys.add(task.trial_key)
         self._study.enqueue_trial(self._design.params(task.point))
         trial = self._study.ask(self._design.distributions)
         self._study._storage.set_trial_system_attr(trial._trial_id, ROLE, task.role)  # not `enqueued`
@@ -67,6 +67,7 @@ class Trials:
         """A finished trial of a ledger, as one of this study."""
         point = Point(**{name: row[name] for name in Point._fields})
         self._visits[point] += 1
+        self._keys.add(row["trial_key"])
         self.rows.append(_row(point, row["role"], row))
         self._study.add_trial(
             create_trial(
@@ -78,6 +79,17 @@ class Trials:
                 system_attrs={ROLE: row["role"]},  # the sampler counts them
             )
         )
+
+    def _unused(self, point: Point) -> tuple[str, tuple[int, ...]]:
+        """Key and seeds of the next visit of a point. Where the journal has lost a visit, one after it may have those
+        that follow from the number of visits, and the ledger would keep but one of the two."""
+        while True:
+            seeds = self._spec.seeds(self._visits[point])
+            self._visits[point] += 1
+            key = self._spec.trial_key(point, seeds, self._digest)
+            if key not in self._keys:
+                self._keys.add(key)
+                return key, seeds
 
 
 def _row(point: Point, role: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,25 @@ def test_a_point_that_was_running_when_a_sweep_stopped_gets_other_seeds_when_it_
     assert len({t.trial_key for t in tasks}) == len({(t.point, t.seeds) for t in tasks}) == 24
 
 
+def test_a_visit_that_the_journal_has_lost_does_not_give_its_successor_the_seeds_of_another(tmp_path: Path) -> None:
+    settings = ("search.sampler=random", "space.scheme=he_normal", "space.depth=2", "space.bias_variance=0")
+    killed = _search(tmp_path, *settings)
+    lost, kept = killed.ask(), killed.ask()
+    assert lost is not None
+    assert kept is not None
+    (tmp_path / "packs.jsonl").unlink()
+    resumed = _search(tmp_path, *settings)
+    resumed.rebuild(
+        {**task.point._asdict(), "trial_key": task.trial_key, "role": task.role, **vars(result)}
+        for task, result in zip(kept.tasks, _judge(kept), strict=True)
+    )
+    keys = [task.trial_key for task in kept.tasks]
+    while (pack := resumed.ask()) is not None:
+        keys += [task.trial_key for task in pack.tasks]
+        resumed.tell(_judge(pack))
+    assert len(set(keys)) == len(keys) == 40
+
+
 def test_the_grid_visits_every_point_once(tmp_path: Path) -> None:
     search = _search(tmp_path, "search.sampler=grid", "search.trials=60")
     points = []
