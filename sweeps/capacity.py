@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Final
 
 import torch
 
-from sweeps import chance
+from sweeps import chance, machine
 from sweeps.data import Dataset
 from sweeps.space import Space
 from sweeps.spec import Point, SweepSpec
@@ -27,17 +26,17 @@ def check(spec: SweepSpec, design: Space, dataset: Dataset) -> None:
     Raises:
         ValueError: a pack asks for more CPUs or GPUs than there are, or the largest networks do not fit the memory.
     """
-    _check_devices("cpus", spec.resources.cpus, os.cpu_count() or 1)
+    _check_devices("cpus", spec.resources.cpus, machine.cores())
     if spec.resources.gpus != "auto":
         _check_devices("gpus", spec.resources.gpus, torch.accelerator.device_count())
     networks = spec.training.seeds * len(spec.training.learning_rate)
-    packs = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
+    packs = max(1, int(machine.cores() / spec.resources.cpus))
 
     def needs(point: Point) -> float:
         """Of one pack, which trains one network at a time or more."""
         return networks * _bytes(point, spec, dataset) + _features(point, spec, dataset)
 
-    largest, there = max(design.corners(), key=needs), memory()
+    largest, there = max(design.corners(), key=needs), machine.memory()
     if packs * needs(largest) > SHARE * there:
         raise ValueError(
             f"space: the {networks} networks of a trial of depth {largest.depth} and width {largest.width}, in batches "
@@ -61,15 +60,6 @@ def check_data(spec: SweepSpec, dataset: Dataset) -> None:
             f"{dataset.input_shape[0]} features a sample; choose mlp or resnet"
         )
     chance.check(spec, dataset)
-
-
-def memory() -> float:
-    """Bytes that this machine has; infinite where the system does not say."""
-    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
-    if not all(name in getattr(os, "sysconf_names", {}) for name in names):
-        return math.inf
-    pages, size = map(os.sysconf, names)
-    return float(pages) * size
 
 
 def _check_devices(kind: str, wanted: float, there: int) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from sweeps import machine
+
 if TYPE_CHECKING:
     import grpc
     from ray.job_config import JobConfig
@@ -239,7 +241,7 @@ def _embed(quiet: dict[str, Any]) -> None:
     for patient in (True, False):
         try:
             # "local": without it Ray joins whatever other Ray runs on this machine, or the one that RAY_ADDRESS names.
-            ray.init(address=OWN_RAY, num_cpus=os.cpu_count(), include_dashboard=False, job_config=_job(), **quiet)
+            ray.init(address=OWN_RAY, num_cpus=machine.cores(), include_dashboard=False, job_config=_job(), **quiet)
             return
         except Exception as error:  # Ray raises nothing narrower
             if "timed out during startup" not in str(error):

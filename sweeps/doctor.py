@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from sweeps import data, installed, mlflow_uri, provenance, sources
+from sweeps import data, installed, machine, mlflow_uri, provenance, sources
 from sweeps.cluster import started_here
 from sweeps.sources import Source
 
@@ -91,7 +91,7 @@ def devices() -> Check:
     import torch
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    found = f"torch {torch.__version__} on {', '.join([*names, f'{os.cpu_count()} CPUs'])}"
+    found = f"torch {torch.__version__} on {', '.join([*names, f'{machine.cores()} CPUs'])}"
     if names or shutil.which("nvidia-smi") is None:
         return Check("devices", True, found)
     remedy = "install the torch wheel for the driver's CUDA version, or update the driver"
@@ -100,7 +100,7 @@ def devices() -> Check:
 
 def threads() -> Check:
     """More threads than CPUs make every pack slower, and Ray gives a pack the CPUs it asked for."""
-    setting, cpus = os.environ.get("OMP_NUM_THREADS", ""), os.cpu_count() or 1
+    setting, cpus = os.environ.get("OMP_NUM_THREADS", ""), machine.cores()
     if not setting:
         return Check("threads", True, "OMP_NUM_THREADS is not set: each pack uses the CPUs it asks for")
     fine = setting.isdecimal() and 1 <= int(setting) <= cpus

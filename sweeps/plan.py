@@ -6,7 +6,6 @@ is the work that networks save which diverge at once; that others diverge later 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.words import counted, theory_text, time_text
-from sweeps import capacity, data, dryrun, limits, network, space, speed
+from sweeps import capacity, data, dryrun, limits, machine, network, space, speed
 from sweeps.samplers import SAMPLERS
 from sweeps.spec import SweepSpec
 from sweeps.speed import Speed
@@ -70,7 +69,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     capacity.check_data(spec, dataset)
     if slots is None:
         capacity.check(spec, design, dataset)
-        slots = max(1, int((os.cpu_count() or 1) / spec.resources.cpus))
+        slots = max(1, int(machine.cores() / spec.resources.cpus))
     even, packs = dryrun.evenly(spec, design)
     found = limits.predicted([*design.corners(), *(t.point for t in even)], spec.training)
     tasks = dryrun.seeking(spec, design, even, found) if spec.search.sampler == "boundary" else even

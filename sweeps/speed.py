@@ -24,7 +24,7 @@ import torch
 import isoinit
 import sweeps
 from isoinit.editions import edition
-from sweeps import calibration, data
+from sweeps import calibration, data, machine
 from sweeps.calibration import Speed
 from sweeps.spec import Point, SweepSpec
 
@@ -116,7 +116,7 @@ def remember(
 def _key(spec: SweepSpec, data_digest: str, slots: int) -> str:
     """What a speed depends on."""
     shapes = spec.model_dump(include={"network": True, "space": {"depth", "width"}})
-    what = [platform.node(), os.cpu_count(), version("isoinit"), torch.__version__, calibration.METHOD, slots]
+    what = [platform.node(), machine.cores(), version("isoinit"), torch.__version__, calibration.METHOD, slots]
     what += [data_digest, shapes, spec.training.optimizer, spec.training.batch_size, spec.training.learning_rate]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 

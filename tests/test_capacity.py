@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
 
 import pytest
 import torch
 
-from sweeps import capacity, cluster, data, memory, network, plan, space, speed, train
+from sweeps import capacity, cluster, data, machine, memory, network, plan, space, speed, train
 from sweeps.__main__ import main
 from sweeps.reading import parse
 
@@ -26,7 +28,52 @@ def _check(*settings: str) -> None:
 
 def test_what_fits_is_not_refused() -> None:
     _check()
-    _check(f"resources.cpus={os.cpu_count()}")
+    _check(f"resources.cpus={machine.cores()}")
+
+
+def test_what_a_batch_job_or_a_container_may_not_use_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "GRANTED", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    whole = machine.memory()
+    assert (machine.cores(), whole > 1e8) == (8, True)
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (machine.cores(), machine.memory()) == (8, whole)
+    (tmp_path / "cpu.max").write_text("250000 100000\n")
+    (tmp_path / "memory.max").write_text("50000000\n")
+    assert (machine.cores(), machine.memory()) == (2, 5e7)
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert machine.cores() == 1
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("300000", 3)])
+def test_containers_of_the_first_kind_count_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr(machine, "GRANTED", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("70000000\n")
+    assert (machine.cores(), machine.memory()) == (cores, 7e7)
+
+
+def test_a_plan_and_a_ray_of_ones_own_have_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    monkeypatch.setattr(speed, "of", lambda *_: speed.Speed(1e9, 1e-3))
+    assert plan.plan(parse(TEXT)).slots == 3
+    with pytest.raises(ValueError, match=r"resources.cpus: a pack asks for 4, but this machine has 3;"):
+        _check("resources.cpus=4")
+    started: dict[str, object] = {}
+    monkeypatch.setattr("ray.init", lambda **given: started.update(given))
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+    cluster._embed({})
+    assert started["num_cpus"] == 3
 
 
 @pytest.mark.parametrize(
