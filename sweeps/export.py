@@ -66,7 +66,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
     """
     out = Path(out).resolve()
     exportdir.check(out, name)
-    client = connect(tracking_uri)
+    client = connect(tracking_uri, reading=True)
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
         parent, *_ = find(client, tracking_uri, name, experiment)
         parts = _parts(tracking_uri, parent, cache)
@@ -106,7 +106,7 @@ def verify(
     Raises:
         ValueError: MLflow does not know the sweep or cannot be read, or a part of the ledger is broken.
     """
-    client = connect(tracking_uri)
+    client = connect(tracking_uri, reading=True)
     local = {path.name: path for path in book.parts()}
     want = {row["trial_key"]: row["outcome"] for row in book.read()[0].select(["trial_key", "outcome"]).to_pylist()}
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):

@@ -13,7 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from sweeps.mlflow_uri import DATABASES, ELSEWHERE, check_database, check_name, check_writable, file, lasting
+from sweeps.mlflow_uri import (
+    DATABASES,
+    ELSEWHERE,
+    check_database,
+    check_name,
+    check_there,
+    check_writable,
+    file,
+    lasting,
+)
 from sweeps.runcard import FOLDER_ID
 
 if TYPE_CHECKING:
@@ -49,8 +58,8 @@ def _try(uri: str) -> None:
         engine.dispose()
 
 
-def connect(uri: str) -> MlflowClient:
-    """A quiet client with short time limits.
+def connect(uri: str, *, reading: bool = False) -> MlflowClient:
+    """A quiet client with short time limits; one for `reading` makes no database, as MLflow does where there is none.
 
     Raises:
         ValueError: in one sentence, why the store cannot be opened.
@@ -58,7 +67,7 @@ def connect(uri: str) -> MlflowClient:
     if (path := file(uri)) is not None:
         check_name(uri, path)
         if not path.exists():  # MLflow would try for minutes
-            check_writable(uri, path)
+            check_there(uri, path) if reading else check_writable(uri, path)
         check_database(uri, path)
         store = lasting(uri)  # MLflow keeps a store per URI, open where the folder was when it was first used
     else:

@@ -77,6 +77,14 @@ def check_name(uri: str, path: Path) -> None:
         )
 
 
+def check_there(uri: str, path: Path) -> None:
+    if not path.exists():
+        raise ValueError(
+            f"tracking URI {uri}: there is no {path}; give the --tracking-uri of the sweep's launch, or fill a new one "
+            "with 'sweep sync' where the ledger is"
+        )
+
+
 def check_writable(uri: str, path: Path) -> None:
     """MLflow makes the file and its folders, and SQLite needs a second file beside it."""
     try:

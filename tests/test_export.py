@@ -121,6 +121,14 @@ def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_database_that_is_not_there_is_not_made_by_who_reads(tmp_path: Path) -> None:
+    uri, book = f"sqlite:///{tmp_path}/typo/mlflow.db", Ledger(tmp_path / "runs" / "toy")
+    for act in (lambda: export(uri, "toy", tmp_path / "out"), lambda: verify(book, uri, "toy")):
+        with pytest.raises(ValueError, match=r"there is no .*typo/mlflow.db; give the --tracking-uri .* 'sweep sync'"):
+            act()
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_earlier_export_is_replaced_and_foreign_files_are_not(tmp_path: Path) -> None:
     uri, book = _published(tmp_path)
     out = tmp_path / "out"
