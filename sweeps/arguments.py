@@ -40,15 +40,25 @@ def existing(args: argparse.Namespace) -> RunDir:
 
 
 def uri(args: argparse.Namespace, run: RunDir) -> str:
-    """The MLflow store of a sweep: the one given now, else the one of its launch, else the environment's."""
+    """The MLflow store of a sweep: the one given now, else the one of its launch, else the environment's.
+
+    Raises:
+        ValueError: that of its launch was in a folder that is gone, as where all was moved: a new one would be made
+            there, and the one that was moved would stay as it is.
+    """
     from sweeps import mlflow_uri
 
-    return (
-        args.tracking_uri
-        or run.state().get("tracking_uri")
-        or os.environ.get("MLFLOW_TRACKING_URI")
-        or mlflow_uri.DEFAULT_URI
-    )
+    if args.tracking_uri:
+        return args.tracking_uri
+    if known := run.state().get("tracking_uri"):
+        database = mlflow_uri.file(known)
+        if database is not None and not database.parent.exists():
+            raise ValueError(
+                f"sweep {run.path.name!r} was launched with {known}, but the folder {database.parent} is gone; if it "
+                f"was moved, give the --tracking-uri that it has now, which in this folder is {mlflow_uri.DEFAULT_URI}"
+            )
+        return known
+    return os.environ.get("MLFLOW_TRACKING_URI") or mlflow_uri.DEFAULT_URI
 
 
 def flag(args: argparse.Namespace) -> str:

@@ -422,6 +422,20 @@ def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monke
     assert not (folder / "other.db").exists()
 
 
+def test_a_store_in_a_folder_that_was_moved_is_not_begun_anew_where_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = folder / "moved"
+    run = RunDir(folder / "runs", "tiny")
+    run.create(reading.read("tiny.yaml"), {"tracking_uri": f"sqlite:///{moved}/mlflow.db"})
+    for command in ("launch tiny.yaml --inline", "resume tiny --inline", "sync tiny", "verify tiny", "export tiny"):
+        assert main(command.split()) == 2
+        said = capsys.readouterr().err
+        assert f"launched with sqlite:///{moved}/mlflow.db, but the folder {moved} is gone" in said
+        assert "give the --tracking-uri that it has now" in said
+    assert not moved.exists()
+
+
 def test_a_store_that_is_lost_in_mid_sweep_is_waited_for_aloud_and_not_in_the_time_that_training_took(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
