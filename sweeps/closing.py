@@ -85,7 +85,7 @@ def sync(run: RunDir, uri: str) -> int:
         origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
         tracker = tracking.Tracker(uri, identity(spec, digest, origin, run.path.parent, state.get("folder_id")))
         sent = tracking.sync(run.ledger, tracker)
-        if sent or state.get("closed") != uri:
+        if sent or state.get("closed") != uri or not tracker.mapped():
             limits, notes, paths, reason = _map(run, trials, spec.criterion.build())
             if limits and not paths:
                 raise ValueError(f"there is no map to send: {reason}")

@@ -118,6 +118,11 @@ class Tracker:
         """
         return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
 
+    def mapped(self) -> bool:
+        """Whether the parent run has a map."""
+        with one_sentence(self.uri):
+            return bool(self._client.list_artifacts(self._opened(), "maps"))
+
     def running(self) -> bool:
         """Whether the parent run has not ended."""
         with one_sentence(self.uri):

@@ -168,6 +168,9 @@ def test_a_store_that_fails_only_at_the_end_gets_the_map_with_a_sync(
     assert main(["sync", "tiny"]) == 0
     assert "sent 0 parts" in capsys.readouterr().out
     assert "maps/map.png" in maps()
+    shutil.rmtree(next(folder.glob("mlartifacts/*/*/artifacts/maps")))  # as a user does who makes room
+    assert main(["sync", "tiny"]) == 0
+    assert "maps/map.png" in maps()
 
 
 @pytest.mark.usefixtures("folder")
