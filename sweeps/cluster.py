@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 QUIET: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own kills the running packs; ours lets them finish
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it aborts a driver 3 s after a SIGTERM, whatever ours does
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files per pack
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a page for every worker that dies; the sweep's errors.txt has it
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 import ray
+from ray._private import ray_constants
 
 from sweeps import cluster, launch
 from sweeps.__main__ import main
@@ -75,6 +76,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plain = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     monkeypatch.setattr(os, "environ", plain | {"HOME": str(tmp_path), "RAY_TMPDIR": str(tmp_path)})
     return tmp_path
+
+
+@pytest.mark.usefixtures("home")
+def test_ray_leaves_signals_to_the_driver() -> None:
+    """Its own handler of SIGTERM, which it sets when it starts, aborts the process in the midst of its last packs."""
+    name = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
+    assert hasattr(ray_constants, name)  # or else this Ray knows no such variable
+    cluster.set_environment(None)
+    assert os.environ[name] == "1"
 
 
 @pytest.mark.parametrize(

@@ -138,9 +138,10 @@ def test_a_sweep_whose_driver_was_killed_is_finished_by_resume(folder: Path, mom
     assert Ledger(run).keys() >= killed | journalled
 
 
-@pytest.mark.parametrize("how", ["sweep stop", "Ctrl-C"])
+@pytest.mark.parametrize("how", ["sweep stop", "Ctrl-C", "SIGTERM"])
 def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path, how: str) -> None:
-    """Every pack that was begun is finished: Tune's own handler of Ctrl-C would kill those that run."""
+    """Every pack that was begun is finished: Tune's own handler of Ctrl-C would kill those that run, and Ray's of
+    SIGTERM the driver."""
     driver = subprocess.Popen(
         _command("launch", "tiny.yaml", "--set", "training.steps=4000"),
         cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -149,8 +150,8 @@ def test_a_sweep_is_stopped_after_its_running_packs_and_resumed(folder: Path, ho
     while not list(run.glob("ledger/*.parquet")):
         assert driver.poll() is None
         time.sleep(0.05)
-    if how == "Ctrl-C":
-        driver.send_signal(signal.SIGINT)
+    if how != "sweep stop":
+        driver.send_signal(signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
     else:
         assert _sweep(folder, "stop", "tiny").returncode == 0
     said, _ = driver.communicate(timeout=120)
