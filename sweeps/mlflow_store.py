@@ -13,16 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from sweeps.mlflow_uri import (
-    DATABASES,
-    ELSEWHERE,
-    check_database,
-    check_name,
-    check_there,
-    check_writable,
-    file,
-    lasting,
-)
+from sweeps import mlflow_uri
+from sweeps.mlflow_uri import DATABASES, ELSEWHERE, file, lasting
 from sweeps.runcard import FOLDER_ID
 
 if TYPE_CHECKING:
@@ -65,10 +57,10 @@ def connect(uri: str, *, reading: bool = False) -> MlflowClient:
         ValueError: in one sentence, why the store cannot be opened.
     """
     if (path := file(uri)) is not None:
-        check_name(uri, path)
+        mlflow_uri.check_name(uri, path)
         if not path.exists():  # MLflow would try for minutes
-            check_there(uri, path) if reading else check_writable(uri, path)
-        check_database(uri, path)
+            mlflow_uri.check_there(uri, path) if reading else mlflow_uri.check_writable(uri, path)
+        mlflow_uri.check_database(uri, path)
         store = lasting(uri)  # MLflow keeps a store per URI, open where the folder was when it was first used
     else:
         store = uri
@@ -102,6 +94,8 @@ def _reason(uri: str, error: Exception) -> str:
         return f"the module {error.name} is missing; pip install '{_PACKAGES.get(error.name, error.name)}'"
     if (system := _below(error)) is not None:
         return f"it cannot be reached ({system.strerror or system})"
+    if "database is locked" in str(error):
+        return f"another program keeps its database locked; try again when that has ended, or {ELSEWHERE}"
     if found := re.search(r"schema \(found version (\w+), but expected (\w+)\)", str(error)):
         upgrade = shlex.join(["mlflow", "db", "upgrade", lasting(uri)])
         return (

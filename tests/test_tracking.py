@@ -26,7 +26,7 @@ from analysis.schema import Took
 from sweeps import bulk, parts, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import all_parents, children, connect, deleted, parents
+from sweeps.mlflow_store import all_parents, children, connect, deleted, one_sentence, parents
 from sweeps.mlflow_uri import check, lasting
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
@@ -642,6 +642,12 @@ def test_what_is_below_mlflow_fails_in_one_sentence_too(tmp_path: Path, monkeypa
     monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
     with pytest.raises(ValueError, match="NoCredentialsError: Unable to locate credentials; is it a store"):
         sync(book, tracker(uri))
+
+
+def test_a_database_that_another_program_keeps_locked_is_not_called_unfit() -> None:
+    said = "MLflow at x: another program keeps its database locked; try again"
+    with pytest.raises(ValueError, match=said), one_sentence("x"):
+        raise sqlite3.OperationalError("database is locked")
 
 
 def _with_table(path: Path, name: str) -> Path:
