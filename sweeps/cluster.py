@@ -245,6 +245,11 @@ def _embed(quiet: dict[str, Any]) -> None:
             ray.init(address=OWN_RAY, num_cpus=machine.cores(), include_dashboard=False, job_config=_job(), **quiet)
             return
         except Exception as error:  # Ray raises nothing narrower
+            if "AF_UNIX path length" in str(error):
+                raise ValueError(
+                    f"Ray's sockets lie in the folder of temporary files, whose path is too long for them ({error}); "
+                    "set RAY_TMPDIR=/tmp or to another short one, or train without Ray by --inline"
+                ) from None
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()

@@ -79,6 +79,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("home")
+def test_a_folder_of_temporary_files_that_is_too_deep_for_ray_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, object]]
+) -> None:
+    """As that of a batch job; Ray names no variable that would move it."""
+    path = "/scratch/very/deep/plasma_store"
+    _init(monkeypatch, attempts, OSError(f"failed: AF_UNIX path length cannot exceed 107 bytes: {path}"))
+    with pytest.raises(ValueError, match=rf"too long for them \(.*{path}\); set RAY_TMPDIR=/tmp .*--inline"):
+        _start(None)
+    assert len(attempts) == 1
+
+
+@pytest.mark.usefixtures("home")
 def test_ray_leaves_signals_to_the_driver() -> None:
     """Its own handler of SIGTERM, which it sets when it starts, aborts the process in the midst of its last packs."""
     name = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
