@@ -99,6 +99,8 @@ def stop(args: argparse.Namespace) -> int:
     if driver is None:
         from sweeps import standing
 
+        if reason := run.misnamed():
+            raise ValueError(reason)
         finished = standing.Standing.of(run).state == "finished"
         again = f"sweep resume {args.name}{arguments.flag(args)}{' --trials N' if finished else ''}"
         raise ValueError(

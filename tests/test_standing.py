@@ -80,7 +80,7 @@ def test_a_folder_that_was_copied_or_renamed_does_not_go_on_and_says_what_does(
     said += "go on with that of runs/toy" if copied else "call the folder toy again"
     assert main(["status", "other"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [said]
-    for again in (["resume", "other", "--inline"], ["sync", "other"]):
+    for again in (["resume", "other", "--inline"], ["sync", "other"], ["stop", "other"]):
         assert main(again) == 2
         assert capsys.readouterr().err == f"sweep: {said}\n"
     with pytest.raises(ValueError, match=re.escape(said)):  # as a launch with --name other asks
