@@ -191,3 +191,15 @@ def build(space: Space, search: Search) -> BaseSampler:
             "its `build` return one"
         )
     return built
+
+
+def going_on(sampler: BaseSampler, space: Space, search: Search, asked: int) -> BaseSampler:
+    """The sampler of a study that was rebuilt with so many trials, the same each time.
+
+    Optuna's own keep where they are in a generator, and would draw again what they drew first: they get another seed,
+    which follows from that of the spec and the number of trials. Ours have none, and follow from the study.
+    """
+    if type(sampler).reseed_rng is BaseSampler.reseed_rng:
+        return sampler
+    seed = int(np.random.default_rng([search.seed, asked]).integers(2**31))
+    return build(space, search.model_copy(update={"seed": seed}))

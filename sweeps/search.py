@@ -53,7 +53,7 @@ class PackSearch(OptunaSearch):
         on_failed: Callable[[Pack], None] = lambda _: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._spec = spec
+        self._spec, self._design = spec, space
         self._journal = journal
         self._enough = enough
         self.on_failed = on_failed
@@ -103,8 +103,8 @@ class PackSearch(OptunaSearch):
         for tasks in wanting:
             self._again.append(_named([self._trials.ask_again(task) for task in tasks]))
         self.asked = len(results) + sum(map(len, wanting))
-        if self.asked:  # Optuna's own samplers would draw again what they drew first
-            self.study.sampler.reseed_rng()
+        if self.asked:
+            self.study.sampler = samplers.going_on(self.study.sampler, self._design, self._spec.search, self.asked)
 
     def ask(self) -> Pack | None:
         """The next pack, journalled; None when the search has ended, or the journal cannot be written."""

@@ -89,17 +89,21 @@ def test_a_sweep_that_goes_on_does_not_begin_with_its_first_points_again(tmp_pat
     first = _search(tmp_path, *wanted).ask()
     assert first is not None
     (tmp_path / "packs.jsonl").unlink()
-    went_on = _search(tmp_path, *wanted)
-    went_on.rebuild(
-        [
-            {**t.point._asdict(), "trial_key": t.trial_key, "role": t.role, "outcome": "trained", "score": 0.5}
-            | {"n_replicates": 2, "n_trained": 2}
-            for t in first.tasks
-        ]
-    )
-    again = went_on.ask()
-    assert again is not None
-    assert [t.point for t in again.tasks] != [t.point for t in first.tasks]
+    rows = [
+        {**t.point._asdict(), "trial_key": t.trial_key, "role": t.role, "outcome": "trained", "score": 0.5}
+        | {"n_replicates": 2, "n_trained": 2}
+        for t in first.tasks
+    ]
+    twice = []
+    for _ in range(2):
+        went_on = _search(tmp_path, *wanted)
+        went_on.rebuild(rows)
+        again = went_on.ask()
+        assert again is not None
+        twice.append([t.point for t in again.tasks])
+        (tmp_path / "packs.jsonl").unlink()
+    assert twice[0] != [t.point for t in first.tasks]
+    assert twice[0] == twice[1]
 
 
 @pytest.mark.parametrize("built", [None, optuna.samplers.RandomSampler])
