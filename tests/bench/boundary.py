@@ -78,6 +78,8 @@ Tried on the beds, some with a real map or more, and not kept, with the number o
     the prior, half or a fifth of it (6 to 8)     26 % more and 5 % fewer layers; by a fifth 31 and 22 % less on two
     the same by half, of `isoinit.theory.crowd`   four real maps: from 42 % less to 54 more at 24 trials, from 31 % less
     (16)                                          to 92 more at 40, where errors are small, for -6 to +12 % layers
+    a start at the limits that theory predicts,   four real maps at 40 trials: from 19 % less to 49 more error, and
+    times e to a normal of sd .35 or .7 (14)      from 20 % less to 12 more, for 1 to 14 and 2 to 11 % more layers
     outcomes that are chance's own with 1 or 5 %  window: 60 % more error at 104 trials by either; noisy, where one in
     of the likelihood, to place and to read (8)   ten is: 9 and 52 % more, 8 and 26 % at 128
     maps by the most probable hyperparameters,    window: 3 % less error at 104 trials, noisy 2 % more, kinked 1 % less
