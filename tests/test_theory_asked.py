@@ -45,7 +45,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (factors.mirrored_gaussian, {"width": 4, "sw2": 2.0}),
     (factors.isometry, {"sw2": 2.0}),
     (sharpening.lead, {"inputs": 10, "told": 0.8}),
-    (sharpening.growth, {"inputs": 10, "units": 8, "told": 0.8}),
+    (sharpening.growth, {"inputs": 10, "units": 8, "told": 0.8, "relative_variance": 2.0}),
     (sharpness.wandering, {"variance": 0.1}),
     (factors.two_slopes, {"both": 0.1, "units": 8}),
     (factors.centred, {"factor": LAW, "typical": 1.0}),

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from isoinit import MLP, initialize, sharpness
+from isoinit.theory.gaussian import Array
 from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict
 from isoinit.theory.sharpening import growth, lead
 
@@ -47,6 +48,49 @@ def test_it_is_that_of_a_chain_of_layers_that_learnt_one_class(units: int) -> No
     assert read @ signals[-1] == pytest.approx(lead(classes, 0.8), rel=1e-9)
     found = sum(np.sum(a**2) * np.sum(g**2) for a, g in zip(signals[:-1], reversed(gradients[:-1]), strict=True))
     assert found / (layers * np.sum(seen**2)) == pytest.approx(growth(classes, units, 0.8), rel=0.01)
+
+
+@pytest.mark.parametrize("relative_variance", [0.0, 2.0, 50.0])
+@pytest.mark.parametrize("units", [4, 40])
+def test_it_is_the_integral_over_the_layers(units: int, relative_variance: float) -> None:
+    square, share = 10 * lead(10, 0.8) ** 2 / units, np.polynomial.legendre.leggauss(8)
+    t = (share[0] + 1) / 2
+    signal, gradient = (1 + square * u**2 * (1 + u * relative_variance / 3) for u in (t, 1 - t))
+    assert growth(10, units, 0.8, relative_variance) == pytest.approx(share[1] @ (signal * gradient) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize(("gaussian", "layers"), [(False, 30), (True, 8), (True, 40)])
+def test_random_layers_that_all_learn_one_class_sharpen_as_much(gaussian: bool, layers: int) -> None:
+    """Each by its own gradient, at once and in full, so that products of what was learnt count, too."""
+    units, classes, rng = 400, 40, np.random.default_rng(0)
+    leads, found = [], []
+    for _ in range(8):
+        weights = [rng.standard_normal((units, units)) / sqrt(units) for _ in range(layers)]
+        weights = weights if gaussian else [np.linalg.qr(w)[0] for w in weights]
+        x, read = (v / np.linalg.norm(v) for v in rng.standard_normal((2, units)))
+        x = x * sqrt(units / classes)
+        before, squares, signals, gradients = _squares(weights, x, read)
+        step = lead(classes, 0.8) * np.linalg.norm(gradients[0]) / squares.sum()
+        learnt = [w + step * np.outer(g, a) for w, a, g in zip(weights, signals[:-1], gradients[1:], strict=True)]
+        after, grown, *_ = _squares(learnt, x, read)
+        leads.append((after - before) / np.linalg.norm(gradients[0]))
+        found.append(grown.sum() / squares.sum())
+    assert np.mean(leads) == pytest.approx(lead(classes, 0.8), rel=0.1)
+    told = growth(classes, units, 0.8, layers if gaussian else 0.0)
+    assert np.mean(found) == pytest.approx(told, rel=0.2 if layers > 8 else 0.35)
+
+
+def _squares(weights: list[Array], x: Array, read: Array) -> tuple[float, Array, list[Array], list[Array]]:
+    """The logit, the products of both squares in every layer, the signals before the layers, and the gradients before
+    and behind them."""
+    signals, gradients = [x], [read]
+    for w in weights:
+        signals.append(w @ signals[-1])
+    for w in reversed(weights):
+        gradients.append(w.T @ gradients[-1])
+    gradients.reverse()
+    products = [float((a @ a) * (g @ g)) for a, g in zip(signals[:-1], gradients[1:], strict=True)]
+    return float(read @ signals[-1]), np.array(products), signals, gradients
 
 
 def test_wide_nets_do_not_sharpen_and_narrow_ones_by_the_square_of_the_width() -> None:
@@ -90,9 +134,17 @@ def _told(scheme: str, activation: str, width: int, sigma_b2: float) -> Any:
     return predict(scheme, activation=activation, depth=8, width=width, sigma_b2=sigma_b2, bias_mode=mode)
 
 
-@pytest.mark.parametrize(("scheme", "activation"), [("ll_orth", "relu"), ("orthogonal", "linear")])
+@pytest.mark.parametrize(
+    ("scheme", "activation", "width"),
+    [
+        ("ll_orth", "relu", 16),
+        ("ll_orth", "relu", 64),
+        ("orthogonal", "linear", 16),
+        ("orthogonal", "linear", 64),
+        ("ll_gauss", "relu", 32),
+    ],
+)
 @pytest.mark.parametrize("sigma_b2", [0.0, 0.1])
-@pytest.mark.parametrize("width", [16, 64])
 def test_networks_become_as_sharp_on_digits(scheme: str, activation: str, width: int, sigma_b2: float) -> None:
     """Classes of real data share more or less of an input's norm, and logits: half to twice of it is what was found."""
     found = fmean(learns(scheme, activation, width, sigma_b2, seed) for seed in range(2))
@@ -111,6 +163,17 @@ def test_what_biases_give_to_all_inputs_alike_does_not_grow() -> None:
     added = [exp(told.log_sharpest) - exp(told.log_sharpness) for told in (linear, biased)]
     assert added[0] == pytest.approx(8 * 10**4 * (growth(10, 10**4, 0.8) - 1) / 100, rel=1e-3)
     assert added[1] == pytest.approx(added[0], rel=1e-3)
+
+
+def test_gaussian_weights_sharpen_more_the_deeper_they_are() -> None:
+    """The eigenvalues of J J^T have a relative variance of 1 a layer; what gates of biases add to it does not count."""
+    for depth in (4, 16):
+        told = predict("lecun_normal", activation="linear", depth=depth, width=10**4)
+        grown = exp(told.log_sharpest - told.log_sharpness) - 1
+        assert grown == pytest.approx(growth(10, 10**4, 0.8, depth - 1) - 1, rel=0.01)
+    gated, free = (_told("ll_orth", "relu", 64, sigma_b2) for sigma_b2 in (0.3, 0.0))
+    added = [exp(told.log_sharpest) - exp(told.log_sharpness) for told in (gated, free)]
+    assert 1 < added[0] / added[1] < 2.2  # gradients of units with both halves on; four times as much with the gates'
 
 
 def test_what_inputs_have_in_common_grows_with_them() -> None:

@@ -4,9 +4,14 @@ In the frame in which a net of isometries is the identity, gradient descent adds
 layers, for each class of rank one: from the class's part in the input to the direction that its logit reads. These two
 are unrelated, so that M^2 is small and all layers together make 1 + L M of it: after the share t of them the class's
 part has grown by 1 + s^2 t^2, and the squared gradient from there on is greater by 1 + s^2 (1 - t)^2, with s = |L M|.
-The sharpness in that direction is the sum over layers of the product of both (derived here):
+Where layers are no isometries, what is learnt in layer k comes to layer l as (J J^T) g, J the Jacobian between them and
+g the gradient in l, which has more of the greatest singular values than g: its square is greater by 1 + (l - k) v / L,
+with v = Var(e) / E(e)^2 of the eigenvalues e of the whole J J^T, and of k and k' together by what the shorter way has.
+That is the spread of the weights: what biases switch on and off differs from input to input. So s^2 t^2 becomes
+s^2 t^2 (1 + t v / 3), and the sharpness in that direction, the sum over layers of the product of both, grows by
+(derived here)
 
-    growth = 1 + 2 s^2 / 3 + s^4 / 30        s^2 = K lead^2 / n
+    growth = 1 + s^2 (2 / 3 + a / 2) + s^4 (1 / 30 + a / 30 + a^2 / 140)        a = v / 3, s^2 = K lead^2 / n
 
 for n units, those of the core in a mirrored net, and classes whose part is the K-th of an input's squared norm, as if K
 directions shared it. The `lead` is in standard deviations of the logits at initialization: the one with which the right
@@ -19,13 +24,12 @@ are not mirrored sharpen, too; of them it is not derived.
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import log
+from math import inf, log
 
-import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from isoinit.theory.asked import asks, between, whole
+from isoinit.theory.asked import asks, between, least, whole
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Alike, Bias, Point, Step
 from isoinit.theory.sharpness import Sharpness
@@ -45,11 +49,16 @@ def lead(inputs: int, told: float) -> float:
     return float(brentq(short, 0.0, 20.0)) if short(0.0) > 0 else 0.0  # pyright: ignore[reportArgumentType]
 
 
-@asks(inputs=whole(2), units=whole(1), told=TOLD)
-def growth(inputs: int, units: int, told: float) -> float:
-    """By how much the sharpness of a linear net of isometries grows until it tells the share `told` of its inputs."""
-    square = inputs * lead(inputs, told) ** 2 / units
-    return 1 + 2 * square / 3 + square**2 / 30
+@asks(inputs=whole(2), units=whole(1), told=TOLD, relative_variance=least(0))
+def growth(inputs: int, units: int, told: float, relative_variance: float = 0.0) -> float:
+    """By how much the sharpness of a linear net grows until it tells the share `told` of its inputs, where its Jacobian
+    J has this Var(e) / E(e)^2 of the eigenvalues e of J J^T, 0 of isometries."""
+    return 1 + _more(inputs * lead(inputs, told) ** 2 / units, relative_variance)
+
+
+def _more(square: float, relative_variance: float) -> float:
+    a = relative_variance / 3
+    return square * (2 / 3 + a / 2) + square**2 * (1 / 30 + a / 30 + a * a / 140)
 
 
 class Sharpening:
@@ -65,13 +74,17 @@ class Sharpening:
         alike: Callable[[Point, Bias, Step], Alike],
     ) -> None:
         """`start`: mean square coordinate and 1 - cosine of the inputs; `alike` as of `Family`."""
-        grown = growth(inputs, max(1, int(units)), told) - 1
-        self._log_grown = log(grown) if grown > 0 else -np.inf
+        self._squared = inputs * lead(inputs, told) ** 2 / max(1, int(units))
         self._unbiased = Sharpness(inputs, units, start.q, 1 - start.d, density, biases=False)
         self._start, self._alike = start, alike
 
-    def after(self, log_square: float, distance: float, step: Step, growth: float, variance: float) -> float:
-        """As `Sharpness.after`, where `distance` is 1 - cosine of the activations behind the biases."""
+    def after(
+        self, log_square: float, distance: float, step: Step, passed: float, variance: float, relative_variance: float
+    ) -> float:
+        """As `Sharpness.after`, where `distance` is 1 - cosine of the activations behind the biases, and
+        `relative_variance` that of `growth`."""
         brought = log(max(distance / self._start.d, 1e-300))  # the inputs' share of the square
         alike = self._alike(self._start, Bias(0.0, "zero"), step)
-        return self._log_grown + self._unbiased.after(log_square + brought, alike, growth, variance)
+        unbiased = self._unbiased.after(log_square + brought, alike, passed, variance)
+        more = _more(self._squared, relative_variance)
+        return unbiased + log(more) if more > 0 else -inf

@@ -104,7 +104,7 @@ def walk(
         variance = norm.variance + seen.gradient_variance
         sharpness = sharp.after(square, (alike or family.alike)(point, scaled, step), passed, variance)
         distance = family.distance(point, scaled)
-        more = sharpening.after(square, distance, step, passed, variance) if sharpening else -inf
+        more = sharpening.after(square, distance, step, passed, variance, layer * (1 - kept)) if sharpening else -inf
         yield State(
             layer=layer,
             correlation=seen.correlation,
