@@ -154,7 +154,8 @@ def _see_home() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 (a check failed, or a sweep was interrupted) or 2 (a mistake)."""
+    """Run one command; the exit code is 0, 1 (a check failed, or a sweep was stopped), 2 (a mistake) or 130 (a command
+    was interrupted)."""
     arguments = parser().parse_args(argv)
     try:
         _see_folder()
