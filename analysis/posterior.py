@@ -19,6 +19,7 @@ from analysis.points import Counts
 
 SWEEPS = 30  # of expectation propagation, at most; a dozen is common
 DAMPING = 0.7
+MANY = 32  # chosen: networks of a trial from which on its likelihood may be as narrow as the gaps between the nodes
 _GRID = np.linspace(-6.0, 6.0, 81)
 
 
@@ -71,6 +72,7 @@ def expectation(K: np.ndarray, counts: Counts, start: Mode) -> Mode:
     shift = precision * start.f + k - n * expit(start.f)
     share = (k + 0.5) / (n + 1)  # each likelihood's own centre and width give half of the quadrature's nodes
     own = logit(share)[:, None] + np.sinh(_GRID) / np.sqrt((n + 1) * share * (1 - share))[:, None]
+    many = np.flatnonzero(n >= MANY)
     for _ in range(SWEEPS):
         root = np.sqrt(precision)
         chol = _cholesky(K, root)
@@ -79,13 +81,11 @@ def expectation(K: np.ndarray, counts: Counts, start: Mode) -> Mode:
         mean = K @ shift - V.T @ (V @ shift)
         rest = np.maximum(1 / variance - precision, 1e-9)
         around = (mean / variance - shift) / rest
-        f = np.sort(np.concatenate([own, around[:, None] + _GRID / np.sqrt(rest)[:, None]], axis=1), axis=1)
-        exponent = k[:, None] * log_expit(f) + (n - k)[:, None] * log_expit(-f)
-        exponent -= 0.5 * rest[:, None] * (f - around[:, None]) ** 2
-        weight = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * np.gradient(f, axis=1)
-        weight /= weight.sum(axis=1, keepdims=True)
-        first = np.einsum("ij,ij->i", weight, f)
-        second = np.maximum(np.einsum("ij,ij->i", weight, (f - first[:, None]) ** 2), 1e-12)
+        nodes = np.concatenate([own, around[:, None] + _GRID / np.sqrt(rest)[:, None]], axis=1)
+        first, second = _tilted(nodes, counts, around, rest)
+        if len(many):
+            some = counts.take(many), around[many], rest[many]
+            first[many], second[many] = _tilted(np.concatenate([nodes[many], _peak(*some)], axis=1), *some)
         precision = precision + DAMPING * (np.maximum(1 / second - rest, 1e-9) - precision)
         shift = shift + DAMPING * (first / second - around * rest - shift)
         if np.max(np.abs(first - mean) / np.sqrt(variance), initial=0.0) < 2e-3:
@@ -94,6 +94,30 @@ def expectation(K: np.ndarray, counts: Counts, start: Mode) -> Mode:
     chol = _cholesky(K, root)
     a = shift - root * cho_solve((chol, True), root * (K @ shift), check_finite=False)
     return Mode(K @ a, a, root, chol, start.log_joint)
+
+
+def _tilted(nodes: np.ndarray, counts: Counts, around: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance [n] of likelihood times the Gaussian of mean `around`, precision `rest`; nodes [n, any]."""
+    k, n = counts
+    f = np.sort(nodes, axis=1)
+    exponent = k[:, None] * log_expit(f) + (n - k)[:, None] * log_expit(-f)
+    exponent -= 0.5 * rest[:, None] * (f - around[:, None]) ** 2
+    weight = np.exp(exponent - exponent.max(axis=1, keepdims=True)) * np.gradient(f, axis=1)
+    weight /= weight.sum(axis=1, keepdims=True)
+    first = np.einsum("ij,ij->i", weight, f)
+    return first, np.maximum(np.einsum("ij,ij->i", weight, (f - first[:, None]) ** 2), 1e-12)
+
+
+def _peak(counts: Counts, around: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Nodes [n, len(_GRID)] around the top of that product, which may be far from the tops of both factors."""
+    k, n = counts
+    low, high = around - (n - k) / rest, around + k / rest  # its slope is above 0 at the one, below at the other
+    for _ in range(100):
+        middle = (low + high) / 2
+        rises = k - n * expit(middle) > rest * (middle - around)
+        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
+    p = expit(low)
+    return low[:, None] + _GRID / np.sqrt(n * p * (1 - p) + rest)[:, None]
 
 
 def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

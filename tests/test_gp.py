@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logit
 
 from analysis.gp import JITTER, LogisticGP, evidence, learn, thin
 from analysis.kernels import OFFSET, Kernel
@@ -104,6 +104,25 @@ def test_posterior_of_two_points_agrees_with_quadrature(k: tuple[float, float], 
     inverse = np.linalg.inv(np.linalg.inv(K) + np.diag(mode.root**2))
     np.testing.assert_allclose(mode.f, mean, rtol=0.05, atol=0.02 * np.sqrt(scale))
     np.testing.assert_allclose(np.sqrt(np.diag(inverse)), deviation, rtol=0.05)
+
+
+@pytest.mark.parametrize("networks", [1.0, 100.0, 1e4, 1e6])
+@pytest.mark.parametrize("shares", [(1.0, 0.0), (0.3, 0.7), (0.0, 0.0, 1.0), (0.1, 0.5, 0.8, 0.8)], ids=str)
+def test_trials_of_one_place_that_contradict_each_other_agree_with_quadrature(networks: float, shares: tuple):
+    """Of many networks each: where likelihood and the others' word have a top there are then no nodes between them."""
+    n = np.full(len(shares), networks)
+    k = np.round(networks * np.array(shares))
+    counts, K = Counts(k, n), np.full((len(n), len(n)), 24.0)
+    width = 1 / np.sqrt(1 / 24 + 0.05 * n.sum())
+    f = logit((k.sum() + 0.5) / (n.sum() + 1)) + width * np.linspace(-30, 30, 20001)
+    log = k.sum() * log_expit(f) + (n - k).sum() * log_expit(-f) - f**2 / 48
+    weight = np.exp(log - log.max())
+    weight /= weight.sum()
+    mean = weight @ f
+    deviation = np.sqrt(weight @ (f - mean) ** 2)
+    mode = expectation(K, counts, laplace(K, counts))
+    np.testing.assert_allclose(mode.f, mean, atol=0.1 * deviation)
+    assert 1 / np.sqrt(1 / 24 + np.sum(mode.root**2)) == pytest.approx(deviation, rel=0.1)
 
 
 def test_many_certain_labels_leave_no_doubt_between_them():
