@@ -29,7 +29,7 @@ from optuna.trial import TrialState
 from scipy.special import expit, ndtr
 from scipy.stats import chi2_contingency, chisquare, kstest
 
-from analysis.gp import LogisticGP, learn
+from analysis.gp import AT_ONCE, LogisticGP, learn
 from analysis.kernels import Kernel
 from analysis.points import CENTRE, Counts, Points
 from analysis.region import RegionModel
@@ -412,6 +412,25 @@ def test_a_surprise_is_what_the_model_without_the_trial_excludes():
         expected.append(chance < 0.05 if k[i] else chance > 0.95)
     assert found.tolist() == expected
     assert 2 <= sum(expected) <= 10
+
+
+def test_surprises_are_looked_for_among_some_trials_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """Among all of thousands at once it takes most of a second, the time of memory that no cache holds."""
+    rng = np.random.default_rng(1)
+    points = Points(rng.random((3 * AT_ONCE, 2)), rng.integers(0, 2, (3 * AT_ONCE, 1)))
+    counts, kernel = Counts(1.0 * (points.x[:, 0] < 0.5), np.ones(3 * AT_ONCE)), Kernel(2, 1, frontier=True)
+    active = np.arange(50)
+    gp = LogisticGP.condition(kernel, kernel.prior[0], points.take(active), counts.take(active))
+    moments, asked = LogisticGP.moments, []
+
+    def watched(self: LogisticGP, at: Points):
+        asked.append(len(at.x))
+        return moments(self, at)
+
+    monkeypatch.setattr(LogisticGP, "moments", watched)
+    placing.surprising(gp, active, points, counts)
+    assert sum(asked) == 3 * AT_ONCE
+    assert max(asked) <= AT_ONCE
 
 
 def noisy_study(seed: int) -> optuna.Study:

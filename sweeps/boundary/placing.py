@@ -177,7 +177,7 @@ def surprising(gp: LogisticGP, active: np.ndarray, told: Points, counts: Counts)
     Without a trial that it was conditioned on, one of `active`, the model is what expectation propagation calls its
     cavity (Rasmussen & Williams 2006, section 3.6).
     """
-    mean, variance, _ = gp.moments(told)
+    mean, variance = gp.marginals(told)
     precision, f = gp.mode.root**2, gp.mode.f
     left = np.maximum(1 / variance[active] - precision, 1e-9)
     mean[active] = (mean[active] / variance[active] - gp.mode.a - precision * f) / left
