@@ -526,6 +526,16 @@ def test_any_space_can_be_searched(name: str):
         assert len({tuple(p.values()) for p in asked(study)}) == 6
 
 
+def test_a_surprise_among_names_alone_is_no_end():
+    """A finite space of names, some told several times: no place is next to another."""
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4))
+    space = {"a": CategoricalDistribution(list("abcdef")), "b": CategoricalDistribution([None, True])}
+    for number in range(120):
+        trial = study.ask(space)
+        study.tell(trial, 1.0 if (trial.params["a"] < "d") != (number % 10 == 9) else -1.0)
+    assert len({tuple(p.values()) for p in asked(study)}) == 12
+
+
 def test_conditional_spaces_and_enqueued_trials():
     """What all trials have is placed, the rest is chance; what was enqueued is asked as it is."""
 

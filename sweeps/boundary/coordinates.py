@@ -151,7 +151,7 @@ class Axes:
         """Places next to the one point `at` that were not tried before: pairs on opposite sides, in random order."""
         ways = rng.normal(size=(PAIRS, 1, len(self.numeric)))
         ways *= STEP / np.maximum(np.linalg.norm(ways, axis=2, keepdims=True), 1e-12)
-        cube = np.clip(at.x + np.concatenate([ways, -ways], axis=1).reshape(-1, len(self.numeric)), 0, 1)
+        cube = np.clip(at.x + np.concatenate([ways, -ways], axis=1).reshape(2 * PAIRS, len(self.numeric)), 0, 1)
         numbers = [axis.place(unit) for axis, unit in zip(self.numeric, cube.T, strict=True)]
         turns = np.arange(2 * PAIRS)[:, None] % np.array(
             self.levels, int
