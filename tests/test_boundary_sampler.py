@@ -691,6 +691,19 @@ def test_wrong_counts_say_so(n_trained: Any, n_replicates: Any):
         study.ask(SPACE)
 
 
+@pytest.mark.parametrize("nothing", [0, 0.0, "0"])
+def test_trials_without_networks_say_nothing(nothing: Any):
+    """Also as text, as from a file of results. A warning of numpy's is an error here."""
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4, audit=0.0))
+    for number in range(60):
+        trial = study.ask(SPACE)
+        if number % 3 == 1:
+            trial.set_user_attr("n_replicates", nothing)
+        study.tell(trial, 1.0 if trial.params["depth"] <= limit(trial.params) else -1.0)
+    late = [t for t in study.trials[2 * START :] if t.system_attrs[ROLE] == "boundary"]
+    assert np.median([abs(np.log(t.params["depth"] / limit(t.params))) for t in late]) < 0.15 * np.log(50)
+
+
 @pytest.mark.parametrize("score", [1.0, -1.0])
 def test_one_class_only(score: float):
     study = optuna.create_study(sampler=BoundarySampler(seed=0))

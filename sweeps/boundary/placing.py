@@ -183,8 +183,8 @@ def surprising(gp: LogisticGP, active: np.ndarray, told: Points, counts: Counts)
     mean[active] = (mean[active] / variance[active] - gp.mode.a - precision * f) / left
     variance[active] = 1 / left
     chance = ndtr(mean / np.sqrt(variance + 8 / np.pi))
-    share = counts.k / counts.n
-    return ((share > 0.5) & (chance < EXCLUDED)) | ((share < 0.5) & (chance > 1 - EXCLUDED))
+    more = 2 * counts.k - counts.n  # no share: there may be no networks, as by a count that is the text "0"
+    return ((more > 0) & (chance < EXCLUDED)) | ((more < 0) & (chance > 1 - EXCLUDED))
 
 
 def noise(mean: np.ndarray, variance: np.ndarray, replicates: float) -> np.ndarray:
