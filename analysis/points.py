@@ -45,11 +45,21 @@ class Scale:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         values = np.where(values < self.floor, self.low, values)
+        if self.log and self._vast:
+            return (np.log(values) - np.log(self.low)) / (np.log(self.high) - np.log(self.low))
         if self.log:
             return np.log(values / self.low) / np.log(self.high / self.low)
         return (values - self.low) / (self.high - self.low)
 
     def decode(self, unit: np.ndarray) -> np.ndarray:
-        span = self.high / self.low if self.log else self.high - self.low
-        values = self.low * span**unit if self.log else self.low + span * unit
+        if self.log and self._vast:
+            values = np.exp((1 - unit) * np.log(self.low) + unit * np.log(self.high))
+        else:
+            span = self.high / self.low if self.log else self.high - self.low
+            values = self.low * span**unit if self.log else self.low + span * unit
         return np.where(values < self.floor, self.low, values)
+
+    @property
+    def _vast(self) -> bool:
+        """Whether high / low is no double, as of 1e-200 to 1e200."""
+        return np.log(self.high) - np.log(self.low) > 700

@@ -504,6 +504,7 @@ def test_a_study_of_which_nothing_is_read_is_warned_once(state: TrialState, capl
 SPACES: dict[str, dict[str, BaseDistribution]] = {
     "one axis": {"depth": IntDistribution(2, 100, log=True)},
     "no depth": {"lr": FloatDistribution(1e-4, 1.0, log=True), "momentum": FloatDistribution(0.0, 0.9, step=0.1)},
+    "more decades than a double's ratio": {"depth": FloatDistribution(1e-300, 1e300, log=True)},
     "names only": {"a": CategoricalDistribution(["x", "y"]), "b": CategoricalDistribution([1, 2, None])},
     "nothing to choose": {"a": CategoricalDistribution(["x"]), "n": IntDistribution(3, 3)},
 }
@@ -529,7 +530,10 @@ def test_any_space_can_be_searched(name: str):
 def test_a_surprise_among_names_alone_is_no_end():
     """A finite space of names, some told several times: no place is next to another."""
     study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4))
-    space = {"a": CategoricalDistribution(list("abcdef")), "b": CategoricalDistribution([None, True])}
+    space: dict[str, BaseDistribution] = {
+        "a": CategoricalDistribution(list("abcdef")),
+        "b": CategoricalDistribution([None, True]),
+    }
     for number in range(120):
         trial = study.ask(space)
         study.tell(trial, 1.0 if (trial.params["a"] < "d") != (number % 10 == 9) else -1.0)

@@ -285,7 +285,16 @@ def test_marginals_are_the_moments_some_points_at_a_time(many: int, monkeypatch:
         assert some.shape == (many,)
 
 
-@pytest.mark.parametrize("scale", [Scale(2, 100, log=True), Scale(-1, 3), Scale(1e-5, 1.0, log=True, floor=1e-4)])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        Scale(2, 100, log=True),
+        Scale(-1, 3),
+        Scale(1e-5, 1.0, log=True, floor=1e-4),
+        Scale(1e-300, 1e300, log=True),
+        Scale(1e-300, 1e4, log=True),
+    ],
+)
 def test_scale_goes_there_and_back(scale: Scale):
     assert scale.encode(np.array([scale.low, scale.high])) == pytest.approx([0.0, 1.0])
     unit = np.linspace(0.3, 1, 7)
