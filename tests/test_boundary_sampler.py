@@ -221,7 +221,7 @@ def test_threads_that_look_at_once_miss_no_trial():
     assert [t.number for t in seen.told] == [t.number for t in ended]
     assert [t.number for t in ended] != sorted(t.number for t in ended)
     assert [t.number for t in seen.running] == [running.number]
-    assert seen.shared == set(SPACE)
+    assert seen.space == SPACE
 
 
 def test_a_pickled_sampler_asks_the_same():
@@ -556,6 +556,34 @@ def test_conditional_spaces_and_enqueued_trials():
     late = [t.params["depth"] for t in study.trials[START + 2 : START + 20]]  # 60 trials try all depths near 12
     assert np.median(np.abs(np.log(np.array(late) / 12))) < 0.4
     assert any("density" in t.params for t in study.trials[40:])
+
+
+@pytest.mark.parametrize(("before", "after"), [((2, 50), (2, 100)), ((2, 400), (30, 100))])
+def test_a_range_that_changes_is_searched_as_it_is_now(before: tuple[int, int], after: tuple[int, int]):
+    """The edge lay beyond it, or far from its ends: what was told of it is still true."""
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=2, audit=0.0))
+    for low, high in (before, after):
+        space: dict[str, BaseDistribution] = {
+            "depth": IntDistribution(low, high, log=True),
+            "bias_variance": SPACE["bias_variance"],
+        }
+        for _ in range(24):
+            trial = study.ask(space)
+            study.tell(trial, 1.0 if trial.params["depth"] < 60 else -1.0)
+    late = [t.params["depth"] for t in study.trials[28:]]
+    assert all(after[0] <= depth <= after[1] for depth in late)
+    assert np.median(np.abs(np.log(np.array(late) / 60))) < 0.2  # by chance: 0.27 and more
+
+
+def test_a_parameter_that_is_drawn_by_chance_is_warned_of_once(caplog: pytest.LogCaptureFixture):
+    """For a trial that lacks it, or has a parameter of its own, has been told; not while all have it."""
+    study = run(40)
+    assert "by chance" not in caplog.text
+    study.tell(study.ask({name: d for name, d in SPACE.items() if name != "depth"}), 1.0)
+    for _ in range(30):
+        tell(study, study.ask(SPACE))
+    assert caplog.text.count("draws 'depth' by chance") == 1
+    assert caplog.text.count("by chance") == 1
 
 
 def test_trials_that_suggest_one_by_one_are_not_sent_to_the_same_place():

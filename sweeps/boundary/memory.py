@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.search_space import IntersectionSearchSpace
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     """The trials of a study at one moment."""
 
     told: list[FrozenTrial]
-    shared: set[str]
+    space: dict[str, BaseDistribution]  # of the parameters that all of `told` have, with the latest ranges
     running: list[FrozenTrial]
 
 
@@ -35,13 +35,12 @@ class Memory:
 
     storage: Any = None
     study_id: int = -1
-    intersection: IntersectionSearchSpace = field(default_factory=IntersectionSearchSpace)
     learnt: tuple[Key, tuple[Kernel, np.ndarray]] | None = None
     plan: Plan | None = None
     warned: set[str] = field(default_factory=set)
     order: list[tuple[datetime, int]] = field(default_factory=list)  # of `told`: when it ended, and its number
     told: list[FrozenTrial] = field(default_factory=list)
-    shared: set[str] | None = None  # parameters that all of `told` have
+    shared: dict[str, BaseDistribution] | None = None  # parameters that all of `told` have, as one of them has them
     open: list[int] = field(default_factory=list)  # trials that had not ended when last looked at
     looked: int = 0
     lost: int = 0  # trials that ended without a result since the last that had one
@@ -63,9 +62,11 @@ class Memory:
                 at = bisect(self.order, key)
                 self.order.insert(at, key)
                 self.told.insert(at, t)
-                self.shared = t.params.keys() & (t.params.keys() if self.shared is None else self.shared)
+                shared = t.distributions if self.shared is None else self.shared
+                self.shared = {name: d for name, d in shared.items() if _alike(d, t.distributions.get(name))}
+            space = {name: self.told[-1].distributions[name] for name in self.shared or ()}
             running = [t for t in news if t.state == TrialState.RUNNING]
-            return Seen(self.told.copy(), self.shared or set(), running)
+            return Seen(self.told.copy(), space, running)
 
     def warn(self, study: Study) -> None:
         if study.direction == StudyDirection.MINIMIZE:
@@ -80,10 +81,24 @@ class Memory:
                 "a finite value of 0 or less."
             )
 
+    def warn_of_chance(self, name: str) -> None:
+        if name not in (self.shared or ()):
+            self._warn(
+                f"BoundarySampler draws {name!r} by chance, for it places only parameters that all trials told have, "
+                "with the same choices: give the branches of a conditional space a study each."
+            )
+
     def _warn(self, what: str) -> None:
         if what not in self.warned:
             _logger.warning(what)
             self.warned.add(what)
+
+
+def _alike(a: BaseDistribution, b: BaseDistribution | None) -> bool:
+    """Whether a value says the same by both: the range of a number may change, as Optuna allows."""
+    if isinstance(a, FloatDistribution | IntDistribution) and isinstance(b, FloatDistribution | IntDistribution):
+        return type(a) is type(b) and a.log == b.log
+    return a == b
 
 
 def _told(trial: FrozenTrial) -> bool:

@@ -52,6 +52,9 @@ class BoundarySampler(BaseSampler):
     completion, and what is running), so another process, or a resumed study, asks the same. What is kept in memory
     only saves time.
 
+    What is placed are the parameters that all trials told have, with the same choices; a range is that of the latest
+    of them, so it may be widened when the edge turns out to lie beyond it. The rest is drawn by chance.
+
     Trials count if they are complete. `FAIL` means broken infrastructure and is dropped, as is `PRUNED`: a network that
     diverges should be told as a failure with a finite score.
     """
@@ -107,8 +110,7 @@ class BoundarySampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if trial.system_attrs.get(ROLE) in ("start", "audit"):
             return {}
-        space = self._recall(study).intersection.calculate(study)
-        return {name: d for name, d in space.items() if not d.single()}
+        return {name: d for name, d in self._recall(study).look(study).space.items() if not d.single()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -116,6 +118,8 @@ class BoundarySampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         axis = axis_of(param_name, param_distribution, self._floors)
         order = len(trial.params)  # the same for a parameter in every trial, unless the space is conditional
+        if trial.system_attrs.get(ROLE) == "boundary":
+            self._recall(study).warn_of_chance(param_name)
         starts = trial.system_attrs.get(ROLE, "start") == "start"
         if starts and trial.number < len(self._start) and order < SOBOL_AXES:
             unit = self._start[trial.number, order]
@@ -135,7 +139,7 @@ class BoundarySampler(BaseSampler):
         memory = self._recall(study)
         seen = memory.look(study)
         there = search_space.keys()
-        told = seen.told if seen.shared >= there else [t for t in seen.told if there <= t.params.keys()]
+        told = seen.told if seen.space.keys() >= there else [t for t in seen.told if there <= t.params.keys()]
         others = [t for t in seen.running if t.number != trial.number]
         running = [place for t in others if there <= (place := going(t, search_space)).keys()]
         read = len(told) - len(told) % new_after(len(told), self._batch)
