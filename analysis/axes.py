@@ -21,7 +21,7 @@ FEW = 8  # an axis with at most this many levels has no cells between them
 
 @dataclass(frozen=True)
 class Numeric:
-    """A numeric axis. With a floor, zero (and anything below the floor) is one point, a decade under it."""
+    """A numeric axis. Zero on a log scale is a decade under the floor, as what is below it is, or under the low end."""
 
     name: str
     scale: Scale
@@ -40,7 +40,8 @@ class Numeric:
         return cls(name, scale, few)
 
     def encode(self, column: pa.ChunkedArray) -> np.ndarray:
-        return self.scale.encode(floats(column))
+        values = floats(column)
+        return self.scale.encode(np.where(values > 0, values, self.scale.low / 10) if self.scale.log else values)
 
     def decode(self, unit: np.ndarray) -> np.ndarray:
         values = self.scale.decode(unit)

@@ -104,6 +104,17 @@ def test_a_single_trial_and_a_single_place_still_fit():
     assert RegionModel.fit(same).p_in_region(same) == pytest.approx(np.full(5, 0.5), abs=0.5)
 
 
+def test_zero_that_no_trial_had_is_a_decade_under_the_least():
+    """As it would be beside them; it has no logarithm, and what was said of it was no number."""
+    trials = table(60)
+    trials = trials.filter(pa.array(trials["bias_variance"].to_numpy() > 0))
+    model, least = RegionModel.fit(trials), trials["bias_variance"].to_numpy().min()
+    at = trials.column_names.index("bias_variance")
+    zero, below = (trials.set_column(at, "bias_variance", pa.array([v] * len(trials))) for v in (0.0, least / 10))
+    np.testing.assert_allclose(model.p_in_region(zero), model.p_in_region(below))
+    np.testing.assert_allclose(model.depth_limit(zero), model.depth_limit(below))
+
+
 def test_linear_scale_for_negative_values_and_floor_for_zero():
     negative = Numeric.infer("x", np.array([-1.0, 3.0]))
     assert not negative.scale.log
