@@ -44,8 +44,9 @@ def _count(trial: FrozenTrial) -> tuple[float, float]:
     except (TypeError, ValueError):
         n = k = np.nan
     if not 0 <= k <= n < np.inf:
+        given = {name: trial.user_attrs[name] for name in ("n_trained", "n_replicates") if name in trial.user_attrs}
         raise ValueError(
-            f"`0 <= n_trained <= n_replicates` must hold, of finite numbers, but trial {trial.number} has "
-            f"{trial.user_attrs}."
+            f"`0 <= n_trained <= n_replicates` must hold, of finite numbers (n_replicates is 1 if it is not set), but "
+            f"trial {trial.number} has {given}: set both before a trial is told."
         )
     return k, n
