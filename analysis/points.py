@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,14 +47,14 @@ class Scale:
     def encode(self, values: np.ndarray) -> np.ndarray:
         values = np.where(values < self.floor, self.low, values)
         if self.log and self._vast:
-            return (np.log(values) - np.log(self.low)) / (np.log(self.high) - np.log(self.low))
+            return (np.log(values) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         if self.log:
             return np.log(values / self.low) / np.log(self.high / self.low)
         return (values - self.low) / (self.high - self.low)
 
     def decode(self, unit: np.ndarray) -> np.ndarray:
         if self.log and self._vast:
-            values = np.exp((1 - unit) * np.log(self.low) + unit * np.log(self.high))
+            values = np.exp((1 - unit) * math.log(self.low) + unit * math.log(self.high))
         else:
             span = self.high / self.low if self.log else self.high - self.low
             values = self.low * span**unit if self.log else self.low + span * unit
@@ -62,4 +63,4 @@ class Scale:
     @property
     def _vast(self) -> bool:
         """Whether high / low is no double, as of 1e-200 to 1e200."""
-        return np.log(self.high) - np.log(self.low) > 700
+        return math.log(self.high) - math.log(self.low) > 700  # whole numbers of any length have these logs

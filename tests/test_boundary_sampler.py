@@ -505,6 +505,7 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "one axis": {"depth": IntDistribution(2, 100, log=True)},
     "no depth": {"lr": FloatDistribution(1e-4, 1.0, log=True), "momentum": FloatDistribution(0.0, 0.9, step=0.1)},
     "more decades than a double's ratio": {"depth": FloatDistribution(1e-300, 1e300, log=True)},
+    "whole numbers of more than 64 bits": {"depth": IntDistribution(1, 10**30, log=True)},
     "names only": {"a": CategoricalDistribution(["x", "y"]), "b": CategoricalDistribution([1, 2, None])},
     "nothing to choose": {"a": CategoricalDistribution(["x"]), "n": IntDistribution(3, 3)},
 }
