@@ -559,6 +559,19 @@ def test_conditional_spaces_and_enqueued_trials():
     assert any("density" in t.params for t in study.trials[40:])
 
 
+def test_what_an_enqueued_trial_leaves_open_is_placed_for_what_it_says():
+    """At the edge of its scheme, not at that of the scheme which the sampler would have chosen."""
+    study = run(64, audit=0.0)
+    miss = []
+    for _ in range(12):
+        study.enqueue_trial({"scheme": "short", "bias_variance": 0.01})
+        trial = study.ask(SPACE)
+        assert (trial.params["scheme"], trial.params["bias_variance"]) == ("short", 0.01)
+        miss.append(abs(np.log(trial.params["depth"] / limit(trial.params))))
+        tell(study, trial)
+    assert np.median(miss) < 0.3
+
+
 @pytest.mark.parametrize(("before", "after"), [((2, 50), (2, 100)), ((2, 400), (30, 100))])
 def test_a_range_that_changes_is_searched_as_it_is_now(before: tuple[int, int], after: tuple[int, int]):
     """The edge lay beyond it, or far from its ends: what was told of it is still true."""

@@ -161,6 +161,14 @@ class Axes:
         found, first = np.unique(keys(points), return_index=True)
         return points.take(np.sort(first[~np.isin(found, keys(told))]))
 
+    def holding(self, points: Points, fixed: Mapping[str, Any]) -> Points:
+        """These places [n], moved to where the parameters `fixed` have their values."""
+        columns = [*points.x.T, *np.maximum(points.c, 0).T]
+        for i, axis in enumerate(self._all):
+            if axis.name in fixed:
+                columns[i] = axis.encode([fixed[axis.name]] * len(points.x))
+        return self._stack(columns, len(points.x))
+
     def params(self, point: Points) -> dict[str, Any]:
         coordinates = [*point.x[0], *point.c[0]]
         return {axis.name: axis.value(u) for axis, u in zip(self._all, coordinates, strict=True)}

@@ -28,8 +28,9 @@ layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -92,6 +93,12 @@ class Plan:
         trained = np.sign(2 * counts.k - counts.n)
         replicates = counts.n.mean() if len(counts.n) else 1.0
         return cls(key, gp, replicates, told, trained, surprises, candidates, *gp.moments(candidates))
+
+    def where(self, fixed: Mapping[str, Any]) -> Plan:
+        """The same with candidates that have these values of some parameters."""
+        candidates = self.key[0].holding(self.candidates, fixed)
+        mean, variance, V = self.gp.moments(candidates)
+        return replace(self, surprises=(), candidates=candidates, mean=mean, variance=variance, V=V)
 
     def choose(self, waiting: Points) -> int:
         """Index of the candidate to try next, knowing that results at `waiting` [w] will come."""

@@ -147,6 +147,8 @@ class BoundarySampler(BaseSampler):
         waiting = axes.points([*(t.params for t in told[read:]), *running])
         for _ in range(sum(self._chooses(t, search_space, trial, seen) for t in others)):
             waiting = waiting.beside(plan.candidates.take([plan.choose(waiting)]))
+        if fixed := trial.system_attrs.get("fixed_params"):  # those of an enqueued trial, of which the rest is placed
+            plan = plan.where(fixed)
         best = plan.choose(waiting)
         params = axes.params(plan.candidates.take([best]))
         place = {name: search_space[name].to_internal_repr(value) for name, value in params.items()}
