@@ -41,7 +41,7 @@ class Numeric:
 
     def encode(self, column: pa.ChunkedArray) -> np.ndarray:
         values = floats(column)
-        return self.scale.encode(np.where(values > 0, values, self.scale.low / 10) if self.scale.log else values)
+        return self.scale.encode(np.where(values <= 0, self.scale.low / 10, values) if self.scale.log else values)
 
     def decode(self, unit: np.ndarray) -> np.ndarray:
         values = self.scale.decode(unit)
