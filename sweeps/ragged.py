@@ -54,10 +54,12 @@ class RaggedStack:
         self._counts = [len(layers) for layers in hidden]
         self._owners = self._members_of_rows()
         self._split = 2 if self._name == "crelu" else 1  # features that leave a unit
-        self._weights = [self._stacked([x.weight.detach() for x in group], n, device) for n, group in enumerate(groups)]
-        self._biases = [_stacked([layer.bias.detach()[None] for layer in group], device) for group in groups]
         widths = torch.tensor([layers[0].out_features for layers in networks])
-        units = torch.arange(int(widths.max())) < widths[:, None, None]
+        self._widest = int(widths.max())  # who may have no hidden layer
+        self._weights = [self._stacked([x.weight.detach() for x in group], n, device) for n, group in enumerate(groups)]
+        biases = ([layer.bias.detach()[None] for layer in group] for group in groups)
+        self._biases = [_stacked(mine, device, (1, n % 2 * self._widest)) for n, mine in enumerate(biases)]
+        units = torch.arange(self._widest) < widths[:, None, None]
         needed = self._name == "sigmoid" and not units.all()  # which is not 0 at 0
         self._units = units.float().to(device) if needed else None
         sparse = any(masked(layer) for group in groups for layer in group)
@@ -184,15 +186,16 @@ class RaggedStack:
 
     def _stacked(self, weights: Sequence[Tensor], group: int, device: torch.device) -> Tensor:
         """Weights (fan_out, fan_in) of first layers, hidden layers or heads, as (., fan_in, fan_out) of the widest."""
-        found = _stacked([self._part(weight, group) for weight in weights], device)
+        least = (1, self._widest, self._widest) if group == 1 else (1, 0, 0)
+        found = _stacked([self._part(weight, group) for weight in weights], device, least)
         return found.flatten(1, 2) if weights else found
 
 
-def _stacked(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Tensors of up to three sides, zeros added to those that are shorter in one than others."""
+def _stacked(tensors: Sequence[Tensor], device: torch.device, least: Sequence[int]) -> Tensor:
+    """Tensors of as many sides as `least`, zeros added to those that are shorter in one than it or others."""
     if not tensors:
         return torch.zeros(0, 1, 1, device=device)
-    whole = torch.zeros(len(tensors), *map(max, *(t.shape for t in [*tensors, tensors[0]])), dtype=tensors[0].dtype)
+    whole = torch.zeros(len(tensors), *map(max, least, *(t.shape for t in tensors)), dtype=tensors[0].dtype)
     for into, t in zip(whole, tensors, strict=True):
         into[tuple(map(slice, t.shape))] = t
     return whole.to(device)

@@ -98,6 +98,19 @@ def test_members_of_mixed_widths_train_as_in_the_kernel(activation, training, sp
             torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["relu", "crelu", "sigmoid"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_the_widest_member_may_have_no_hidden_layer(activation, sparse):
+    given = starts(activation, 0.02, (9, 7, 12, 5, 3))
+    for i, start in enumerate(given if sparse else []):
+        for layer in linears(start.model):
+            set_mask(layer, torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(i)) < 0.6)
+    training = Training(momentum=0.9)
+    ragged, compiled = RaggedStack(range(5), given, training, CPU), KernelStack(range(5), given, training)
+    found, expected = (one.advance(batches(), [1.0] * 30, 0) for one in (ragged, compiled))
+    assert_alike(ragged, found, compiled, expected)
+
+
 @pytest.mark.parametrize("kept", [(0, 2, 3), (1, 4), (4,), ()])
 def test_kept_members_go_on_as_if_nothing_had_happened(kept):
     training = Training(momentum=0.5)
