@@ -84,9 +84,10 @@ class RaggedStack:
     def _step(self, x: Tensor, y: Tensor, numbers: Tensor) -> captured.Results:
         """May be captured: see `captured.Step`."""
         features = self._forward(x)
-        scores = functional.log_softmax(torch.baddbmm(self._biases[2], features[-1], self._weights[2]), dim=2)
+        logits = torch.baddbmm(self._biases[2], features[-1], self._weights[2])
+        scores = functional.log_softmax(logits, dim=2)
         loss = -scores.gather(2, y[..., None]).mean((1, 2))
-        hits = (scores.argmax(2) == y).float().mean(1)
+        hits = (logits.argmax(2) == y).float().mean(1)  # of the scores, logits that vanish are all the same
         gradient = scores.exp_()
         gradient.scatter_add_(2, y[..., None], torch.full_like(gradient[..., :1], -1)).div_(y.shape[1])
         gradients = self._backward(x, features, gradient)
@@ -104,9 +105,8 @@ class RaggedStack:
         """Features after the first layer, after each hidden layer (K_n, B, .), and what the heads see (K, B, .)."""
         h = self._features(torch.baddbmm(self._biases[0], x, self._weights[0]))
         features = [h]
-        for count, weight, bias in zip(
-            self._counts, self._weights[1].split(self._counts), self._biases[1].split(self._counts), strict=True
-        ):
+        hidden = (tensors[1].split(self._counts) for tensors in (self._weights, self._biases))
+        for count, weight, bias in zip(self._counts, *hidden, strict=True):
             h = self._features(torch.baddbmm(bias, h[:count], weight))
             features.append(h)
         ends = [f[n:] for f, n in zip(features, [*self._counts, 0], strict=True)]  # who has no further layer

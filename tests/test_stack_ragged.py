@@ -146,6 +146,18 @@ def test_masked_weights_stay_zero():
         assert 0.6 < torch.eq(layer.weight, 0).float().mean() < 0.8
 
 
+def test_what_a_network_answers_is_told_by_logits_however_small_they_are():
+    given = starts(rate=1e-12)
+    with torch.no_grad():
+        for start in given:
+            head = linears(start.model)[-1]
+            head.weight.mul_(1e-9)
+            head.bias.zero_()
+    ragged, compiled = RaggedStack(range(5), given, Training(), CPU), KernelStack(range(5), given, Training())
+    found, expected = (one.advance(batches(), [1.0] * 30, 0) for one in (ragged, compiled))
+    assert_alike(ragged, found, compiled, expected)
+
+
 @pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
 def test_not_a_number_stays_with_its_member(activation):
     given = starts(activation)
