@@ -51,13 +51,19 @@ def check_data(spec: SweepSpec, dataset: Dataset) -> None:
     """See that the networks of this spec can be trained on these data.
 
     Raises:
-        ValueError: there are fewer samples than asked for, a convolution has no images to look at, or chance alone
-            meets the criterion.
+        ValueError: there are fewer samples than asked for, a convolution has no images to look at, batches have one
+            number to normalize, or chance alone meets the criterion.
     """
     if "cnn" in spec.network.architecture and len(dataset.input_shape) != 3:
         raise ValueError(
             f"network.architecture: cnn looks at images (samples, height, width[, channels]), but {dataset.name} holds "
             f"{dataset.input_shape[0]} features a sample; choose mlp or resnet"
+        )
+    alone = spec.training.batch_size == math.prod(dataset.input_shape[1:]) == 1
+    if alone and "batch" in spec.network.normalization:  # of an mlp, `possible` says so without the data
+        raise ValueError(
+            "training.batch_size must be at least 2 with network.normalization batch, where a sample has but one "
+            f"number of a kind, as those of {dataset.name}, but got 1"
         )
     chance.check(spec, dataset)
 

@@ -733,6 +733,20 @@ def test_a_convolution_wants_images(folder: Path, capsys: pytest.CaptureFixture[
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.parametrize(("shape", "architecture"), [((4,), "resnet"), ((1, 1, 2), "cnn")])
+def test_one_number_cannot_be_normalized(
+    folder: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], architecture: str
+) -> None:
+    x = np.arange(2 * math.prod(shape)).reshape(2, *shape)
+    np.savez(folder / "mine.npz", x_train=x, y_train=[0, 1], x_test=x, y_test=[0, 1])
+    mine = ["dataset=mine.npz", f"network.architecture={architecture}", "network.normalization=batch"]
+    settings = [word for setting in [*mine, "training.batch_size=1"] for word in ("--set", setting)]
+    for command in (["plan"], ["launch", "--inline"]):
+        assert main([*command, "tiny.yaml", *settings]) == 2
+        assert "training.batch_size must be at least 2 with network.normalization batch" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
+
+
 def test_a_store_that_has_trials_of_a_lost_folder_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Their export would be a mixture of two searches."""
     assert _launch("--trials", "8") == 0
