@@ -72,7 +72,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
         parts = _parts(tracking_uri, parent, cache)
         spec = _download(tracking_uri, parent, exportdir.SPEC, cache)
         if not parts or spec is None:
-            raise ValueError(_nothing(parent, name))
+            raise ValueError(_lacking(parent, name, bool(parts)))
         trials, replicates = merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
         trials = stamp(trials, _took(client, parent))
@@ -113,6 +113,7 @@ def verify(
         parent, *others = find(client, tracking_uri, name, experiment, folder_id)
         remote = {path.name: path for path in _parts(tracking_uri, parent, cache)}
         differing = [n for n in local.keys() & remote.keys() if local[n].read_bytes() != remote[n].read_bytes()]
+        gone = [] if _download(tracking_uri, parent, exportdir.SPEC, cache) else [exportdir.SPEC]
         runs = children(client, parent)
     have = {run.data.tags["trial.key"]: run.data.tags.get("outcome") for run in runs}
     times = Counter(run.data.tags["trial.key"] for run in runs)
@@ -132,6 +133,7 @@ def verify(
             [k for k in want.keys() & have.keys() if want[k] != have[k]],
         ),
         _list("run{s} {are} unfinished", unfinished),
+        _list("artifact{s} {are} not in MLflow (run 'sweep sync')", gone),
         _list(f"run{{s}} of the sweep {{are}} there beside {first}, which counts (delete the others)", again),
     )
     return [sentence for sentence in found if sentence]
@@ -165,12 +167,17 @@ def _load(path: Path, name: str) -> pa.Table:
         return load(path)
     except ValueError as error:
         raise ValueError(
-            f"sweep {name!r}: the upload parts/{path.name} in MLflow is damaged; "
-            f"run 'sweep sync {name}' where the ledger is, then export again"
+            f"sweep {name!r}: the upload parts/{path.name} in MLflow is damaged; {_again(name)}"
         ) from error
 
 
-def _nothing(parent: Run, name: str) -> str:
+def _again(name: str) -> str:
+    return f"run 'sweep sync {name}' where the ledger is, then export again"
+
+
+def _lacking(parent: Run, name: str, has_parts: bool) -> str:
+    if has_parts:
+        return f"sweep {name!r}: {exportdir.SPEC} of its run in MLflow is gone; {_again(name)}"
     if counted := int(parent.data.metrics.get("parts", 0)):
         return (
             f"sweep {name!r}: MLflow counts {counted} parts, but they cannot be read at {parent.info.artifact_uri} "

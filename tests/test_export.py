@@ -301,6 +301,17 @@ def test_a_damaged_upload_is_named_and_synced_again(tmp_path: Path) -> None:
     assert len(export(uri, "toy", tmp_path / "out").trials) == 8
 
 
+def test_a_spec_that_is_gone_is_missed_and_synced_again(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path)
+    _artifact(tmp_path, "toy-00000.parquet").parent.with_name("spec.yaml").unlink()
+    assert verify(book, uri, "toy") == ["1 artifact is not in MLflow (run 'sweep sync'): spec.yaml"]
+    with pytest.raises(ValueError, match=r"spec.yaml of its run in MLflow is gone; run 'sweep sync toy' where the"):
+        export(uri, "toy", tmp_path / "out")
+    sync(book, tracker(uri))
+    assert verify(book, uri, "toy") == []
+    assert len(export(uri, "toy", tmp_path / "out").trials) == 8
+
+
 def test_what_verify_misses_sync_sends_again(tmp_path: Path) -> None:
     uri, book = _published(tmp_path, 4, trials=2)
     client = connect(uri)
