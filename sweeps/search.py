@@ -100,9 +100,9 @@ class PackSearch(OptunaSearch):
         for row in results.values():
             self._trials.take_over(row)
         wanting = self._without_result(results)
-        for tasks in wanting:
-            self._again.append(_named([self._trials.ask_again(task) for task in tasks]))
-        self.asked = len(results) + sum(map(len, wanting))
+        for pack_id, tasks in wanting.items():  # by its name, so that it takes the place of one that MLflow has
+            self._again.append(Pack(pack_id, tuple(self._trials.ask_again(task) for task in tasks)))
+        self.asked = len(results) + sum(map(len, wanting.values()))
         if self.asked:
             self.study.sampler = samplers.going_on(self.study.sampler, self._design, self._spec.search, self.asked)
 
@@ -160,15 +160,15 @@ class PackSearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         raise RuntimeError(f"{checkpoint_path}: a sweep is resumed with 'sweep resume', which reads its ledger")
 
-    def _without_result(self, keys: Container[str]) -> list[list[Task]]:
-        """The journal's tasks whose keys are not among `keys`, by pack: each in the last that it was asked in."""
+    def _without_result(self, keys: Container[str]) -> dict[str, list[Task]]:
+        """The journal's tasks whose keys are not among `keys`, by the id of the last pack that each was asked in."""
         found: dict[str, tuple[str, Task]] = {}
         for pack in self._journal.read():
             found |= {t.trial_key: (pack.pack_id, t) for t in pack.tasks if t.trial_key not in keys}
         by_pack: dict[str, list[Task]] = {}
         for pack_id, task in found.values():
             by_pack.setdefault(pack_id, []).append(task)
-        return list(by_pack.values())
+        return by_pack
 
 
 def pack_size(spec: SweepSpec, told: int) -> int:

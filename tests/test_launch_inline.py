@@ -547,6 +547,21 @@ def test_a_truncated_part_is_named_with_its_remedy(folder: Path, capsys: pytest.
     assert Ledger(folder / "runs/tiny").read()[0].num_rows == 8
 
 
+def test_a_part_that_was_moved_away_takes_the_place_of_the_one_that_mlflow_has(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _launch("--trials", "16", "--set", "training.steps=2", "--set", "criterion.at_least=0.9") == 0
+    first, *_ = RunDir(Path("runs"), "tiny").ledger.parts()
+    first.rename(folder / "damaged.parquet")
+    assert main(["verify", "tiny"]) == 1
+    assert main(["resume", "tiny", "--inline"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "tiny"]) == 0, capsys.readouterr().out
+    assert main(["export", "tiny"]) == 0
+    trials = RunDir(Path("runs"), "tiny").ledger.read()[0]
+    assert store.read(folder / "exports/tiny").trials["finished_at"].to_pylist() == trials["finished_at"].to_pylist()
+
+
 def test_a_sweep_stops_when_the_map_is_good_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     until = ["--set", "search.until={undecided: 0.9}", "--set", "criterion.at_least=0.25"]
     assert _launch("--trials", "60", *until) == 0
