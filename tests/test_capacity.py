@@ -63,6 +63,39 @@ def test_containers_of_the_first_kind_count_too(
     assert (machine.cores(), machine.memory()) == (cores, 7e7)
 
 
+@pytest.mark.parametrize(
+    ("mine", "kinds", "quota"),
+    [
+        ("0::/job/step\n", ("", ""), {"cpu.max": "250000 100000"}),
+        (
+            "9:name=systemd:/else\n4:memory:/job/step\n2:cpuacct,cpu:/job/step\n",
+            ("cpu", "memory"),
+            {"cpu.cfs_quota_us": "250000", "cpu.cfs_period_us": "100000"},
+        ),
+    ],
+    ids=["second", "first"],
+)
+def test_a_group_of_processes_within_others_is_limited_by_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str, kinds: tuple[str, str], quota: dict[str, str]
+) -> None:
+    """As a batch job, which sees the whole machine's groups."""
+    monkeypatch.setattr(machine, "GRANTED", tmp_path / "groups")
+    monkeypatch.setattr(machine, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    (tmp_path / "mine").write_text(mine)
+    of_memory = "memory.limit_in_bytes" if kinds[1] else "memory.max"
+    job, other = (tmp_path / "groups" / kinds[0] / name for name in ("job", "other"))
+    for folder, written in ((job / "step", quota), (other, {name: "10000" for name in quota})):
+        folder.mkdir(parents=True)
+        for name, text in written.items():
+            (folder / name).write_text(f"{text}\n")
+    for folder, limit in (("job", 50000000), ("job/step", 60000000), ("other", 1)):
+        place = tmp_path / "groups" / kinds[1] / folder
+        place.mkdir(parents=True, exist_ok=True)
+        (place / of_memory).write_text(f"{limit}\n")
+    assert (machine.cores(), machine.memory()) == (2, 5e7)
+
+
 def test_a_plan_and_a_ray_of_ones_own_have_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 3)
     monkeypatch.setattr(speed, "of", lambda *_: speed.Speed(1e9, 1e-3))
