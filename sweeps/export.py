@@ -93,7 +93,8 @@ def find(client: MlflowClient, uri: str, name: str, experiment: str, folder_id: 
                 f"the run of sweep {name!r} was deleted in MLflow at {uri}; {again}, or send all of it again "
                 f"with 'sweep sync {name}' where the ledger is"
             )
-        there = f"; sweeps there: {', '.join(sorted(known))}" if known else "; there is none"
+        none = f"; there is none in the experiment {experiment!r}, or somebody has renamed that: give it its name again"
+        there = f"; sweeps there: {', '.join(sorted(known))}" if known else none
         raise ValueError(f"no sweep {name!r} in MLflow at {uri}{near(name, known)}{there}")
     return known[name]
 

@@ -121,6 +121,20 @@ def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_experiment_that_was_renamed_is_looked_for_by_its_name(tmp_path: Path) -> None:
+    uri, book = _published(tmp_path, 1)
+    client = connect(uri)
+    experiment = parents(client, "isoinit")["toy"].info.experiment_id
+    client.rename_experiment(experiment, "mine")
+    for asked in (lambda: verify(book, uri, "toy"), lambda: export(uri, "toy", tmp_path / "out")):
+        with pytest.raises(
+            ValueError, match=r"none in the experiment 'isoinit', or somebody has renamed that: give it"
+        ):
+            asked()
+    client.rename_experiment(experiment, "isoinit")
+    assert verify(book, uri, "toy") == []
+
+
 def test_a_database_that_is_not_there_is_not_made_by_who_reads(tmp_path: Path) -> None:
     uri, book = f"sqlite:///{tmp_path}/typo/mlflow.db", Ledger(tmp_path / "runs" / "toy")
     for act in (lambda: export(uri, "toy", tmp_path / "out"), lambda: verify(book, uri, "toy")):
