@@ -21,6 +21,7 @@ from torch import Tensor
 
 SUFFIX: Final = ".npz"
 _MOST_CHANNELS: Final = 4  # of an image whose channels come last
+_LOST: Final = 0.01  # of a feature's deviation, which float32 may round away: chosen
 
 
 _DAMAGES: Final = (ValueError, TypeError, AttributeError, EOFError, OSError, RuntimeError, SyntaxError, BadZipFile,
@@ -125,11 +126,26 @@ def _samples(key: str, x: NDArray[Any]) -> NDArray[Any]:
         raise ValueError(
             f"{key} {x.shape} looks as if its channels came first, but they must come last: np.moveaxis({key}, 1, -1)"
         )
+    given = x
     with np.errstate(over="ignore"):  # what is too large is named below
         x = x if x.dtype == np.uint8 else x.astype(np.float32)
     if not np.isfinite(x).all():
         raise ValueError(f"{key} must be finite in float32, but it holds NaN, infinite or larger values")
+    if x.ndim == 2:
+        _check_digits(key, given.astype(np.float64), x)
     return x[:, None] if x.ndim == 3 else np.ascontiguousarray(np.moveaxis(x, -1, 1))
+
+
+def _check_digits(key: str, given: NDArray[np.float64], kept: NDArray[Any]) -> None:
+    """What is far from 0 and changes little, as a time in seconds, would be noise once it is standardized."""
+    mean, deviation, changes = given.mean(axis=0), given.std(axis=0), np.ptp(given, axis=0) > 0
+    lost = np.abs(given - kept).max(axis=0) > _LOST * deviation
+    if (features := np.flatnonzero(lost & changes)).size:
+        i = features[0]
+        raise ValueError(
+            f"{key} must keep its digits in float32, but feature {i} is {mean[i]:.3g} give or take {deviation[i]:.2g}; "
+            "subtract the mean of x_train from both splits before saving them"
+        )
 
 
 def _labels(key: str, y: NDArray[Any], samples: int) -> NDArray[Any]:

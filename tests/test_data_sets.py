@@ -155,6 +155,15 @@ def test_features_of_ones_own_are_standardized_one_by_one_on_the_training_split(
     assert mine.x_test[:, 1].abs().max() < 4, "by the deviation of its own feature, not of all"
 
 
+def test_features_that_are_far_from_zero_and_keep_their_digits_are_taken(tmp_path):
+    """And one that never changes, whatever its digits."""
+    x = np.array([1e4, 1e9, 2**24]) + np.arange(12)[:, None] * [1.0, 1e6, 0] + [0, 0, 0.3]
+    mine = data.load("mine.npz", _own(tmp_path, x_train=x).parent)
+    expected = (np.arange(12) - 5.5) / np.arange(12).std()
+    torch.testing.assert_close(mine.x_train[:, 0].numpy(), expected.astype(np.float32), rtol=0, atol=0.01)
+    assert mine.x_train[:, 2].unique().tolist() == [0]
+
+
 def test_images_of_ones_own_have_their_channels_last_and_may_be_pixels(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (12, 4, 5, 3), dtype=np.uint8)
     folder = _own(tmp_path, x_train=x, x_test=x[:4]).parent
@@ -180,6 +189,11 @@ def test_other_arrays_in_the_file_are_another_digest(tmp_path):
         ({"x_train": np.full((12, 3), "a")}, "x_train must hold numbers, but it holds <U1"),
         ({"x_train": np.full((12, 3), np.nan)}, "x_train must be finite"),
         ({"x_train": np.full((12, 3), 1e39)}, "x_train must be finite in float32"),
+        (
+            {"x_train": 1.7e9 + np.arange(36.0).reshape(12, 3)},
+            r"x_train must keep its digits in float32, but feature 0 is 1.7e\+09 give or take 10; subtract the mean",
+        ),
+        ({"x_test": 10**9 + np.arange(12).reshape(4, 3)}, "x_test must keep its digits in float32"),
         ({"x_train": np.ones(12)}, r"x_train must have a shape \(samples, features\) or .* but it has \(12,\)"),
         ({"x_train": np.ones((12, 0))}, "none of them 0"),
         ({"x_train": np.ones((12, 3))}, "x_train holds the same sample over and over"),
