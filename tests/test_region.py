@@ -113,6 +113,8 @@ def test_zero_that_no_trial_had_is_a_decade_under_the_least():
     zero, below = (trials.set_column(at, "bias_variance", pa.array([v] * len(trials))) for v in (0.0, least / 10))
     np.testing.assert_allclose(model.p_in_region(zero), model.p_in_region(below))
     np.testing.assert_allclose(model.depth_limit(zero), model.depth_limit(below))
+    axis = Numeric.infer("bias_variance", np.array([1e-4, 1e-2]))
+    assert np.isnan(axis.encode(pa.chunked_array([[float("nan")]])))[0], "what is missing is no zero"
 
 
 def test_linear_scale_for_negative_values_and_floor_for_zero():

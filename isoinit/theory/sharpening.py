@@ -53,7 +53,12 @@ def lead(inputs: int, told: float) -> float:
 def growth(inputs: int, units: int, told: float, relative_variance: float = 0.0) -> float:
     """By how much the sharpness of a linear net grows until it tells the share `told` of its inputs, where its Jacobian
     J has this Var(e) / E(e)^2 of the eigenvalues e of J J^T, 0 of isometries."""
-    return 1 + _more(inputs * lead(inputs, told) ** 2 / units, relative_variance)
+    return 1 + _more(_squared(inputs, units, told), relative_variance)
+
+
+def _squared(inputs: int, units: int, told: float) -> float:
+    """s^2."""
+    return inputs * lead(inputs, told) ** 2 / units
 
 
 def _more(square: float, relative_variance: float) -> float:
@@ -74,7 +79,7 @@ class Sharpening:
         alike: Callable[[Point, Bias, Step], Alike],
     ) -> None:
         """`start`: mean square coordinate and 1 - cosine of the inputs; `alike` as of `Family`."""
-        self._squared = inputs * lead(inputs, told) ** 2 / max(1, int(units))
+        self._squared = _squared(inputs, max(1, int(units)), told)
         self._unbiased = Sharpness(inputs, units, start.q, 1 - start.d, density, biases=False)
         self._start, self._alike = start, alike
 
