@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -624,6 +625,32 @@ def test_what_another_process_chooses_right_now_is_not_chosen_too():
     assert asked[4] == expected[0]
 
 
+def test_a_running_trial_of_other_choices_is_elsewhere():
+    """A choice was added to the space while workers still run trials of the old one."""
+    asks = []
+    for state in (TrialState.RUNNING, TrialState.FAIL):
+        study = run(32, audit=0.0)
+        old = SPACE | {"scheme": CategoricalDistribution(["wide", "short", "long"])}
+        params = {"scheme": "wide", "depth": 5, "bias_variance": 1e-2}
+        study.add_trial(optuna.create_trial(params=params, distributions=old, state=state))
+        asks.append([study.ask(SPACE).params for _ in range(4)])
+    assert asks[0] == asks[1]
+
+
+def test_times_of_other_zones_are_compared():
+    """Trials of another tool may say when they ended by a clock with a zone; Optuna's own has none."""
+    study = run(16, audit=0.0)
+    now = datetime.now().astimezone()
+    for hours, later in ((-2, 2), (5, 1)):
+        trial = optuna.create_trial(
+            params={"scheme": "long", "depth": 20, "bias_variance": 1e-2}, distributions=SPACE, value=1.0
+        )
+        trial.datetime_complete = now.astimezone(timezone(timedelta(hours=hours))) + timedelta(minutes=later)
+        study.add_trial(trial)
+    assert [t.number for t in Memory().look(study).told] == [*range(16), 17, 16]
+    study.ask(SPACE)
+
+
 def test_infrastructure_failures_are_dropped():
     """Failed trials change nothing but the number of the next trial."""
     clean, broken = run(32), run(32)
@@ -693,13 +720,15 @@ def test_beside_a_surprise_without_biases_every_choice_is_tried():
     assert not placing.near(around, Points(at.x, np.array([[CENTRE, 0]]))).any()
 
 
-def test_idle_wants_a_choice_and_a_number():
-    sampler = BoundarySampler(seed=0, batch=4, audit=0.0, floors=FLOORS, idle={"depth": "bias_variance"})
+@pytest.mark.parametrize("idle", [{"depth": "bias_variance"}, {"bias_mode": 3}, {"bias_mode": ["bias_variance"]}])
+def test_idle_wants_a_choice_and_a_number(idle: Any):
+    sampler = BoundarySampler(seed=0, batch=4, audit=0.0, floors=FLOORS, idle=idle)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for _ in range(START):
         tell(study, study.ask(MODES))
+    name = next(iter(idle))
     with pytest.raises(
-        ValueError, match=r"`idle` must map a categorical to a numeric.*'depth'.*categorical: .'bias_mode'"
+        ValueError, match=rf"`idle` must map a categorical to a numeric.*'{name}'.*categorical: .'bias_mode'"
     ):
         study.ask(MODES)
 
@@ -769,6 +798,10 @@ def test_one_class_only(score: float):
         ({"batch": 2.5}, "batch >= 1"),
         ({"seed": -1}, "seed >= 0"),
         ({"seed": "first"}, "seed >= 0"),
+        ({"depth": 3}, "`depth` must be the name of a parameter"),
+        ({"floors": 3}, "`floors` must map names"),
+        ({"floors": {3: 1e-4}}, "`floors` must map names"),
+        ({"idle": "bias_mode"}, "`idle` must map names"),
     ],
 )
 def test_bad_options_say_the_law(options: dict[str, Any], law: str):

@@ -120,7 +120,11 @@ class Axes:
         numeric = tuple(axis for axis in axes if isinstance(axis, Numeric))
         categorical = tuple(axis for axis in axes if isinstance(axis, Choice))
         numbers, choices = [axis.name for axis in numeric], [axis.name for axis in categorical]
-        both = {name: other for name, other in idle.items() if {name, other} <= space.keys()}
+        both = {
+            name: other
+            for name, other in idle.items()
+            if name in space and (not isinstance(other, str) or other in space)
+        }
         for name, other in both.items():
             if name not in choices or other not in numbers:
                 raise ValueError(

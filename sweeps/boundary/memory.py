@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.kernels import Kernel
 from sweeps.boundary.placing import Key, Plan
+from sweeps.boundary.trials import alike
 
 _logger = logging.getLogger("sweeps.boundary")
 _LOST = 8  # trials without a result, one after the other, that are no accident
@@ -57,13 +58,12 @@ class Memory:
                 if t.state.is_finished():
                     self.lost = 0 if t.state == TrialState.COMPLETE else self.lost + 1
             for t in filter(_told, news):
-                assert t.datetime_complete is not None
-                key = t.datetime_complete, t.number
+                key = _ended(t), t.number
                 at = bisect(self.order, key)
                 self.order.insert(at, key)
                 self.told.insert(at, t)
                 shared = t.distributions if self.shared is None else self.shared
-                self.shared = {name: d for name, d in shared.items() if _alike(d, t.distributions.get(name))}
+                self.shared = {name: d for name, d in shared.items() if alike(d, t.distributions.get(name))}
             space = {name: self.told[-1].distributions[name] for name in self.shared or ()}
             running = [t for t in news if t.state == TrialState.RUNNING]
             return Seen(self.told.copy(), space, running)
@@ -94,11 +94,11 @@ class Memory:
             self.warned.add(what)
 
 
-def _alike(a: BaseDistribution, b: BaseDistribution | None) -> bool:
-    """Whether a value says the same by both: the range of a number may change, as Optuna allows."""
-    if isinstance(a, FloatDistribution | IntDistribution) and isinstance(b, FloatDistribution | IntDistribution):
-        return type(a) is type(b) and a.log == b.log
-    return a == b
+def _ended(trial: FrozenTrial) -> datetime:
+    """When a trial was told, by the clock that Optuna reads, which knows no time zone."""
+    assert trial.datetime_complete is not None
+    aware = trial.datetime_complete.tzinfo is not None
+    return trial.datetime_complete.astimezone().replace(tzinfo=None) if aware else trial.datetime_complete
 
 
 def _told(trial: FrozenTrial) -> bool:

@@ -20,7 +20,7 @@ from analysis.threads import one_thread
 from sweeps.boundary.coordinates import Axes, axis_of
 from sweeps.boundary.memory import Memory, Seen
 from sweeps.boundary.placing import Key, Plan
-from sweeps.boundary.trials import PLACE, counts_of, going, new_after
+from sweeps.boundary.trials import PLACE, counts_of, fits, going, new_after
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
 START = 8  # trials of the space-filling start
@@ -75,12 +75,14 @@ class BoundarySampler(BaseSampler):
             raise ValueError(f"`0 <= audit <= 1` must hold, of a number, but got ({audit=}).")
         if not isinstance(batch, Integral) or batch < 1:
             raise ValueError(f"`batch >= 1` must hold, of a whole number, but got ({batch=}).")
+        if not (depth is None or isinstance(depth, str)):
+            raise ValueError(f"`depth` must be the name of a parameter, or None, but got ({depth=}).")
+        self._floors = _by_name("floors", floors)
+        self._idle = _by_name("idle", idle)
         self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else seed
         self._depth = depth
         self._audit = audit
         self._batch = batch
-        self._floors = dict(floors or {})
-        self._idle = dict(idle or {})
         self._start = qmc.Sobol(SOBOL_AXES, rng=self._rng("start")).random(4 * START)
         self._memory = Memory()
 
@@ -140,7 +142,7 @@ class BoundarySampler(BaseSampler):
         seen = memory.look(study)
         there = search_space.keys()
         told = seen.told if seen.space.keys() >= there else [t for t in seen.told if there <= t.params.keys()]
-        others = [t for t in seen.running if t.number != trial.number]
+        others = [t for t in seen.running if t.number != trial.number and fits(t, search_space)]
         running = [place for t in others if there <= (place := going(t, search_space)).keys()]
         read = len(told) - len(told) % new_after(len(told), self._batch)
         plan = self._plan(memory, axes, told[:read])
@@ -206,3 +208,10 @@ class BoundarySampler(BaseSampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _memory=Memory())
+
+
+def _by_name(option: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an option that says something of parameters by their names."""
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise ValueError(f"`{option}` must map names of parameters to values, or be None, but got ({given!r}).")
+    return dict(given or {})

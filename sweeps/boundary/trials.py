@@ -6,13 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from analysis.points import Counts
 
 PLACE: Final = "boundary:place"
 """System attribute: where a trial was sent, for other threads and processes while it suggests one by one."""
+
+
+def alike(a: BaseDistribution, b: BaseDistribution | None) -> bool:
+    """Whether a value says the same by both: the range of a number may change, as Optuna allows."""
+    if isinstance(a, FloatDistribution | IntDistribution) and isinstance(b, FloatDistribution | IntDistribution):
+        return type(a) is type(b) and a.log == b.log
+    return a == b
+
+
+def fits(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:
+    """Whether what a trial was given of this space, so far, is of this space: one with other choices is elsewhere."""
+    return all(alike(d, space[name]) for name, d in trial.distributions.items() if name in space)
 
 
 def going(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
