@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT: Final = "isoinit"
+SWEEPS: Final = "isoinit.sweeps"
+"""Tag of an experiment with the name of ours that it was made by: it keeps it when somebody renames the experiment."""
 COMPLETE: Final = ("FINISHED", "FAILED")
 """Statuses of a child run that has all its numbers."""
 WALL_SECONDS: Final = "wall_seconds"
@@ -125,6 +127,23 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
 
 
+def experiments(client: MlflowClient, experiment: str) -> list[str]:
+    """Ids of the experiments with our runs: the one of this name first, then those that had it before a renaming.
+
+    Raises:
+        ValueError: somebody has deleted that of the name, which MLflow can undo.
+    """
+    found = client.get_experiment_by_name(experiment)
+    if found is not None and found.lifecycle_stage == "deleted":
+        again = _restore(client.tracking_uri, "experiment", found.experiment_id)
+        raise ValueError(
+            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; {again}, or {ELSEWHERE}"
+        )
+    renamed = client.search_experiments(filter_string=f"tags.`{SWEEPS}` = '{experiment}'")
+    named = [] if found is None else [found.experiment_id]
+    return list(dict.fromkeys([*named, *(e.experiment_id for e in renamed)]))
+
+
 def parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, Run]:
     """The parent run of each sweep by its name, of several the first of `all_parents`."""
     return {name: runs[0] for name, runs in all_parents(client, experiment, folder_id).items()}
@@ -136,16 +155,8 @@ def all_parents(client: MlflowClient, experiment: str, folder_id: str | None = N
     Raises:
         ValueError: somebody has deleted it, which MLflow can undo.
     """
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return {}
-    if found.lifecycle_stage == "deleted":
-        again = _restore(client.tracking_uri, "experiment", found.experiment_id)
-        raise ValueError(
-            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; {again}, or {ELSEWHERE}"
-        )
     known: dict[str, list[Run]] = {}
-    for run in _search(client, found.experiment_id, "tags.kind = 'sweep'"):
+    for run in _search(client, experiments(client, experiment), "tags.kind = 'sweep'"):
         if {"sweep", "spec_sha256"} <= run.data.tags.keys():
             known.setdefault(run.data.tags["sweep"], []).append(run)
     return {name: sorted(runs, key=lambda run: _rank(run, folder_id)) for name, runs in known.items()}
@@ -165,11 +176,11 @@ def deleted(client: MlflowClient, experiment: str, name: str) -> str:
     """What brings back the run of a sweep that somebody has deleted; empty if nobody has."""
     from mlflow.entities import ViewType
 
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    places = experiments(client, experiment)
+    if not places:
         return ""
     only = f"tags.kind = 'sweep' and tags.sweep = '{name}'"
-    runs = client.search_runs([found.experiment_id], only, ViewType.DELETED_ONLY, max_results=1)
+    runs = client.search_runs(places, only, ViewType.DELETED_ONLY, max_results=1)
     return _restore(client.tracking_uri, "run", runs[0].info.run_id) if runs else ""
 
 
@@ -182,13 +193,13 @@ def _restore(uri: str, what: str, identifier: str) -> str:
 def children(client: MlflowClient, parent: Run) -> list[Run]:
     """The runs of a sweep's trials; its user may keep runs of his own under the sweep's too."""
     only = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return [run for run in _search(client, parent.info.experiment_id, only) if "trial.key" in run.data.tags]
+    return [run for run in _search(client, [parent.info.experiment_id], only) if "trial.key" in run.data.tags]
 
 
-def _search(client: MlflowClient, experiment_id: str, only: str) -> Iterator[Run]:
+def _search(client: MlflowClient, places: list[str], only: str) -> Iterator[Run]:
     token: str | None = None
-    while True:
-        page = client.search_runs([experiment_id], only, max_results=1000, page_token=token)
+    while places:
+        page = client.search_runs(places, only, max_results=1000, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweeps import mlflow_uri, runcard
-from sweeps.mlflow_store import all_parents, children
+from sweeps.mlflow_store import SWEEPS, all_parents, children
 from sweeps.runcard import FOLDER_ID, Identity
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def find_or_create(
     name, mine = identity.name, identity.folder_id
     if name not in all_parents(client, experiment):
         _create(client, uri, identity, experiment)
+    _mark(client, experiment)
     # looked for after it was made, too: of two that make one at once, one at least sees that of the other
     parent, *others = all_parents(client, experiment, mine)[name]
     if (other := parent.data.tags["spec_sha256"]) != identity.spec.sha256:
@@ -87,4 +88,11 @@ def _create(client: MlflowClient, uri: str, identity: Identity, experiment: str)
 def _create_experiment(client: MlflowClient, uri: str, experiment: str) -> str:
     database = mlflow_uri.file(uri)  # its artifacts are beside it, wherever the process was started
     folder = None if database is None else (database.parent / "mlartifacts" / experiment).as_uri()
-    return client.create_experiment(experiment, folder)
+    return client.create_experiment(experiment, folder, {SWEEPS: experiment})
+
+
+def _mark(client: MlflowClient, experiment: str) -> None:
+    """Let the experiment be found under another name, too, if it was made by an earlier version or by hand."""
+    found = client.get_experiment_by_name(experiment)
+    if found is not None and SWEEPS not in found.tags:
+        client.set_experiment_tag(found.experiment_id, SWEEPS, experiment)

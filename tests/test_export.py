@@ -19,7 +19,7 @@ from analysis.schema import Took, took
 from sweeps import parts, reading
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import children, connect, parents
+from sweeps.mlflow_store import SWEEPS, children, connect, deleted, parents
 from sweeps.tracking import sync
 
 
@@ -121,10 +121,32 @@ def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_experiment_that_was_renamed_is_looked_for_by_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_experiment_that_was_renamed_is_found(marked: bool, tmp_path: Path) -> None:
+    """By its tag. One of an earlier version has none until a sweep goes on in it."""
+    uri, book = _published(tmp_path, 1)
+    client = connect(uri)
+    run = parents(client, "isoinit")["toy"].info
+    if not marked:
+        client.delete_experiment_tag(run.experiment_id, SWEEPS)
+        tracker(uri).open()
+    client.rename_experiment(run.experiment_id, "mine")
+    assert verify(book, uri, "toy") == []
+    assert len(export(uri, "toy", tmp_path / "out").trials) == len(book.read()[0])
+    assert tracker(uri).open() == run.run_id, "a resume goes on there, and sends nothing twice"
+    other = tracker(uri, "other")
+    assert other.open() != run.run_id
+    assert client.get_experiment_by_name("isoinit") is not None, "a new sweep begins where it would have"
+    assert parents(client, "isoinit").keys() == {"toy", "other"}
+    client.delete_run(run.run_id)
+    assert run.run_id in deleted(client, "isoinit", "toy")
+
+
+def test_an_experiment_that_was_renamed_before_it_had_a_tag_may_have_been(tmp_path: Path) -> None:
     uri, book = _published(tmp_path, 1)
     client = connect(uri)
     experiment = parents(client, "isoinit")["toy"].info.experiment_id
+    client.delete_experiment_tag(experiment, SWEEPS)
     client.rename_experiment(experiment, "mine")
     for asked in (lambda: verify(book, uri, "toy"), lambda: export(uri, "toy", tmp_path / "out")):
         with pytest.raises(
