@@ -36,7 +36,7 @@ from analysis.points import CENTRE, Counts, Points
 from analysis.region import RegionModel
 from sweeps.boundary import ROLE, START, BoundarySampler, placing
 from sweeps.boundary import sampler as sampling
-from sweeps.boundary.coordinates import Axes
+from sweeps.boundary.coordinates import Axes, known
 from sweeps.boundary.memory import Memory
 from sweeps.boundary.trials import counts_of, new_after
 
@@ -713,7 +713,7 @@ def test_beside_a_surprise_without_biases_every_choice_is_tried():
     """Places around it that have biases have some mode, in turns, and what was told there settles the surprise."""
     axes = Axes.of(MODES, "depth", {"bias_variance": 1.1e-5}, {"bias_mode": "bias_variance"})
     at = Points(np.array([[0.5, 0.0]]), np.array([[CENTRE, 1]]))
-    around = axes.around(np.random.default_rng(1), at, at)
+    around = axes.around(np.random.default_rng(1), at, known(at))
     assert set(np.unique(around.c[around.x[:, 1] == 0, 0])) <= {CENTRE}
     assert set(np.unique(around.c[around.x[:, 1] > 0, 0])) == {0, 1}
     assert placing.near(around, at).all()

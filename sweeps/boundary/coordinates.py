@@ -5,7 +5,7 @@ Every coordinate that is handed out is one that the distribution can express: in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -143,15 +143,15 @@ class Axes:
         """Where the trials with these parameters are."""
         return self._stack([axis.encode([p[axis.name] for p in params]) for axis in self._all], len(params))
 
-    def candidates(self, rng: np.random.Generator, told: Points) -> Points:
+    def candidates(self, rng: np.random.Generator, tried: Set[bytes]) -> Points:
         """Places spread evenly that exist and, if there are any left, were not tried before."""
         cube = qmc.Sobol(len(self._all), rng=rng).random(CANDIDATES)
         points = self._stack([axis.place(unit) for axis, unit in zip(self._all, cube.T, strict=True)], CANDIDATES)
         found, first = np.unique(keys(points), return_index=True)
-        new = first[~np.isin(found, keys(told))]
+        new = first[_not_in(tried, found)]
         return points.take(np.sort(new if len(new) else first))
 
-    def around(self, rng: np.random.Generator, at: Points, told: Points) -> Points:
+    def around(self, rng: np.random.Generator, at: Points, tried: Set[bytes]) -> Points:
         """Places next to the one point `at` that were not tried before: pairs on opposite sides, in random order."""
         ways = rng.normal(size=(PAIRS, 1, len(self.numeric)))
         ways *= STEP / np.maximum(np.linalg.norm(ways, axis=2, keepdims=True), 1e-12)
@@ -163,7 +163,7 @@ class Axes:
         codes = np.where(at.c == CENTRE, turns, at.c)
         points = self._stack([*numbers, *codes.T], 2 * PAIRS)
         found, first = np.unique(keys(points), return_index=True)
-        return points.take(np.sort(first[~np.isin(found, keys(told))]))
+        return points.take(np.sort(first[_not_in(tried, found)]))
 
     def holding(self, points: Points, fixed: Mapping[str, Any]) -> Points:
         """These places [n], moved to where the parameters `fixed` have their values."""
@@ -194,3 +194,12 @@ def keys(points: Points) -> np.ndarray:
     """One comparable value per point: equal for equal places, whatever the last bits say."""
     rows = np.ascontiguousarray(np.column_stack([points.x, points.c]).round(9) + 0.0)
     return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
+
+
+def known(points: Points) -> frozenset[bytes]:
+    """The keys of points, to look others up in: there may be very many."""
+    return frozenset(keys(points).tolist())
+
+
+def _not_in(tried: Set[bytes], found: np.ndarray) -> np.ndarray:
+    return np.array([key not in tried for key in found.tolist()], bool)

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -39,7 +39,7 @@ from scipy.special import log_ndtr, ndtr
 
 from analysis.gp import LogisticGP
 from analysis.points import CENTRE, Counts, Points
-from sweeps.boundary.coordinates import Axes, keys
+from sweeps.boundary.coordinates import Axes, keys, known
 
 STRADDLE = 1.96
 EXCLUDED = 0.05  # probability below which an outcome is a surprise
@@ -56,6 +56,14 @@ FAR_COST = 1.4  # of the whole range of depth, in logs: that of 2 to 256 layers 
 Key = tuple[Axes, tuple[int, ...]]
 
 
+class Surprise(NamedTuple):
+    """A trial that ended as the model had all but excluded, of which few have spoken yet."""
+
+    at: Points
+    against: int  # trials told since, next to it, that ended the other way
+    around: np.ndarray  # candidates next to it
+
+
 @dataclass(frozen=True)
 class Plan:
     """A model, and where it could look next: `candidates` [q], with the moments of their log-odds."""
@@ -65,7 +73,7 @@ class Plan:
     replicates: float
     told: Points
     trained: np.ndarray  # sign [n] of the majority of each trial told
-    surprises: Sequence[tuple[int, np.ndarray]]  # trials told, the latest first, and the candidates around each
+    surprises: Sequence[Surprise]  # the latest first
     candidates: Points
     mean: np.ndarray
     variance: np.ndarray
@@ -83,14 +91,17 @@ class Plan:
     ) -> Plan:
         """After the trials `told`, of which the model knows those at the indices `active`."""
         axes, numbers = key
-        candidates = axes.candidates(rng("plan", len(numbers)), told)
-        surprises: list[tuple[int, np.ndarray]] = []
-        for i in np.flatnonzero(surprising(gp, active, told, counts))[::-1]:
-            around = axes.around(rng("around", numbers[i]), told.take([i]), told)
-            start = len(candidates.x)
-            candidates = candidates.beside(around)
-            surprises.append((int(i), np.arange(start, len(candidates.x))))
+        tried = known(told)
+        candidates = axes.candidates(rng("plan", len(numbers)), tried)
         trained = np.sign(2 * counts.k - counts.n)
+        surprises: list[Surprise] = []
+        for i in np.flatnonzero(surprising(gp, active, told, counts))[::-1]:
+            at, start = told.take([i]), len(candidates.x)
+            candidates = candidates.beside(axes.around(rng("around", numbers[i]), at, tried))
+            later = trained[i + 1 :][near(told.take(slice(i + 1, None)), at)]
+            if len(later) < MOST:
+                against = int(np.sum(later == -trained[i]))
+                surprises.append(Surprise(at, against, np.arange(start, len(candidates.x))))
         replicates = counts.n.mean() if len(counts.n) else 1.0
         return cls(key, gp, replicates, told, trained, surprises, candidates, *gp.moments(candidates))
 
@@ -120,12 +131,9 @@ class Plan:
 
     def _follow_ups(self, waiting: Points) -> Iterator[np.ndarray]:
         """Candidates, in the order of preference, of each surprise that too few trials have spoken about."""
-        for i, places in self.surprises:
-            at = self.told.take([i])
-            later = near(self.told, at) & (np.arange(len(self.trained)) > i)
-            against = int(np.sum(later & (self.trained == -self.trained[i])))
-            if against + int(near(waiting, at).sum()) < ENOUGH and later.sum() < MOST:
-                yield places
+        for surprise in self.surprises:
+            if surprise.against + int(near(waiting, surprise.at).sum()) < ENOUGH:
+                yield surprise.around
 
     def _checks(self, waiting: Points) -> Iterator[np.ndarray]:
         """Shallow candidates, in no order, of every combination of categories without a shallow trial."""
