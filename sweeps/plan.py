@@ -128,11 +128,13 @@ def headline(made: Plan) -> str:
 def render(made: Plan) -> RenderableType:
     spec = made.spec
     seeds, rates = counted(spec.training.seeds, "seed"), counted(len(spec.training.learning_rate), "learning rate")
+    sampler = SAMPLERS[spec.search.sampler]
     lines = [
         f"{spec.name}: {spec.question}" if spec.question else spec.name,
         f"{counted(made.trials, 'trial')} in {counted(made.packs, 'pack')}, {counted(made.networks, 'network')} "
         f"({seeds} x {rates} a trial), "
-        f"sampler {spec.search.sampler}: {SAMPLERS[spec.search.sampler].summary}",
+        f"sampler {spec.search.sampler}: {sampler.summary}, for {1000 * sampler.asking(made.trials) / made.trials:.2g} "
+        "ms a trial",
         f"{_si(made.flops)}FLOP, mean depth {made.mean_depth:.0f}; {counted(made.slots, 'pack')} at once "
         f"of {_si(made.speed.flops)}FLOP/s each",
         f"expected time on this machine: {time_text(made.seconds)}, of which {made.startup:.0f} s to start",
@@ -150,7 +152,7 @@ def render(made: Plan) -> RenderableType:
 def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float) -> tuple[str, ...]:
     found = []
     sampler = SAMPLERS[spec.search.sampler]
-    asking = sampler.ask_seconds * trials**2 / 2000  # an ask takes longer the more trials there are
+    asking = sampler.asking(trials)
     if sampler.adaptive and asking > ASKING * busy:
         found.append(
             f"the sampler {spec.search.sampler} itself takes about {time_text(asking)} for {trials} trials, "

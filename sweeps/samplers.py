@@ -115,8 +115,14 @@ class Sampler:
     build: Callable[[Space, Search], BaseSampler]
     adaptive: bool = False
     """Whether its points depend on results."""
-    ask_seconds: float = 0.003
-    """To ask and tell a trial when 1,000 are finished, on one core (`tests/bench/scale.py`); it grows with them."""
+    ask_seconds: float = 0.001
+    """To ask and tell the first trials, on one core (`tests/bench/scale.py`)."""
+    ask_growth: float = 0.0
+    """Seconds more for every trial that is finished."""
+
+    def asking(self, trials: int) -> float:
+        """Seconds that a sweep of so many trials asks for, about."""
+        return trials * (self.ask_seconds + trials / 2 * self.ask_growth)
 
 
 def _random(space: Space, search: Search) -> BaseSampler:
@@ -151,28 +157,31 @@ def _boundary(space: Space, search: Search) -> BaseSampler:
 
 SAMPLERS: Final[Mapping[str, Sampler]] = {
     "boundary": Sampler(
-        "seeks the edge of the trainable region: the fewest trials a map; 50 ms an ask at 5,000 trials",
+        "seeks the edge of the trainable region: the fewest trials a map",
         _boundary,
         adaptive=True,
-        ask_seconds=0.025,
+        ask_seconds=0.0125,
+        ask_growth=2.5e-6,
     ),
-    "sobol": Sampler("low-discrepancy points, spread evenly; 5 ms an ask at 5,000 trials", _sobol),
-    "random": Sampler("independent uniform points; 1 ms an ask at 5,000 trials", _random),
+    "sobol": Sampler("low-discrepancy points, spread evenly", _sobol),
+    "random": Sampler("independent uniform points", _random),
     "grid": Sampler(
-        "full factorial design over lists and the `levels` of ranges; 2 ms an ask at 5,000 trials",
+        "full factorial design over lists and the `levels` of ranges",
         lambda p, s: GridSampler(p.grid(), s.seed),
     ),
     "tpe": Sampler(
-        "optimizes the score; 0.1 s an ask at 1,000 trials",
+        "optimizes the score",
         lambda _, s: TPESampler(seed=s.seed),
         adaptive=True,
-        ask_seconds=0.1,
+        ask_seconds=0.003,
+        ask_growth=4.5e-6,
     ),
     "gp": Sampler(
-        "optimizes the score; seconds an ask at 1,000 trials",
+        "optimizes the score",
         lambda _, s: GPSampler(seed=s.seed),
         adaptive=True,
-        ask_seconds=2.0,
+        ask_seconds=0.1,
+        ask_growth=4e-3,
     ),
 }
 """By which rule the next points are chosen."""
