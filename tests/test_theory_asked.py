@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from inspect import getmembers, isfunction
-from math import inf, nan
+from math import inf, log, nan
 from pkgutil import iter_modules
 from typing import Any
 
@@ -27,7 +27,7 @@ from isoinit.theory import (
 from isoinit.theory.ensemble import ensemble
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import expectation, pair_expectation
-from isoinit.theory.predict import DEFAULT, depth_limit, predict, predicted_outcome
+from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict, predicted_outcome
 from isoinit.theory.profile import profile
 from isoinit.theory.simulate import simulate
 from isoinit.theory.theories import get, no_theory
@@ -165,3 +165,44 @@ def test_a_chain_of_no_units_says_so() -> None:
         simulate("he_normal", depth=3, width=4, rng=3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"^layers must be at most the 2 factors, but got 3"):
         norm_law.product_laws([LAW] * 2, layers=[3])
+
+
+NUMPY: list[tuple[Callable[..., Any], dict[str, Any], str, Any]] = [
+    (predict, {"scheme": "he_normal", "depth": 7, "width": 100}, "sigma_w2", np.float32(1.9)),
+    (predict, {"scheme": "he_normal", "depth": 7, "width": 100, "bias_mode": "iid"}, "sigma_b2", np.float32(0.3)),
+    (predict, {"scheme": "he_normal", "activation": "linear", "depth": 7}, "width", np.int8(90)),
+    (predict, {"scheme": "he_pruned", "depth": 7, "width": 100}, "density", np.float16(0.3)),
+    (predicted_outcome, {"scheme": "orthogonal", "depth": 7}, "width", np.uint8(77)),
+    (factors.gaussian, {"width": 9}, "sw2", np.float32(1.7)),
+    (factors.two_slopes, {"units": 9}, "both", np.float32(0.1)),
+    (joint.jacobian_moments, {"widths": (4, 4)}, "inputs", np.int8(100)),
+    (meanfield.fixed_length, {"activation": TANH, "sb2": 0.1}, "sw2", np.float32(1.3)),
+    (sample_variance.decay, {"layers": 9}, "sw2", np.float32(1.3)),
+    (Chain, {"weight_variances": (0.1,)}, "widths", (np.int8(100),)),
+    (Chain.equal, {"width": 20, "layers": 3}, "bias_variance", np.float16(0.3)),
+    (Threshold, {"source": "chosen"}, "value", np.float32(0.3)),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "name", "value"), NUMPY)
+def test_a_number_of_numpy_is_taken_for_that_of_python(
+    function: Callable[..., Any], arguments: dict[str, Any], name: str, value: Any
+) -> None:
+    """Else an int8 overflows, and a float32 rounds what follows, in a cache for those who ask with a float, too."""
+    found = function(**arguments | {name: value})
+    pythons = tuple(v.item() for v in value) if isinstance(value, tuple) else value.item()
+    expected = function(**arguments | {name: pythons})
+    assert repr(found) == repr(expected)
+    if isinstance(found, Chain):
+        assert repr(found.moments()) == repr(expected.moments())
+
+
+def test_a_cache_does_not_mix_a_float32_with_the_float_that_equals_it() -> None:
+    value = 1.375  # asked for nowhere else
+    factors.gaussian(7, sw2=np.float32(value))  # pyright: ignore[reportArgumentType]
+    assert factors.gaussian(7, sw2=value).log_scale == log(2 * value / 7)
+
+
+def test_a_whole_number_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^sigma_b2 must be .*, but got 1000000"):
+        predict("he_normal", depth=3, width=4, sigma_b2=10**400, bias_mode="iid")

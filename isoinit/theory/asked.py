@@ -4,6 +4,7 @@
     def gaussian(width, sw2): ...
 
 so that no formula is asked for numbers for which it was not derived, and would answer with nan or a wrong number.
+Numbers of numpy are taken for Python's: in float32 or int8 what follows would be rounded, or overflow.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from functools import wraps
 from inspect import signature
 from math import isfinite
 from numbers import Integral, Real
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -29,12 +30,19 @@ class Rule(NamedTuple):
 
 def refuse(name: str, value: object, rule: Rule) -> None:
     """ValueError with name, law and value unless the rule holds."""
-    if not rule.holds(value):
+    if not rule.holds(plain(value)):
         raise ValueError(f"{name} must be {rule.law}, but got {shown(value)}.")
 
 
+def plain(value: Any) -> Any:
+    """A number of numpy as one of Python, which is of full precision; all else as it is."""
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(value) if isinstance(value, np.floating) else value
+
+
 def asks(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function whose arguments of these names must obey; its defaults are taken to."""
+    """A function whose arguments of these names must obey; its defaults are taken to. It is given `plain` numbers."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         names = tuple(signature(function).parameters)
@@ -45,7 +53,8 @@ def asks(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for name, value in (*zip(names, args, strict=False), *kwargs.items()):
                 if name in rules:
                     refuse(name, value, rules[name])
-            return function(*args, **kwargs)
+            numbers = {name: plain(value) for name, value in kwargs.items()}
+            return function(*map(plain, args), **numbers)  # pyright: ignore[reportCallIssue]
 
         return checked
 
@@ -88,7 +97,7 @@ def many(rule: Rule) -> Rule:
         if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):
             return False
         listed = list(values)
-        return len(listed) > 0 and all(rule.holds(value) for value in listed)
+        return len(listed) > 0 and all(rule.holds(plain(value)) for value in listed)
 
     return Rule(f"a sequence of one or more, each {rule.law}", holds)
 
@@ -108,7 +117,10 @@ FUNCTION = Rule("a function of an array", callable)
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    except OverflowError:  # of a whole number that no float holds
+        return False
 
 
 def shown(value: object) -> str:

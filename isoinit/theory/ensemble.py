@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from isoinit.theory.asked import above, between, refuse, whole
+from isoinit.theory.asked import above, asks, between, whole
 from isoinit.theory.factors import mirrored_gaussian
 from isoinit.theory.gaussian import Array
 from isoinit.theory.lockstep import BLOCK, Layers, Nets, noise
@@ -94,14 +94,10 @@ class Ensemble:
             each._known = _Known((*b.blocks, told[:, :, i].copy()), nets.row(i))
 
 
+@asks(width=whole(2 * FEWEST), g=above(0), bias=above(0), square=above(0), c=between(-1, 1))
 def ensemble(width: int, g: float, bias: float, square: float, c: float) -> Ensemble:
     """The ensemble of nets with biases of variance `bias` and two inputs of mean square `square` and cosine `c`; that
     of the last time, if it was among the last `KEPT`. ValueError for what it was not derived for."""
-    refuse("width", width, whole(2 * FEWEST))
-    refuse("g", g, above(0))
-    refuse("bias", bias, above(0))
-    refuse("square", square, above(0))
-    refuse("c", c, between(-1, 1))
     return _ensemble(width, float(g), log(g) + log(square) - log(bias), float(c))
 
 

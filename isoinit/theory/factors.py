@@ -133,6 +133,7 @@ def two_slopes(both: float, units: int) -> tuple[float, float]:
     bias does to a Jacobian-vector product (derived here)."""
     if not (type(both) is float and 0 <= both <= 0.25):  # asked in every layer: all rules take as long as the answer
         refuse("both", both, _SHARED)
+        both = float(both)
     mean, variance, x = 0.0, 0.0, 8 * both - 1
     for a, b in _slope_series(units):
         mean, variance = mean * x + a, variance * x + b

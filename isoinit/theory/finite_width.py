@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from scipy.special import gammaln
 
-from isoinit.theory.asked import GENERATOR, above, asks, below, least, many, refuse, whole
+from isoinit.theory.asked import GENERATOR, above, asks, below, least, many, plain, refuse, whole
 from isoinit.theory.factors import Factor, binomial_weights, gaussian
 from isoinit.theory.gaussian import Array
 from isoinit.theory.norm_law import NormLaw, product_laws
@@ -52,6 +52,10 @@ class Chain:
             )
         refuse("bias_variance", self.bias_variance, least(0))
         refuse("start", self.start, above(0))
+        for name in ("widths", "weight_variances"):
+            object.__setattr__(self, name, tuple(plain(value) for value in getattr(self, name)))
+        for name in ("bias_variance", "start"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
 
     @classmethod
     @asks(width=whole(1), layers=whole(1, 10**6), sw2=above(0))

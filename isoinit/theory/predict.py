@@ -17,6 +17,7 @@ from math import exp, log, nan, sqrt
 from typing import Any
 
 from isoinit.theory import prepare
+from isoinit.theory.asked import asks
 from isoinit.theory.caveats import caveats
 from isoinit.theory.maps import Bias
 from isoinit.theory.prepare import default_variance, prepared
@@ -115,6 +116,7 @@ class Prediction:
         return exp(min(log(self.tolerance.stable(self.activation)) - self.log_sharpest, _GREATEST))
 
 
+@asks()
 def predict(
     scheme: str,
     *,
@@ -189,6 +191,7 @@ def predict(
     )
 
 
+@asks()
 def predicted_outcome(scheme: str, *, depth: int, width: int, **point: Any) -> str:
     """`predict(...).outcome` alone: without the depth limit, for which `predict` mostly goes far beyond the depth."""
     setting, _, _ = prepared(scheme, depth=depth, width=width, **point)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoinit.theory import activations, crowd
-from isoinit.theory.asked import SHARE, above, between, least, made, one_of, optional, refuse, whole
+from isoinit.theory.asked import SHARE, above, asks, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
 from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
@@ -35,6 +35,7 @@ def default_variance(scheme: str, activation: str = "relu") -> float:
     return get(scheme).sigma_w2
 
 
+@asks()
 def prepared(
     scheme: str,
     *,

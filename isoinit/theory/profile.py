@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from isoinit.theory import jacobian, lyapunov
+from isoinit.theory.asked import asks
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.gaussian import Array
@@ -75,6 +76,7 @@ class Profile:
     prediction: Prediction
 
 
+@asks()
 def profile(
     scheme: str,
     *,

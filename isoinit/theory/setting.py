@@ -7,6 +7,7 @@ from itertools import islice
 from math import erf, inf, log, sqrt
 
 from isoinit.theory import maps, meanfield
+from isoinit.theory.asked import plain
 from isoinit.theory.crowd import law
 from isoinit.theory.ensemble import Ensemble, Seen
 from isoinit.theory.families import FAMILIES
@@ -25,6 +26,9 @@ class Threshold:
 
     value: float
     source: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", plain(self.value))
 
 
 @dataclass(frozen=True)
