@@ -195,3 +195,26 @@ def test_arguments_out_of_range_are_refused() -> None:
         meanfield.phase(TANH, 0, 0.1)
     with pytest.raises(ValueError, match="no critical point"):
         meanfield.critical_line(ACTIVATIONS["softplus"], 0.0)
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "hardtanh"])
+def test_an_odd_activation_without_a_bias_forgets_how_inputs_are_correlated(name: str) -> None:
+    """c* = 0 in all of the chaotic phase, where the map must begin with a slope below 1 and end with one above."""
+    phi = ACTIVATIONS[name]
+    at = 1 / meanfield.chi(phi, 1e-12, 1.0)
+    for sw2 in at * np.concatenate([[1 + 1e-7, 1 + 1e-5], np.linspace(1.01, 12, 60)]):
+        phase = meanfield.phase(phi, float(sw2), 0.0)
+        assert phase.correlation == 0, sw2
+        assert meanfield.chi(phi, phase.length, float(sw2), 0.0) <= 1 < phase.chi1 + 1e-12
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus", "silu", "gelu"])
+def test_the_correlation_map_at_zero_is_that_of_means(name: str) -> None:
+    """What makes c* in the chaotic phase never negative: `(sw2 (E phi)^2 + sb2) / q'`, by a quadrature of our own."""
+    phi, q, sw2, sb2 = ACTIVATIONS[name], 1.7, 3.0, 0.2
+    mean, square = (
+        quad(lambda z, k=k: float(phi.phi(np.array(np.sqrt(q) * z))) ** k * stats.norm.pdf(z), -12, 12)[0]
+        for k in (1, 2)
+    )
+    found = meanfield.correlation_map(phi, 0.0, q, sw2, sb2)
+    assert found == pytest.approx((sw2 * mean**2 + sb2) / (sw2 * square + sb2), abs=1e-7)

@@ -17,6 +17,7 @@ from isoinit.theory.gaussian import Array, expectation, kappa1_complement, pair_
 _FAR = 1e8  # a variance at which every activation shows its asymptotic slopes; stands in for q* = inf
 _LONGEST = 1e4  # the critical line is sought up to this variance
 _TINY = 1e-14  # below this variance the signal is called extinct, q* = 0
+_ROUNDED = 1e-12  # a correlation that quadrature does not tell from 0
 DEPTHS_PER_SCALE = 6.0  # networks train up to about 6 xi_c layers (Schoenholz et al. 2017, figure 5)
 RELU_DECORRELATION = 9 * pi**2 / 2  # l^2 (1 - c_l) tends to this for ReLU at zero bias, any sw2
 
@@ -114,20 +115,25 @@ def fixed_length(activation: Activation, sw2: float, sb2: float, start: float = 
 
 @asks(activation=ACTIVATION, q=above(0), sw2=above(0), sb2=least(0))
 def fixed_correlation(activation: Activation, q: float, sw2: float, sb2: float) -> float:
-    """c*: 1 in the ordered phase; below 1 in the chaotic one. Rectifiers have no chaotic phase with c* < 1."""
+    """c*: 1 in the ordered phase; from 0 to below 1 in the chaotic one. Rectifiers have no chaotic phase with c* < 1.
+
+    The map is a power series in c of coefficients that are not negative (Hermite), hence convex from 0 to 1, and at 0
+    it is `(sw2 (E phi)^2 + sb2) / q`: nothing for an odd activation without a bias, whose c* is 0.
+    """
     if activation.negative_slope is not None or chi(activation, q, sw2) <= 1:
         return 1.0
 
     def excess(c: float) -> float:
         return correlation_map(activation, c, q, sw2, sb2) - c
 
+    if excess(0.0) < _ROUNDED:
+        return 0.0
     high = 1 - 1e-6
     while excess(high) > 0:
         high = 1 - (1 - high) / 4
         if high == 1:
             return 1.0
-    low = 0.0 if excess(0.0) >= 0 else -1.0
-    return 0.0 if excess(low) == 0 else float(brentq(excess, low, high, xtol=1e-13))  # pyright: ignore
+    return float(brentq(excess, 0.0, high, xtol=1e-13))  # pyright: ignore
 
 
 @asks(activation=ACTIVATION, sw2=above(0), sb2=least(0), start=above(0))
