@@ -218,3 +218,12 @@ def test_the_correlation_map_at_zero_is_that_of_means(name: str) -> None:
     )
     found = meanfield.correlation_map(phi, 0.0, q, sw2, sb2)
     assert found == pytest.approx((sw2 * mean**2 + sb2) / (sw2 * square + sb2), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "silu", "gelu"])
+def test_a_bias_that_vanishes_leaves_the_critical_point_without_one(name: str) -> None:
+    """Down to the least float, and without a jump on the way there."""
+    phi = ACTIVATIONS[name]
+    expected = meanfield.critical_line(phi, 0.0)
+    for sb2 in (5e-324, 1e-30, 1e-26, 1e-24, 1e-20, 1e-18):
+        assert meanfield.critical_line(phi, sb2) == pytest.approx(expected, rel=1e-5, abs=1e-5), sb2

@@ -162,7 +162,8 @@ def phase(activation: Activation, sw2: float, sb2: float = 0.0, start: float = 1
 def critical_line(activation: Activation, sb2: float) -> tuple[float, float]:
     """`(sw2, q*)` at which chi1 = 1 for biases of variance `sb2`; q* = inf for rectifiers with a bias.
 
-    With `sw2 = 1 / E[phi'^2]` at q, the bias variance that makes q a fixed point follows; it is solved for q.
+    With `sw2 = 1 / E[phi'^2]` at q, the bias variance that makes q a fixed point follows; it is solved for q. A bias so
+    small that q* would be below 1e-9, where what is solved is rounding, is none.
     """
     if (a := activation.negative_slope) is not None:
         return 2 / (1 + a * a), inf if sb2 > 0 else 1.0
@@ -170,9 +171,9 @@ def critical_line(activation: Activation, sb2: float) -> tuple[float, float]:
     def bias(q: float) -> float:
         return q - covariance(activation, q, 1.0) / chi(activation, q, 1.0)
 
-    if sb2 == 0 and abs(bias(_TINY)) < 2 * _TINY:
-        return 1 / chi(activation, 0.0, 1.0), 0.0
     low, high = 1e-9, 1e-3
+    if abs(bias(_TINY)) < 2 * _TINY and sb2 <= max(bias(low), 0.0):
+        return 1 / chi(activation, 0.0, 1.0), 0.0
     while bias(high) < sb2:
         high *= 2
         if high > _LONGEST:
