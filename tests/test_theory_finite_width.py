@@ -288,6 +288,18 @@ def test_moments_of_any_order() -> None:
     assert he.moment(-0.5) == np.inf
 
 
+def test_moments_of_a_constant_are_its_powers() -> None:
+    """Of an isometry, and of an orthogonal matrix of one unit given that it is on: nothing diverges."""
+    for s in (-30.0, -2.0, -1.0, -0.5, 0.5, 3.0):
+        assert factors.isometry(3.0).moment(s) == pytest.approx(1.5**s, rel=1e-12)
+        assert factors.orthogonal(1).moment(s) == pytest.approx(2.0**s * (0.5 if s > 0 else 1), rel=1e-12)
+    assert factors.orthogonal(2).moment(-0.5) == np.inf, "one of two units on is no constant"
+
+
+def test_a_moment_beyond_floats_is_inf() -> None:
+    assert factors.gaussian(8).moment(400.0) == np.inf
+
+
 def test_beta_products_are_their_draws() -> None:
     """The orthogonal factor's density has edges in narrow layers: the smoothed inverse still has its quantiles."""
     rng = np.random.default_rng(8)

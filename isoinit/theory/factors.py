@@ -70,15 +70,17 @@ class Factor:
         return third if self.total is None else third - float(polygamma(2, self.total))
 
     def moment(self, s: float) -> float:
-        """`E F^s`; for s <= 0 given survival. inf where it diverges (s at or below minus the least shape)."""
-        if len(self.shapes) and s <= -self.shapes.min():
+        """`E F^s`; for s <= 0 given survival. inf where floats cannot hold it, and where it diverges (s at or below
+        minus the least shape of what is not a constant)."""
+        if self._varies.any() and s <= -self.shapes[self._varies].min():
             return inf
         survival = 1 - self.death if s > 0 else 1.0
-        return survival * float(np.real(self._mellin(np.array([complex(s)]))[0]))
+        with np.errstate(over="ignore"):
+            return survival * float(self.weights @ np.exp(self._powers(np.array([float(s)]))[:, 0]))
 
     def characteristic(self, t: Array) -> np.ndarray:
         """`E exp(i t log F)` given survival, complex, shape of `t`."""
-        return self._mellin(1j * np.asarray(t))
+        return self.weights @ np.exp(self._powers(1j * np.asarray(t)))
 
     def sample(self, size: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Independent draws of F, zeros included."""
@@ -89,11 +91,19 @@ class Factor:
             draw = draw / (draw + rng.standard_gamma(rest))
         return exp(self.log_scale) * draw * (rng.random(size) >= self.death)
 
-    def _mellin(self, s: np.ndarray) -> np.ndarray:
-        power = loggamma(self.shapes[:, None] + s) - gammaln(self.shapes)[:, None] + s * self.log_scale
-        if self.total is not None:
-            power = power - loggamma(self.total + s) + gammaln(self.total)
-        return self.weights @ np.exp(power)
+    @property
+    def _varies(self) -> np.ndarray:
+        """Whether a shape is that of a random variable: a Beta with no second parameter is the constant one."""
+        return self.shapes < (inf if self.total is None else self.total)
+
+    def _powers(self, s: np.ndarray) -> np.ndarray:
+        """log E F^s of each shape, (K, S) for powers (S,), real or complex."""
+        if self.total is None:
+            return loggamma(self.shapes[:, None] + s) - gammaln(self.shapes)[:, None] + s * self.log_scale
+        power, varies = np.tile(s * self.log_scale, (len(self.shapes), 1)), self._varies
+        power[varies] += loggamma(self.shapes[varies, None] + s) - gammaln(self.shapes[varies])[:, None]
+        power[varies] -= loggamma(self.total + s) - gammaln(self.total)
+        return power
 
 
 @asks(width=whole(1), fan_in=optional(whole(1)), sw2=above(0))
