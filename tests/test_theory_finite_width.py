@@ -363,3 +363,9 @@ def test_noise_of_a_sum_of_squares_has_the_moments_of_a_log_gamma_variable() -> 
     found = Fluctuation().with_noise(0.1)
     exact = [float(special.digamma(10) - np.log(10)), *(float(special.polygamma(n, 10)) for n in (1, 2))]
     assert list(found) == pytest.approx(exact, rel=1e-3)
+
+
+def test_laws_are_in_the_order_in_which_layers_are_asked_for() -> None:
+    layer = factors.gaussian(8)
+    found = product_laws([layer] * 5, layers=[5, 1, 5])
+    assert [law.log_mean for law in found] == pytest.approx([n * layer.log_mean for n in (5, 1, 5)], abs=1e-6)

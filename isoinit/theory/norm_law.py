@@ -79,13 +79,15 @@ class NormLaw:
 
 @asks(factors=many(made(Factor, "factors.gaussian(64)")), start=above(0), layers=optional(many(whole(1))))
 def product_laws(factors: Sequence[Factor], start: float = 1.0, layers: Sequence[int] | None = None) -> list[NormLaw]:
-    """Laws of `start` times the product of the first l independent `factors`, for l in `layers` (default: each).
+    """Laws of `start` times the product of the first l independent `factors`, for each l in `layers`, in that order;
+    default: for all.
 
     The characteristic function of log z is a product of known ones, so its inverse FFT is exact up to
     rounding, except for a Beta factor in a narrow layer: its density has edges, and is smoothed by a
     Gaussian of the finest scale the frequencies resolve.
     """
-    wanted = list(range(1, len(factors) + 1)) if layers is None else sorted(layers)
+    asked = range(1, len(factors) + 1) if layers is None else layers
+    wanted = sorted(set(asked))
     if wanted[-1] > len(factors):
         raise ValueError(f"layers must be at most the {len(factors)} factors, but got {wanted[-1]}.")
     mean = np.cumsum([f.log_mean for f in factors])
@@ -97,13 +99,14 @@ def product_laws(factors: Sequence[Factor], start: float = 1.0, layers: Sequence
     period = max(mean[n - 1] + 12 * sd[n - 1] for n in wanted) - low
     t = 2 * np.pi / period * np.arange(_frequencies(factors[: wanted[0]], period))
     known = {id(f): f.characteristic(t) for f in {id(f): f for f in factors}.values()}
-    laws, running, alive = [], np.exp(-1j * t * low), 1.0
+    running, alive = np.exp(-1j * t * low), 1.0
+    laws: dict[int, NormLaw] = {}
     for n, factor in enumerate(factors[: wanted[-1]], start=1):
         running = running * known[id(factor)]
         alive *= 1 - factor.death
         if n in wanted:
-            laws.append(_invert(running, t, low + log(start), period, 1 - alive))
-    return laws
+            laws[n] = _invert(running, t, low + log(start), period, 1 - alive)
+    return [laws[n] for n in asked]
 
 
 def _left_tail(factor: Factor, layers: int) -> float:
