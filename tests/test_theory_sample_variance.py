@@ -111,3 +111,24 @@ def test_price_of_batchnorm_on_a_real_net() -> None:
 def test_bad_moments_are_refused() -> None:
     with pytest.raises(ValueError, match=r"variance must be a number from .*, but got 0"):
         sample_variance.decay(3, variance=0)
+
+
+@pytest.mark.parametrize(
+    ("sw2", "layers"), [(1.0, 2000), (1 / 3, 500), (0.01, 200), (1e-100, 10), (1e100, 10), (4.0, 2000)]
+)
+def test_the_ratio_does_not_depend_on_weights_whose_signal_leaves_the_floats(sw2: float, layers: int) -> None:
+    found, he = sample_variance.decay(layers, sw2=sw2), sample_variance.decay(layers)
+    assert found.ratio == pytest.approx(he.ratio, rel=1e-9)
+    assert found.variance[-1] in (0, np.inf)
+    assert he.ratio == pytest.approx(np.sqrt(he.mean_square / he.variance), rel=1e-9)
+
+
+def test_a_bias_that_is_left_alone_or_lost() -> None:
+    """Weights of next to nothing leave the bias, which all samples share; huge ones leave the signal."""
+    faint = sample_variance.decay(10, sw2=1e-100, sb2=0.3)
+    assert faint.mean_square[1:] == pytest.approx(0.3)
+    assert faint.variance[5:] == pytest.approx(0)
+    assert faint.ratio[-1] == np.inf
+    loud = sample_variance.decay(2000, sw2=4.0, sb2=1.0)
+    assert np.isfinite(loud.ratio).all()
+    assert (np.diff(loud.ratio) > 0).all()

@@ -10,7 +10,7 @@ The authors' blog defines `c^2 = m^2 / s2`; that is wrong (at m^2 = .2, s2 = 1 t
 The bias terms are an extension. `c` equals the mean-field correlation of two random inputs.
 """
 
-from math import log, pi, sqrt
+from math import inf, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +26,12 @@ PRICE = pi / (pi - 1)  # growth of squared gradients per layer of unit sample va
 
 
 class Moments(NamedTuple):
-    """Squared sample mean and sample variance; floats, or arrays over layers."""
+    """Arrays over layers: squared sample mean and sample variance, 0 or inf where floats cannot hold them, and m / v,
+    which they can."""
 
     mean_square: Array
     variance: Array
-
-    @property
-    def ratio(self) -> Array:
-        """m / v."""
-        return np.sqrt(self.mean_square / self.variance)
+    ratio: Array
 
 
 @asks(layers=whole(0), sw2=_VARIANCE, sb2=between(0, _LARGEST), mean_square=between(0, _LARGEST), variance=_VARIANCE)
@@ -42,13 +39,15 @@ def decay(
     layers: int, *, sw2: float = 2.0, sb2: float = 0.0, mean_square: float = 0.0, variance: float = 1.0
 ) -> Moments:
     """Moments after 0..layers layers, shape (layers + 1,), wide limit; without bias `m/v` does not depend on sw2."""
-    m2, v2 = np.empty(layers + 1), np.empty(layers + 1)
-    m2[0], v2[0] = mean_square, variance
-    for i in range(layers):
-        total = m2[i] + v2[i]
-        v2[i + 1] = sw2 / 2 * total * kappa1_complement(v2[i] / total)
-        m2[i + 1] = sw2 / 2 * total - v2[i + 1] + sb2
-    return Moments(m2, v2)
+    rows, total = [(mean_square, variance, sqrt(mean_square / variance))], mean_square + variance
+    share = variance / total  # carried by itself, for the total may leave the floats
+    for _ in range(layers):
+        grown, kept = sw2 / 2 * total, float(kappa1_complement(share))
+        total = grown + sb2
+        share = kept * grown / total if sb2 > 0 and total < inf else kept
+        ratio = sqrt(1 / share - 1) if share > 0 else inf
+        rows.append((grown * (1 - kept) + sb2, grown * kept, ratio))
+    return Moments(*np.array(rows).T)
 
 
 class Preserving(NamedTuple):
