@@ -227,3 +227,24 @@ def test_a_bias_that_vanishes_leaves_the_critical_point_without_one(name: str) -
     expected = meanfield.critical_line(phi, 0.0)
     for sb2 in (5e-324, 1e-30, 1e-26, 1e-24, 1e-20, 1e-18):
         assert meanfield.critical_line(phi, sb2) == pytest.approx(expected, rel=1e-5, abs=1e-5), sb2
+
+
+@pytest.mark.parametrize("q", [1e8, 1e12, 1e16, 1e30, 1e200])
+def test_saturated_units_are_signs(q: float) -> None:
+    """Of which E sign sign = 2 arcsin(c) / pi, and of whose slopes only those at small arguments are left."""
+    for name in ("erf", "hardtanh"):
+        phi = ACTIVATIONS[name]
+        for c in (-1.0, -0.7, 0.0, 0.4, 0.99, 1.0):
+            assert meanfield.covariance(phi, q, c) == pytest.approx(2 * np.arcsin(c) / np.pi, abs=1e-4)
+    assert meanfield.chi(ACTIVATIONS["hardtanh"], q, 1.0) == pytest.approx(np.sqrt(2 / np.pi / q), rel=1e-6)
+    integral = 4 / np.pi * np.sqrt(np.pi / 2)  # of the squared slope of erf
+    assert meanfield.chi(ERF, q, 1.0) == pytest.approx(integral / np.sqrt(2 * np.pi * q), rel=1e-6)
+
+
+@pytest.mark.parametrize("q", [0.01, 1.0, 40.0, 1e6])
+def test_the_second_moment_of_hardtanh_is_its_integral(q: float) -> None:
+    edge = 1 / np.sqrt(q)
+    inside = quad(lambda z: q * z * z * stats.norm.pdf(z), 0, min(edge, 12), epsabs=1e-14)[0]
+    expected = 2 * (inside + stats.norm.sf(edge))
+    for c in (1.0, -1.0):
+        assert meanfield.covariance(ACTIVATIONS["hardtanh"], q, c) == pytest.approx(c * expected, rel=1e-10)

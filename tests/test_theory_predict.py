@@ -477,3 +477,34 @@ def test_a_prediction_from_drawn_nets_says_so(scheme: str, sigma_b2: float, widt
     mode = "iid" if sigma_b2 else "zero"
     told = predict(scheme, depth=4, width=width, sigma_b2=sigma_b2, bias_mode=mode)
     assert any("nets of drawn noise" in note for note in told.notes) == drawn
+
+
+@pytest.mark.parametrize("sigma_b2", [1e101, 1e300])
+def test_a_bias_variance_that_leaves_the_floats_is_refused(sigma_b2: float) -> None:
+    with pytest.raises(ValueError, match=r"^sigma_b2 must be a finite number of at least 0 and at most 1e\+100, but"):
+        predict("he_normal", depth=5, width=16, sigma_b2=sigma_b2, bias_mode="iid")
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_gauss", "ll_orth", "he_pruned", "ones_orthogonal"])
+@pytest.mark.parametrize("sigma_w2", [1e-100, 1e100])
+@pytest.mark.parametrize("sigma_b2", [5e-324, 1e-300, 1e-100, 1e-20, 1.0, 1e100])
+def test_variances_at_the_ends_of_what_is_answered_are_answered(scheme: str, sigma_w2: float, sigma_b2: float) -> None:
+    point = predict(scheme, depth=30, width=16, sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode="iid")
+    assert np.isfinite([point.drift, point.spread, point.log_gradient, point.gradient_spread]).all()
+    assert -1 <= point.correlation <= 1
+    assert 0 <= point.nearest <= point.alignment <= 1
+
+
+@pytest.mark.parametrize("activation", ["tanh", "erf", "hardtanh", "gelu", "silu", "sigmoid", "softplus"])
+@pytest.mark.parametrize("scheme", ["he_normal", "orthogonal"])
+@pytest.mark.parametrize("sigma_w2", [1e-100, 1e100])
+@pytest.mark.parametrize("sigma_b2", [0.0, 5e-324, 1e-20, 1e100])
+def test_so_they_are_of_smooth_activations(activation: str, scheme: str, sigma_w2: float, sigma_b2: float) -> None:
+    mode = "iid" if sigma_b2 else "zero"
+    point = predict(
+        scheme, activation=activation, depth=30, width=16, sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=mode
+    )
+    assert np.isfinite([point.drift, point.spread, point.log_gradient, point.gradient_spread]).all()
+    assert -1 <= point.correlation <= 1
+    assert 0 <= point.nearest <= point.alignment <= 1
+    assert point.conditioning >= 0

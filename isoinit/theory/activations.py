@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import erf, erfc, expit, ndtr, owens_t, roots_legendre
+from scipy.special import erf, erfc, expit, gammainc, ndtr, owens_t, roots_legendre
 
 from isoinit.theory.asked import asks, made, shown
 from isoinit.theory.gaussian import Array, Function, kappa0, kappa1
@@ -103,7 +103,7 @@ def _erf_covariance(q: float, c: float) -> float:
 
 
 def _erf_slope_covariance(q: float, c: float) -> float:
-    return float(4 / np.pi / np.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2))
+    return float(4 / np.pi / np.sqrt(1 + 2 * q * (1 - c)) / np.sqrt(1 + 2 * q * (1 + c)))
 
 
 def _normal_density(x: ArrayLike) -> Array:
@@ -120,6 +120,7 @@ _ERF = Activation(
 )
 
 _NODES, _WEIGHTS = roots_legendre(64)
+_SATURATED = 1e8  # a variance of which all but 1e-4 of a hardtanh's units are saturated
 
 
 def _edge(q: float) -> float:
@@ -136,11 +137,16 @@ def _box(a: float, c: ArrayLike) -> Array:
 
 
 def _hardtanh_covariance(q: float, c: float) -> float:
-    """Price's theorem: the slope in c is `q P(both in the box)`; integrated over the angle arcsin c."""
+    """Price's theorem: the slope in c is `q P(both in the box)`; integrated over the angle arcsin c.
+
+    At c = 1 the share of `E u^2` from within the box is P(chi2_3 < a^2): differences would cancel at a large q, and so
+    would that probability beyond `_SATURATED`, from where on the units are signs.
+    """
     a = _edge(q)
-    if c == 1:
-        outside = float(erfc(a / np.sqrt(2)))
-        return q * (1 - outside - 2 * a * float(_normal_density(a))) + outside
+    if abs(c) == 1:
+        return float(np.copysign(q * gammainc(1.5, a * a / 2) + erfc(a / np.sqrt(2)), c))
+    if q > _SATURATED:
+        return _hardtanh_covariance(_SATURATED, c)
     angle = np.arcsin(c) / 2 * (1 + _NODES)
     return float(q * np.arcsin(c) / 2 * (_WEIGHTS * np.cos(angle)) @ _box(a, np.sin(angle)))
 

@@ -108,7 +108,7 @@ class Angles:
                 log_square = np.log(_square(np.minimum(_one_less(log_square) * layer.widens(angle), 1.0)))
         log_square = log_square + drift / self._units
         if share < 1:
-            log_square = np.log(_square(share * _one_less(log_square)))
+            log_square = np.log(np.maximum(_square(share * _one_less(log_square)), exp(_LEAST)))
         mean = float(weights @ log_square)
         spread = float(weights @ (log_square - mean) ** 2 + weights @ variance / self._units)
         self._mean = min(max(mean, _LEAST), _MOST)

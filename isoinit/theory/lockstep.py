@@ -109,9 +109,10 @@ class Layers:
             gradients.append(gradient)
             shares.append(shared)
             wanders.append(slopes.wander)
-            grown = scale * at.kept * (1 + nets.squares)
-            grown[0] *= squared[i]
-            grown[1] *= square[1]
+            with np.errstate(over="ignore"):  # of huge weights: the longest, then
+                grown = scale * at.kept * (1 + nets.squares)
+                grown[0] *= squared[i]
+                grown[1] *= square[1]
             nets = nets._replace(
                 squares=np.minimum(grown, _LONGEST),
                 distance=np.where(cosine[1] > 0, distance[1], 2 - distance[1]),

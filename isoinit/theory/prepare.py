@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoinit.theory import activations, crowd
-from isoinit.theory.asked import SHARE, above, asks, between, least, made, one_of, optional, refuse, whole
+from isoinit.theory.asked import SHARE, Rule, above, asks, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
 from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
@@ -24,6 +24,8 @@ from isoinit.theory.theories import (
 
 _DEEPEST = 10**6  # layers that are walked one by one
 _LARGEST = 1e100  # a variance beyond leaves the floats within a few layers
+_WEIGHT = between(1 / _LARGEST, _LARGEST)
+_BIAS = Rule(f"{least(0).law} and at most {_LARGEST:g}", between(0, _LARGEST).holds)
 
 
 def default_variance(scheme: str, activation: str = "relu") -> float:
@@ -125,8 +127,8 @@ def _validate(
         ("bias_mode", bias_mode, one_of(BIAS_MODES)),
         ("depth", depth, whole(2, _DEEPEST)),
         ("width", width, whole(1)),
-        ("sigma_b2", sigma_b2, least(0)),
-        ("sigma_w2", sigma_w2, optional(between(1 / _LARGEST, _LARGEST))),
+        ("sigma_b2", sigma_b2, _BIAS),
+        ("sigma_w2", sigma_w2, optional(_WEIGHT)),
         ("density", density, SHARE),
         ("learning_rate", learning_rate, optional(above(0))),
         ("tolerance", tolerance, made(Tolerance, "predict.DEFAULT")),

@@ -152,7 +152,8 @@ def _moments(phi: Activation, q: float) -> _Moments:
     q = min(q, _FAR)  # above it, nodes would miss the slopes; they are lost anyhow
     slope = meanfield.slope_moment(phi, q, 1)
     fourth = float(response(phi.name, np.log([q])).noise[0]) + 1
-    return _Moments(square, slope, meanfield.slope_moment(phi, q, 2) / slope**2 - 1, fourth)
+    spread = max(meanfield.slope_moment(phi, q, 2) / slope**2 - 1, 0.0)  # rounding may leave less of a linear unit's
+    return _Moments(square, slope, spread, fourth)
 
 
 def _is_odd(phi: Activation) -> bool:
