@@ -508,3 +508,17 @@ def test_so_they_are_of_smooth_activations(activation: str, scheme: str, sigma_w
     assert -1 <= point.correlation <= 1
     assert 0 <= point.nearest <= point.alignment <= 1
     assert point.conditioning >= 0
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_gauss", "ll_orth", "zero"])
+@pytest.mark.parametrize(("sigma_w2", "depth", "width"), [(1e100, 12, 64), (1e100, 20, 16), (20.0, 800, 16)])
+def test_singular_values_beyond_floats_are_inf(scheme: str, sigma_w2: float, depth: int, width: int) -> None:
+    """Of theory and of random nets alike, and those of units that are off stay 0."""
+    told = profile(scheme, depth=depth, width=width, sigma_w2=sigma_w2)
+    drawn = simulate(scheme, depth=depth, width=width, sigma_w2=sigma_w2, nets=2, rng=np.random.default_rng(0))
+    for values in (told.singular_values, drawn.singular_values):
+        assert not np.isnan(values).any()
+        assert values.max() == inf
+    if scheme == "zero":
+        assert (told.singular_values[:50] == 0).all()
+        assert (drawn.singular_values == 0).any()

@@ -54,6 +54,12 @@ def kappa2(c: ArrayLike) -> Array:
     return (3 * np.sin(theta) * c + (np.pi - theta) * (1 + 2 * c**2)) / (3 * np.pi)
 
 
+def stretched(values: Array, log_factor: ArrayLike) -> Array:
+    """`values * exp(log_factor)` of numbers >= 0: zeros stay zeros, and what floats cannot hold is inf."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.exp(np.log(values) + log_factor)
+
+
 @asks(f=FUNCTION, scale=least(0), tolerance=above(0), max_nodes=whole(1))
 def expectation(f: Function, scale: float = 1.0, *, tolerance: float = 1e-12, max_nodes: int = 1 << 14) -> Quadrature:
     """`E f(scale z)`, z standard normal, doubling the nodes until the value moves by < `tolerance`.

@@ -18,7 +18,7 @@ from isoinit.theory import jacobian, lyapunov
 from isoinit.theory.asked import asks
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.finite_width import Chain
-from isoinit.theory.gaussian import Array
+from isoinit.theory.gaussian import Array, stretched
 from isoinit.theory.norm_law import product_laws
 from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, setting_of
 from isoinit.theory.setting import Setting, Smooth
@@ -181,12 +181,13 @@ def _singular_values(setting: Setting | Smooth, last: State) -> tuple[Array, str
         return np.empty(0), "no closed form is known for a mirrored net with an iid bias; simulate it"
     name = _SPECTRA[family]
     if name == "relu_once":
-        return np.where(SINGULAR_LEVELS < 0.5, 0.0, np.exp(last.log_gradient / 2) * np.sqrt(2)), "exact: half are off"
+        return stretched(np.where(SINGULAR_LEVELS < 0.5, 0.0, np.sqrt(2)), last.log_gradient / 2), "exact: half are off"
     drift = FAMILIES[family].backward(width, 1.0).log_mean * last.layer
-    scale = np.exp((last.log_gradient - drift) / 2)  # root of the mean squared singular value
+    log_scale = (last.log_gradient - drift) / 2  # of the root of the mean squared singular value
     size = width // 2 if name.startswith("linear") else width
     if name != "linear_orthogonal" and last.layer > DEEP * size:
         typical = np.maximum(lyapunov.deep_log_singular_values(name, size, last.layer)[::-1], -_LOST)
         logs = np.interp(SINGULAR_LEVELS, (np.arange(size) + 0.5) / size, typical)
-        return np.where(logs < -_LOST / 2, 0.0, scale * np.exp(logs)), "deep limit, Lyapunov exponents at this width"
-    return scale * jacobian.spectrum(name, last.layer).singular_values(SINGULAR_LEVELS), "wide limit"
+        values = stretched(np.where(logs < -_LOST / 2, 0.0, 1.0), logs + log_scale)
+        return values, "deep limit, Lyapunov exponents at this width"
+    return stretched(jacobian.spectrum(name, last.layer).singular_values(SINGULAR_LEVELS), log_scale), "wide limit"

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 
 from isoinit.theory.asked import GENERATOR, asks, whole
-from isoinit.theory.gaussian import Array
+from isoinit.theory.gaussian import Array, stretched
 from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, setting_of
 from isoinit.theory.random_nets import BATCH, Net
 from isoinit.theory.setting import Smooth
@@ -96,8 +96,7 @@ def _measured(net: Net, layers: int, x: Array, v: Array, crowd: int, rng: np.ran
         nearest.append(_log_nearest(h[:, :crowd]))
         gradients.append(_log(np.sum((jacobian @ v) ** 2, axis=(1, 2)), jacobian_scale))
     singular = np.linalg.svd(jacobian, compute_uv=False)
-    with np.errstate(over="ignore"):
-        singular = np.asarray(singular * np.exp(jacobian_scale)[:, None], dtype=np.float64)
+    singular = stretched(np.asarray(singular, dtype=np.float64), jacobian_scale[:, None])
     norms, correlations, nearest, gradients = (np.array(seen).T for seen in (norms, correlations, nearest, gradients))
     return Simulation(norms, correlations, nearest, gradients, singular)
 
