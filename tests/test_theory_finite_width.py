@@ -369,3 +369,16 @@ def test_laws_are_in_the_order_in_which_layers_are_asked_for() -> None:
     layer = factors.gaussian(8)
     found = product_laws([layer] * 5, layers=[5, 1, 5])
     assert [law.log_mean for law in found] == pytest.approx([n * layer.log_mean for n in (5, 1, 5)], abs=1e-6)
+
+
+@pytest.mark.parametrize(("width", "layers", "sw2"), [(1000, 100, 30.0), (256, 600, 3.0)])
+def test_a_signal_that_grows_far_keeps_its_spread(width: int, layers: int, sw2: float) -> None:
+    """With a bias of next to nothing the grid has what the Fourier transform has without, and with one the draws."""
+    levels, start = np.array([0.05, 0.25, 0.5, 0.75, 0.95]), float(width)
+    expected = Chain.equal(width, layers, sw2, start=start).law()
+    found = Chain.equal(width, layers, sw2, 1e-12, start).law()
+    near = 0.03 * np.sqrt(expected.log_variance)
+    assert found.log_quantile(levels) == pytest.approx(expected.log_quantile(levels), abs=near)
+    biased = Chain.equal(width, layers, sw2, 0.1, start)
+    drawn = np.log(biased.sample(20_000, np.random.default_rng(11))[:, -1])
+    assert biased.law().log_quantile(levels) == pytest.approx(np.quantile(drawn, levels), abs=0.07 * drawn.std())

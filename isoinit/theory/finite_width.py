@@ -16,6 +16,7 @@ from math import inf, log, sqrt
 from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import gammaln
 
 from isoinit.theory.asked import GENERATOR, above, asks, below, least, many, plain, refuse, whole
@@ -24,7 +25,9 @@ from isoinit.theory.gaussian import Array
 from isoinit.theory.norm_law import NormLaw, product_laws
 
 _CELLS_PER_SD = 10  # grid of the transition route, in units of the log-sd of one layer
-_MAX_CELLS = 1500
+_MAX_CELLS = 6000
+_MAX_SHARES = 1500**2  # from a cell to a cell, in the transition of one layer
+_CERTAIN = 1 - 1e-15  # share of a layer's law that is looked at
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,10 @@ def transition_laws(chain: Chain) -> list[NormLaw]:
     The kernel depends on z / S alone, so one cumulative distribution per width serves every cell. A cell is
     represented by its centre: the error is of second order in the cell.
     """
-    edges = _log_edges(chain)
-    cells = (edges[1:] + edges[:-1]) / 2
     units = {n: product_laws([gaussian(n, 1, 1.0)])[0] for n in set(chain.widths)}
-    matrices: dict[tuple[int, float, int], Array] = {}
+    edges = _log_edges(chain, max(high - low for low, high in map(_reach, units.values())))
+    cells = (edges[1:] + edges[:-1]) / 2
+    matrices: dict[tuple[int, float, int], csr_array] = {}
     sources, masses, atom = np.array([log(chain.start)]), np.ones(1), 0.0
     log_bias = _log(chain.bias_variance)
     laws = []
@@ -146,20 +149,36 @@ def transition_laws(chain: Chain) -> list[NormLaw]:
             matrices[step] = _kernel(units[n], edges, np.logaddexp(log(s2w) + sources, log_bias))
         moved, dead = masses @ matrices[step], 2.0**-n
         if chain.bias_variance:
-            moved = moved + atom * _kernel(units[n], edges, np.array([log_bias]))[0]
+            moved = moved + np.array([atom]) @ _kernel(units[n], edges, np.array([log_bias]))
             atom = dead
         else:
             atom += (1 - atom) * dead
-        masses, sources = (1 - dead) * moved, cells
+        masses, sources = np.asarray((1 - dead) * moved), cells
         laws.append(_tabulate(edges, masses, atom))
     return laws
 
 
-def _kernel(unit: NormLaw, edges: Array, log_scale: Array) -> Array:
-    """Probability of each cell given each `log S`, shape (S, cells); mass beyond the grid goes to its ends."""
-    cdf = np.interp(edges[None, :] - log_scale[:, None], unit.log_z, unit.log_cdf, left=0.0, right=1.0)
+def _kernel(unit: NormLaw, edges: Array, log_scale: Array) -> csr_array:
+    """Probability of each cell given each `log S`, shape (S, cells); mass beyond the grid goes to its ends.
+
+    Of each row only the cells are there that one layer can lead to.
+    """
+    low, high = _reach(unit)
+    step, cells = edges[1] - edges[0], len(edges) - 1
+    first = np.floor((log_scale + low - edges[0]) / step).astype(int)
+    places = first[:, None] + np.arange(int((high - low) / step) + 3)
+    ends = edges[0] + step * places - log_scale[:, None]
+    cdf = np.interp(ends, unit.log_z, unit.log_cdf, left=0.0, right=1.0)
     cdf[:, 0], cdf[:, -1] = 0.0, 1.0
-    return np.diff(cdf, axis=1)
+    rows = np.arange(len(log_scale) + 1) * (places.shape[1] - 1)
+    columns = np.clip(places[:, :-1], 0, cells - 1).ravel()
+    return csr_array((np.diff(cdf, axis=1).ravel(), columns, rows), shape=(len(log_scale), cells))
+
+
+def _reach(unit: NormLaw) -> tuple[float, float]:
+    """The logs between which a law is."""
+    inside = unit.log_z[(unit.log_cdf > 1 - _CERTAIN) & (unit.log_cdf < _CERTAIN)]
+    return float(inside[0]), float(inside[-1])
 
 
 def _tabulate(edges: Array, masses: Array, atom: float) -> NormLaw:
@@ -168,8 +187,11 @@ def _tabulate(edges: Array, masses: Array, atom: float) -> NormLaw:
     return NormLaw(atom, edges, density, np.concatenate([[0.0], np.cumsum(share)]))
 
 
-def _log_edges(chain: Chain) -> Array:
-    """A grid of log z that holds all layers: the zero-bias law bounds it below, Markov's inequality above."""
+def _log_edges(chain: Chain, reach: float) -> Array:
+    """A grid of log z that holds all layers: the zero-bias law bounds it below, Markov's inequality above.
+
+    It is as fine as one layer asks for, but where a signal grows far, and one layer has a wide `reach`.
+    """
     factors = chain.factors()
     one = max(factors, key=lambda f: f.log_variance)
     sd = np.sqrt(np.cumsum([f.log_variance for f in factors]))
@@ -180,7 +202,8 @@ def _log_edges(chain: Chain) -> Array:
         low = max(low, restart - 8 * sqrt(one.log_variance))
     high = _log_mean_max(chain) + min(25.0, 8 * float(sd[-1]))
     spacing = sqrt(min(f.log_variance for f in factors)) / _CELLS_PER_SD
-    return np.linspace(low, high, 2 + min(_MAX_CELLS, int((high - low) / spacing)))
+    most = min(_MAX_CELLS, int(sqrt(_MAX_SHARES * max((high - low) / reach, 1.0))))
+    return np.linspace(low, high, 2 + min(most, int((high - low) / spacing)))
 
 
 def _log_mean_max(chain: Chain) -> float:
