@@ -123,3 +123,11 @@ def test_length_spread() -> None:
 def test_empty_networks_are_refused() -> None:
     with pytest.raises(ValueError, match="widths must be a sequence of one or more"):
         jacobian_moments(4, ())
+
+
+def test_a_gram_matrix_may_be_written_as_lists_or_in_float32() -> None:
+    rows = [[1.3**2, 0.1], [0.1, 0.7**2]]
+    assert gram_moments(8, rows) == gram_moments(8, np.array(rows))  # pyright: ignore[reportArgumentType]
+    small = np.array(rows, dtype=np.float32)
+    assert repr(gram_moments(8, small)) == repr(gram_moments(8, small.astype(float)))  # pyright: ignore[reportArgumentType]
+    assert covariance(small, 0.3, 0.1).dtype == np.float64  # pyright: ignore[reportArgumentType]

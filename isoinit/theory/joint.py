@@ -48,12 +48,13 @@ class GramMoments:
 @asks(gram=_GRAM, s2w=above(0), s2b=least(0))
 def covariance(gram: Array, s2w: float, s2b: float = 0.0) -> Array:
     """C of the next pre-activations from the (2, 2) Gram matrix of the activations: the bias raises rho."""
-    return s2w * np.asarray(gram) + s2b
+    return s2w * np.asarray(gram, dtype=float) + s2b
 
 
 @asks(width=whole(1), c=_GRAM)
 def gram_moments(width: int, c: Array) -> GramMoments:
     """Exact moments given the (2, 2) covariance `c` of a row of pre-activations."""
+    c = np.asarray(c, dtype=float)
     sa, sb = sqrt(c[0, 0]), sqrt(c[1, 1])
     rho = min(1.0, max(-1.0, float(c[0, 1]) / (sa * sb)))
     first = float(kappa1(rho)) / 2  # E relu(u) relu(v) for unit variances, J1 / (2 pi)
