@@ -382,3 +382,11 @@ def test_a_signal_that_grows_far_keeps_its_spread(width: int, layers: int, sw2: 
     biased = Chain.equal(width, layers, sw2, 0.1, start)
     drawn = np.log(biased.sample(20_000, np.random.default_rng(11))[:, -1])
     assert biased.law().log_quantile(levels) == pytest.approx(np.quantile(drawn, levels), abs=0.07 * drawn.std())
+
+
+def test_an_eigenvalue_is_a_moment_of_the_factor_at_any_power() -> None:
+    """`lambda_m = E F^-(m + 1)`, also where the Gamma functions alone leave the floats, and inf where it does."""
+    for m, width, s2w in ((-3.5, 8, 0.3), (-1.2, 5, 2.0), (-400.0, 6, 0.00335), (-150.0, 1000, 1e-3)):
+        moment = factors.gaussian(width, 1, s2w).moment(-(m + 1))
+        assert operator_eigenvalue(m, width, s2w) == pytest.approx(moment, rel=1e-9)
+    assert operator_eigenvalue(-400.0, 6, 10.0) == np.inf

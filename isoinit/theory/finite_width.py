@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 from isoinit.theory.asked import GENERATOR, above, asks, below, least, many, plain, refuse, whole
 from isoinit.theory.factors import Factor, binomial_weights, gaussian
@@ -124,10 +124,12 @@ def operator_eigenvalue(m: float, width: int, s2w: float) -> float:
     """Eigenvalue of the norm-law operator at zero bias, for the eigenfunction `y^m`, m < -1/2.
 
     `lambda_-1 = 1 - 2^-N` whatever the variance; He gives `lambda_-2 = 1`, the conserved mean.
+    inf where floats cannot hold it.
     """
     k = np.arange(1, width + 1)
-    ratio = np.exp(gammaln(k / 2 - m - 1) - gammaln(k / 2))
-    return float((2 * s2w) ** -(m + 1) * (binomial_weights(width)[1:] @ ratio))
+    logs = gammaln(k / 2 - m - 1) - gammaln(k / 2) - (m + 1) * log(2 * s2w)
+    with np.errstate(over="ignore"):
+        return float(np.exp(logsumexp(logs, b=binomial_weights(width)[1:])))
 
 
 def transition_laws(chain: Chain) -> list[NormLaw]:
