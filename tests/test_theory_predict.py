@@ -1,7 +1,7 @@
 """Predictions: every scheme of the registry, limits that follow from named thresholds, and real networks."""
 
 from dataclasses import fields, replace
-from math import inf, isfinite, log, sqrt
+from math import inf, isfinite, log, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -522,3 +522,29 @@ def test_singular_values_beyond_floats_are_inf(scheme: str, sigma_w2: float, dep
     if scheme == "zero":
         assert (told.singular_values[:50] == 0).all()
         assert (drawn.singular_values == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "law"),
+    [
+        ("signal", (0.0, -1.0, nan), "a number above 0, or inf"),
+        ("gradient", (0.0, nan), "a number above 0, or inf"),
+        ("alignment", (0.0, nan), "a finite number above 0"),
+        ("conditioning", (-1.0, nan), "a number of at least 0, or inf"),
+        ("death", (-0.1, 1.5), "a number from 0 to 1"),
+        ("stability", (0.0, inf), "a finite number above 0"),
+        ("linear_stability", (0.0, nan), "a finite number above 0"),
+        ("certainty", (-0.1, 2.0), "a number from 0 to 1"),
+        ("input_square", (0.0, inf, 1e-320, 1e300), "a number from 1e-100 to 1e+100"),
+        ("input_correlation", (1.0, -1.1, nan), "a number from -1 to below 1"),
+    ],
+)
+def test_a_threshold_that_makes_no_sense_is_refused(name: str, values: tuple[float, ...], law: str) -> None:
+    """By its name: some ended in a division by zero or the log of it, others were taken for their word."""
+    for value in values:
+        with pytest.raises(ValueError) as told:
+            predict("he_normal", depth=5, width=16, learning_rate=0.1,
+                    tolerance=replace(DEFAULT, **{name: Threshold(value, "test")}))  # fmt: skip
+        assert str(told.value) == f"{name} must be {law}, but got {value}."
+    for value in (inf,) if name in ("signal", "gradient", "conditioning") else ():
+        predict("he_normal", depth=5, width=16, tolerance=replace(DEFAULT, **{name: Threshold(value, "off")}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from isoinit.theory import activations, crowd
 from isoinit.theory.asked import SHARE, Rule, above, asks, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
@@ -26,6 +28,23 @@ _DEEPEST = 10**6  # layers that are walked one by one
 _LARGEST = 1e100  # a variance beyond leaves the floats within a few layers
 _WEIGHT = between(1 / _LARGEST, _LARGEST)
 _BIAS = Rule(f"{least(0).law} and at most {_LARGEST:g}", between(0, _LARGEST).holds)
+_LIMIT = Rule("a number above 0, or inf", lambda value: above(0).holds(value) or value == inf)
+_COSINE = between(-1, 1)
+_TOLERANCE = {
+    "signal": _LIMIT,
+    "gradient": _LIMIT,
+    "alignment": above(0),
+    "inputs": whole(2, crowd.MOST),
+    "conditioning": Rule("a number of at least 0, or inf", lambda value: least(0).holds(value) or value == inf),
+    "death": between(0, 1),
+    "stability": above(0),
+    "linear_stability": above(0),
+    "told": TOLD,
+    "certainty": between(0, 1),
+    "input_square": _WEIGHT,
+    "input_correlation": Rule("a number from -1 to below 1", lambda value: _COSINE.holds(value) and value != 1),
+}
+"""What the thresholds of a `Tolerance` must obey."""
 
 
 def default_variance(scheme: str, activation: str = "relu") -> float:
@@ -136,7 +155,5 @@ def _validate(
         refuse(name, value, rule)
     if sigma_b2 > 0 and bias_mode == "zero":
         raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
-    refuse("inputs", tolerance.inputs.value, whole(2, crowd.MOST))
-    refuse("told", tolerance.told.value, TOLD)
-    if not (tolerance.input_square.value > 0 and -1 <= tolerance.input_correlation.value < 1):
-        raise ValueError(f"input_square > 0 and -1 <= input_correlation < 1 must hold, but got {tolerance}.")
+    for name, rule in _TOLERANCE.items():
+        refuse(name, getattr(tolerance, name).value, rule)
