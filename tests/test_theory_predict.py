@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from isoinit import CNN, MLP, initialize
 from isoinit.theory import meanfield
 from isoinit.theory.activations import ACTIVATIONS
 from isoinit.theory.factors import gaussian
@@ -548,3 +550,13 @@ def test_a_threshold_that_makes_no_sense_is_refused(name: str, values: tuple[flo
         assert str(told.value) == f"{name} must be {law}, but got {value}."
     for value in (inf,) if name in ("signal", "gradient", "conditioning") else ():
         predict("he_normal", depth=5, width=16, tolerance=replace(DEFAULT, **{name: Threshold(value, "off")}))
+
+
+@pytest.mark.parametrize("width", [8, 64])
+def test_biases_that_a_scheme_sets_by_itself_are_those_of_its_network(width: int) -> None:
+    """A convolution's unit reads 3 x 3 places of each channel, so that its fan in is not the width."""
+    for name, model in (("mlp", MLP(16, width, 40, 10)), ("cnn", CNN((1, 8, 8), width, 40, 10))):
+        initialize(model, "torch_default", generator=torch.Generator().manual_seed(0))
+        biases = [b.detach() for key, b in model.named_parameters() if key.endswith("bias")][1:-1]
+        point = predict("torch_default", architecture=name, depth=40, width=width)
+        assert float(torch.cat(biases).square().mean()) == pytest.approx(point.sigma_b2, rel=0.15)

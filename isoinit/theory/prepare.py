@@ -24,6 +24,7 @@ from isoinit.theory.theories import (
     sharpens,
 )
 
+_KERNEL = 3 * 3  # of `isoinit.CNN`, unless it is told another: the inputs of a unit in each channel
 _DEEPEST = 10**6  # layers that are walked one by one
 _LARGEST = 1e100  # a variance beyond leaves the floats within a few layers
 _WEIGHT = between(1 / _LARGEST, _LARGEST)
@@ -84,7 +85,8 @@ def prepared(
         raise ValueError(reason)
     refuse_density(scheme, density, architecture, width)
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
-    sigma_b2 = sigma_b2 or get(scheme).own_bias / width
+    fan_in = width * (_KERNEL if architecture == "cnn" else 1)
+    sigma_b2 = sigma_b2 or get(scheme).own_bias / fan_in
     bias = Bias(sigma_b2, bias_mode)
     setting = setting_of(
         scheme, architecture, activation, normalization, width, variance, bias, density, learning_rate, tolerance
