@@ -16,6 +16,7 @@ from isoinit.theory.finite_width import Chain
 from isoinit.theory.predict import (
     DEFAULT,
     MAX_DEPTH,
+    Prediction,
     Threshold,
     Tolerance,
     default_variance,
@@ -481,10 +482,18 @@ def test_a_prediction_from_drawn_nets_says_so(scheme: str, sigma_b2: float, widt
     assert any("nets of drawn noise" in note for note in told.notes) == drawn
 
 
-@pytest.mark.parametrize("sigma_b2", [1e101, 1e300])
-def test_a_bias_variance_that_leaves_the_floats_is_refused(sigma_b2: float) -> None:
-    with pytest.raises(ValueError, match=r"^sigma_b2 must be a finite number of at least 0 and at most 1e\+100, but"):
-        predict("he_normal", depth=5, width=16, sigma_b2=sigma_b2, bias_mode="iid")
+@pytest.mark.parametrize(
+    ("activation", "sigma_w2", "most"), [("tanh", 1.0, 1e100), ("relu", 2.0, 5e304), ("relu", 1e-5, 1e300)]
+)
+def test_a_bias_variance_that_leaves_the_floats_is_refused(activation: str, sigma_w2: float, most: float) -> None:
+    def asked(sigma_b2: float) -> Prediction:
+        return predict("he_normal", activation=activation, depth=5, width=16, sigma_w2=sigma_w2, sigma_b2=sigma_b2,
+                       bias_mode="iid")  # fmt: skip
+
+    assert isfinite(asked(0.9 * most).drift)
+    with pytest.raises(ValueError) as told:
+        asked(1.1 * most)
+    assert str(told.value).startswith(f"sigma_b2 must be a finite number of at least 0 and at most {most:g}, but got")
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_gauss", "ll_orth", "he_pruned", "ones_orthogonal"])

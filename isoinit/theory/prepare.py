@@ -27,8 +27,8 @@ from isoinit.theory.theories import (
 _KERNEL = 3 * 3  # of `isoinit.CNN`, unless it is told another: the inputs of a unit in each channel
 _DEEPEST = 10**6  # layers that are walked one by one
 _LARGEST = 1e100  # a variance beyond leaves the floats within a few layers
+_FAR = 1e305  # what weights may make of a bias variance, or leave of it, where units are piecewise linear
 _WEIGHT = between(1 / _LARGEST, _LARGEST)
-_BIAS = Rule(f"{least(0).law} and at most {_LARGEST:g}", between(0, _LARGEST).holds)
 _LIMIT = Rule("a number above 0, or inf", lambda value: above(0).holds(value) or value == inf)
 _COSINE = between(-1, 1)
 _TOLERANCE = {
@@ -85,6 +85,7 @@ def prepared(
         raise ValueError(reason)
     refuse_density(scheme, density, architecture, width)
     variance = sigma_w2 if sigma_w2 is not None else default_variance(scheme, activation)
+    refuse("sigma_b2", sigma_b2, _held(activation, variance))
     fan_in = width * (_KERNEL if architecture == "cnn" else 1)
     sigma_b2 = sigma_b2 or get(scheme).own_bias / fan_in
     bias = Bias(sigma_b2, bias_mode)
@@ -92,6 +93,12 @@ def prepared(
         scheme, architecture, activation, normalization, width, variance, bias, density, learning_rate, tolerance
     )
     return setting, variance, sigma_b2
+
+
+def _held(activation: str, sigma_w2: float) -> Rule:
+    """What a bias variance must obey for the variances of a layer to be numbers that floats hold."""
+    most = _FAR / max(sigma_w2, 1 / sigma_w2) if activation in EXACT else _LARGEST
+    return Rule(f"{least(0).law} and at most {most:g}", between(0, most).holds)
 
 
 def setting_of(
@@ -148,7 +155,7 @@ def _validate(
         ("bias_mode", bias_mode, one_of(BIAS_MODES)),
         ("depth", depth, whole(2, _DEEPEST)),
         ("width", width, whole(1)),
-        ("sigma_b2", sigma_b2, _BIAS),
+        ("sigma_b2", sigma_b2, least(0)),
         ("sigma_w2", sigma_w2, optional(_WEIGHT)),
         ("density", density, SHARE),
         ("learning_rate", learning_rate, optional(above(0))),
