@@ -66,8 +66,8 @@ def _joined(parts: Sequence[Export]) -> Export:
 
 def mixed(export: Export) -> dict[str, list[Any]]:
     """What the trials differ in and no map tells apart, and its values: `SETTINGS`, and each spec's learning rates."""
-    columns = {name: export.trials[name].unique().to_pylist() for name in SETTINGS}
-    found = {name.replace("_", " "): sorted(values) for name, values in columns.items() if len(values) > 1}
+    columns = {name: _values(export.trials[name]) for name in SETTINGS}
+    found = {name.replace("_", " "): values for name, values in columns.items() if len(values) > 1}
     keys = export.trials["trial_key"].combine_chunks()
     places = pc.index_in(export.replicates["trial_key"], value_set=keys)  # pyright: ignore[reportAttributeAccessIssue]
     specs = export.trials["spec_sha256"].take(places)
@@ -79,6 +79,12 @@ def mixed(export: Export) -> dict[str, list[Any]]:
     if len(grids) > 1:
         found["learning rates"] = [" and ".join(f"{rate:g}" for rate in grid) for grid in grids]
     return found
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """What occurs in a column, ascending; what is null is not known, and may be anything."""
+    known = sorted(column.drop_null().unique().to_pylist())
+    return [*known, "unknown"] if column.null_count else known
 
 
 def criterion(export: Export) -> str:

@@ -109,6 +109,15 @@ def test_what_a_map_does_not_tell_apart_is_said(folders: tuple[Path, Path], tmp_
     assert "all judged by train_accuracy>=0.9" in joining.joined(anew)
 
 
+def test_a_setting_that_one_sweep_does_not_know_may_differ(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Tables of another tool leave out what it did not keep, and null is no neighbour of a name."""
+    trials, replicates = exports.tables(20, seed=5)
+    foreign = _with(trials, dataset=None, batch_size=None, spec_sha256="5" * 64)
+    whole = joining.read([folders[0], exports.write(tmp_path / "foreign", foreign, replicates)])
+    assert joining.mixed(whole) == {"dataset": ["digits", "unknown"], "batch size": [64, "unknown"]}
+    assert "They differ in dataset (digits or unknown) and in batch size (64 or unknown)" in joining.joined(whole)
+
+
 @pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
 def test_every_command_takes_several_folders(
     command: str, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
