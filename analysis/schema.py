@@ -156,6 +156,11 @@ def _settled(trials: pa.Table) -> int:
     return len(trials) - trials["outcome"].to_pylist().count("failed")
 
 
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column as `kind`; of single precision the number that it is written as, 0.1 for 0.10000000149."""
+    return (column.cast(pa.string()) if (column.type, kind) == (pa.float32(), _real) else column).cast(kind)
+
+
 _NEVER_NULL: Final = {*AXES, "trial_key", "outcome", "steps", "steps_run", "seed", "learning_rate"}
 
 
@@ -177,7 +182,7 @@ def validate(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         column = table[field.name]
         try:
-            columns.append(column.cast(field.type))
+            columns.append(_cast(column, field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             law = f"{field.name!r} must be {field.type}, but is {column.type}"
             raise ValueError(f"{name}: a column has the wrong type: {law}: {error}") from error

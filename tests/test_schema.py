@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
+import exports
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tables import pack
 
+from analysis import rates as rates_of
+from analysis import store
+from analysis.compare import paired
 from analysis.schema import AXES, PROBES, REPLICATES, TRIALS, VERSION, Took, stamp, took, validate
 
 BOTH = pytest.mark.parametrize(("place", "schema"), [(0, TRIALS), (1, REPLICATES)], ids=["trials", "replicates"])
@@ -43,6 +50,24 @@ def test_wider_numbers_are_accepted_if_nothing_is_lost(place: int, schema: pa.Sc
     name = "depth" if place == 0 else "seed"
     wide = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
     assert validate(wide, schema)[name].type == pa.int32()
+
+
+def test_numbers_of_single_precision_are_those_that_were_written(tmp_path: Path) -> None:
+    """As doubles they were others: no network was of its trial's best learning rate, so none was paired, and
+    `--learning-rates 0.1` said that no network was trained at 0.1, but at 0.01 and 0.1."""
+    replicates = pack()[1]
+    values = pa.array([0.1, 0.003, math.inf, math.nan, None, 1e-30, -0.25], pa.float32())
+    some = _put(replicates.slice(0, len(values)), "final_train_loss", values)
+    read = validate(some, REPLICATES)["final_train_loss"].to_pylist()
+    assert read[:3] == [0.1, 0.003, math.inf]
+    assert math.isnan(read[3])
+    assert read[4:] == [None, 1e-30, -0.25]
+
+    trials, replicates = exports.tables(24, shared_points=True)
+    rates = replicates["learning_rate"].cast(pa.float32())
+    short = store.read(exports.write(tmp_path, trials, _put(replicates, "learning_rate", rates)))
+    assert str(paired(short.trials, short.replicates)) == str(paired(trials, replicates)) != "[]"  # shares may be nan
+    assert rates_of.only(short, [0.1]).rates == (0.1,)
 
 
 def _put(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
