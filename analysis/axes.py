@@ -163,14 +163,15 @@ def names(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def filterable(table: pa.Table) -> pa.Table:
-    """The table, its views of strings, as Polars writes them, as strings: Arrow takes no rows of views."""
-    views = (pa.string_view(), pa.binary_view())
-    plain = [pa.large_string() if f.type == views[0] else pa.large_binary() for f in table.schema if f.type in views]
-    if not plain:
-        return table
-    kinds = iter(plain)
-    schema = pa.schema([f.with_type(next(kinds)) if f.type in views else f for f in table.schema])
-    return table.cast(schema.with_metadata(table.schema.metadata))
+    """The table, its views of strings, as Polars writes them, as strings, for Arrow takes no rows of views; and its
+    decimals, as databases have them, as floats, for numpy takes no powers of those."""
+    schema = pa.schema([f.with_type(_plain(f.type)) for f in table.schema], table.schema.metadata)
+    return table if schema.equals(table.schema) else table.cast(schema)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return pa.float64() if pa.types.is_decimal(kind) else views.get(kind, kind)
 
 
 def floats(column: pa.ChunkedArray) -> np.ndarray:

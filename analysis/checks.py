@@ -44,11 +44,22 @@ def check_axes(table: pa.Table, names: Iterable[str] = tuple(_LAWS), rows: np.nd
     for name in names:
         if name not in table.column_names:
             continue
+        _check_numbers(name, table[name])
         values = table[name].to_numpy().astype(float)
         law, holds = _LAWS.get(name, ("a number", np.isfinite))
         bad = ~(np.isfinite(values) & holds(values)) & (True if rows is None else rows)
         if bad.any():
             raise ValueError(f"{name} must be finite and {law}, but is {_first(table[name], bad)}")
+
+
+def _check_numbers(name: str, column: pa.ChunkedArray, *others: Callable[[pa.DataType], bool]) -> None:
+    """Refuse a column of names or dates: the model would take "10" and a day for numbers, a map for neither."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not any(law(kind) for law in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null, *others)):
+        raise ValueError(
+            f"{name} must be a column of numbers, but is one of {kind}; if they stand for numbers, cast them: "
+            f"table[{name!r}].cast('float64')"
+        )
 
 
 def check_known(name: str, column: pa.ChunkedArray) -> None:
@@ -60,6 +71,8 @@ def check_known(name: str, column: pa.ChunkedArray) -> None:
 
 def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
     """Refuse counts of networks that are null, or of which more trained than there are; `rows` as of `check_axes`."""
+    for name in ("n_replicates", "n_trained"):
+        _check_numbers(name, trials[name], pa.types.is_boolean)  # of one network each
     n, k = (trials[name].to_numpy().astype(float) for name in ("n_replicates", "n_trained"))
     bad = ~((k >= 0) & (k <= n)) & (True if rows is None else rows)
     if bad.any():

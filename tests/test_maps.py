@@ -44,8 +44,34 @@ def wide() -> pa.Table:
     return exports.tables(160, widths=(32, 64, 128))[0]
 
 
+def _put(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)
+
+
 def _replace(table: pa.Table, name: str, values: list) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, pa.array(values, table.schema.field(name).type))
+
+
+def test_decimals_of_a_database_are_numbers(trials: pa.Table) -> None:
+    """They ended in a TypeError of numpy, which has no powers of them."""
+    exact = trials.filter(pc.field("outcome") != "failed").slice(0, 60)
+    column = exact["bias_variance"].cast(pa.decimal128(38, 20))
+    kept = _put(exact, "bias_variance", column.cast(pa.float64()))
+    exact = _put(exact, "bias_variance", column)
+    assert scheme_limits(exact).equals(scheme_limits(kept))
+    assert region_map(exact).x.values.dtype == float
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("depth", pa.string()), ("depth", pa.timestamp("s")), ("bias_variance", pa.bool_()), ("n_trained", pa.string())],
+    ids=str,
+)
+def test_an_axis_of_names_or_dates_is_refused(trials: pa.Table, name: str, kind: pa.DataType) -> None:
+    """A model was made of "10" and of 1970-01-01, and then the map of it ended in a traceback."""
+    values = trials[name].cast(pa.int64(), safe=False).cast(kind)
+    with pytest.raises(ValueError, match=re.escape(f"{name} must be a column of numbers, but is one of {kind}; ")):
+        region_map(_put(trials, name, values))
 
 
 def test_a_panel_per_scheme_in_order_of_reach(info: MapInfo) -> None:
