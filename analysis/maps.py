@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from analysis.axes import infer_axes, met_before, one_name, unbiased
+from analysis.axes import infer_axes, met_before, names, one_name, unbiased
 from analysis.checks import need
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
+from analysis.outcome import Outcome
 from analysis.predictions import least_rate, predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES, RATE
@@ -90,7 +91,11 @@ def _mappable(trials: pa.Table) -> pa.Table:
     need(trials, [*AXES, "sweep", "outcome"], "a map")
     if reason := no_map(trials):
         raise ValueError(reason)
-    return usable(trials)
+    trials = usable(trials)
+    if unknown := set(names(trials["outcome"]).unique().to_pylist()) - set(Outcome):
+        law = f"the outcome of a trial on a map must be one of {', '.join(Outcome)}"  # others have no mark
+        raise ValueError(f"{law}, but got {min(unknown)!r}" + " for null" * ("" in unknown))
+    return trials
 
 
 def _depths(trials: pa.Table) -> np.ndarray:

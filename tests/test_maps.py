@@ -74,6 +74,17 @@ def test_an_axis_of_names_or_dates_is_refused(trials: pa.Table, name: str, kind:
         region_map(_put(trials, name, values))
 
 
+@pytest.mark.parametrize(("value", "says"), [("converged", "but got 'converged'$"), (None, "but got '' for null$")])
+def test_no_map_leaves_out_the_marks_of_outcomes_it_does_not_know(
+    trials: pa.Table, value: str | None, says: str
+) -> None:
+    """A map of another tool's words had no marks at all, beside `200 trials`."""
+    others = _replace(trials, "outcome", [value, *trials["outcome"].to_pylist()[1:]])
+    for make in (region_map, scheme_limits):
+        with pytest.raises(ValueError, match=f"must be one of trained, slow, .*, failed, {says}"):
+            make(others)
+
+
 def test_a_panel_per_scheme_in_order_of_reach(info: MapInfo) -> None:
     assert info.schemes == ("xavier_normal", "he_normal", "orthogonal", "ll_orth")
     assert info.slices == ("",)
