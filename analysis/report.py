@@ -17,7 +17,8 @@ from analysis.draw.limits import frontier_figure
 from analysis.draw.region import map_figure
 from analysis.markup import document, figure, paragraphs, table, table_if_any
 from analysis.outcome import MEANING, Outcome
-from analysis.region import RegionModel
+from analysis.predictions import least_rate
+from analysis.region import ACTIVE, FEW_TRIALS, RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
 from analysis.words import counted
@@ -31,7 +32,7 @@ def page(export: Export, abscissa: str | None = None) -> str:
         _header(found),
         *_results(export, found, model, abscissa),
         _outcomes(found),
-        _method(found),
+        _method(found, least_rate(export.trials)),
         _provenance(export),
     ]
     return document(f"Trainable region: {found.sweep}", "".join(parts))
@@ -112,7 +113,7 @@ def _outcomes(found: summary.Summary) -> str:
     return f"<h2>Outcomes</h2>{table('Trials by outcome', *tables.tally_rows(found))}<ul>{meanings}</ul>\n"
 
 
-def _method(found: summary.Summary) -> str:
+def _method(found: summary.Summary, rate: float | None) -> str:
     rule = f" Here it is <code>{escape(found.criterion)}</code>." if found.criterion else ""
     map_ = _MAP_METHOD if found.limits is not None else ""
     return f"""<h2>Method</h2>
@@ -123,17 +124,23 @@ an outcome; only trials that the infrastructure lost are left out.</p>
 {map_}<p>Theory follows the signal, the gradient and the angle between inputs through the network at initialization
 (mean-field maps; the drift and spread of a finite width are exact for Gaussian and orthogonal weights without a bias,
 and with one close approximations; for smooth activations they are to first order, and for weights that are fitted to
-the data those of the signal are left out). It does not know the learning rate, the number of steps or the data.</p>
+the data those of the signal are left out). {_UNKNOWN if rate is None else _KNOWN_RATE.format(rate)}</p>
 """
 
 
-_MAP_METHOD = """\
-<p>The map is a logistic Gaussian-process classifier of all outcomes (expectation propagation, with hyperparameters of
-the most evidence by Laplace's approximation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). Where the
-evidence is for it, its kernel knows that there is a frontier along the depth. The frontier is the first
-depth at which the latent log-odds fall below zero; its band holds 90 % of 400 joint posterior draws. Rates per cell are
-not shown: trials that were placed near the frontier crowd on one side of a cell. The map error is measured on audit
-trials, which were placed uniformly at random, by a model that has not seen them; its interval is Wilson's.</p>
+_UNKNOWN = "It does not know the learning rate, the number of steps or the data."
+_KNOWN_RATE = """\
+Of the learning rate it knows {:g}, the least that was a trial's best, at which it asks whether gradient descent in an
+MLP of ReLU or linear units is stable. It does not know the number of steps or the data."""
+_MAP_METHOD = f"""\
+<p>The map is a logistic Gaussian-process classifier of the outcomes, of at most {ACTIVE} trials, most of them those
+nearest the frontier (expectation propagation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). It is averaged
+over hyperparameters that are drawn by their evidence, by Laplace's approximation; of more than {FEW_TRIALS} trials it
+has those of the most evidence. Where the evidence is for it, its kernel knows that there is a frontier along the depth.
+The frontier is the first depth at which the latent log-odds fall below zero; its band holds 90 % of 400 joint posterior
+draws. Rates per cell are not shown: trials that were placed near the frontier crowd on one side of a cell. The map
+error is measured on audit trials, which were placed uniformly at random, by a model that has not seen them; its
+interval is Wilson's.</p>
 """
 
 

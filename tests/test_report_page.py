@@ -6,11 +6,12 @@ import re
 from html.parser import HTMLParser
 
 import exports
+import pyarrow as pa
 import pytest
 
 from analysis import markup
 from analysis.markup import document, figure, table
-from analysis.region import audit_error
+from analysis.region import ACTIVE, FEW_TRIALS, audit_error
 from analysis.report import page
 from analysis.store import Export
 
@@ -80,6 +81,20 @@ def test_an_error_measured_on_few_trials_is_told_with_its_interval() -> None:
     facts = page(export).partition("</header>")[0]
     told = f"map error on {audit.n} audit trials, 95 % interval</dt><dd>{100 * audit.error:.1f} %"
     assert f"{told} ({100 * audit.low:.0f} to {100 * audit.high:.0f} %)</dd>" in facts
+
+
+def test_the_method_is_the_one_by_which_the_figures_were_made() -> None:
+    """Below `depth limit by theory at learning rate 0.01` it said that theory does not know the learning rate."""
+    trials, replicates = exports.tables(60)
+    adam = trials.set_column(trials.column_names.index("optimizer"), "optimizer", pa.array(["adam"] * len(trials)))
+    for some, asked in ((trials, True), (adam, False)):
+        export = Export((), some, replicates, {}, None, None, common=True)
+        made = " ".join(page(export).split())
+        assert ("the start of training at learning rate 0.01." in made) == asked
+        assert ("Of the learning rate it knows 0.01, the least that was a trial's best" in made) == asked
+        assert ("It does not know the learning rate, the number of steps or the data." in made) != asked
+        assert f"of at most {ACTIVE} trials" in made
+        assert f"of more than {FEW_TRIALS} trials it has those of the most evidence" in made
 
 
 def test_the_page_has_a_language_a_title_and_a_main_part() -> None:
