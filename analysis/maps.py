@@ -52,9 +52,13 @@ def region_map(
     x = _abscissa(trials, abscissa)
     rate = least_rate(trials)
     panels = [_panel(fixed, text, rows, model, depths, x, rate) for fixed, text, rows in slices(trials, x.name)]
-    name = sweep or ", ".join(sorted(set(trials["sweep"].to_pylist())))
     told = None if x.name == RATE else rate
-    return MapInfo(name, criterion, depths, x, _ordered(panels), _count(trials), told)
+    return MapInfo(sweep or called(trials), criterion, depths, x, _ordered(panels), _count(trials), told)
+
+
+def called(trials: pa.Table) -> str:
+    """The sweeps that the trials are of, as far as they say."""
+    return ", ".join(sorted(trials["sweep"].drop_null().unique().to_pylist())) or "unnamed"
 
 
 def _count(trials: pa.Table) -> int:

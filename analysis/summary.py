@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.joining import criterion, joined
-from analysis.maps import scheme_limits
+from analysis.maps import called, scheme_limits
 from analysis.outcome import Outcome
 from analysis.region import AuditError, RegionModel, audit_error
 from analysis.store import Export, settled
@@ -79,7 +79,7 @@ def summarize(export: Export, model: RegionModel | None = None) -> Summary:
 
 
 def name(export: Export) -> str:
-    return ", ".join(sorted({str(v) for v in export.trials["sweep"].to_pylist()}))
+    return called(export.trials)
 
 
 def _tallies(export: Export) -> tuple[Tally, ...]:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from analysis import tables
+from analysis import summary, tables
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.axes import Along, edges_around, span_ticks, theory_span, theory_text, value_ticks
 from analysis.draw.canvas import canvas, head, legend_columns, meaning, save
@@ -27,6 +27,7 @@ from analysis.draw.limits import MARKERS, frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, cells, censoring, limits
 from analysis.maps import region_map, scheme_limits, trains_again
+from analysis.store import Export
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,16 @@ def test_an_axis_of_names_or_dates_is_refused(trials: pa.Table, name: str, kind:
     values = trials[name].cast(pa.int64(), safe=False).cast(kind)
     with pytest.raises(ValueError, match=re.escape(f"{name} must be a column of numbers, but is one of {kind}; ")):
         region_map(_put(trials, name, values))
+
+
+def test_a_map_has_a_title_though_its_trials_know_no_sweep(trials: pa.Table) -> None:
+    """It ended in a TypeError, and the page of such an export was called None."""
+    names = trials["sweep"].to_pylist()
+    assert region_map(_replace(trials, "sweep", [None, *names[1:]])).sweep == "made-up"
+    for sweep in (None, ""):
+        unnamed = _replace(trials, "sweep", [sweep] * len(names))
+        assert region_map(unnamed).sweep == "unnamed"
+        assert summary.name(Export((), unnamed, exports.tables(2)[1], {}, None, None, common=True)) == "unnamed"
 
 
 @pytest.mark.parametrize(("value", "says"), [("converged", "but got 'converged'$"), (None, "but got '' for null$")])
