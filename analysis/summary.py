@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from analysis.joining import criterion, joined
 from analysis.maps import called, scheme_limits
 from analysis.outcome import Outcome
-from analysis.region import AuditError, RegionModel, audit_error
+from analysis.region import JUDGED, AuditError, RegionModel, audit_error
 from analysis.store import Export, settled
-from analysis.words import run_text
+from analysis.words import counted, run_text
 
 
 class Tally(NamedTuple):
@@ -104,13 +104,13 @@ def size_text(found: Summary) -> str:
 
 def audit_text(audit: AuditError | None) -> str:
     """The error of the map in one sentence."""
-    if audit is None or not audit.n:
-        return (
-            "The error of the map is unknown: it takes audit trials (uniformly random ones), and more trials for a map."
-        )
-    tied = f"; {audit.ties} more {'was' if audit.ties == 1 else 'were'} tied between their seeds."
+    n, ties = (0, 0) if audit is None else (audit.n, audit.ties)
+    more = " more" * bool(n)
+    tied = f"; {ties}{more} {'was' if ties == 1 else 'were'} tied between their seeds." if ties else "."
+    if audit is None or not n:
+        law = "audit trials (uniformly random ones) that are not tied between their seeds"
+        return f"The error of the map is unknown: it takes {law}, in a sweep of {JUDGED} trials or more{tied}"
     return (
-        f"Map error on {audit.n} audit trials that the model had not seen: {audit.wrong} wrong, "
-        f"{100 * audit.error:.1f} % (95 % interval {100 * audit.low:.1f} to {100 * audit.high:.1f} %)"
-        + (tied if audit.ties else ".")
+        f"Map error on {counted(n, 'audit trial')} that the model had not seen: {audit.wrong} wrong, "
+        f"{100 * audit.error:.1f} % (95 % interval {100 * audit.low:.1f} to {100 * audit.high:.1f} %){tied}"
     )

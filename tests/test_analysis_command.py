@@ -22,7 +22,7 @@ from rich.console import Console
 from analysis import store, summary, tables
 from analysis.__main__ import main
 from analysis.outcome import Criterion, Outcome
-from analysis.region import RegionModel
+from analysis.region import AuditError, RegionModel
 from analysis.schema import Took, stamp
 from analysis.terminal import show
 
@@ -223,6 +223,18 @@ def test_trials_of_several_specs_say_by_which_rule_they_are_judged(
     assert summary.criterion(store.read(two, Criterion("train_accuracy", 0.9))) == "train_accuracy>=0.9"
     main(["report", str(two), "--out", str(tmp_path)])
     assert "each judged by the criterion of its own spec" in (tmp_path / "report.html").read_text()
+
+
+def test_an_unknown_error_of_a_map_says_what_it_takes() -> None:
+    """Of a grid of hundreds of trials it wanted more of them, and of tied audits none."""
+    takes = "audit trials (uniformly random ones) that are not tied between their seeds, in a sweep of 8 trials or more"
+    none = AuditError(float("nan"), 0.0, 1.0, 0, 0, 0)
+    assert summary.audit_text(None) == summary.audit_text(none) == f"The error of the map is unknown: it takes {takes}."
+    assert summary.audit_text(none._replace(ties=3)).endswith(f"{takes}; 3 were tied between their seeds.")
+    some = AuditError(1.0, 0.2, 1.0, 1, 1, 1)
+    told = "Map error on 1 audit trial that the model had not seen: 1 wrong, 100.0 % (95 % interval 20.0 to 100.0 %)"
+    assert summary.audit_text(some) == f"{told}; 1 more was tied between their seeds."
+    assert summary.audit_text(some._replace(ties=0)) == f"{told}."
 
 
 def test_a_limit_below_all_depths_tried_is_not_a_scheme_that_trains_nowhere() -> None:
