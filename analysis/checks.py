@@ -70,7 +70,8 @@ def check_known(name: str, column: pa.ChunkedArray) -> None:
 
 
 def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
-    """Refuse counts of networks that are null, or of which more trained than there are; `rows` as of `check_axes`."""
+    """Refuse counts of networks that are null or shares, or of which more trained than there are; `rows` as of
+    `check_axes`."""
     for name in ("n_replicates", "n_trained"):
         _check_numbers(name, trials[name], pa.types.is_boolean)  # of one network each
     n, k = (trials[name].to_numpy().astype(float) for name in ("n_replicates", "n_trained"))
@@ -79,6 +80,12 @@ def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
         place = f"n_trained is {_first(trials['n_trained'], bad)}"
         of = _value(trials["n_replicates"], int(bad.argmax()))
         raise ValueError(f"0 <= n_trained <= n_replicates must hold, but {place}, where n_replicates is {of}")
+    for name, counts in (("n_replicates", n), ("n_trained", k)):
+        bad = (counts != np.floor(counts)) & (True if rows is None else rows)
+        if bad.any():
+            raise ValueError(
+                f"{name} must be a whole number of networks, not a share, but is {_first(trials[name], bad)}"
+            )
 
 
 def check_dates(name: str, column: pa.ChunkedArray) -> None:

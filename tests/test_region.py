@@ -281,6 +281,19 @@ def test_no_map_is_made_of_numbers_that_cannot_be(name: str, value: float | None
         RegionModel.fit(trials.set_column(trials.column_names.index(name), name, column))
 
 
+def test_a_share_is_no_count() -> None:
+    """Half of 2 networks, written as .5 of them, was read as a quarter: a map on which nothing trains."""
+    trials = table(40)
+    place = trials.column_names.index("n_trained")
+    whole = trials["n_trained"].to_numpy().astype(float)
+    whole[0] = 1
+    RegionModel.fit(trials.set_column(place, "n_trained", pa.array(whole)))
+    with pytest.raises(
+        ValueError, match=r"n_trained must be a whole number of networks, not a share, but is 0.5 in row 1 "
+    ):
+        RegionModel.fit(trials.set_column(place, "n_trained", pa.array(whole / 2)))
+
+
 @pytest.mark.parametrize("depth", [None, 0, -3])
 def test_points_without_a_depth_are_refused(model: RegionModel, depth: int | None) -> None:
     points = table(3).set_column(2, "depth", pa.array([4, depth, 9], pa.int32()))
