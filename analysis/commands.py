@@ -182,6 +182,8 @@ def report(args: argparse.Namespace) -> int:
 
 
 def theory(args: argparse.Namespace) -> int:
+    if args.pdf and args.out is None:
+        raise ValueError("--pdf draws a figure, but there is no folder for one: name it with --out")
     point = profiles.Point(**{name: getattr(args, name) for name in profiles.Point._fields})
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []

@@ -342,6 +342,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
             ["report", "EXPORT", "--out", "EXPORT/spec.yaml"],
             "spec.yaml is a file, not a folder to write into; name",
         ),
+        (
+            ["theory", "he_normal", "--depth", "4", "--width", "8", "--pdf"],  # drew nothing, without a word
+            "--pdf draws a figure, but there is no folder for one: name it with --out",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(
