@@ -141,3 +141,13 @@ def test_a_lie_would_be_found(lie: str, problem: str) -> None:
 def test_the_truth_passes() -> None:
     text = "`sweep launch quickstart --trials 8`, [here](#a-title-of-ours), `sweeps/specs/*.yaml`\n# A title, of ours\n"
     assert problems(text) == []
+
+
+def test_the_help_of_a_benchmark_is_what_its_file_says() -> None:
+    """Two said less, or all in one paragraph, with the command in its middle."""
+    programs = {path.name: path.read_text() for path in (ROOT / "tests/bench").glob("*.py")}
+    made = "argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)"
+    asked = [name for name, text in programs.items() if "ArgumentParser(" in text]
+    assert asked
+    assert [name for name in asked if made not in programs[name]] == []
+    assert [name for name in asked if f"python tests/bench/{name}" not in programs[name].split('"""')[1]] == []

@@ -272,7 +272,7 @@ def sparse(count: int = 400) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="measure what the schemes claim")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     seeds = range(parser.parse_args().seeds)
     print(f"Python {platform.python_version()}, torch {version('torch')}, scipy {version('scipy')}, "
