@@ -117,6 +117,19 @@ def test_the_picture_says_what_is_missing_and_draws_no_rounding() -> None:
     assert high - low > 0.1, "a gradient that is constant up to rounding is drawn flat"
 
 
+def test_words_on_the_spectrum_lie_above_it() -> None:
+    """Of a mirrored net with iid biases the least singular values are as the greatest, and were struck through."""
+    for point in (Point("ll_orth", 2, 16, 0.1), Point("he_normal", 30, 16), Point("risotto_b", 9, 16)):
+        figure = profile_figure(profile_info(point, nets=32))
+        figure.canvas.draw()
+        axis = figure.axes[3]
+        heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.lines])
+        top = axis.transData.transform((0, heights.max()))[1] + 0.04 * figure.dpi  # a dot has a radius
+        (words,) = (text.get_window_extent() for text in axis.texts)
+        assert top < words.y0, point
+        assert words.y1 < axis.get_window_extent().y1, point
+
+
 def test_correlations_are_compared_in_their_mean() -> None:
     info = profile_info(Point("he_normal", 6, 8), nets=32)
     axis = profile_figure(info).axes[2]

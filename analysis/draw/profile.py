@@ -22,6 +22,7 @@ from isoinit.theory.profile import NO_SPREAD
 from isoinit.theory.simulate import DEAD
 
 LEAST_SPAN: Final = 0.2  # of an axis of logs
+LINE: Final = 0.07  # height of a line of words, as a share of a panel
 LEAST_BAND: Final = 1e-6  # a narrower one is rounding
 
 
@@ -169,11 +170,13 @@ def _draw_spectrum(axis: Axes, info: ProfileInfo) -> None:
         axis.plot(theory.singular_levels, height(theory.singular_values), color=THEORY, lw=1.8)
     elif measured is None:
         axis.set_yticks([])
-    route = "\n".join(textwrap.wrap(f"theory: {theory.spectrum_route}", 44))
-    axis.text(0.03, 0.95, route, transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
+    route = textwrap.wrap(f"theory: {theory.spectrum_route}", 44)
+    axis.text(0.03, 0.97, "\n".join(route), transform=axis.transAxes, va="top", fontsize=7.5, color=SOFT)
     if measured is not None:
         ranked = np.sort(measured.singular_values, axis=1)
         levels = (np.arange(ranked.shape[1]) + 0.5) / ranked.shape[1]
         _dots(axis, levels, np.quantile(height(ranked), [0.05, 0.5, 0.95], axis=0, method="nearest"))
     axis.set(title="singular values of the Jacobian, $\\log_{10} s$", xlabel="rank (share below)")
-    axis.set_ylim(floor - 0.1, float(logs.max()) + 0.3)
+    low, high = floor - 0.1, float(logs.max())
+    words = 0.06 + LINE * len(route)  # share of the panel, above all values: of some nets the least are as the greatest
+    axis.set_ylim(low, high + max(0.3, words / (1 - words) * (high - low)))
