@@ -52,10 +52,15 @@ def _out(args: argparse.Namespace) -> Path:
 
 
 def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
-    name, rule, trials = summary.name(export), joining.criterion(export), export.trials
+    name, rule = summary.name(export), joining.criterion(export)
     if args.abscissa == RATE:
-        rule, trials = f"{export.criterion} at each learning rate", rates.unfold(export)
-    return maps.region_map(trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
+        rule = f"{export.criterion} at each learning rate"
+    return maps.region_map(_mapped(export, args), sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
+
+
+def _mapped(export: store.Export, args: argparse.Namespace) -> pa.Table:
+    """The trials that the map of a command is of."""
+    return rates.unfold(export) if args.abscissa == RATE else export.trials
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -115,7 +120,7 @@ def frontier(args: argparse.Namespace) -> int:
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
     console = terminal()
     show_limits(console, "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
-    say(console, tables.budget_note(export.trials))
+    say(console, tables.budget_note(_mapped(export, args)))
     return list_files(files)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from analysis.compare import Agreement, Paired
 from analysis.outcome import Outcome
 from analysis.ratios import Ratio
-from analysis.schema import AXES
+from analysis.schema import AXES, RATE
 from analysis.store import settled
 from analysis.summary import Summary
 from analysis.words import band_text, counted, interval_text, limit_text, ratio_text, theory_text, value_text
@@ -64,9 +64,11 @@ def budget_note(trials: pa.Table) -> str:
         return ""
     steps = trials["steps"].unique().to_pylist()
     budget = f"the {steps[0]} steps" if len(steps) == 1 else "their steps"
+    each = ", counted at each learning rate," * (RATE in trials.column_names)
     return (
-        f"{slow} of {counted(failed, 'trial')} that did not train ended slow: learning, but short of the criterion "
-        f"after {budget}. So the depth limits are of this budget; more steps, or a weaker criterion, would move them."
+        f"{slow} of {counted(failed, 'trial')}{each} that did not train ended slow: learning, but short of the "
+        f"criterion after {budget}. So the depth limits are of this budget; more steps, or a weaker criterion, "
+        "would move them."
     )
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from analysis import joining, maps, rates, store
+from analysis import joining, maps, rates, store, tables
 from analysis.__main__ import main
 from analysis.axes import infer_axes
 from analysis.maps import scheme_limits
@@ -170,3 +170,26 @@ def test_the_frontier_over_the_learning_rate_is_a_command(
     assert {row["learning_rate"] for row in found["limits"]} == set(exports.RATES)
     assert "learning rate" in (tmp_path / "frontier.svg").read_text()
     assert "at each learning rate" in (tmp_path / "frontier.svg").read_text()
+
+
+def test_a_budget_is_blamed_for_limits_at_each_rate_by_what_ended_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Judged at their best rates most failed slowly, at the larger rate they diverged: its limits are of no budget."""
+    trials, replicates = exports.tables(60)
+    rows = replicates.to_pylist()
+    slow = [row | {"outcome": "slow" if row["outcome"] == "stalled" else row["outcome"]} for row in rows]
+    outcomes = ["slow" if v not in ("trained", "failed") else v for v in trials["outcome"].to_pylist()]
+    trials = trials.set_column(trials.column_names.index("outcome"), "outcome", pa.array(outcomes))
+    folder = exports.write(tmp_path / "slow", trials, pa.Table.from_pylist(slow, replicates.schema))
+    diverged = rates.unfold(store.read(folder))
+    told = tables.budget_note(diverged)
+    for chosen, says in (([], tables.budget_note(trials)), (["--abscissa", RATE], told)):
+        assert main(["frontier", str(folder), *chosen, "--out", str(tmp_path)]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("So the depth limits are of this budget" in said) == bool(says)
+        assert says in said
+    assert tables.budget_note(trials)
+    assert not told
+    every = diverged.set_column(diverged.column_names.index("outcome"), "outcome", pa.array(["slow"] * len(diverged)))
+    assert f"of {len(every)} trials, counted at each learning rate, that did not train" in tables.budget_note(every)
