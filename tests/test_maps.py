@@ -25,7 +25,7 @@ from analysis.draw.axes import Along, edges_around, span_ticks, theory_span, the
 from analysis.draw.canvas import canvas, head, legend_columns, meaning, save
 from analysis.draw.limits import MARKERS, frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
-from analysis.mapinfo import MapInfo, cells, censoring, limits
+from analysis.mapinfo import MapInfo, Panel, cells, censoring, limits
 from analysis.maps import region_map, scheme_limits, trains_again
 from analysis.store import Export
 
@@ -559,6 +559,26 @@ def test_a_caption_says_of_what_a_criterion_is_within() -> None:
     said = meaning("train_accuracy>=0.9 within 100 at learning rate 0.1").replace("\N{NO-BREAK SPACE}", " ")
     assert said == "; trained means train accuracy ≥ 0.9 within 100 steps at learning rate 0.1"
     assert meaning("") == ""
+
+
+@pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
+@pytest.mark.parametrize("columns", [slice(0, 1), slice(None)], ids=["zero", "all"])
+def test_panels_keep_their_place_where_no_column_has_a_frontier(
+    info: MapInfo, draw: Callable[[MapInfo], Figure], columns: slice
+) -> None:
+    """Markers of nothing lay at the corner of the page, and of a figure of two rows the panels shrank to strips."""
+
+    def broken(panel: Panel) -> Panel:
+        again = panel.trains_again.copy()
+        again[columns] = 90
+        return panel._replace(trains_again=again, slice="density 0.1")
+
+    panels = tuple(p._replace(slice="density 1") for p in info.panels)
+    for some in (info, info._replace(panels=(*map(broken, info.panels), *panels))):
+        figure = draw(some)
+        figure.draw_without_rendering()
+        pages = [axis.get_tightbbox() for axis in figure.axes if axis.get_visible()]
+        assert all(box.y0 > 0.05 * figure.dpi and box.x0 >= 0 for box in pages if box is not None)
 
 
 @pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])

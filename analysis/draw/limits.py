@@ -110,6 +110,8 @@ def _draw_frontier(axis: Axes, panel: Panel, info: MapInfo) -> None:
         axis.plot(at, shown, color=line["color"], lw=1.2, ls=dashes, path_effects=_EDGE)
         places, found = _markers(edges, rows[:3], (order + 0.5) / count, stepped=stepped)
         seen = np.isfinite(found[0])
+        if not seen.any():
+            continue  # an empty line that is not clipped lies at the corner of the page, and the layout would reach it
         places, (height, *ends) = places[seen], found[:, seen]
         axis.plot(places, height, **{**line, "ls": ""}, ms=5, zorder=3, clip_on=False)
         if _barred(info):
