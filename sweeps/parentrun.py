@@ -6,6 +6,7 @@ to a run, and folders are told apart by their ids. One without an id cannot be c
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sweeps import mlflow_uri, runcard
@@ -93,6 +94,12 @@ def _create_experiment(client: MlflowClient, uri: str, experiment: str) -> str:
 
 def _mark(client: MlflowClient, experiment: str) -> None:
     """Let the experiment be found under another name, too, if it was made by an earlier version or by hand."""
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(experiment)
-    if found is not None and SWEEPS not in found.tags:
+    if found is None or SWEEPS in found.tags:
+        return
+    # of two launches that set it at once, MLflow lets one fail; and who may add runs to a shared experiment need not be
+    # allowed to change it, without which a sweep goes well until somebody renames it, as `find` will say
+    with suppress(MlflowException):
         client.set_experiment_tag(found.experiment_id, SWEEPS, experiment)

@@ -445,6 +445,20 @@ def test_of_two_folders_that_see_no_run_and_make_one_no_two_go_on(
     assert len(all_parents(connect(uri), "isoinit").get("toy", [])) == 2 - len(refused)
 
 
+def test_an_experiment_that_may_not_be_changed_takes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow also lets the later of two fail that set a tag for the first time."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*_: Any) -> None:
+        raise MlflowException("no permission")
+
+    uri = sqlite(tmp_path)
+    connect(uri).create_experiment("isoinit")
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
+    assert tracker(uri).open() == parents(connect(uri), "isoinit")["toy"].info.run_id
+
+
 def test_the_end_does_not_wait_for_a_store_that_has_the_sweep_of_another_folder(tmp_path: Path) -> None:
     uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
     tracker(uri, folder_id="one").open()
