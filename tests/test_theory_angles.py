@@ -19,7 +19,7 @@ from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict
 from isoinit.theory.simulate import simulate
 from isoinit.theory.trajectory import walk
 
-PAIR = replace(DEFAULT, inputs=Threshold(2, "test"))
+PAIR = replace(DEFAULT, inputs=Threshold(2, "test"), shared=Threshold(0.0, "test"))  # a limit is where they align
 LAWS = {"gaussian": angles.gaussian, "orthogonal": angles.orthogonal}
 
 

@@ -266,6 +266,36 @@ def test_a_tighter_tolerance_lowers_the_limit() -> None:
     assert depth_limit("xavier_normal", width=64, tolerance=tight) < depth_limit("xavier_normal", width=64)
 
 
+def test_limits_of_plain_nets_hardly_depend_on_the_bias_variance() -> None:
+    """As on every map that was measured; they fall if all that biases share counts, and rise if nothing does."""
+    at = {share: replace(DEFAULT, shared=Threshold(share, "test")) for share in (0.0, 0.5, 1.0)}
+    for scheme in ("xavier_normal", "he_normal", "orthogonal"):
+        for width in (40, 64):
+            limits = {
+                share: np.array(
+                    [depth_limit(scheme, width=width, sigma_b2=b, bias_mode="iid" if b else "zero", tolerance=tolerance)
+                     for b in (0.0, 0.03, 0.1, 0.3, 1.0)]
+                ) for share, tolerance in at.items()
+            }  # fmt: skip
+            assert limits[0.5] == pytest.approx(limits[0.5][0], rel=0.15)
+            assert limits[0.0][-1] < 0.7 * limits[0.0][0]
+            assert (np.diff(limits[0.0]) < 0).all()
+            if scheme != "xavier_normal":  # whose signal ends it
+                assert limits[1.0][-1] > 1.3 * limits[1.0][0]
+            assert limits[0.5][0] == limits[0.0][0] == limits[1.0][0], "without biases nothing is shared"
+
+
+@pytest.mark.parametrize("net", [{"scheme": "ll_gauss"}, {"scheme": "he_normal", "activation": "tanh"}])
+def test_of_other_nets_all_that_biases_share_counts(net: dict[str, Any]) -> None:
+    told = [
+        depth_limit(
+            width=64, sigma_b2=0.1, bias_mode="iid", tolerance=replace(DEFAULT, shared=Threshold(s, "x")), **net
+        )
+        for s in (0.0, 0.5, 1.0)
+    ]
+    assert told[0] == told[1] == told[2]
+
+
 def test_a_bound_on_the_conditioning_is_read_off_the_declared_slopes() -> None:
     """Relative variance 2 L, L, L, 0: He, orthogonal, Gaussian and orthogonal mirrored cores; off by default."""
     bound = replace(DEFAULT, conditioning=Threshold(40, "test"))
@@ -541,6 +571,7 @@ def test_singular_values_beyond_floats_are_inf(scheme: str, sigma_w2: float, dep
         ("signal", (0.0, -1.0, nan), "a number above 0, or inf"),
         ("gradient", (0.0, nan), "a number above 0, or inf"),
         ("alignment", (0.0, nan), "a finite number above 0"),
+        ("shared", (-0.1, 1.1, nan), "a number from 0 to 1"),
         ("conditioning", (-1.0, nan), "a number of at least 0, or inf"),
         ("death", (-0.1, 1.5), "a number from 0 to 1"),
         ("stability", (0.0, inf), "a finite number above 0"),

@@ -8,6 +8,7 @@ import pytest
 from isoinit.theory import meanfield
 from isoinit.theory.activations import ACTIVATIONS
 from isoinit.theory.families import FAMILIES
+from isoinit.theory.finite_width import Chain
 from isoinit.theory.maps import Bias, Point
 from isoinit.theory.profile import LEVELS, SINGULAR_LEVELS, profile
 from isoinit.theory.simulate import simulate
@@ -271,3 +272,22 @@ def test_a_gaussian_core_with_an_iid_bias_beyond_mean_field() -> None:
     error = 4 / np.sqrt(300)
     assert np.all(np.abs(drawn.correlation.mean(0) - theory.correlation) < error * drawn.correlation.std(0) + 0.03)
     assert np.all(np.abs(drawn.log_gradient.mean(0) - theory.log_gradient) < error * theory.log_gradient_sd + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("family", "g"), [("gaussian", 1.0), ("gaussian", 0.5), ("gaussian", 1.3), ("orthogonal", 1.0)]
+)
+def test_what_biases_add_to_a_plain_net_is_the_ratio_of_its_mean_squares(family: str, g: float) -> None:
+    """Of the exact moments of the norm, with and without; at He's variance 1 + l b / 2 after l layers."""
+    b = 0.3
+    with_biases, without = (Chain.equal(64, 20, 2 * g, v, start=64.0).moments()[0][1:] for v in (b, 0.0))
+    found = [s.log_shared for s in states(family, 20, Bias(b, "iid"), g=g)]
+    assert found == pytest.approx(np.log(with_biases / without), abs=1e-9)
+    if g == 1:
+        assert found == pytest.approx(np.log1p(np.arange(1, 21) * b / 2), abs=1e-9)
+    assert {s.log_shared for s in states(family, 20, g=g)} == {0.0}
+
+
+@pytest.mark.parametrize("family", ["mirrored_gaussian", "mirrored_orthogonal"])
+def test_nothing_is_told_of_what_biases_add_to_a_mirrored_net(family: str) -> None:
+    assert {s.log_shared for s in states(family, 20, Bias(0.3, "iid"))} == {0.0}

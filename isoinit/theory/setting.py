@@ -42,6 +42,12 @@ class Tolerance:
         meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
     )
     alignment: Threshold = Threshold(1e-2, "1 - correlation of an input and the nearest of the others: chosen")
+    shared: Threshold = Threshold(
+        0.5,
+        "share, in logs, of the length that biases give to all inputs alike which does not make them more alike: "
+        "chosen, between 1, of a learning rate that lengths leave as it is, and 0, of one that is always the greatest "
+        "stable one; in plain nets of piecewise linear units",
+    )
     inputs: Threshold = Threshold(10, "inputs to be told apart, as if of as many classes: chosen, the number of digits")
     conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
     death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
@@ -148,11 +154,21 @@ def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
     return {
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
-        "alignment": log(max(state.nearest, 1e-300) / tolerance.alignment.value),
+        "alignment": _log_told_apart(state, tolerance) - log(tolerance.alignment.value),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
         "stability": _stability(state, setting),
     }
+
+
+def _log_told_apart(state: State, tolerance: Tolerance) -> float:
+    """Log of by how much an input differs from the nearest of the others, relative to its squared length.
+
+    Biases lengthen all inputs alike. What that costs depends on the learning rate: if lengths leave it as it is, what
+    differs is learnt as fast as without biases, and if it goes with the inverse of the sharpness, slower by their
+    ratio. So the length counts as one between the two, in logs, that `shared` says.
+    """
+    return log(max(state.nearest, 1e-300)) + tolerance.shared.value * state.log_shared
 
 
 def _stability(state: State, setting: Setting | Smooth) -> float:

@@ -34,6 +34,7 @@ class State(NamedTuple):
                         weights, that a path of them through units that are on is left, which no bias restores
     log_sharpness       log of the sharpness of a net of which this is the last hidden layer (`sharpness`); nan: unknown
     log_sharpest        the same of the sharpest that it becomes until it is trained (`sharpening`)
+    log_shared          log of |x_l|^2 over that of a plain net without its biases, mean field; else 0
     """
 
     layer: int
@@ -48,6 +49,7 @@ class State(NamedTuple):
     alive: float
     log_sharpness: float = nan
     log_sharpest: float = nan
+    log_shared: float = 0.0
 
 
 def walk(
@@ -88,6 +90,7 @@ def walk(
     excess = backward.excess
     crowded = Crowd(crowd, noise(0.0, excess))
     sharp = Sharpness(crowd, units, inputs.q, 1 - inputs.d, density)
+    unbiased = _unbiased(family, g, bias, inputs)
     sharpening = Sharpening(crowd, units, inputs, density, told, alike or family.alike) if family.mirrored else None
     for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
         norm, factor = signal.after(point, scaled, step)
@@ -104,6 +107,7 @@ def walk(
         variance = norm.variance + seen.gradient_variance
         sharpness = sharp.after(square, (alike or family.alike)(point, scaled, step), passed, variance)
         distance = family.distance(point, scaled)
+        shared = 0.0 if unbiased is None else log(family.moment(point, scaled)) + log_unit - next(unbiased)
         more = sharpening.after(square, distance, step, passed, variance, layer * (1 - kept)) if sharpening else -inf
         yield State(
             layer=layer,
@@ -118,6 +122,7 @@ def walk(
             alive=exp(log_alive),
             log_sharpness=sharpness,
             log_sharpest=log_sum(sharpness, more),
+            log_shared=shared,
         )
         gradient, gradient_variance = grown
         closes = pair.closes(partial(family.closes, point, scaled), excess)
@@ -138,6 +143,16 @@ def _mean_field(family: Family, g: float, bias: Bias, point: Point) -> Iterator[
             log_unit += log(point.q)
             bias = Bias(bias.variance / point.q, bias.mode)
             point = Point(1.0, point.d, point.mean / sqrt(point.q))
+
+
+def _unbiased(family: Family, g: float, bias: Bias, inputs: Point) -> Iterator[float] | None:
+    """Log second moment of the units of hidden layers 1, 2, ... of a plain net if it had no biases; None where there
+    are none."""
+    if bias.variance == 0 or family.mirrored:
+        return None
+    free = Bias(0.0, "zero")
+    start, _ = family.first(inputs, g, free)
+    return (log(family.moment(point, scaled)) + unit for point, scaled, _, unit in _mean_field(family, g, free, start))
 
 
 def _noise(slope_spread: float, scatter: float, *, units: float, kept: float, positions: bool) -> float:
