@@ -119,9 +119,8 @@ class ResNet(nn.Module):
         layer = _conv if size else _linear
         norm = _norm(normalization, width, bool(size))
         into = [features, width][: 1 + depth % 2]
-        self.stem_layers = nn.ModuleList([layer(i, width, 3) for i in into])
         self.activation = ACTIVATIONS[activation]()
-        parts = [part for layer in self.stem_layers for part in (layer, norm(), self.activation)]
+        parts = [part for i in into for part in (layer(i, width, 3), norm(), self.activation)]
         self.stem = nn.Sequential(*(parts if BLOCKS[block].act_after else parts[:-1]))
         self.blocks = nn.ModuleList(
             [_Block(block, layer, norm, width, 3, activation) for _ in range((depth - 1 - len(into)) // 2)]
@@ -141,7 +140,7 @@ class ResNet(nn.Module):
         return Wiring(
             architecture="resnet",
             activation=self.activation,
-            stem=weights_of(self.stem_layers),
+            stem=tuple(part for part in self.stem if isinstance(part, Linear | Conv2d)),
             blocks=tuple(block.wiring() for block in self.blocks if isinstance(block, _Block)),
             head=self.head,
             norms=tuple(m for m in self.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)),

@@ -114,6 +114,22 @@ def test_the_scheme_chooses_its_residual_block(name: str) -> None:
     assert read(build("resnet", (4,), width=6, depth=6, out_features=2)).blocks[0].kind == "post"
 
 
+@pytest.mark.parametrize("shape", [(4,), (2, 5, 5)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_parameter_has_one_name_so_a_functional_call_leaves_the_network_as_it_was(
+    architecture: str, shape: tuple[int, ...]
+) -> None:
+    """`torch.func.functional_call` puts back what it found under the last name of a module that has two: its own."""
+    if architecture == "cnn" and len(shape) == 1:
+        return
+    model = build(architecture, shape, width=6, depth=7, out_features=3, normalization="batch")
+    before = dict(model.named_parameters(remove_duplicate=False))
+    assert len({id(p) for p in before.values()}) == len(before)
+    others = {name: torch.randn_like(p) for name, p in before.items()}
+    torch.func.functional_call(model, others, torch.randn(4, *shape, generator=torch.Generator()))
+    assert all(p is before[name] for name, p in model.named_parameters(remove_duplicate=False))
+
+
 def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
     with pytest.raises(ValueError, match="risotto_c is for residual blocks projection, got post"):
         initialize(ResNet((4,), 6, 6, 2), "risotto_c", generator=torch.Generator())
