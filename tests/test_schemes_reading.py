@@ -429,6 +429,12 @@ def transposed() -> nn.Module:
     return nn.Sequential(one, nn.ReLU(), two)
 
 
+def one_bias() -> nn.Module:
+    one, two = nn.Linear(8, 8), nn.Linear(8, 8)
+    two.bias = one.bias
+    return nn.Sequential(one, nn.ReLU(), two, nn.ReLU(), nn.Linear(8, 2))
+
+
 class Doubling(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         return 2 * super().forward(input)
@@ -460,6 +466,7 @@ def test_a_subclass_of_a_layer_that_computes_as_the_layer_does_is_one() -> None:
         (tied, "2 layers of the network share one weight"),
         (half_tied, "2 layers of the network share one weight"),
         (transposed, "2 layers of the network share one weight"),
+        (one_bias, "2 layers of the network share one bias"),
         (lambda: nn.Sequential(Doubling(4, 8), nn.ReLU(), nn.Linear(8, 2)), "a Doubling has a forward of its own"),
         (lambda: Functional(torch.relu, kind=Doubling), "a Doubling has a forward of its own"),
         (lambda: nn.Sequential(Standardized(4, 8, 1), nn.ReLU(), nn.Conv1d(8, 2, 1)), "a Standardized has a forward"),

@@ -14,7 +14,7 @@ from isoinit.schemes import classic, data_driven, identity, kumar, mirrored, ort
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
 from isoinit.schemes.biases import require_mirrored
 from isoinit.schemes.densities import finest
-from isoinit.schemes.wiring import Wiring
+from isoinit.schemes.wiring import Wiring, biases_of
 
 _TAPS = 9  # of the convolutions of `isoinit.networks`
 
@@ -162,12 +162,18 @@ def _refuse_unusual_weights(wiring: Wiring) -> None:
     for run in wiring.runs:
         if not run.shape.numel():
             raise ValueError(f"a layer of shape {tuple(run.shape)} has no weights to initialize")
-    # a transpose is another parameter on the same numbers
-    places = [id(weight) if weight.is_meta else weight.data_ptr() for weight in wiring.weights]
-    if len(set(places)) < len(places):
-        most = max(Counter(places).values())
+    if (most := _sharing(wiring.weights)) > 1:
         raise ValueError(f"{most} layers of the network share one weight, and a scheme needs one for each; tie them "
                          "after initializing, or initialize the weight by itself in an nn.Sequential")  # fmt: skip
+    if (most := _sharing(biases_of(wiring.layers))) > 1:
+        raise ValueError(f"{most} layers of the network share one bias, and a scheme needs one for each; tie them "
+                         "after initializing")  # fmt: skip
+
+
+def _sharing(tensors: Sequence[Tensor]) -> int:
+    """How many are at one place, at most: a transpose is another parameter on the same numbers."""
+    places = [id(tensor) if tensor.is_meta else tensor.data_ptr() for tensor in tensors]
+    return max(Counter(places).values()) if len(set(places)) < len(places) else 1
 
 
 def _check_data(scheme: Scheme, wiring: Wiring, data: object) -> None:
