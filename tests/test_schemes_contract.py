@@ -291,14 +291,35 @@ def test_the_residual_stream_reaches_the_head_as_it_left_the_stem(name: str, arc
     if architecture != "resnet":
         return
     model = filled(name, network(name, architecture, depth=40).double(), architecture)
-    streams: list[Any] = []
-    for module in read(model).signals:
-        module.register_forward_hook(lambda _m, _i, out: streams.append(out.detach()))
-    model(images(name, architecture).double())
+    streams = streams_of(model, images(name, architecture).double())
     assert len(streams) == 20
     tolerance = 1e-3 if name == "idinit" else 0.0  # IDIZ is eps = 1e-6 a block, not zero
     assert float((streams[-1] - streams[0]).abs().max()) <= tolerance
     assert streams[0].any()
+
+
+@pytest.mark.parametrize(("word", "activation"), [("zero biases", "relu"), ("ReLU", "tanh")])
+@pytest.mark.parametrize(("name", "architecture"), having("identity"))
+def test_a_record_says_with_which_biases_and_activation_the_stream_is_not_kept(
+    name: str, architecture: str, word: str, activation: str
+) -> None:
+    if architecture != "resnet":
+        return
+    biases = bias_of(SCHEMES[name]) if word == "zero biases" else {}
+    for block in SCHEMES[name].blocks or ():
+        model = ResNet((4,), WIDTH, 9, 4, block, activation).double()
+        streams = streams_of(filled(name, model, architecture, **biases), images(name, architecture).double())
+        kept = float((streams[-1] - streams[0]).abs().max()) <= 1e-3
+        assert kept or word in SCHEMES[name].given, block
+
+
+def streams_of(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """What leaves the stem and every block."""
+    streams: list[Tensor] = []
+    for module in read(model).signals:
+        module.register_forward_hook(lambda _m, _i, out: streams.append(out.detach()))
+    model(x)
+    return streams
 
 
 @pytest.mark.parametrize("invariant", ["unit_variance", "sample_variance"])

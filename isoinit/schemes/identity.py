@@ -157,7 +157,7 @@ SCHEMES = (
         blocks=("open", "post"),
         requires=_require_centre,
         invariants=("identity",),
-        given="up to eps = 1e-6 a block, without normalization",
+        given="up to eps = 1e-6 a block, with zero biases, without normalization, of ReLU where a sum is activated",
         options={
             "tau": (),
             "eps": (),
@@ -175,5 +175,6 @@ SCHEMES = (
         blocks=("post", "open"),
         requires=refuse_even_kernels,
         invariants=("identity", "deterministic"),
+        given="the stream with zero biases, and of ReLU where a sum is activated",
     ),
 )

@@ -184,6 +184,7 @@ SCHEMES = (
         blocks=("fixup",),
         requires=_require_last,
         invariants=("identity",),
+        given="of ReLU",
     ),
     Scheme(
         name="skipinit",
