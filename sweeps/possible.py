@@ -35,11 +35,18 @@ def check(space: Space, spec: SweepSpec) -> None:
             f"space.bias_mode: without biases {', '.join(modes)} are the same networks; choose one of them, or a "
             "space.bias_variance above 0"
         )
+    left_out = "bias_mode" not in spec.space.model_fields_set
     for point in space.corners():
         if point.bias_mode == "zero" and point.bias_variance != 0:
             raise ValueError("space.bias_mode: zero contradicts a bias_variance above 0; choose iid or mirrored")
         if (point.architecture, point.normalization, spec.training.batch_size) == ("mlp", "batch", 1):
             raise ValueError("training.batch_size must be at least 2 with network.normalization batch, but got 1")
+        known = schemes.SCHEMES.get(point.scheme)
+        if left_out and known and variances == [0] and point.bias_mode not in known.bias_modes:
+            raise ValueError(
+                f"space.bias_mode must be {' or '.join(known.bias_modes)} with scheme {known.name}, but is "
+                f"{point.bias_mode} where it is left out; write bias_mode: {known.bias_modes[0]}"
+            )
         try:
             schemes.check(
                 point.scheme,

@@ -161,6 +161,15 @@ def test_modes_of_no_biases_are_refused() -> None:
         space.build(_spec("space.bias_mode=[iid, zero]", "space.bias_variance=0"))
 
 
+def test_a_spec_that_says_nothing_of_biases_is_told_the_mode_that_its_scheme_needs() -> None:
+    text = "{name: axes, space: {scheme: [he_normal, torch_default], depth: [2, 4], width: 8}}"
+    with pytest.raises(ValueError, match=r"bias_mode must be zero with scheme torch_default, but is iid where it is"):
+        space.build(parse(text))
+    assert space.build(parse(text, ["space.bias_mode=zero"]))
+    with pytest.raises(ValueError, match=r"scheme torch_default knows bias_mode zero, got 'iid'"):
+        space.build(parse(text, ["space.bias_variance=0.1"]))
+
+
 def test_without_a_level_of_no_biases_no_mode_is_idle() -> None:
     settings = [
         "space.scheme=ll_orth",
