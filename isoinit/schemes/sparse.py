@@ -130,7 +130,7 @@ SCHEMES = (
         activations=("relu",),
         requires=require_mirror,
         invariants=("mirror", "isometry", "density"),
-        given=MONOTONE,
+        given=f"{MONOTONE}; the share at even widths, for the unit that an odd width leaves over keeps all its weights",
         options={"distribution": ("uniform", "erk"), "shuffle": (False, True)},
         sparse=True,
     ),
