@@ -51,7 +51,8 @@ class RegionModel:
     def fit(cls, trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int = 0) -> RegionModel:
         """Fit to a table with the columns of the axes, `n_replicates` and `n_trained` (and `outcome`, if there).
 
-        Axes are those that vary in the table, unless given. `failed` trials are dropped. Of a large table the
+        Axes are those of a sweep that vary in the table, unless given; `infer_axes(trials, "dropout")` has a numeric
+        column of one's own, too, which is not looked at otherwise. `failed` trials are dropped. Of a large table the
         first 500 trials by `finished_at` give the hyperparameters, and 1000 the posterior; `seed` picks by chance what
         there is no order for.
         """
