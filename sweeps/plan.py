@@ -96,7 +96,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         {scheme: max(depths, default=None) for scheme, depths in found.items()},
         {scheme: min(depths, default=None) for scheme, depths in found.items()},
         sum(t.point.depth for t in tasks) / len(tasks),
-        (*_warnings(spec, trials, packs, slots, busy), *_grid_ends(asked, spec.search.trials)),
+        (*_warnings(spec, trials, packs, slots, busy), *_of_grid(asked, spec, design)),
     )
 
 
@@ -171,9 +171,12 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
     return tuple(found)
 
 
-def _grid_ends(asked: int, points: int) -> tuple[str, ...]:
-    told = f"search.trials is {asked}, but the grid has {counted(points, 'point')}, and each is trained once"
-    return (told,) if points < asked else ()
+def _of_grid(asked: int, spec: SweepSpec, design: space.Space) -> tuple[str, ...]:
+    """Where the trials are not just the points of the grid that they are to visit."""
+    if spec.search.sampler != "grid" or asked == (points := len(design.grid())):
+        return ()
+    what = "each is trained once" if asked > points else "only so many of them, chosen at random, are trained"
+    return (f"search.trials is {asked}, but the grid has {counted(points, 'point')}, and {what}",)
 
 
 def _si(value: float) -> str:

@@ -366,6 +366,11 @@ def test_a_grid_is_priced_as_it_is_launched_and_ends_with_its_points(tmp_path: P
     assert made.warnings[-1] == "search.trials is 9, but the grid has 4 points, and each is trained once"
     exact = plan.plan(parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=4"]), slots=1)
     assert not [text for text in exact.warnings if "grid" in text]
+    part = plan.plan(parse(TEXT, ["search.sampler=grid", "space.depth=[2, 4]", "search.trials=3"]), slots=1)
+    assert part.trials == 3
+    assert part.warnings[-1] == (
+        "search.trials is 3, but the grid has 4 points, and only so many of them, chosen at random, are trained"
+    )
 
 
 @pytest.mark.parametrize(
