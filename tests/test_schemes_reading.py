@@ -475,6 +475,10 @@ def test_a_subclass_of_a_layer_that_computes_as_the_layer_does_is_one() -> None:
             "a Scaled has a forward of its",
         ),
         (lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 2)), "does not know its shape yet"),
+        (
+            lambda: nn.Sequential(nn.Linear(4, 8), nn.LazyBatchNorm1d(), nn.ReLU(), nn.Linear(8, 2)),
+            "a LazyBatchNorm1d does not know its shape yet: run the model",
+        ),
         (lambda: MLP(4, 8, 3, 2).to(torch.complex64), "real floating-point numbers, got torch.complex64"),
         (lambda: nn.Sequential(nn.Linear(0, 8), nn.ReLU(), nn.Linear(8, 2)), r"shape \(8, 0\) has no weights"),
         (lambda: nn.ModuleList([nn.Linear(4, 4)]), "a ModuleList is not understood"),

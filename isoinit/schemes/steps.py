@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 from isoinit.activations import CReLU
 from isoinit.layers import Conv1d, Conv2d, Conv3d, Linear
@@ -74,6 +75,8 @@ def steps(model: nn.Module) -> Iterator[Step]:
 def classified(module: nn.Module) -> Step | None:
     """The step of a module that is one; None of a container and of what is not understood."""
     label = type(module).__name__
+    if any(map(is_lazy, (*module.parameters(False), *module.buffers(False)))):  # is of another class later
+        raise ValueError(f"a {label} does not know its shape yet: run the model on an input first")
     for kind, classes in (("weight", _WEIGHTS), ("norm", NORMS), ("shape", _SHAPES), ("breaker", _BREAKERS)):
         if isinstance(module, classes):
             if kind != "breaker" and _computes_otherwise(module, classes):
