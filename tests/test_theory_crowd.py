@@ -9,14 +9,14 @@ import pytest
 
 from isoinit.theory.crowd import MOST, Crowd, law
 from isoinit.theory.maps import bent
-from isoinit.theory.predict import DEFAULT, Threshold, predict, setting_of
+from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict, setting_of
 from isoinit.theory.simulate import simulate
 
 IID = {"bias_mode": "iid"}
 
 
 def of(inputs: int) -> Any:
-    return replace(DEFAULT, inputs=Threshold(inputs, "test"))
+    return replace(DEFAULT, inputs=Threshold(inputs, "test"), classes=Threshold(0.0, "off"))
 
 
 def test_the_law_is_that_of_products_of_gaussian_matrices() -> None:
@@ -122,7 +122,7 @@ def test_pairs_of_a_narrow_tanh_net_come_nearer_than_in_mean_field(scheme: str, 
 def test_a_limit_is_where_ten_inputs_come_too_near(scheme: str, bias: float) -> None:
     net: dict[str, Any] = {"width": 64, "sigma_b2": bias, "bias_mode": "iid" if bias else "zero"}
     found = simulate(scheme, depth=81, nets=64, rng=np.random.default_rng(1), **net).log_nearest.mean(axis=0)
-    told = predict(scheme, depth=9, **net)
+    told = predict(scheme, depth=9, tolerance=replace(DEFAULT, classes=Threshold(0.0, "off")), **net)
     crossed = 1 + np.argmax(found < np.log(DEFAULT.alignment.value))
     assert told.binding == "alignment"
     assert told.depth_limit == pytest.approx(crossed, rel=0.15)
@@ -141,3 +141,51 @@ def test_a_number_of_inputs_that_is_none_is_refused() -> None:
     for inputs in (1, MOST + 1, 2.5):
         with pytest.raises(ValueError, match=f"inputs must be a whole number from 2 to {MOST}, but got {inputs}"):
             predict("he_normal", depth=9, width=8, tolerance=replace(DEFAULT, inputs=Threshold(inputs, "test")))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "net", "near"),
+    [
+        ("he_normal", {}, 0.2),
+        ("he_normal", {"sigma_b2": 1.0, **IID}, 0.2),
+        ("orthogonal", {}, 0.2),
+        ("ll_gauss", {}, 0.4),
+        ("ll_gauss", {"sigma_b2": 0.01, **IID}, 0.4),
+        ("ll_gauss", {"sigma_b2": 1.0, **IID}, 0.6),
+        ("he_pruned", {"density": 0.3}, 0.3),
+        ("orthogonal_pruned", {"density": 0.1}, 0.5),
+        ("lsuv", {}, 0.3),
+        ("ones_orthogonal", {}, 0.2),
+    ],
+)
+def test_gradients_of_ten_classes_come_as_near_as_in_random_nets(scheme: str, net: dict[str, Any], near: float) -> None:
+    net = {"width": 64, "depth": 41, **net}
+    found = simulate(scheme, nets=48, rng=np.random.default_rng(0), **net).log_classes.mean(axis=0)
+    told = list(islice(setting_of(predict(scheme, **net)).states(), 40))
+    for layer in (2, 5, 10, 20, 40):
+        assert np.log(told[layer - 1].classes) == pytest.approx(found[layer - 1], abs=near), layer
+
+
+def test_gradients_of_classes_are_as_near_as_inputs_where_nothing_pulls_these_back() -> None:
+    """One matrix and its transpose: a linear net has the same law both ways; a rectifier draws just inputs together."""
+    linear, rectified = (list(islice(setting_of(predict(s, depth=3, width=64)).states(), 40))
+                         for s in ("ll_gauss", "he_normal"))  # fmt: skip
+    for layer in (5, 10, 20, 40):
+        assert linear[layer - 1].nearest == pytest.approx(linear[layer - 1].classes, rel=0.06)
+        assert rectified[layer - 1].nearest < 4 / layer * rectified[layer - 1].classes
+    isometry = list(islice(setting_of(predict("ll_orth", depth=3, width=64)).states(), 20))
+    assert {s.classes for s in isometry} == {1.0}
+
+
+def test_biases_do_not_let_a_narrow_looks_linear_net_be_deeper() -> None:
+    """They keep its inputs apart, but not its classes: the limit falls, where that of the inputs alone has a hump."""
+    limits = [
+        depth_limit("ll_gauss", width=64, sigma_b2=b, bias_mode="iid" if b else "zero")
+        for b in (0.0, 1e-3, 1e-2, 0.1, 1.0)
+    ]
+    assert (np.diff(limits) < 0).all()
+    assert limits[-1] > 0.6 * limits[0]
+    net: dict[str, Any] = {"width": 64, "sigma_b2": 1e-2, **IID}
+    assert predict("ll_gauss", depth=10, **net).binding == "classes"
+    beyond = predict("ll_gauss", depth=70, **net)
+    assert (beyond.outcome, beyond.nearest > DEFAULT.alignment.value) == ("stalled", True)

@@ -16,7 +16,7 @@ from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict, pre
 from isoinit.theory.simulate import simulate
 from isoinit.theory.slopes import ManySlopes, Slopes
 
-PAIR = replace(DEFAULT, inputs=Threshold(2, "test"))
+PAIR = replace(DEFAULT, inputs=Threshold(2, "test"), classes=Threshold(0.0, "off"))
 
 
 def seen(width: int, bias: float, layers: int, g: float = 1.0, c: float = 0.0) -> list[Seen]:

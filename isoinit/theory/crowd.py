@@ -81,6 +81,31 @@ class Crowd:
         self._tau += noise
 
 
+class Parted:
+    """The gradients of several classes at an input, layer by layer, as `Crowd` has the inputs: by how much that of one
+    differs from the nearest.
+
+    All of them pass through one matrix, the transpose of the input's own J, which no map of distances pulls back. So
+    their Gram matrix is that of `Law` at the sum of the noise, and a typical pair loses as much of its log squared sine
+    as there is noise, to first order in 1 / N (for Gaussian matrices the E log of chi^2_{N-1} / chi^2_N; derived here).
+    It is good to .6 in the log at layers 2 to 40 against random nets of 64 units, to .2 in plain dense ones
+    (`tests/test_theory_crowd.py`).
+    """
+
+    def __init__(self, classes: int, noise: float) -> None:
+        self._law, self._tau = law(classes), noise
+
+    @property
+    def nearest(self) -> float:
+        """1 - |cosine| of the gradients of a class and the nearest of the others, which began at right angles."""
+        squared_sine = exp(-self._tau)
+        return self._law.ratio(self._tau) * squared_sine / (1 + sqrt(1 - squared_sine))
+
+    def step(self, noise: float) -> None:
+        """One layer on."""
+        self._tau += noise
+
+
 def _between(x: float, places: list[float], values: list[float]) -> float:
     """Linear between `values` at the rising `places`, and as at the last beyond."""
     i = bisect_right(places, x)

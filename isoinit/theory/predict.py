@@ -62,6 +62,7 @@ class Prediction:
     correlation          cosine of two inputs in the last hidden layer's pre-activations, mean over seeds
     alignment            1 - |cosine| of the typical seed
     nearest              the same of an input and the nearest of the others, of `tolerance.inputs` that are unrelated
+    classes              the same of the gradients of as many classes at the input; 1: not derived
     log_gradient         log |J v|^2 / |v|^2 from the input to the last hidden layer,
     gradient_spread        and its standard deviation over seeds
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
@@ -72,11 +73,12 @@ class Prediction:
     dead_probability     that some layer is off altogether for a given input; of pruned weights, that no path of them
                            through units that are on is left
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
-    outcome              of most seeds: "trained", "vanished", "diverged", or "stalled" (inputs aligned, spectrum too
-                         wide, or layers dead); "diverged", too, beyond what the learning rate allows
+    outcome              of most seeds: "trained", "vanished", "diverged", or "stalled" (inputs or gradients aligned,
+                         spectrum too wide, or layers dead); "diverged", too, beyond what the learning rate allows
     seed_dependent       whether fewer seeds agree on that than `tolerance.certainty` asks
     depth_limit          greatest depth predicted to train; inf: none up to `MAX_DEPTH`
-    binding              what ends it: "signal", "gradient", "alignment", "conditioning", "death", "stability" or "none"
+    binding              what ends it: "signal", "gradient", "alignment", "classes", "conditioning", "death",
+                         "stability" or "none"
     notes                caveats of this combination
     """
 
@@ -96,6 +98,7 @@ class Prediction:
     correlation: float
     alignment: float
     nearest: float
+    classes: float
     log_gradient: float
     gradient_spread: float
     conditioning: float
@@ -166,6 +169,7 @@ def predict(
         correlation=state.correlation,
         alignment=state.distance,
         nearest=state.nearest,
+        classes=state.classes,
         log_gradient=state.log_gradient,
         gradient_spread=sqrt(state.gradient_variance),
         conditioning=state.relative_variance,

@@ -35,6 +35,7 @@ _TOLERANCE = {
     "signal": _LIMIT,
     "gradient": _LIMIT,
     "alignment": above(0),
+    "classes": between(0, 1),
     "shared": between(0, 1),
     "inputs": whole(2, crowd.MOST),
     "conditioning": Rule("a number of at least 0, or inf", lambda value: least(0).holds(value) or value == inf),

@@ -42,12 +42,6 @@ class Tolerance:
         meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
     )
     alignment: Threshold = Threshold(1e-2, "1 - correlation of an input and the nearest of the others: chosen")
-    shared: Threshold = Threshold(
-        0.5,
-        "share, in logs, of the length that biases give to all inputs alike which does not make them more alike: "
-        "chosen, between 1, of a learning rate that lengths leave as it is, and 0, of one that is always the greatest "
-        "stable one; in plain nets of piecewise linear units",
-    )
     inputs: Threshold = Threshold(10, "inputs to be told apart, as if of as many classes: chosen, the number of digits")
     conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
     death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
@@ -61,6 +55,15 @@ class Tolerance:
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
     input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
     input_correlation: Threshold = Threshold(0.0, "cosine of two inputs, unrelated data: chosen")
+    shared: Threshold = Threshold(
+        0.5,
+        "share, in logs, of the length that biases give to all inputs alike which does not make them more alike: "
+        "chosen, between 1, of a learning rate that lengths leave as it is, and 0, of one that is always the greatest "
+        "stable one; in plain nets of piecewise linear units",
+    )
+    classes: Threshold = Threshold(
+        1e-2, "1 - correlation of the gradients of a class and the nearest of the others: chosen, as of inputs; 0: off"
+    )
 
     def stable(self, activation: str) -> float:
         """Learning rate times sharpness up to which a net of these units settles."""
@@ -155,6 +158,7 @@ def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
         "alignment": _log_told_apart(state, tolerance) - log(tolerance.alignment.value),
+        "classes": log(max(state.classes, 1e-300)) - log(max(tolerance.classes.value, 1e-300)),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
         "stability": _stability(state, setting),
@@ -198,4 +202,4 @@ def outcome(state: State, probability: float, setting: Setting | Smooth) -> str:
         return "vanished" if worst < 0 else "diverged"
     if margins["stability"] < 0:
         return "diverged"
-    return "stalled" if min(margins["alignment"], margins["conditioning"]) < 0 else "trained"
+    return "stalled" if min(margins[name] for name in ("alignment", "classes", "conditioning")) < 0 else "trained"

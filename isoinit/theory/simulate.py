@@ -25,6 +25,7 @@ class Simulation:
     correlation       (nets, L) of two inputs in the pre-activations; nan where one of them is dead
     log_nearest       (nets, L) log of 1 - |cosine|, in the pre-activations, of an input and the nearest of the others,
                       of `tolerance.inputs`, mean over inputs; nan where one of them is dead
+    log_classes       (nets, L) the same of J_l^T w, the gradients at the input of as many classes of random weights w
     log_gradient      (nets, L) log |J_l v|^2 / |v|^2 for a random v
     singular_values   (nets, K) of J_L, descending
     """
@@ -32,6 +33,7 @@ class Simulation:
     log_norm: Array
     correlation: Array
     log_nearest: Array
+    log_classes: Array
     log_gradient: Array
     singular_values: Array
 
@@ -77,7 +79,8 @@ def _measured(net: Net, layers: int, x: Array, v: Array, crowd: int, rng: np.ran
     jacobian = np.broadcast_to(np.eye(fan_in), (nets, fan_in, fan_in))
     jacobian_scale = signal_scale = np.zeros(nets)  # logs of what was divided out
     calm = x  # what a data-driven scheme sees: its signal before the weights are multiplied by the gain
-    norms, correlations, nearest, gradients = [], [], [], []
+    heads = _heads(net, nets, crowd, rng.spawn(1)[0])
+    norms, correlations, nearest, classes, gradients = [], [], [], [], []
     for layer in range(layers):
         w = net.weights(nets, layer == 0, rng)
         h, slope = x @ w.transpose(0, 2, 1), np.ones((nets, 1))
@@ -94,11 +97,19 @@ def _measured(net: Net, layers: int, x: Array, v: Array, crowd: int, rng: np.ran
         norms.append(_log(np.sum(x[:, 0] ** 2, axis=1) / start, signal_scale))
         correlations.append(_cosine(h[:, 0], h[:, 1]))
         nearest.append(_log_nearest(h[:, :crowd]))
+        classes.append(_log_nearest(heads @ jacobian))
         gradients.append(_log(np.sum((jacobian @ v) ** 2, axis=(1, 2)), jacobian_scale))
     singular = np.linalg.svd(jacobian, compute_uv=False)
     singular = stretched(np.asarray(singular, dtype=np.float64), jacobian_scale[:, None])
-    norms, correlations, nearest, gradients = (np.array(seen).T for seen in (norms, correlations, nearest, gradients))
-    return Simulation(norms, correlations, nearest, gradients, singular)
+    return Simulation(*(np.array(seen).T for seen in (norms, correlations, nearest, classes, gradients)), singular)
+
+
+def _heads(net: Net, nets: int, classes: int, rng: np.random.Generator) -> Array:
+    """Weights (nets, classes, units) of a last layer; that of a mirrored net is mirrored, too."""
+    if not net.mirrored:
+        return rng.standard_normal((nets, classes, net.width))
+    core = rng.standard_normal((nets, classes, net.width // 2))
+    return np.concatenate([core, -core], axis=2)
 
 
 def _rescaled(x: Array, log_scale: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from isoinit.theory import pruned_angles
 from isoinit.theory.angles import Angles
-from isoinit.theory.crowd import Crowd
+from isoinit.theory.crowd import Crowd, Parted
 from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
@@ -27,6 +27,7 @@ class State(NamedTuple):
     correlation         cosine of the pre-activations of two inputs, mean over nets, as `isoinit.probe` measures it
     distance            1 - |cosine| in the typical net: smaller where inputs align with random sign (Gaussian cores)
     nearest             the same of an input and the nearest of several others (`crowd`)
+    classes             the same of the gradients of as many classes at the input (`crowd.Parted`); 1: not derived
     log_signal          |x_l|^2 / |x_0|^2 in a net of square layers (in a mirrored one: |x_0| has N/2 units)
     log_gradient        |J v|^2 / |v|^2 of the same net, v fixed, J from the input to x_l
     relative_variance   Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit
@@ -50,6 +51,7 @@ class State(NamedTuple):
     log_sharpness: float = nan
     log_sharpest: float = nan
     log_shared: float = 0.0
+    classes: float = 1.0
 
 
 def walk(
@@ -90,6 +92,7 @@ def walk(
     excess = backward.excess
     crowded = Crowd(crowd, noise(0.0, excess))
     sharp = Sharpness(crowd, units, inputs.q, 1 - inputs.d, density)
+    parted = Parted(crowd, noise(0.0, excess))
     unbiased = _unbiased(family, g, bias, inputs)
     sharpening = Sharpening(crowd, units, inputs, density, told, alike or family.alike) if family.mirrored else None
     for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
@@ -114,6 +117,7 @@ def walk(
             correlation=seen.correlation,
             distance=seen.distance,
             nearest=crowded.nearest(seen.distance),
+            classes=parted.nearest,
             log_signal=log_signal,
             signal_variance=norm.variance,
             log_gradient=seen.log_gradient,
@@ -126,7 +130,9 @@ def walk(
         )
         gradient, gradient_variance = grown
         closes = pair.closes(partial(family.closes, point, scaled), excess)
-        crowded.step(seen.distance, closes, noise(step.slope_spread, backward.scatter))
+        more_noise = noise(step.slope_spread, backward.scatter)
+        crowded.step(seen.distance, closes, more_noise)
+        parted.step(more_noise)
         pair.step(step.share, excess, backward.scatter)
         excess = backward.excess
 
