@@ -129,7 +129,8 @@ def _override(data: dict[str, Any], setting: str) -> None:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
             raise ValueError(f"--set {setting!r}: {part} is not a group of fields")
-        node = child
+        node[part] = dict(child)  # of its own: an alias of YAML is the same mapping elsewhere
+        node = node[part]
     node[leaf] = _yaml(value, f"--set {setting!r}")
 
 

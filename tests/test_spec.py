@@ -178,6 +178,14 @@ def test_a_number_may_be_0_or_a_decimal_fraction() -> None:
     assert spec.space.bias_variance == [0, 0.5, 0.25, 0.75]
 
 
+def test_a_setting_changes_its_field_alone_where_another_is_an_alias_of_the_same_mapping() -> None:
+    shared = "name: tiny\nspace: {scheme: he_normal, depth: &sizes {low: 2, high: 64}, width: *sizes}"
+    space = parse(shared, ["space.depth.high=8"]).space
+    assert not isinstance(space.depth, list)
+    assert not isinstance(space.width, list)
+    assert (space.depth.high, space.width.high) == (8, 64)
+
+
 def test_a_setting_of_no_field_is_refused() -> None:
     with pytest.raises(ValueError, match=r"--set reads like training\.steps=300, but got 'training\.=3'"):
         parse(MINIMAL, ["training.=3"])
