@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -157,7 +158,9 @@ def _sentence(error: ValidationError) -> str:
 
 def _want(message: str) -> str:
     """`Input should be a valid integer, unable to ...` as `should be a valid integer`."""
-    return message.partition(", unable")[0].removeprefix("Input ").removeprefix("Value ").removeprefix("String ")
+    law = re.sub(r"(, unable|, got| after validation).*", "", message)
+    law = re.sub(r"valid dictionary or instance of \w+", "mapping of fields", law)
+    return re.sub(r"^(Input|Value|String|List) ", "", law)
 
 
 def _place(location: Sequence[object]) -> str:

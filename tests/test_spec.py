@@ -111,6 +111,11 @@ def test_more_seeds_and_trials_than_the_tables_hold_are_refused() -> None:
         ),
         ("resources.gpus=0.00001", ["resources.gpus: must be 0, a share of one GPU from 0.0001 to 1", "got 1e-05"]),
         ("resources.cpus=0.00001", ["resources.cpus should be greater than or equal to 0.0001, but got 1e-05"]),
+        ("network=", ["network should be a mapping of fields, but got None"]),
+        ("training.schedule=[0.5]", ["training.schedule should be a mapping of fields, but got [0.5]"]),
+        ("space.width=", ["space.width should be a mapping of fields or should be a valid list, but got None"]),
+        ("training.steps=1.5", ["training.steps should be a valid integer, but got 1.5"]),
+        ("training.learning_rate=[]", ["training.learning_rate should have at least 1 item, but got []"]),
         ("training.learning_rate=[1, 1.0, 1]", ["training.learning_rate: every rate", "but 1 is given 3 times"]),
     ],
 )
@@ -119,7 +124,7 @@ def test_a_mistake_is_one_sentence_that_names_the_field_and_the_remedy(setting: 
         parse(MINIMAL, [setting])
     message = str(caught.value)
     assert "\n" not in message
-    assert "instance of Range" not in message
+    assert "instance of" not in message
     assert all(word in message for word in words), message
 
 
