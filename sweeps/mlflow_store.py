@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sweeps import mlflow_uri
@@ -71,7 +75,39 @@ def connect(uri: str, *, reading: bool = False) -> MlflowClient:
     with one_sentence(uri):
         from mlflow import MlflowClient
 
+        if path is not None and not path.exists():
+            _make(path)
         return MlflowClient(tracking_uri=store)
+
+
+def _make(path: Path) -> None:
+    """An empty database, there as a whole or not at all: MLflow makes its tables one after another, in seconds, and
+    cannot go on with those that a kill leaves behind, or that another sweep makes meanwhile."""
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with tempfile.TemporaryDirectory() as cache:
+        made = Path(cache) / "made.db"
+        client = MlflowClient(tracking_uri=f"{mlflow_uri.SQLITE}{made}")
+        client.search_experiments()  # or else its store is not there yet
+        client._tracking_client.store._dispose_engine()
+        try:
+            shutil.copyfile(made, partial)
+            _put(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _put(partial: Path, path: Path) -> None:
+    """The database in its place, unless another sweep was sooner: a link does not replace what is there."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return
+    except OSError:  # of a file system without links
+        if not path.exists():
+            partial.rename(path)
 
 
 @contextmanager
@@ -98,6 +134,11 @@ def _reason(uri: str, error: Exception) -> str:
         return f"it cannot be reached ({system.strerror or system})"
     if "database is locked" in str(error):
         return f"another program keeps its database locked; try again when that has ended, or {ELSEWHERE}"
+    if re.search(r"table \w+ already exists", str(error)):
+        return (
+            "its tables are half made, as what made them was killed, or makes them now; if nothing does, move the file "
+            f"away: 'sweep sync' fills a new one; or {ELSEWHERE}"
+        )
     if found := re.search(r"schema \(found version (\w+), but expected (\w+)\)", str(error)):
         upgrade = shlex.join(["mlflow", "db", "upgrade", lasting(uri)])
         return (

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -690,6 +691,51 @@ def test_a_database_that_is_not_mlflows_is_refused_and_left_as_it_is(tmp_path: P
     (tmp_path / "empty.db").touch()
     check(f"sqlite:///{tmp_path}/empty.db")
     check(f"sqlite:///{_with_table(tmp_path / 'half.db', 'alembic_version')}")  # MLflow was killed while it made it
+
+
+def test_a_database_that_is_made_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Of a launch that was killed while it was made half of the tables were left, and no resume could go on."""
+    path, made, sizes = tmp_path / "new" / "mlflow.db", threading.Event(), set[int]()
+
+    def watch() -> None:
+        while not made.wait(0.01):
+            sizes.update(file.stat().st_size for file in path.parent.glob("mlflow.db"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    connect(f"sqlite:///{path}").search_experiments()
+    made.set()
+    watcher.join()
+    assert sizes <= {path.stat().st_size}
+    assert [file.name for file in path.parent.iterdir()] == ["mlflow.db"]
+
+
+def test_a_database_that_another_sweep_makes_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sweeps that were the first of a folder at once ruined each other's tables."""
+    copy = shutil.copyfile
+    tracker(sqlite(tmp_path / "others")).open()
+
+    def late(source: Path, target: Path) -> None:
+        copy(source, target)
+        copy(tmp_path / "others" / "mlflow.db", tmp_path / "mlflow.db")
+
+    monkeypatch.setattr(shutil, "copyfile", late)
+    assert list(parents(connect(f"sqlite:///{tmp_path}/mlflow.db"), "isoinit")) == ["toy"]
+
+
+def test_a_database_is_made_where_a_file_has_but_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    connect(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_tables_that_are_half_made_are_told_with_the_remedy() -> None:
+    said = "MLflow at x: its tables are half made.* move the file away: 'sweep sync' fills a new one"
+    with pytest.raises(ValueError, match=said), one_sentence("x"):
+        raise sqlite3.OperationalError("table trace_info already exists")
 
 
 def test_a_database_that_another_writes_to_is_none_the_worse(tmp_path: Path) -> None:
