@@ -132,6 +132,8 @@ def _reason(uri: str, error: Exception) -> str:
         return f"the module {error.name} is missing; pip install '{_PACKAGES.get(error.name, error.name)}'"
     if (system := _below(error)) is not None:
         return f"it cannot be reached ({system.strerror or system})"
+    if found := re.search(r"too many (\d+) error responses", str(error)):
+        return f"the server answers with error {found[1]}, again and again; its log says why"
     if "database is locked" in str(error):
         return f"another program keeps its database locked; try again when that has ended, or {ELSEWHERE}"
     if re.search(r"table \w+ already exists", str(error)):

@@ -732,6 +732,25 @@ def test_a_database_is_made_where_a_file_has_but_one_name(tmp_path: Path, monkey
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
+def test_a_server_that_fails_is_told_by_its_error_and_not_by_the_address_that_was_asked() -> None:
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(500)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Broken) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(ValueError) as caught:
+            tracker(uri).open()
+        server.shutdown()
+        thread.join()
+    assert str(caught.value) == f"MLflow at {uri}: the server answers with error 500, again and again; its log says why"
+
+
 def test_tables_that_are_half_made_are_told_with_the_remedy() -> None:
     said = "MLflow at x: its tables are half made.* move the file away: 'sweep sync' fills a new one"
     with pytest.raises(ValueError, match=said), one_sentence("x"):
