@@ -43,6 +43,7 @@ def close(finished: Finished) -> End:
         finished.predicted_seconds,
         finished.unpublished,
         finished.interrupted,
+        finished.goal,
         finished.others,
         finished.tracker.uri,
         _page(finished.tracker),

@@ -101,7 +101,13 @@ def stop(args: argparse.Namespace) -> int:
 
         if reason := run.misnamed():
             raise ValueError(reason)
-        finished = standing.Standing.of(run).state == "finished"
+        now = standing.Standing.of(run)
+        if now.met:
+            raise ValueError(
+                f"sweep {args.name!r} is finished, for its map is as good as its search.until asks; to go on with it, "
+                "launch its spec again with a lower one"
+            )
+        finished = now.state == "finished"
         again = f"sweep resume {args.name}{arguments.flag(args)}{' --trials N' if finished else ''}"
         raise ValueError(
             f"sweep {args.name!r} is {'finished' if finished else 'not running'}; '{again}' would go on with it"

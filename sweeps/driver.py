@@ -39,6 +39,8 @@ class Finished:
     """How many of `trials` this launch has trained; failed ones are none."""
     interrupted: bool
     """Ended before its last trial: by a signal, by 'sweep stop', or because packs failed for good."""
+    goal: str
+    """How good the map is, if that has ended the sweep before its last trial; else empty."""
     unpublished: int
     """Parts that the tracking server has not received yet."""
     tracker: tracking.Tracker
@@ -149,6 +151,7 @@ class Driver:
         done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
         busy = self._busy(trials)
         others = sum(self._waits) / busy if busy else 0.0
+        reached = done < spec.search.trials and self._goal.reached(self._search.rows)
         kept = made if made is not None and done == made.trials else None  # or else other work was planned than done
         if kept is not None:
             plan.remember(kept, busy, seconds, others)
@@ -157,7 +160,8 @@ class Driver:
             trials,
             replicates,
             new_trials=done - len(self._known),
-            interrupted=done < spec.search.trials and not self._goal.reached(self._search.rows),
+            interrupted=done < spec.search.trials and not reached,
+            goal=self._goal.note if reached else "",
             unpublished=self._publisher.remaining(),
             tracker=self._sweep.tracker,
             criterion=spec.criterion.build(),

@@ -40,6 +40,8 @@ class End:
     predicted_seconds: float | None
     unpublished: int
     interrupted: bool
+    goal: str
+    """How good the map is, if that has ended the sweep before its last trial; else empty."""
     others: float
     """Of the time of this launch's packs, the share in which other programs had the cores."""
     tracking_uri: str
@@ -60,6 +62,9 @@ def render(end: End, flag: str) -> RenderableType:
         if end.outcomes.get(outcome):
             head.append(f"  {end.outcomes[outcome]} {outcome}", style=COLORS[outcome])
     parts: list[RenderableType] = [head]
+    if end.goal:
+        more = "for more trials launch the spec again with a lower one"
+        parts.append(Text(f"search.until has ended it, for the map is good enough: {end.goal}; {more}"))
     if end.limits:
         parts += [_limits_table(end.limits), *map(Text, end.notes)]
     if end.maps:

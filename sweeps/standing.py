@@ -20,6 +20,11 @@ class Standing(NamedTuple):
     outcomes: Counter[str]
     misnamed: str = ""
 
+    @property
+    def met(self) -> bool:
+        """Whether its `search.until` has ended it: then more trials alone do not let it go on."""
+        return self.state == "finished" and self.done < self.trials
+
     @classmethod
     def of(cls, run: RunDir) -> Standing:
         """How far the sweep of a folder is.
@@ -41,7 +46,7 @@ class Standing(NamedTuple):
         where = f" in process {self.pid}" if self.pid else ""
         line = f"{self.name}: {self.state}{where}, {self.done}/{self.trials} trials: {counts or 'nothing finished yet'}"
         if self.state != "not running":
-            return line
+            return f"{line}; its search.until has ended it" if self.met else line
         return f"{line}\n{self.misnamed or f'go on with: sweep resume {self.name}{flag}'}"
 
 

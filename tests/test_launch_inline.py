@@ -566,7 +566,11 @@ def test_a_sweep_stops_when_the_map_is_good_enough(folder: Path, capsys: pytest.
     until = ["--set", "search.until={undecided: 0.9}", "--set", "criterion.at_least=0.25"]
     assert _launch("--trials", "60", *until) == 0
     assert 16 <= Ledger(folder / "runs/tiny").read()[0].num_rows < 60
-    assert "sweep resume" not in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "sweep resume" not in told
+    assert re.search(r"search\.until has ended it, for the map is good enough: undecided \d+% \(goal 90%\)", told)
+    assert main(["resume", "tiny", "--trials", "70", "--inline"]) == 0
+    assert "search.until has ended it" in capsys.readouterr().out, "or else nobody knows why no trial is added"
 
 
 def test_a_data_set_that_cannot_be_had_is_one_sentence(
@@ -595,6 +599,12 @@ def test_a_sweep_that_met_its_goal_is_finished(capsys: pytest.CaptureFixture[str
     status = json.loads(capsys.readouterr().out)
     assert status["state"] == "finished"
     assert status["done"] < status["trials"] == 20
+    assert main(["status", "tiny"]) == 0
+    assert capsys.readouterr().out.endswith("; its search.until has ended it\n")
+    assert main(["stop", "tiny"]) == 2
+    said = capsys.readouterr().err
+    assert "--trials" not in said, "which would add none"
+    assert "launch its spec again with a lower one" in said
 
 
 @pytest.mark.usefixtures("folder")
