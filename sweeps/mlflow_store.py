@@ -217,14 +217,10 @@ def _rank(run: Run, folder_id: str | None) -> tuple[bool, float, int, str]:
 
 def deleted(client: MlflowClient, experiment: str, name: str) -> str:
     """What brings back the run of a sweep that somebody has deleted; empty if nobody has."""
-    from mlflow.entities import ViewType
-
     places = experiments(client, experiment)
-    if not places:
-        return ""
-    only = f"tags.kind = 'sweep' and tags.sweep = '{name}'"
-    runs = client.search_runs(places, only, ViewType.DELETED_ONLY, max_results=1)
-    return _restore(client.tracking_uri, "run", runs[0].info.run_id) if runs else ""
+    found = _search(client, places, "tags.kind = 'sweep'", gone=True)
+    mine = next((run for run in found if run.data.tags.get("sweep") == name), None)  # a name may have quotes in it
+    return "" if mine is None else _restore(client.tracking_uri, "run", mine.info.run_id)
 
 
 def _restore(uri: str, what: str, identifier: str) -> str:
@@ -239,10 +235,14 @@ def children(client: MlflowClient, parent: Run) -> list[Run]:
     return [run for run in _search(client, [parent.info.experiment_id], only) if "trial.key" in run.data.tags]
 
 
-def _search(client: MlflowClient, places: list[str], only: str) -> Iterator[Run]:
+def _search(client: MlflowClient, places: list[str], only: str, *, gone: bool = False) -> Iterator[Run]:
+    """Runs that the filter `only` lets through, or those that were deleted."""
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if gone else ViewType.ACTIVE_ONLY
     token: str | None = None
     while places:
-        page = client.search_runs(places, only, max_results=1000, page_token=token)
+        page = client.search_runs(places, only, view, max_results=1000, page_token=token)
         yield from page
         token = page.token
         if not token:
