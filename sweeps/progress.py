@@ -95,8 +95,7 @@ class Progress:
             rate = (done - before) / max(now - since, 1e-3)
             line.append(f"  {60 * rate:.0f}/min  {_duration((self._total - done) / rate)} left")
         line.append(f"  {_duration(now - self._started)} gone" + (f"  {phase}" if phase else ""))
-        note = self._note()
-        if note:
+        if note := self._note().strip():
             line.append(f"  {note}", style="dim")
         return line
 

@@ -230,6 +230,7 @@ def test_progress_counts_outcomes_and_says_what_is_left() -> None:
     assert "/min" in line
     assert "left" in line
     assert line.endswith("MLflow is 2 parts behind")
+    assert not Progress(40, [], note=lambda: " ", console=None).__rich__().plain.endswith(" ")
 
 
 def test_the_time_left_is_told_by_the_results_not_by_what_came_before_the_first(
