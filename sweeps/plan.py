@@ -166,6 +166,10 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
         found.append("one learning rate: a bad step size will look like an untrainable network")
     if "audit" in spec.search.model_fields_set and spec.search.sampler != "boundary":
         found.append(f"search.audit is of the sampler boundary, so {spec.search.sampler} makes no use of it")
+    if spec.training.stop_on_success and spec.criterion.metric == "test_accuracy":
+        found.append(
+            "training.stop_on_success ends no training, for criterion.metric test_accuracy is measured at the end"
+        )
     if isinstance(spec.space.depth, list) and len(set(spec.space.depth)) == 1:
         found.append(f"all networks have depth {spec.space.depth[0]}: a map takes a space.depth of more than one")
     return tuple(found)
