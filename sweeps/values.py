@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -57,14 +58,19 @@ def named(name: str) -> str:
     return name
 
 
+def _unsigned(number: float) -> float:
+    """0 for -0: both are the same number and would be two points, with keys and names of their own."""
+    return number + 0.0
+
+
 class Range(Checked):
     """`{low, high, log, zero, levels}`: numbers from low to high.
 
     `zero` adds the value 0 as a level of its own, `levels` is how many values the grid sampler takes.
     """
 
-    low: float
-    high: float
+    low: Annotated[float, AfterValidator(_unsigned)]
+    high: Annotated[float, AfterValidator(_unsigned)]
     log: bool = False
     zero: bool = False
     levels: int = Field(default=8, ge=2, le=bounds.LEVELS)
@@ -106,7 +112,7 @@ def _says(law: str) -> WrapValidator:
 
 Depth = Annotated[int, Field(ge=2), _says("must be a whole number of at least 2")]
 Width = Annotated[int, Field(ge=1), _says("must be a whole number of at least 1")]
-Number = Annotated[float, _says("must be a finite number")]
+Number = Annotated[float, AfterValidator(_unsigned), _says("must be a finite number")]
 Depths = Annotated[Range | list[Depth], BeforeValidator(_axis)]
 Widths = Annotated[Range | list[Width], BeforeValidator(_axis)]
 Numbers = Annotated[Range | list[Number], BeforeValidator(_axis)]

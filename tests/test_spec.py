@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sweeps import space
 from sweeps.reading import parse, read
 from sweeps.spec import Point
 
@@ -34,6 +35,13 @@ def test_the_smallest_networks_and_batches_are_allowed() -> None:
 def test_what_is_a_truth_may_be_yes_and_a_number_a_text_to_yaml() -> None:
     training = parse(MINIMAL, ["training.stop_on_success=yes", "training.learning_rate=1e-4"]).training
     assert (training.stop_on_success, training.learning_rate) == (True, [1e-4])
+
+
+def test_a_zero_has_no_sign() -> None:
+    """A point of -0 had a key of its own, so that the same network was another trial."""
+    for value in ("-0.0", "[-0.0, -0.0]", "{low: -0.0, high: -0.0}"):
+        design = space.build(parse(MINIMAL, [f"space.bias_variance={value}"]))
+        assert {str(point.bias_variance) for point in design.corners()} == {"0.0"}
 
 
 def test_the_last_seed_that_the_tables_hold_is_allowed() -> None:
