@@ -12,13 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from analysis.words import strict_json
 from sweeps import arguments, mlflow_uri
 from sweeps.cluster import OWN_RAY, Cluster, set_environment
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
+from sweeps.terminal import Lasting
 
 if TYPE_CHECKING:
     from sweeps import ending
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 def run(spec: SweepSpec, args: argparse.Namespace, uri: str) -> int:
     """Launch, then say what came out, where it is, and what to do next; the exit code."""
-    console = Console(stderr=args.json)
+    console = Lasting(stderr=args.json)
     if args.inline and args.address:
         raise ValueError("--inline trains in this process and --address on a cluster; give one of them")
     _refuse_what_ray_deletes(args.runs_dir, uri)

@@ -20,6 +20,7 @@ from sweeps import stopping
 from sweeps.progress import Progress
 from sweeps.reading import parse
 from sweeps.rundir import RunDir
+from sweeps.terminal import Lasting
 
 SPEC = parse("name: toy\nspace: {scheme: he_normal, depth: 4, width: 8}")
 HOLD = "import sys, time; from sweeps.rundir import RunDir; from pathlib import Path\n"
@@ -218,6 +219,17 @@ def test_a_sweep_that_was_left_in_the_background_ends_in_order_when_its_terminal
     os.close(ours)
     assert sweep.wait(60) == 0
     assert (tmp_path / "ended").exists()
+
+
+def test_a_sweep_whose_words_nobody_reads_any_more_goes_on() -> None:
+    """As of `sweep launch | head -1`, which ended it at its second line, without a word."""
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    with os.fdopen(ours, "w") as file, Progress(40, [], console=Lasting(file=file)) as progress:
+        for name in ("starting Ray", "starting packs"):
+            progress.phase(name)
+        progress.add(["trained"])
+        assert progress.__rich__().plain.startswith("1/40 trials")
 
 
 def test_progress_counts_outcomes_and_says_what_is_left() -> None:
