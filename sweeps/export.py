@@ -19,17 +19,8 @@ import pyarrow as pa
 from analysis.schema import Took, stamp
 from sweeps import exportdir
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import (
-    COMPLETE,
-    EXPERIMENT,
-    PREDICTED_SECONDS,
-    WALL_SECONDS,
-    all_parents,
-    children,
-    connect,
-    deleted,
-    one_sentence,
-)
+from sweeps.mlflow_runs import all_parents, children, deleted
+from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence
 from sweeps.parts import load, merge
 from sweeps.reading import near
 

@@ -1,4 +1,4 @@
-"""MLflow's store: a quiet client of it, and the runs of sweeps that it has.
+"""MLflow's store: a quiet client of it, and its errors in a sentence.
 
 mlflow itself is imported when it is first needed: that takes seconds.
 """
@@ -19,15 +19,11 @@ from typing import TYPE_CHECKING, Final
 
 from sweeps import mlflow_uri
 from sweeps.mlflow_uri import DATABASES, ELSEWHERE, file, lasting
-from sweeps.runcard import FOLDER_ID
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 EXPERIMENT: Final = "isoinit"
-SWEEPS: Final = "isoinit.sweeps"
-"""Tag of an experiment with the name of ours that it was made by: it keeps it when somebody renames the experiment."""
 COMPLETE: Final = ("FINISHED", "FAILED")
 """Statuses of a child run that has all its numbers."""
 WALL_SECONDS: Final = "wall_seconds"
@@ -148,7 +144,7 @@ def _reason(uri: str, error: Exception) -> str:
             f"that was an older one, take a backup and then run '{upgrade}', else {ELSEWHERE}"
         )
     if found := re.search(r"The (run|experiment) (\w+) must be in the 'active' state", str(error)):
-        return f"the {found[1]} was deleted there; {_restore(uri, found[1], found[2])}, or {ELSEWHERE} to 'sweep sync'"
+        return f"the {found[1]} was deleted there; {restore(uri, found[1], found[2])}, or {ELSEWHERE} to 'sweep sync'"
     if isinstance(error, (MlflowException, OSError)):
         return _first_line(error)
     kind = type(error).__name__
@@ -170,83 +166,11 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
 
 
-def experiments(client: MlflowClient, experiment: str) -> list[str]:
-    """Ids of the experiments with our runs: the one of this name first, then those that had it before a renaming.
-
-    Raises:
-        ValueError: somebody has deleted that of the name, which MLflow can undo.
-    """
-    found = client.get_experiment_by_name(experiment)
-    if found is not None and found.lifecycle_stage == "deleted":
-        again = _restore(client.tracking_uri, "experiment", found.experiment_id)
-        raise ValueError(
-            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; {again}, or {ELSEWHERE}"
-        )
-    renamed = client.search_experiments(filter_string=f"tags.`{SWEEPS}` = '{experiment}'")
-    named = [] if found is None else [found.experiment_id]
-    return list(dict.fromkeys([*named, *(e.experiment_id for e in renamed)]))
-
-
-def parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, Run]:
-    """The parent run of each sweep by its name, of several the first of `all_parents`."""
-    return {name: runs[0] for name, runs in all_parents(client, experiment, folder_id).items()}
-
-
-def all_parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, list[Run]]:
-    """Parent runs by the name of their sweep, the one that counts first; empty if there is no such experiment.
-
-    Raises:
-        ValueError: somebody has deleted it, which MLflow can undo.
-    """
-    known: dict[str, list[Run]] = {}
-    for run in _search(client, experiments(client, experiment), "tags.kind = 'sweep'"):
-        if {"sweep", "spec_sha256"} <= run.data.tags.keys():
-            known.setdefault(run.data.tags["sweep"], []).append(run)
-    return {name: sorted(runs, key=lambda run: _rank(run, folder_id)) for name, runs in known.items()}
-
-
-def _rank(run: Run, folder_id: str | None) -> tuple[bool, float, int, str]:
-    """What counts more comes first: the folder's own run, for no other may get its trials.
-
-    One that was deleted, sent again and then restored is there twice: of those the one with most trials, of which an
-    export lacks least, and which stays ahead, for it gets the next ones; of equals the oldest, which others link to.
-    """
-    foreign = folder_id is None or run.data.tags.get(FOLDER_ID) != folder_id
-    return foreign, -run.data.metrics.get("trials/all", 0.0), run.info.start_time, run.info.run_id
-
-
-def deleted(client: MlflowClient, experiment: str, name: str) -> str:
-    """What brings back the run of a sweep that somebody has deleted; empty if nobody has."""
-    places = experiments(client, experiment)
-    found = _search(client, places, "tags.kind = 'sweep'", gone=True)
-    mine = next((run for run in found if run.data.tags.get("sweep") == name), None)  # a name may have quotes in it
-    return "" if mine is None else _restore(client.tracking_uri, "run", mine.info.run_id)
-
-
-def _restore(uri: str, what: str, identifier: str) -> str:
+def restore(uri: str, what: str, identifier: str) -> str:
+    """What brings back a run or an experiment that was deleted."""
     option = {"run": "--run-id", "experiment": "-x"}[what]
     where = f"MLFLOW_TRACKING_URI={shlex.quote(lasting(uri))}"
     return f"restore it with '{where} mlflow {what}s restore {option} {identifier}'"
-
-
-def children(client: MlflowClient, parent: Run) -> list[Run]:
-    """The runs of a sweep's trials; its user may keep runs of his own under the sweep's too."""
-    only = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return [run for run in _search(client, [parent.info.experiment_id], only) if "trial.key" in run.data.tags]
-
-
-def _search(client: MlflowClient, places: list[str], only: str, *, gone: bool = False) -> Iterator[Run]:
-    """Runs that the filter `only` lets through, or those that were deleted."""
-    from mlflow.entities import ViewType
-
-    view = ViewType.DELETED_ONLY if gone else ViewType.ACTIVE_ONLY
-    token: str | None = None
-    while places:
-        page = client.search_runs(places, only, view, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sweeps import mlflow_uri, runcard
-from sweeps.mlflow_store import SWEEPS, all_parents, children
+from sweeps.mlflow_runs import SWEEPS, all_parents, children
 from sweeps.runcard import FOLDER_ID, Identity
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from analysis.schema import Took, took
 from sweeps import parts, reading
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import SWEEPS, children, connect, deleted, parents
+from sweeps.mlflow_runs import SWEEPS, children, deleted, parents
+from sweeps.mlflow_store import connect
 from sweeps.tracking import sync
 
 

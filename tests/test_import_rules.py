@@ -58,6 +58,7 @@ MAY_BE_IMPORTED_BY: Final = {
     "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.hooks", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search", "sweeps.trials"),
     "mlflow": (
+        "sweeps.mlflow_runs",
         "sweeps.mlflow_store",
         "sweeps.tracking",
         "sweeps.parentrun",

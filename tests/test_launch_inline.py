@@ -28,7 +28,8 @@ from isoinit.activations import ACTIVATIONS
 from sweeps import closing, data, driver, ending, launch, reading, ready, replay, session
 from sweeps.__main__ import main, parser
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import EXPERIMENT, connect, parents
+from sweeps.mlflow_runs import parents
+from sweeps.mlflow_store import EXPERIMENT, connect
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
 from sweeps.tracking import Tracker

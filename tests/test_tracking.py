@@ -27,7 +27,8 @@ from analysis.schema import Took
 from sweeps import bulk, parts, runcard
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import all_parents, children, connect, deleted, one_sentence, parents
+from sweeps.mlflow_runs import all_parents, children, deleted, parents
+from sweeps.mlflow_store import connect, one_sentence
 from sweeps.mlflow_uri import check, lasting
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync

@@ -101,7 +101,9 @@ def _measured(net: Net, layers: int, x: Array, v: Array, crowd: int, rng: np.ran
         gradients.append(_log(np.sum((jacobian @ v) ** 2, axis=(1, 2)), jacobian_scale))
     singular = np.linalg.svd(jacobian, compute_uv=False)
     singular = stretched(np.asarray(singular, dtype=np.float64), jacobian_scale[:, None])
-    return Simulation(*(np.array(seen).T for seen in (norms, correlations, nearest, classes, gradients)), singular)
+    per_layer = (norms, correlations, nearest, classes, gradients)
+    norms, correlations, nearest, classes, gradients = (np.array(seen).T for seen in per_layer)
+    return Simulation(norms, correlations, nearest, classes, gradients, singular)
 
 
 def _heads(net: Net, nets: int, classes: int, rng: np.random.Generator) -> Array:

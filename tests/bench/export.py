@@ -31,7 +31,8 @@ from tables import pack
 from sweeps import parts
 from sweeps.export import export
 from sweeps.ledger import Ledger
-from sweeps.mlflow_store import children, connect, parents
+from sweeps.mlflow_runs import children, parents
+from sweeps.mlflow_store import connect
 from sweeps.tracking import sync
 
 CURVES = ("train/loss", "train/accuracy")
