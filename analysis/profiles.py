@@ -117,6 +117,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         ("log gradient |J v|^2 / |v|^2", _spread(gradient, deviation if derived or deviation > 0 else None), ""),
         ("correlation of two inputs", f"{theory.correlation[last]:.4f}", ""),
         (f"1 - |correlation| of the nearest of {inputs:g}", f"{theory.prediction.nearest:.2g}", ""),
+        (f"  the same of the gradients of {inputs:g} classes", _classes(theory.prediction), ""),
         ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
         ("learning rate that is stable, at most", _stable(theory.prediction), ""),
     ]
@@ -127,7 +128,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     low, middle, high = np.quantile(measured.log_norm[:, last], [LEVELS[0], LEVELS[2], LEVELS[4]], method="nearest")
     gradient = measured.log_gradient[measured.log_gradient[:, last] > DEAD, last]
     aligned = measured.correlation[np.isfinite(measured.correlation[:, last]), last]
-    near = measured.log_nearest[np.isfinite(measured.log_nearest[:, last]), last]
+    near, classes = (logs[np.isfinite(logs[:, last]), last] for logs in (measured.log_nearest, measured.log_classes))
     values = np.sort(_resolved(measured.singular_values).ravel())
     shown = measured.singular_values[measured.singular_values[:, 0] > 0]
     squares = (shown / shown[:, :1]) ** 2
@@ -138,12 +139,17 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         _spread(gradient.mean(), gradient.std(ddof=1)) if len(gradient) > 1 else "0",
         f"{aligned.mean():.4f}" if len(aligned) else "-",
         f"{np.exp(near.mean()):.2g}" if len(near) else "-",
+        f"{np.exp(classes.mean()):.2g}" if len(classes) else "-",
         f"{spread:.1f}" if np.isfinite(spread) else "-",
         "-",
         _three((np.arange(len(values)) + 0.5) / len(values), values),
     ]
     rows += [("singular values of J, 5 / 50 / 95 %", "-", "")] if len(rows) < len(seen) else []
     return [(name, told, found) for (name, told, _), found in zip(rows, seen, strict=True)]
+
+
+def _classes(told: Prediction) -> str:
+    return f"{told.classes:.2g}" if told.activation in theories.EXACT else "-"  # of smooth units it is not derived
 
 
 def _stable(told: Prediction) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,18 @@ def test_the_same_seed_gives_the_same_networks() -> None:
     first, again, other = (as_dict(profile_info(Point("he_normal", 5, 16), nets=4, seed=s)) for s in (1, 1, 2))
     assert first["simulation"] == again["simulation"]
     assert first["simulation"] != other["simulation"]
+
+
+def test_text_has_the_gradients_of_classes_where_they_are_derived() -> None:
+    def row(**point: Any) -> tuple[str, str]:
+        info = profile_info(Point(depth=20, width=32, **point), nets=40)
+        return next((told, found) for name, told, found in text(info) if "gradients of 10 classes" in name)
+
+    told, found = map(float, row(scheme="he_normal"))
+    assert 0.5 < told / found < 2
+    assert row(scheme="ll_orth")[0] == "1"
+    told, found = row(scheme="he_normal", activation="tanh")
+    assert (told, float(found) < 0.5) == ("-", True)
 
 
 def test_text_has_both_routes(capsys: pytest.CaptureFixture[str]) -> None:
