@@ -10,7 +10,8 @@ import pytest
 from isoinit.theory.crowd import MOST, Crowd, law
 from isoinit.theory.maps import bent
 from isoinit.theory.predict import DEFAULT, Threshold, depth_limit, predict, setting_of
-from isoinit.theory.simulate import simulate
+from isoinit.theory.random_nets import Net
+from isoinit.theory.simulate import _heads, simulate
 
 IID = {"bias_mode": "iid"}
 
@@ -189,3 +190,12 @@ def test_biases_do_not_let_a_narrow_looks_linear_net_be_deeper() -> None:
     assert predict("ll_gauss", depth=10, **net).binding == "classes"
     beyond = predict("ll_gauss", depth=70, **net)
     assert (beyond.outcome, beyond.nearest > DEFAULT.alignment.value) == ("stalled", True)
+
+
+def test_the_last_layer_of_a_mirrored_net_is_mirrored() -> None:
+    """As in a looks-linear network: it sees nothing of what a unit and its mirror image have in common."""
+    net, rng = Net.of(predict("ll_gauss", depth=3, width=16)), np.random.default_rng(0)
+    heads = _heads(net, 5, 3, rng)
+    assert heads.shape == (5, 3, 16)
+    assert (heads[..., :8] == -heads[..., 8:]).all()
+    assert np.linalg.matrix_rank(heads).tolist() == [3] * 5

@@ -292,3 +292,11 @@ def test_what_biases_add_to_a_plain_net_is_the_ratio_of_its_mean_squares(family:
 @pytest.mark.parametrize("family", ["mirrored_gaussian", "mirrored_orthogonal"])
 def test_nothing_is_told_of_what_biases_add_to_a_mirrored_net(family: str) -> None:
     assert {s.log_shared for s in states(family, 20, Bias(0.3, "iid"))} == {0.0}
+
+
+@pytest.mark.parametrize("g", [1e-30, 1e-8, 1e8, 1e30])
+def test_what_biases_add_is_told_where_the_signal_leaves_the_floats(g: float) -> None:
+    """Without them |x|^2 goes with g^l; with them it stays at b / 2 if g is small, else it hardly differs."""
+    found = [s.log_shared for s in states("gaussian", 20, Bias(0.3, "iid"), g=g)]
+    alone = np.log(0.15) - np.arange(1, 21) * np.log(g)
+    assert found == pytest.approx(alone if g < 1 else np.zeros(20), abs=1e-6)
