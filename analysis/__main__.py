@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import commands
-from analysis.maps import ABSCISSAS
-from analysis.schema import RATE
+from analysis.maps import ABSCISSAS, UNFOLDED
 
 EPILOG = """\
 DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
@@ -23,7 +22,8 @@ examples:
   analysis map exports/quickstart --criterion 'accuracy>=0.9'      the same curves, judged by another rule
   analysis map exports/quickstart --learning-rates 0.1 --out fast  the region of one learning rate
   analysis report exports/quickstart --out .                       everything on one page: report.html
-  analysis compare exports/one exports/other --out both            two sweeps read as one
+  analysis frontier exports/quickstart --abscissa steps            the depth limit over the training budget
+  analysis compare exports/sgd exports/adam --out both             two sweeps read as one
   analysis theory he_normal --depth 100 --width 64 --out .         norm, gradient, angle, spectrum over depth
 
 words:
@@ -35,6 +35,7 @@ words:
   theory       predicts the start of training, by gradient descent at the least of the trials' best learning rates:
                there networks are most stable
   undecided    a cell that lies in the region with a probability between 5 and 95 %
+  training     an axis of sweeps that are read as one and were trained in different ways, by another optimizer say
   audit trial  placed uniformly at random (role audit, start, random or sobol): only they give an error of the map that
                trusts no model
 
@@ -51,6 +52,9 @@ RATES = (
 )
 
 
+_ANEW = "; curves are judged anew for learning_rate, at each rate, and for steps, within each of some budgets"
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; each subcommand names its function in `run`."""
     top = argparse.ArgumentParser(
@@ -64,20 +68,20 @@ def parser() -> argparse.ArgumentParser:
     as_json.add_argument("--json", action="store_true", help="print machine-readable results on stdout")
     paper = argparse.ArgumentParser(add_help=False)
     paper.add_argument("--pdf", action="store_true", help="draw figures as PDF, too, for a paper")
-    source, target, over_rates = _source(), _target(*ABSCISSAS), _target(*ABSCISSAS, RATE)
+    source, target, unfolded = _source(), _target(*ABSCISSAS), _target(*ABSCISSAS, *UNFOLDED)
     for name, help, run, parents in (
         ("summary", "count outcomes, list depth limits and the error of the map", commands.summarize, ()),
         (
             "map",
             "draw P(in region) over depth and bias variance, with trials and theory",
             commands.draw_map,
-            (over_rates, paper),
+            (unfolded, paper),
         ),
         (
             "frontier",
             "tabulate and draw the depth limit of every scheme with its band",
             commands.frontier,
-            (over_rates, paper),
+            (unfolded, paper),
         ),
         ("compare", "theory against measurement, and scheme against scheme", commands.compare, (target, paper)),
         ("report", "write one self-contained HTML page with all of it", commands.report, (target,)),
@@ -105,7 +109,7 @@ def _source() -> argparse.ArgumentParser:
         metavar="DIR",
         type=_folder,
         nargs="+",
-        help="a folder that 'sweep export' wrote; several are read as one sweep",
+        help="a folder that 'sweep export' wrote; several are read as one sweep, told apart by how they were trained",
     )
     source.add_argument("--criterion", metavar="RULE", help=CRITERION)
     source.add_argument("--learning-rates", metavar="LIST", help=RATES)
@@ -122,7 +126,7 @@ def _target(*abscissas: str) -> argparse.ArgumentParser:
         "--abscissa",
         choices=abscissas,
         help="axis to the right of the depth (default: the first with more than a few levels, else the first that "
-        "varies)",
+        "varies)" + _ANEW * (set(UNFOLDED) <= set(abscissas)),
     )
     return target
 

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from analysis.checks import check_axes, check_known, need
 from analysis.points import CENTRE, Points, Scale
+from analysis.schema import TRAINING
 
 NUMERIC = ("depth", "width", "weight_scale", "bias_variance", "density")  # depth first: the kernel asks for it
-CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")
+CATEGORICAL = ("scheme", "architecture", "activation", "normalization", "bias_mode")  # and TRAINING, where it is
 FEW = 8  # an axis with at most this many levels has no cells between them
 
 
@@ -92,7 +93,7 @@ def infer_axes(trials: pa.Table, *more: str) -> tuple[Axis, ...]:
         for name in (*NUMERIC, *more)
         if name in trials.column_names and len(trials[name].unique()) > 1
     ]
-    for name in CATEGORICAL:
+    for name in (*CATEGORICAL, TRAINING):
         rows = trials.filter(pa.array(~unbiased(trials))) if name == "bias_mode" else trials
         if name in rows.column_names:
             check_known(name, rows[name])

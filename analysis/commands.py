@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from analysis import compare as comparing
-from analysis import joining, mapinfo, maps, profiles, rates, ratios, store, summary, tables
+from analysis import joining, mapinfo, maps, profiles, rates, ratios, store, summary, tables, unfolded
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
-from analysis.schema import RATE
+from analysis.schema import STEPS
 from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
 from analysis.writing import write_table, writing
 
@@ -52,15 +52,8 @@ def _out(args: argparse.Namespace) -> Path:
 
 
 def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
-    name, rule = summary.name(export), joining.criterion(export)
-    if args.abscissa == RATE:
-        rule = f"{export.criterion} at each learning rate"
-    return maps.region_map(_mapped(export, args), sweep=name, criterion=rule, model=model, abscissa=args.abscissa)
-
-
-def _mapped(export: store.Export, args: argparse.Namespace) -> pa.Table:
-    """The trials that the map of a command is of."""
-    return rates.unfold(export) if args.abscissa == RATE else export.trials
+    trials, rule = unfolded.over(export, args.abscissa), unfolded.rule(export, args.abscissa)
+    return maps.region_map(trials, sweep=summary.name(export), criterion=rule, model=model, abscissa=args.abscissa)
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -120,7 +113,7 @@ def frontier(args: argparse.Namespace) -> int:
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
     console = terminal()
     show_limits(console, "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
-    say(console, tables.budget_note(_mapped(export, args)))
+    say(console, "" if args.abscissa == STEPS else tables.budget_note(unfolded.over(export, args.abscissa)))
     return list_files(files)
 
 

@@ -12,11 +12,16 @@ import pyarrow as pa
 from analysis.axes import met_before, one_name
 from analysis.checks import need
 from analysis.outcome import Outcome
-from analysis.predictions import NoTheory, least_rate, predicted_outcomes
+from analysis.predictions import NoTheory, least_rates, predicted_outcomes
 from analysis.region import AUDIT_ROLES, usable, wilson
-from analysis.schema import AXES
+from analysis.schema import AXES, TRAINING
 
 _POINT = (*AXES, "dataset", "optimizer", "batch_size", "steps")
+
+
+def _point(trials: pa.Table) -> list[str]:
+    """The columns by which networks of one seed are the same."""
+    return [*_POINT, *([TRAINING] if TRAINING in trials.column_names else [])]
 
 
 class Agreement(NamedTuple):
@@ -42,8 +47,8 @@ def agreement(trials: pa.Table) -> list[Agreement]:
     """Predicted against measured outcomes, scheme by scheme; networks under two names count once."""
     need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
     trials = usable(trials)
-    trials = trials.filter(pa.array(~met_before(trials, _POINT)))
-    found = predicted_outcomes(trials, least_rate(trials))
+    trials = trials.filter(pa.array(~met_before(trials, _point(trials))))
+    found = predicted_outcomes(trials, least_rates(trials))
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
         _agreement(scheme, [(row, p) for row, p in zip(rows, found, strict=True) if row["scheme"] == scheme])
@@ -96,15 +101,16 @@ _Key = tuple[tuple[Any, ...], int]
 
 
 def _trained_by_point(trials: pa.Table, replicates: pa.Table) -> dict[str, dict[_Key, bool]]:
-    """scheme -> (all other axes and the data set, seed) -> whether that network trained."""
+    """scheme -> (all other axes and the training, seed) -> whether that network trained."""
     need(trials, ["trial_key", "best_learning_rate", *_POINT], "a comparison on pairs")
-    rows = one_name(trials.select(["trial_key", "best_learning_rate", *_POINT])).to_pylist()
+    point = _point(trials)
+    rows = one_name(trials.select(["trial_key", "best_learning_rate", *point])).to_pylist()
     by_key = {row["trial_key"]: row for row in rows}
     found: dict[str, dict[_Key, bool]] = {}
     for network in replicates.select(["trial_key", "seed", "learning_rate", "outcome"]).to_pylist():
         row = by_key.get(network["trial_key"])
         if row is not None and network["learning_rate"] == row["best_learning_rate"]:
-            key = (tuple(row[name] for name in _POINT if name != "scheme"), network["seed"])
+            key = (tuple(row[name] for name in point if name != "scheme"), network["seed"])
             found.setdefault(row["scheme"], {})[key] = network["outcome"] == Outcome.TRAINED
     return found
 

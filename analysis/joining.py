@@ -1,27 +1,24 @@
 """Several exports as one: sweeps that each ask for a part of the same question, such as a scheme or a width.
 
-A map knows the axes of a network and nothing else, so what else differs between the sweeps is told (`mixed`).
+How they were trained is an axis of the map, too, where that differs (`trainings`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import store
+from analysis import store, trainings
 from analysis.outcome import Criterion, Outcome
 from analysis.rates import text as at
 from analysis.schema import TRIALS
 from analysis.store import Export
 
 OWN: Final = "the criterion of each trial's own sweep"
-SETTINGS: Final = ("dataset", "optimizer", "batch_size", "steps")
-"""Columns of a trial that change its outcome and are no axis of a map."""
 
 
 def read(folders: Sequence[str | Path], criterion: Criterion | None = None) -> Export:
@@ -32,10 +29,10 @@ def read(folders: Sequence[str | Path], criterion: Criterion | None = None) -> E
     Raises:
         ValueError: as of `store.read`.
     """
-    if len(folders) == 1:
-        return store.read(folders[0], criterion)
-    whole = _joined([store.read(folder) for folder in folders])
-    return whole if criterion is None else store.judged(whole, criterion)
+    parts = [store.read(folder) for folder in folders]
+    whole = parts[0] if len(parts) == 1 else _joined(parts)
+    whole = whole if criterion is None else store.judged(whole, criterion)
+    return whole._replace(trials=trainings.apart(whole))
 
 
 def _joined(parts: Sequence[Export]) -> Export:
@@ -61,30 +58,8 @@ def _joined(parts: Sequence[Export]) -> Export:
         took=None,
         common=same and rules[0] is not None and all(part.common for part in parts),
         repeated=len(keys) - len(kept),
+        trainings={spec: training for part in parts for spec, training in part.trainings.items()},
     )
-
-
-def mixed(export: Export) -> dict[str, list[Any]]:
-    """What the trials differ in and no map tells apart, and its values: `SETTINGS`, and each spec's learning rates."""
-    columns = {name: _values(export.trials[name]) for name in SETTINGS}
-    found = {name.replace("_", " "): values for name, values in columns.items() if len(values) > 1}
-    keys = export.trials["trial_key"].combine_chunks()
-    places = pc.index_in(export.replicates["trial_key"], value_set=keys)  # pyright: ignore[reportAttributeAccessIssue]
-    specs = export.trials["spec_sha256"].take(places)
-    pairs = pa.table({"spec": specs, "rate": export.replicates["learning_rate"]}).group_by(["spec", "rate"])
-    rates: dict[str, list[float]] = defaultdict(list)
-    for row in pairs.aggregate([]).to_pylist():
-        rates[row["spec"]].append(row["rate"])
-    grids = sorted({tuple(sorted(some)) for some in rates.values()})
-    if len(grids) > 1:
-        found["learning rates"] = [" and ".join(f"{rate:g}" for rate in grid) for grid in grids]
-    return found
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """What occurs in a column, ascending; what is null is not known, and may be anything."""
-    known = sorted(column.drop_null().unique().to_pylist())
-    return [*known, "unknown"] if column.null_count else known
 
 
 def criterion(export: Export) -> str:
@@ -93,7 +68,7 @@ def criterion(export: Export) -> str:
 
 
 def joined(export: Export) -> str:
-    """By which rule trials of several specs are judged, and what no map tells apart; empty if there is one spec, all of
+    """By which rule trials of several specs are judged, and how they were trained; empty if there is one spec, all of
     which is read."""
     told = [_specs(export), _repeated(export), _judged(export)]
     return " ".join(filter(None, told))
@@ -109,9 +84,7 @@ def _specs(export: Export) -> str:
     else:
         known = f"{rule} is that of spec.yaml alone; " if rule else ""
         told += f"each judged by the criterion of its own spec; {known}--criterion judges all by one."
-    if differing := [f"{name} ({' or '.join(map(str, values))})" for name, values in mixed(export).items()]:
-        told += f" They differ in {' and in '.join(differing)}, which a map does not tell apart."
-    return told
+    return f"{told} {trainings.told(export)}".strip()
 
 
 def _repeated(export: Export) -> str:

@@ -80,12 +80,13 @@ class MapInfo(NamedTuple):
     x: Abscissa
     panels: tuple[Panel, ...]  # slice by slice, in each the schemes by rising depth limit
     n_trials: int
-    rate: float | None = None  # learning rate at which theory is asked; None: at none, or at each
+    rates: tuple[float | None, ...] = ()  # learning rates at which theory is asked, of each training; none: at each
 
     @property
     def at_rate(self) -> str:
         """` at learning rate 0.1`, after a word for the theory."""
-        return "" if self.rate is None else f" at learning rate {self.rate:g}"
+        known = [f"{rate:g}" for rate in self.rates if rate is not None]
+        return f" at learning rate {' and '.join(known)}" if known else ""
 
     @property
     def schemes(self) -> tuple[str, ...]:

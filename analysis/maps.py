@@ -18,12 +18,13 @@ from analysis.axes import infer_axes, met_before, names, one_name, unbiased
 from analysis.checks import need
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
 from analysis.outcome import Outcome
-from analysis.predictions import least_rate, predicted_limits
+from analysis.predictions import Rates, least_rates, predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
-from analysis.schema import AXES, RATE
+from analysis.schema import AXES, COORDINATES, RATE, STEPS
 from analysis.slices import FEW, slices
 
 ABSCISSAS: Final = ("bias_variance", "weight_scale", "width", "density")
+UNFOLDED: Final = (RATE, STEPS)  # abscissas of trials that are told apart by them (`rates`, `budgets`)
 DEPTHS, COLUMNS = 44, 36  # cells of a continuous map
 
 
@@ -39,20 +40,20 @@ def region_map(
 
     Args:
         model: fitted to the same trials; fitted here if it is not given.
-        abscissa: one of `ABSCISSAS`, or `RATE`; by default the first of `ABSCISSAS` with more than `FEW` levels, else
-            that varies.
+        abscissa: one of `ABSCISSAS`, or of `UNFOLDED`; by default the first of `ABSCISSAS` with more than `FEW` levels,
+            else that varies.
 
     Raises:
         ValueError: no trial says anything, a column is missing, or the depth does not vary, so that there is no
             frontier.
     """
     trials = _mappable(trials)
-    model = model or RegionModel.fit(trials, infer_axes(trials, RATE) if abscissa == RATE else None)
+    model = model or RegionModel.fit(trials, infer_axes(trials, *[name for name in UNFOLDED if name == abscissa]))
     depths = _depths(trials)
     x = _abscissa(trials, abscissa)
-    rate = least_rate(trials)
-    panels = [_panel(fixed, text, rows, model, depths, x, rate) for fixed, text, rows in slices(trials, x.name)]
-    told = None if x.name == RATE else rate
+    rates = least_rates(trials)
+    panels = [_panel(fixed, text, rows, model, depths, x, rates) for fixed, text, rows in slices(trials, x.name)]
+    told = () if x.name == RATE else tuple(dict.fromkeys(rates.values()))
     return MapInfo(sweep or called(trials), criterion, depths, x, _ordered(panels), _count(trials), told)
 
 
@@ -62,7 +63,7 @@ def called(trials: pa.Table) -> str:
 
 
 def _count(trials: pa.Table) -> int:
-    return len(trials["trial_key"].unique()) if RATE in trials.column_names else len(trials)
+    return len(trials["trial_key"].unique()) if "trial_key" in trials.column_names else len(trials)
 
 
 def _ordered(panels: Sequence[Panel]) -> tuple[Panel, ...]:
@@ -110,7 +111,7 @@ def _depths(trials: pa.Table) -> np.ndarray:
 
 
 def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
-    known = (*ABSCISSAS, *([RATE] if RATE in trials.column_names else []))
+    known = (*ABSCISSAS, *(name for name in UNFOLDED if name in trials.column_names))
     if name is not None and name not in known:
         raise ValueError(f"the abscissa of a map must be one of {', '.join(known)}, but got {name!r}")
     counts = {n: len(trials[n].unique()) for n in ABSCISSAS}
@@ -133,12 +134,12 @@ def _panel(
     model: RegionModel,
     depths: np.ndarray,
     x: Abscissa,
-    rate: float | None,
+    rates: Rates,
 ) -> Panel:
     cells = points(fixed, depth=np.repeat(depths, len(x.values)), **{x.name: np.tile(x.values, len(depths))})
     p = model.p_in_region(cells).reshape(len(depths), len(x.values))
     columns = points(fixed, depth=np.full(len(x.values), depths[0]), **{x.name: x.values})
-    predicted, why_not = predicted_limits(columns, rate)
+    predicted, why_not = predicted_limits(columns, rates)
     depth, across = rows["depth"].to_numpy(), rows[x.name].to_numpy()
     counts = np.zeros(p.shape, int)
     np.add.at(counts, (_cell(depths, depth), _cell(x.values, across)), 1)
@@ -178,8 +179,8 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
     x = _abscissa(trials, None)
     first = x._replace(values=x.values[x.few])
     depths = _depths(trials)
-    rate = least_rate(trials)
-    panels = [_panel(fixed, text, rows, model, depths, first, rate) for fixed, text, rows in slices(trials, x.name)]
+    rates = least_rates(trials)
+    panels = [_panel(fixed, text, rows, model, depths, first, rates) for fixed, text, rows in slices(trials, x.name)]
     found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
     modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
     return found if len(modes) < 2 else _once(found)
@@ -187,6 +188,6 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
 
 def _once(found: pa.Table) -> pa.Table:
     """The limits, with one row for every set of networks without biases: under no mode, before the others."""
-    new = ~met_before(found, [axis for axis in AXES if axis != "depth"])
+    new = ~met_before(found, [axis for axis in COORDINATES if axis in found.column_names and axis != "depth"])
     none = unbiased(found)
     return pa.concat_tables([one_name(found.filter(pa.array(rows))) for rows in (new & none, new & ~none)])

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from analysis.schema import AXES, RATE
+from analysis.schema import AXES, RATE, TRAINING
 from isoinit.theory.many import AT_ONCE, foresee
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
 from isoinit.theory.theories import THEORIES
+
+Rates = Mapping[str, float | None]
+"""A learning rate, or none, for each way in which networks are trained."""
+NO_RATES: Final[Rates] = MappingProxyType({})
 
 
 class NoTheory(str):
@@ -72,13 +78,21 @@ def least_rate(trials: pa.Table) -> float | None:
     return min(rates) if plain and rates else None
 
 
-def _ask(ask: Callable[..., Any], points: pa.Table, rate: float | None) -> list[Any]:
+def least_rates(trials: pa.Table) -> dict[str, float | None]:
+    """The same for each way in which trials were trained; that of all is called nothing."""
+    if TRAINING not in trials.column_names:
+        return {"": least_rate(trials)}
+    ways = trials[TRAINING].unique().to_pylist()
+    return {way: least_rate(trials.filter(pc.field(TRAINING) == way)) for way in ways}
+
+
+def _ask(ask: Callable[..., Any], points: pa.Table, rates: Rates) -> list[Any]:
     rows = points.select(AXES).to_pylist()
-    for row in rows:
-        row[RATE] = rate
-    if rate is not None and RATE in points.column_names:
-        for row, own in zip(rows, points[RATE].to_pylist(), strict=True):
-            row[RATE] = own
+    ways = points[TRAINING].to_pylist() if TRAINING in points.column_names else [""] * len(rows)
+    owns = points[RATE].to_pylist() if RATE in points.column_names else [None] * len(rows)
+    for row, way, own in zip(rows, ways, owns, strict=True):
+        rate = rates.get(way)
+        row[RATE] = rate if rate is None or own is None else own
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]
@@ -90,22 +104,23 @@ def _ask(ask: Callable[..., Any], points: pa.Table, rate: float | None) -> list[
     return [answer[0] for answer in answers]
 
 
-def predictions(points: pa.Table, rate: float | None = None) -> list[Prediction | NoTheory]:
+def predictions(points: pa.Table, rates: Rates = NO_RATES) -> list[Prediction | NoTheory]:
     """For each row of a table with the columns of `AXES`: the prediction, or why there is none.
 
     Args:
-        rate: learning rate, if that is to be accounted for; where the table has a column of rates, they go before.
+        rates: learning rates as of `least_rates`, if they are to be accounted for; where the table has a column of
+            rates, they go before.
     """
-    return _ask(predict, points, rate)
+    return _ask(predict, points, rates)
 
 
-def predicted_outcomes(points: pa.Table, rate: float | None = None) -> list[str | NoTheory]:
+def predicted_outcomes(points: pa.Table, rates: Rates = NO_RATES) -> list[str | NoTheory]:
     """The same for the outcome alone, many times as soon."""
-    return _ask(predicted_outcome, points, rate)
+    return _ask(predicted_outcome, points, rates)
 
 
-def predicted_limits(points: pa.Table, rate: float | None = None) -> tuple[np.ndarray, str]:
+def predicted_limits(points: pa.Table, rates: Rates = NO_RATES) -> tuple[np.ndarray, str]:
     """Predicted depth limits [n], inf: no limit, nan: no theory; and the reason of the first nan."""
-    found = predictions(points, rate)
+    found = predictions(points, rates)
     reason = next((p for p in found if isinstance(p, NoTheory)), "")
     return np.array([np.nan if isinstance(p, NoTheory) else p.depth_limit for p in found]), reason

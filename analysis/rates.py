@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis import trainings
 from analysis.outcome import Outcome
 from analysis.relabelling import relabel
+from analysis.schema import RATE
 from analysis.store import Export
 
 
@@ -35,6 +37,11 @@ def only(export: Export, rates: Sequence[float]) -> Export:
     Raises:
         ValueError: no network was trained at one of the rates, or it is not known by which criterion to judge.
     """
+    judged = _only(export, rates)
+    return judged._replace(trials=trainings.apart(judged))
+
+
+def _only(export: Export, rates: Sequence[float]) -> Export:
     there = sorted(export.replicates["learning_rate"].unique().to_pylist())
     chosen = [rate for rate in there if any(_same(rate, wanted) for wanted in rates)]
     for wanted in rates:
@@ -66,11 +73,13 @@ def unfold(export: Export) -> pa.Table:
     Raises:
         ValueError: as of `only`.
     """
-    parts = []
-    for rate in sorted(export.replicates["learning_rate"].unique().to_pylist()):
-        trials = only(export, [rate]).trials
-        parts.append(trials.append_column("learning_rate", pa.array([rate] * len(trials), pa.float64())))
-    return pa.concat_tables(parts)
+    rates = sorted(export.replicates[RATE].unique().to_pylist())
+    parts = [_with(_only(export, [rate]).trials, RATE, rate) for rate in rates]
+    return trainings.apart(export._replace(trials=pa.concat_tables(parts)), but=trainings.RATES)
+
+
+def _with(trials: pa.Table, name: str, value: float) -> pa.Table:
+    return trials.append_column(name, pa.array([value] * len(trials), pa.float64()))
 
 
 def text(rates: Sequence[float]) -> str:

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from analysis.schema import AXES
-from analysis.words import value_text
+from analysis.schema import COORDINATES
+from analysis.words import natural, value_text
 
 
 class Ratio(NamedTuple):
@@ -43,7 +43,7 @@ def ratios(limits: pa.Table) -> list[Ratio]:
     independent. The model shares strength between schemes, so they err together rather, and it is too wide.
     """
     rows = limits.to_pylist()
-    axes = [axis for axis in AXES if axis in limits.column_names and axis not in ("scheme", "depth")]
+    axes = [axis for axis in COORDINATES if axis in limits.column_names and axis not in ("scheme", "depth")]
     varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
@@ -63,7 +63,7 @@ def changes(limits: pa.Table) -> list[Ratio]:
     compared with those of every bias mode. Intervals are as of `ratios`, and all the more too wide.
     """
     rows = limits.to_pylist()
-    axes = [axis for axis in AXES if axis in limits.column_names and axis not in ("scheme", "depth")]
+    axes = [axis for axis in COORDINATES if axis in limits.column_names and axis not in ("scheme", "depth")]
     varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
     return [made for axis in varying for made in _along(axis, varying, rows)]
 
@@ -79,7 +79,7 @@ def _along(axis: str, varying: Sequence[str], rows: Sequence[dict[str, Any]]) ->
             groups.setdefault((row["scheme"], *words), []).append(row)
     made = []
     for where, group in groups.items():
-        group.sort(key=lambda row: row[axis])
+        group.sort(key=lambda row: natural(row[axis]) if isinstance(row[axis], str) else row[axis])
         pairs = combinations(group, 2) if isinstance(group[0][axis], str) else pairwise(group)
         for low, high in pairs:
             first, second = (value_text(row[axis]) for row in (high, low))

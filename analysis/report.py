@@ -17,7 +17,7 @@ from analysis.draw.limits import frontier_figure
 from analysis.draw.region import map_figure
 from analysis.markup import document, figure, paragraphs, table, table_if_any
 from analysis.outcome import MEANING, Outcome
-from analysis.predictions import least_rate
+from analysis.predictions import least_rates
 from analysis.region import ACTIVE, FEW_TRIALS, RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
@@ -32,7 +32,7 @@ def page(export: Export, abscissa: str | None = None) -> str:
         _header(found),
         *_results(export, found, model, abscissa),
         _outcomes(found),
-        _method(found, least_rate(export.trials)),
+        _method(found, _theory_knows(export)),
         _provenance(export),
     ]
     return document(f"Trainable region: {found.sweep}", "".join(parts))
@@ -113,7 +113,7 @@ def _outcomes(found: summary.Summary) -> str:
     return f"<h2>Outcomes</h2>{table('Trials by outcome', *tables.tally_rows(found))}<ul>{meanings}</ul>\n"
 
 
-def _method(found: summary.Summary, rate: float | None) -> str:
+def _method(found: summary.Summary, theory_knows: str) -> str:
     rule = f" Here it is <code>{escape(found.criterion)}</code>." if found.criterion else ""
     map_ = _MAP_METHOD if found.limits is not None else ""
     return f"""<h2>Method</h2>
@@ -124,13 +124,18 @@ an outcome; only trials that the infrastructure lost are left out.</p>
 {map_}<p>Theory follows the signal, the gradient and the angle between inputs through the network at initialization
 (mean-field maps; the drift and spread of a finite width are exact for Gaussian and orthogonal weights without a bias,
 and with one close approximations; for smooth activations they are to first order, and for weights that are fitted to
-the data those of the signal are left out). {_UNKNOWN if rate is None else _KNOWN_RATE.format(rate)}</p>
+the data those of the signal are left out). {theory_knows}</p>
 """
+
+
+def _theory_knows(export: Export) -> str:
+    rates = [f"{rate:g}" for rate in least_rates(export.trials).values() if rate is not None]
+    return _KNOWN_RATE.format(" and ".join(rates)) if rates else _UNKNOWN
 
 
 _UNKNOWN = "It does not know the learning rate, the number of steps or the data."
 _KNOWN_RATE = """\
-Of the learning rate it knows {:g}, the least that was a trial's best, at which it asks whether gradient descent in an
+Of the learning rate it knows {}, the least that was a trial's best, at which it asks whether gradient descent in an
 MLP of ReLU or linear units is stable. It does not know the number of steps or the data."""
 _MAP_METHOD = f"""\
 <p>The map is a logistic Gaussian-process classifier of the outcomes, of at most {ACTIVE} trials, most of them those

@@ -114,6 +114,15 @@ AXES: Final = (
 RATE: Final = "learning_rate"
 """Column of `REPLICATES`, and of trials that `rates.unfold` has told apart by it: then it is a coordinate, too."""
 
+STEPS: Final = "steps"
+"""Column of `TRIALS`, the budget; a coordinate of trials that `budgets.unfold` has told apart by it."""
+
+TRAINING: Final = "training"
+"""Column of trials of several sweeps that were trained in different ways (`trainings`): then it is a coordinate."""
+
+COORDINATES: Final = (TRAINING, *AXES)
+"""Columns of names and numbers that may tell two trials of a map apart."""
+
 
 class Took(NamedTuple):
     """What a sweep that ran at one go took. Kept in the schema metadata of `TRIALS`, for it is true of all trials only.

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from analysis.schema import AXES
-from analysis.words import value_text
+from analysis.schema import COORDINATES
+from analysis.words import natural, value_text
 
 FEW: Final = 8  # an axis with at most this many levels is shown at each of them
 SLICES: Final = 4  # more levels than this of another axis are represented by three, if all were too many
@@ -56,7 +56,8 @@ class _Cut:
 
 def slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], str, pa.Table]]:
     """`(values of the other axes, those that vary as text, trials)` of every panel that has trials."""
-    others = [name for name in AXES if name not in ("depth", abscissa, "scheme")]
+    there = [name for name in COORDINATES if name in trials.column_names]
+    others = [name for name in there if name not in ("depth", abscissa, "scheme")]
     most = FEW if prod(len(trials[name].unique()) for name in others) <= ROWS else SLICES
     cuts = [_cut(trials, name, most) for name in [*others, "scheme"]]
     member = np.stack([cut.nearest(_column(trials, cut.name)) for cut in cuts])
@@ -69,7 +70,8 @@ def slices(trials: pa.Table, abscissa: str) -> Iterator[tuple[dict[str, Any], st
 
 
 def _cut(trials: pa.Table, name: str, most: int) -> _Cut:
-    levels = sorted(set(trials[name].to_pylist()))
+    found = trials[name].unique().to_pylist()
+    levels = sorted(found, key=natural) if isinstance(found[0], str) else sorted(found)
     if isinstance(levels[0], str) or len(levels) <= most:
         return _Cut(name, tuple(levels), thinned=False)
     used = [level for level in levels if level != UNUSED.get(name)]

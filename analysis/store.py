@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -41,6 +42,7 @@ class Export(NamedTuple):
     repeated: int = 0  # trials that several folders have
     rates: tuple[float, ...] = ()  # learning rates that trials are judged at, if not at all that they have
     without: int = 0  # trials left out, which have none of these
+    trainings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # `training` of the specs, by spec_sha256
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
@@ -56,7 +58,8 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     _check_keys(folder, trials, replicates)
     spec = _spec(folder / "spec.yaml")
     rule = _criterion(folder / "spec.yaml", spec)
-    export = Export((folder,), trials, replicates, spec, rule, took(trials), common=specs(trials) < 2)
+    common, trainings = specs(trials) < 2, _trainings(trials, spec)
+    export = Export((folder,), trials, replicates, spec, rule, took(trials), common, trainings=trainings)
     return export if criterion is None else judged(export, criterion)
 
 
@@ -64,6 +67,12 @@ def judged(export: Export, criterion: Criterion) -> Export:
     """The export with all outcomes as `criterion` judges them."""
     trials, replicates = relabel(export.trials, export.replicates, criterion)
     return export._replace(trials=trials, replicates=replicates, criterion=criterion, common=True)
+
+
+def _trainings(trials: pa.Table, spec: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """What spec.yaml says of training, if that is of all trials."""
+    known, training = trials["spec_sha256"].unique().to_pylist(), spec.get("training")
+    return {known[0]: training} if len(known) == 1 and known[0] and isinstance(training, dict) else {}
 
 
 def specs(trials: pa.Table) -> int:

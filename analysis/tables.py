@@ -14,7 +14,7 @@ import pyarrow as pa
 from analysis.compare import Agreement, Paired
 from analysis.outcome import Outcome
 from analysis.ratios import Ratio
-from analysis.schema import AXES, RATE
+from analysis.schema import COORDINATES, RATE
 from analysis.store import settled
 from analysis.summary import Summary
 from analysis.words import band_text, counted, interval_text, limit_text, ratio_text, theory_text, value_text
@@ -68,7 +68,7 @@ def budget_note(trials: pa.Table) -> str:
     return (
         f"{slow} of {counted(failed, 'trial')}{each} that did not train ended slow: learning, but short of the "
         f"criterion after {budget}. So the depth limits are of this budget; more steps, or a weaker criterion, "
-        "would move them."
+        "would move them; what fewer do shows 'analysis frontier DIR --abscissa steps'."
     )
 
 
@@ -88,7 +88,7 @@ def _not_monotone(again: int, count: int) -> str:
 def limit_rows(limits: pa.Table) -> tuple[list[str], list[list[str]]]:
     """A table of limits as header and rows of text; only axes that vary are shown, the abscissa as the last."""
     rows, x = limits.to_pylist(), across(limits)
-    axes = [*(axis for axis in AXES if axis in rows[0] and axis not in ("scheme", x)), x]
+    axes = [*(axis for axis in COORDINATES if axis in rows[0] and axis not in ("scheme", x)), x]
     varying = [axis for axis in axes if len({row[axis] for row in rows}) > 1]
     texts = [
         [row["scheme"], *(value_text(row[axis]) for axis in varying), limit_text(row),

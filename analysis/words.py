@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -60,6 +61,12 @@ def value_text(value: float | str, digits: int = 3) -> str:
     if abs(value) < 1e6 and value == round(value):
         return f"{value:.0f}"
     return f"{float(f'{value:.{digits}g}'):g}"
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """Key to sort names by, with the numbers in them as numbers: `200 steps` before `1000 steps`."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(float(part), "") if i % 2 else (-math.inf, part) for i, part in enumerate(parts)]
 
 
 def wordy(cells: Iterable[str]) -> bool:

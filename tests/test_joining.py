@@ -1,4 +1,4 @@
-"""Exports of several folders are read as one, and what no map can tell apart in them is said."""
+"""Exports of several folders are read as one; those that were trained in other ways: `test_trainings`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from analysis import joining, store
 from analysis.__main__ import main
-from analysis.outcome import Criterion, Outcome
+from analysis.outcome import Outcome
 from analysis.schema import TRIALS, Took, stamp
 
 
@@ -82,40 +82,6 @@ def test_the_same_networks_count_once_and_a_trial_that_failed_gives_way(folders:
     mended = joining.read([broken, folders[0]])
     assert mended.trials["outcome"].to_pylist().count("failed") == trials["outcome"].to_pylist().count("failed")
     assert len(mended.replicates) == len(replicates)
-
-
-def test_what_a_map_does_not_tell_apart_is_said(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    trials, replicates = exports.tables(20, seed=5)
-    rates = [rate / 2 for rate in replicates["learning_rate"].to_pylist()]
-    other = exports.write(
-        tmp_path / "mnist",
-        _with(trials, dataset="mnist", batch_size=32, spec_sha256="5" * 64),
-        _with(replicates, learning_rate=rates),
-        {**exports.SPEC, "criterion": {"metric": "train_accuracy", "at_least": 0.7}},
-    )
-    whole = joining.read([folders[0], other])
-    assert joining.mixed(whole) == {
-        "dataset": ["digits", "mnist"],
-        "batch size": [32, 64],
-        "learning rates": ["0.005 and 0.05", "0.01 and 0.1"],
-    }
-    assert joining.mixed(joining.read(folders)) == {}
-    told = joining.joined(whole)
-    assert "They differ in dataset (digits or mnist) and in batch size (32 or 64) and in learning rates" in told
-    assert "each judged by the criterion of its own spec; --criterion judges all by one." in told
-    assert joining.criterion(whole) == joining.OWN
-    anew = joining.read([folders[0], other], Criterion("train_accuracy", 0.9))
-    assert joining.criterion(anew) == "train_accuracy>=0.9"
-    assert "all judged by train_accuracy>=0.9" in joining.joined(anew)
-
-
-def test_a_setting_that_one_sweep_does_not_know_may_differ(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Tables of another tool leave out what it did not keep, and null is no neighbour of a name."""
-    trials, replicates = exports.tables(20, seed=5)
-    foreign = _with(trials, dataset=None, batch_size=None, spec_sha256="5" * 64)
-    whole = joining.read([folders[0], exports.write(tmp_path / "foreign", foreign, replicates)])
-    assert joining.mixed(whole) == {"dataset": ["digits", "unknown"], "batch size": [64, "unknown"]}
-    assert "They differ in dataset (digits or unknown) and in batch size (64 or unknown)" in joining.joined(whole)
 
 
 @pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])

@@ -439,7 +439,7 @@ def test_a_theory_that_is_not_seen_is_told(info: MapInfo) -> None:
     for made, drawn in ((once, True), (never, False)):
         figure = map_figure(made)
         labels = [t.get_text() for t in figure.legends[0].texts]
-        assert (f"depth limit by theory at learning rate {info.rate:g}" in labels) is drawn
+        assert (f"depth limit by theory{info.at_rate}" in labels) is drawn
         assert any("theory: no limit" in t.get_text() for axis in figure.axes for t in axis.texts)
         assert any("dashed: theory" in t.get_text() for t in frontier_figure(made).texts) is drawn
     (told,) = [t.get_text() for t in frontier_figure(never).axes[0].texts]

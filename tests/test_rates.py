@@ -158,7 +158,9 @@ def test_trials_are_told_apart_by_rate_only_where_that_is_asked_for(export: Expo
     unfolded = rates.unfold(export)
     assert "learning_rate" not in [axis.name for axis in infer_axes(unfolded)]
     assert "learning_rate" in [axis.name for axis in infer_axes(unfolded, "learning_rate")]
-    with pytest.raises(ValueError, match="must be one of bias_variance, weight_scale, width, density, but got 'learn"):
+    with pytest.raises(
+        ValueError, match="must be one of bias_variance, weight_scale, width, density, steps, but got 'learn"
+    ):
         maps.region_map(export.trials, abscissa=RATE)
 
 

@@ -19,6 +19,7 @@ ROW_LETTERS: Final = 30  # of a text beside a row of panels, to a line
 SYMBOL: Final = {
     "bias_variance": "bias variance $\\sigma_b^2$", "weight_scale": "factor $s$ on the weight variance",
     "width": "width $N$", "learning_rate": "learning rate $\\eta$", "density": "density $d$",
+    "steps": "training budget (steps)",
     "depth": "depth $L$ (weight layers)",
 }  # fmt: skip
 

@@ -48,7 +48,7 @@ PANEL: Final = 2.65  # inches
 SHOWN: Final = 500  # marks of a panel, at most: more would hide the region and its frontier
 BAND: Final = 0.08  # opacity: the colour beneath must be seen
 _SHORT = {"bias_variance": "$\\sigma_b^2$", "weight_scale": "$s$", "width": "$N$", "density": "$d$",
-          "learning_rate": "$\\eta$"}  # fmt: skip
+          "learning_rate": "$\\eta$", "steps": "steps"}  # fmt: skip
 _HALO = [withStroke(linewidth=3.2, foreground="white", alpha=0.85)]
 
 

@@ -1,0 +1,31 @@
+"""What a map over an abscissa is of: the trials of an export, or for a map over the learning rate or the training
+budget each of them many times, once for every rate or budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow as pa
+
+from analysis import budgets, joining, rates
+from analysis.schema import RATE, STEPS
+from analysis.store import Export
+
+
+def over(export: Export, abscissa: str | None) -> pa.Table:
+    """The trials.
+
+    Raises:
+        ValueError: as of `rates.unfold` and `budgets.unfold`.
+    """
+    unfold = {RATE: rates.unfold, STEPS: budgets.unfold}.get(abscissa or "")
+    return export.trials if unfold is None else unfold(export)
+
+
+def rule(export: Export, abscissa: str | None) -> str:
+    """By which rule they are judged, as text."""
+    if abscissa == RATE:
+        return f"{export.criterion} at each learning rate"
+    if abscissa == STEPS and export.criterion is not None:
+        return f"{replace(export.criterion, within=None)} within each budget of steps"
+    return joining.criterion(export)

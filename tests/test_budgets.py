@@ -1,0 +1,153 @@
+"""Trials judged within smaller budgets of steps: what a depth limit would have been after fewer."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import exports
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from analysis import budgets, joining, maps, store
+from analysis.__main__ import main
+from analysis.outcome import Criterion
+from analysis.schema import STEPS, TRAINING
+from analysis.store import Export
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exports.write(tmp_path_factory.mktemp("budgets") / "made-up", *exports.tables(120))
+
+
+@pytest.fixture(scope="module")
+def export(folder: Path) -> Export:
+    return store.read(folder)
+
+
+def _recorded(export: Export, steps: list[int]) -> Export:
+    """The export with curves that were recorded at other steps."""
+    rows = [row | {"curve_step": steps, "curve_loss": [1.0] * len(steps), "curve_accuracy": [0.5] * len(steps)}
+            for row in export.replicates.to_pylist()]  # fmt: skip
+    replicates = pa.Table.from_pylist(rows, export.replicates.schema)
+    place = export.trials.schema.get_field_index(STEPS)
+    whole = pa.array([steps[-1]] * len(export.trials), pa.int32())
+    trials = export.trials.set_column(place, export.trials.schema.field(place), whole)
+    return export._replace(trials=trials, replicates=replicates)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found"),
+    [
+        (list(range(10, 201, 10)), [200, 100, 50, 20, 10]),
+        (list(range(1, 101)), [100, 50, 25, 12, 6, 3, 1]),
+        (list(range(30, 301, 30)), [300, 150, 60, 30]),
+        ([64], [64]),
+        ([50, 64], [64]),
+        ([2**k for k in range(15)], [16384, 4096, 1024, 256, 64, 16, 4, 1]),
+    ],
+)
+def test_budgets_halve_and_are_steps_that_were_recorded(export: Export, recorded: list[int], found: list[int]) -> None:
+    """No more than have a column each; of many the steps between two are greater."""
+    assert budgets.budgets(_recorded(export, recorded)) == found
+
+
+def test_a_criterion_within_some_steps_has_no_greater_budget(export: Export) -> None:
+    assert budgets.budgets(export) == [100, 50, 20, 10]
+    assert budgets.budgets(export._replace(criterion=Criterion(within=60))) == [60, 30, 10]
+
+
+def test_unfolded_every_trial_is_there_once_for_every_budget_and_judged_within_it(export: Export) -> None:
+    unfolded = budgets.unfold(export)
+    assert unfolded[STEPS].value_counts().to_pylist() == [{"values": n, "counts": 120} for n in (100, 50, 20, 10)]
+    for steps in (100, 50, 20, 10):
+        mine = unfolded.filter(pc.field(STEPS) == steps)
+        judged = store.judged(export, Criterion("train_accuracy", 0.8, steps)).trials
+        assert mine.drop_columns([STEPS]).equals(judged.drop_columns([STEPS]))
+    whole = unfolded.filter(pc.field(STEPS) == 100).drop_columns([STEPS])
+    assert whole["n_trained"].equals(export.trials["n_trained"])
+    assert pc.sum(unfolded["n_trained"]).as_py() < 4 * pc.sum(export.trials["n_trained"]).as_py()  # pyright: ignore
+
+
+def test_what_was_trained_for_less_than_a_budget_has_no_say_in_it(export: Export, tmp_path: Path) -> None:
+    """Two sweeps of unlike budgets are one training here: the axis tells them apart."""
+    trials, replicates = exports.tables(24, seed=1)
+    rows = [row | {"steps": 50, "spec_sha256": "5" * 64} for row in trials.to_pylist()]
+    short = [
+        row | {"steps_run": min(50, row["steps_run"])}
+        | {name: row[name][:5] for name in ("curve_step", "curve_loss", "curve_accuracy")}
+        for row in replicates.to_pylist()
+    ]  # fmt: skip
+    other = exports.write(
+        tmp_path / "short", pa.Table.from_pylist(rows, trials.schema), pa.Table.from_pylist(short, replicates.schema)
+    )
+    whole = joining.read([*export.folders, other])
+    assert set(whole.trials[TRAINING].to_pylist()) == {"50 steps", "100 steps"}
+    unfolded = budgets.unfold(whole)
+    assert TRAINING not in unfolded.column_names
+    counts = {row["values"]: row["counts"] for row in unfolded[STEPS].value_counts().to_pylist()}
+    assert counts == {100: 120, 50: 144, 20: 144, 10: 144}
+
+
+def test_a_limit_grows_with_the_budget(export: Export) -> None:
+    info = maps.region_map(budgets.unfold(export), abscissa=STEPS)
+    assert (info.x.values.tolist(), info.x.levels, info.n_trials) == ([10, 20, 50, 100], True, 120 - 3)
+    for panel in info.panels:
+        assert (np.diff(panel.frontier.median) >= 0).all(), panel
+        assert panel.frontier.median[0] < panel.frontier.median[-1]
+        assert len(set(panel.predicted.tolist())) == 1, "theory knows no budget"
+    alone = {p.scheme: p.frontier.median[0] for p in maps.region_map(export.trials).panels}
+    for panel in info.panels:
+        if panel.slice == "bias variance 0":
+            assert np.isclose(panel.frontier.median[-1], alone[panel.scheme], rtol=0.25)
+
+
+def test_the_frontier_over_the_budget_is_a_command(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["frontier", str(folder), "--abscissa", "steps", "--out", str(tmp_path)]
+    assert main([*given, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["steps"] for row in found["limits"]} == {10, 20, 50, 100}
+    drawn = " ".join(re.findall("<!-- (.*?) -->", (tmp_path / "frontier.svg").read_text()))
+    assert "training budget (steps)" in drawn
+    assert "within each budget of steps" in drawn
+    assert main([*given, "--criterion", "accuracy>=0.5 within 50", "--learning-rates", "0.01"]) == 0
+    said = capsys.readouterr().out
+    assert "of this budget" not in said
+    assert " 50 " in said
+    assert " 100 " not in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"criterion": None}, "do not say by which one criterion: give --criterion too"),
+        ({"common": False}, "do not say by which one criterion: give --criterion too"),
+        ({"criterion": Criterion("test_accuracy", 0.8)}, "the test accuracy is measured at the end"),
+    ],
+)
+def test_what_cannot_be_judged_within_fewer_steps_is_refused(export: Export, changed: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        budgets.unfold(export._replace(**changed))
+
+
+def test_networks_that_were_stopped_at_success_are_judged_within_fewer_steps_too(export: Export) -> None:
+    rows = []
+    for row in export.replicates.to_pylist():
+        end = row["steps_to_threshold"]
+        if end is not None:
+            kept = row["curve_step"].index(end) + 1
+            row |= {"steps_run": end} | {n: row[n][:kept] for n in ("curve_step", "curve_loss", "curve_accuracy")}
+        rows.append(row)
+    stopped = export._replace(replicates=pa.Table.from_pylist(rows, export.replicates.schema))
+    one, other = budgets.unfold(stopped), budgets.unfold(export)
+    assert one["n_trained"].equals(other["n_trained"])
+    harder = stopped._replace(criterion=replace(Criterion(), threshold=0.9))
+    with pytest.raises(ValueError, match="was stopped at success after"):
+        budgets.unfold(harder)
