@@ -47,16 +47,21 @@ def unfold(export: Export) -> pa.Table:
     return trainings.apart(export._replace(trials=pa.concat_tables(parts)), but=STEPS)
 
 
+def _flat(lists: pa.ChunkedArray) -> np.ndarray:
+    return pc.list_flatten(lists).drop_null().to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def budgets(export: Export) -> list[int]:
     """At most `FEW` budgets, descending: the whole, its half, and so on down to the first step recorded, each at a step
     that was recorded."""
-    recorded = np.unique(pc.list_flatten(export.replicates["curve_step"]).drop_null().to_numpy())  # pyright: ignore
+    curves = export.replicates["curve_step"]
+    recorded = np.unique(_flat(curves))
     whole = max(export.trials[STEPS].to_pylist())
     if export.criterion is not None and export.criterion.within is not None:
         whole = min(whole, export.criterion.within)
     if not len(recorded):
         return [whole]
-    first = max(step[0] for step in export.replicates["curve_step"].drop_null().to_pylist() if step)
+    first = int(_flat(pc.list_slice(curves, 0, 1)).max())  # pyright: ignore[reportAttributeAccessIssue]
     count = min(FEW, 1 + int(math.log2(max(1, whole / first))))
     ratio = max(2.0, (whole / first) ** (1 / max(1, FEW - 1)))
     wanted = [whole / ratio**k for k in range(1, count)]

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from analysis.axes import CATEGORICAL, FEW
 from analysis.outcome import Outcome
 from analysis.schema import TRAINING
-from analysis.store import Export
+from analysis.store import Export, specs
 from analysis.words import natural, value_text
 
 UNKNOWN: Final = "unknown"
@@ -30,6 +30,10 @@ class _Setting(NamedTuple):
     called: str
     text: Callable[[Any], str] = str
     name: str = "{}"  # of a training that has the value
+
+
+def _number(value: Any) -> str:
+    return value_text(value) if isinstance(value, int | float) else str(value)
 
 
 def _listed(rates: Sequence[float]) -> str:
@@ -52,9 +56,9 @@ _COLUMNS: Final = {
 }
 """Columns of a trial."""
 _SPEC: Final = {
-    "momentum": _Setting("momentum", name="momentum {}"),
+    "momentum": _Setting("momentum", _number, "momentum {}"),
     "nesterov": _Setting("nesterov", lambda on: "yes" if on else "no", "nesterov {}"),
-    "weight_decay": _Setting("weight decay", name="weight decay {}"),
+    "weight_decay": _Setting("weight decay", _number, "weight decay {}"),
     "schedule": _Setting("schedule", _schedule, "rate {}"),
     "train_samples": _Setting("train samples", lambda n: "all" if n is None else str(n), "{} samples"),
 }
@@ -75,6 +79,8 @@ def apart(export: Export, *, but: str = "") -> pa.Table:
     trials = export.trials
     if TRAINING in trials.column_names:
         trials = trials.drop_columns([TRAINING])
+    if specs(trials) < 2 and all(len(trials[name].unique()) < 2 for name in _COLUMNS):
+        return trials
     ways = _ways(export, trials, but)
     names = _names(ways)
     said = _settled(trials)
@@ -128,13 +134,13 @@ def _says(places: Iterable[Any], names: Sequence[str]) -> bool:
 
 def _ways(export: Export, trials: pa.Table, but: str = "") -> list[_Way]:
     """How each of `trials` was trained: the values of all settings that are known of all, as text."""
-    specs = trials["spec_sha256"].to_pylist()
+    of_trials = trials["spec_sha256"].to_pylist()
     columns = {name: trials[name].to_pylist() for name in _COLUMNS}
-    known = all(spec in export.trainings for spec in specs)  # or else what is not known would be a difference
-    of_spec = {spec: _of_spec(export.trainings[spec]) for spec in set(specs)} if known else {}
+    known = all(spec in export.trainings for spec in of_trials)  # or else what is not known would be a difference
+    of_spec = {spec: _of_spec(export.trainings[spec]) for spec in set(of_trials)} if known else {}
     rates = _rates(export)
     ways = []
-    for i, spec in enumerate(specs):
+    for i, spec in enumerate(of_trials):
         way: _Way = {name: UNKNOWN if values[i] is None else str(values[i]) for name, values in columns.items()}
         way |= {**of_spec.get(spec, {}), RATES: rates.get(spec, UNKNOWN)}
         ways.append({name: value for name, value in way.items() if name != but})
@@ -149,8 +155,9 @@ def _rates(export: Export) -> dict[str, str]:
     """The learning rates of each spec, ascending."""
     keys = export.trials["trial_key"].combine_chunks()
     places = pc.index_in(export.replicates["trial_key"], value_set=keys)  # pyright: ignore[reportAttributeAccessIssue]
-    specs = export.trials["spec_sha256"].take(places)
-    pairs = pa.table({"spec": specs, "rate": export.replicates["learning_rate"]}).group_by(["spec", "rate"])
+    pairs = pa.table(
+        {"spec": export.trials["spec_sha256"].take(places), "rate": export.replicates["learning_rate"]}
+    ).group_by(["spec", "rate"])
     found: dict[str, list[float]] = defaultdict(list)
     for row in pairs.aggregate([]).to_pylist():
         found[row["spec"]].append(row["rate"])

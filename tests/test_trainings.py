@@ -132,7 +132,7 @@ def test_networks_are_paired_and_counted_within_a_training(tmp_path: Path) -> No
     ]
     pairs = [sum(p.pairs for p in compare.paired(e.trials, e.replicates)) for e in map(store.read, folders)]
     whole = joining.read(folders)
-    assert _names(whole) == {"momentum 0.0", "momentum 0.9"}
+    assert _names(whole) == {"momentum 0", "momentum 0.9"}
     assert sum(p.pairs for p in compare.paired(whole.trials, whole.replicates)) == sum(pairs)
     assert sum(a.n for a in compare.agreement(whole.trials)) == 2 * sum(
         a.n for a in compare.agreement(store.read(folders[0]).trials)
@@ -205,7 +205,7 @@ def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("training", "names"),
     [
-        ({"weight_decay": 0.01}, {"weight decay 0.0", "weight decay 0.01"}),
+        ({"weight_decay": 0.01}, {"weight decay 0", "weight decay 0.01"}),
         ({"nesterov": True}, {"nesterov no", "nesterov yes"}),
         ({"schedule": {"at": [50, 80], "factor": 0.1}}, {"rate constant", "rate times 0.1 at 50, 80"}),
         ({"train_samples": 100}, {"all samples", "100 samples"}),
