@@ -146,12 +146,17 @@ _MASKED: dict[type[nn.Module], Any] = {
 _MASKING = frozenset(_MASKED.values())
 
 
+def require_maskable(layer: WeightLayer) -> None:
+    """ValueError unless `set_mask` can give the layer a mask: a subclass would lose what it is."""
+    if type(layer) not in _MASKING and type(layer) not in _MASKED:
+        known = ", ".join(kind.__name__ for kind in _MASKED)
+        raise ValueError(f"a mask can be kept by {known}, not by {type(layer).__name__}")
+
+
 def set_mask(layer: WeightLayer, mask: Tensor) -> None:
     """Give `layer` the boolean buffer `mask`; a plain torch layer becomes the masking one of the same kind."""
     if type(layer) not in _MASKING:
-        if type(layer) not in _MASKED:
-            known = ", ".join(kind.__name__ for kind in _MASKED)
-            raise ValueError(f"a mask can be kept by {known}, not by {type(layer).__name__}")
+        require_maskable(layer)
         layer.__class__ = _MASKED[type(layer)]
     weight = layer._parameters["weight"]
     assert weight is not None

@@ -459,6 +459,16 @@ def test_a_subclass_of_a_layer_that_computes_as_the_layer_does_is_one() -> None:
     assert initialize(model, "ll_orth", generator=generator()) is model
 
 
+@pytest.mark.parametrize("scheme", ["eoi", "ll_eoi", "he_pruned"])
+def test_a_subclass_that_keeps_no_mask_is_refused_before_anything_is_changed(scheme: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Named(8, 4))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="a mask can be kept by Linear, Conv1d, Conv2d, Conv3d, not by Named"):
+        initialize(model, scheme, density=0.5, generator=generator())
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Complex modules")
 @pytest.mark.parametrize(
     ("make", "message"),

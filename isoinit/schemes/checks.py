@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from isoinit.activations import activation_name
+from isoinit.layers import require_maskable
 from isoinit.schemes import classic, data_driven, identity, kumar, mirrored, orthogonal, pruned, residual, sparse
 from isoinit.schemes.base import ALL, ANY_BIAS, Scheme
 from isoinit.schemes.biases import require_mirrored
@@ -121,6 +122,9 @@ def validate(
     depth, activation, width = max(2, len(wiring.layers)), activation_name(wiring.activation), min(hidden)[0]
     _check_network(scheme, wiring.architecture, activation, wiring.normalization, depth, width, bias_mode)
     _check_density(scheme, density, hidden)
+    if scheme.sparse:
+        for layer in wiring.layers:
+            require_maskable(layer)
     check_numbers(bias_variance, bias_mode, weight_scale)
     if scheme.needs_data:
         _check_data(scheme, wiring, data)
