@@ -208,6 +208,21 @@ def test_a_view_that_makes_fewer_channels_of_the_units_is_refused_by_the_mirrore
         initialize(Unfolding(), "ll_orth", generator=generator())
 
 
+class Unsqueezing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv = nn.Linear(4, 8), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(torch.relu(self.first(x)).view(-1, 8, 1, 1))
+
+
+def test_units_that_become_channels_stay_mirrored() -> None:
+    model = initialize(Unsqueezing().double(), "ll_orth", generator=generator())
+    values = torch.linalg.svdvals(jacobian(model, noise(3, 4)))
+    torch.testing.assert_close(values, torch.ones_like(values))
+
+
 class Widening(nn.Module):
     """A ResNet of someone else that says its wiring: projection blocks of two and three layers, growing wider."""
 
@@ -577,6 +592,8 @@ class AlongPositions(nn.Module):
     ("between", "length", "what"),
     [(nn.Flatten(2), 8, "Flatten"), (lambda x: x.flatten(2), 8, "flatten"),
      (lambda x: torch.flatten(x, start_dim=2, end_dim=-1), 8, "flatten"),
+     (lambda x: x.view(x.size(0), 4, -1), 8, "Linear on the positions of Conv1d"),
+     (lambda x: torch.reshape(x, (-1, 4, 8)), 8, "Linear on the positions of Conv1d"),
      (nn.AvgPool1d(2), 16, "Linear on the positions of Conv1d")],
 )  # fmt: skip
 def test_what_leaves_positions_to_a_linear_layer_is_refused_by_the_mirrored_only(
@@ -586,6 +603,20 @@ def test_what_leaves_positions_to_a_linear_layer_is_refused_by_the_mirrored_only
     assert model(torch.ones(2, 3, length)).shape == (2, 4, 5)
     with pytest.raises(ValueError, match=f"a mirrored signal does not survive {what};"):
         initialize(model, "ll_orth", generator=generator())
+
+
+@pytest.mark.parametrize(
+    "pooled",
+    [lambda x: x.view(x.size(0), x.size(1), -1).mean(2), lambda x: torch.reshape(x.mean(2), shape=(-1, 8)),
+     lambda x: x.mean(2).view((x.shape[0], -1)), lambda x: x.mean(2).view(-1, 8)],
+)  # fmt: skip
+def test_what_takes_the_positions_away_in_the_end_keeps_the_mirror(pooled: Any) -> None:
+    model = AlongPositions(pooled)
+    model.first = nn.Conv1d(3, 8, 1)
+    initialize(model.double(), "ll_orth", generator=generator())
+    x = noise(2, 3, 6).requires_grad_()
+    (gradient,) = torch.autograd.grad(model(x)[:, 0].sum(), x)
+    assert float((gradient - gradient[:1, :, :1]).abs().max()) < 1e-12  # linear, and alike at all positions
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -16,7 +16,7 @@ from torch import nn
 from isoinit.activations import ACTIVATIONS, CReLU
 from isoinit.layers import WeightLayer
 from isoinit.schemes.following import WAYS
-from isoinit.schemes.steps import FLATTENS, PLAIN_WEIGHTS, Step, acts_elementwise, classified, steps
+from isoinit.schemes.steps import FLATTENS, PLAIN_WEIGHTS, UNFLATTENS, Step, acts_elementwise, classified, steps
 from isoinit.schemes.wiring import Wiring, groups
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -184,8 +184,9 @@ def _between(gap: Sequence[Step], following: Step, *, mirrored_before: bool) -> 
     for step in gap:
         if mirrored_before and units % 2 and _centres(step.module, layer):
             yield f"{step.label} of {units} units, the odd one of which moves their mean"
-    positions = isinstance(layer, nn.Linear) != isinstance(following.module, nn.Linear)
-    if positions and not any(step.label in FLATTENS for step in gap):
+    after_linear, before_linear = isinstance(layer, nn.Linear), isinstance(following.module, nn.Linear)
+    between = FLATTENS if before_linear else FLATTENS.union(UNFLATTENS.values())
+    if after_linear != before_linear and not any(step.label in between for step in gap):
         yield f"{following.label} on the positions of {gap[0].label}"
 
 

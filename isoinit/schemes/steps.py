@@ -36,6 +36,8 @@ _SHAPE_FUNCTIONS = {"flatten", "view", "reshape", "squeeze", "contiguous", "floa
                     *(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))}  # fmt: skip
 FLATTENS = {"Flatten", "flatten", "view", "reshape", "squeeze", "mean"}
 """Of steps that are a shape, those that take the positions away, before a linear layer that reads channels."""
+UNFLATTENS = {"view": "view of several axes", "reshape": "reshape of several axes"}
+"""And those that leave positions, or make them, before a convolution."""
 _BREAKER_FUNCTIONS = {*(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "alpha_dropout",
                       "feature_alpha_dropout", *(f"dropout{n}" for n in ("", "1d", "2d", "3d"))}  # fmt: skip
 
@@ -120,6 +122,8 @@ def _of_function(node: fx.Node, within: str) -> Step:
     name, arguments, keywords = name_of(node), node.args[1:], {k: v for k, v in node.kwargs.items() if k != "input"}
     if name == "flatten" and not _is_whole(*arguments, **keywords):
         return Step("breaker", name)
+    if name in UNFLATTENS and not _is_flat(*arguments, **keywords):
+        return Step("shape", UNFLATTENS[name])
     if name in _SHAPE_FUNCTIONS or (name == "mean" and _is_pooling(arguments, keywords)):
         return Step("shape", name)
     if name in _BREAKER_FUNCTIONS:
@@ -148,6 +152,13 @@ class _Function(nn.Module):
 def _is_whole(start_dim: Any = 0, end_dim: Any = -1) -> bool:
     """Whether a flatten is of all but the batch: another one leaves positions, and what reads them no channels."""
     return (start_dim, end_dim) == (1, -1)
+
+
+def _is_flat(*sizes: Any, **keywords: Any) -> bool:
+    """Whether a view has two axes, the batch and the rest, given one by one or together: of more, the others are
+    positions."""
+    together = keywords.get("shape", keywords.get("size", sizes[0] if len(sizes) == 1 else sizes))
+    return isinstance(together, list | tuple) and len(together) == 2
 
 
 def _is_pooling(arguments: Sequence[Any], keywords: dict[str, Any]) -> bool:
