@@ -198,6 +198,8 @@ def test_a_plain_torch_layer_keeps_its_mask_through_training_and_copying() -> No
     initialize(model, "he_normal", generator=torch.Generator())
     assert "2.mask" not in model.state_dict()
     assert layer.weight.all()
+    x = torch.ones(2, 6)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
 
 
 def test_the_public_names_can_be_found() -> None:

@@ -542,6 +542,7 @@ def across(first: nn.Module, second: nn.Module) -> nn.Sequential:
 
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "batch": lambda: nn.BatchNorm2d(12),
+    "of several devices": lambda: nn.SyncBatchNorm(12),
     "layer": lambda: nn.LayerNorm([12, 4, 4]),
     "rms": lambda: nn.RMSNorm([12, 4, 4]),
     "instance": lambda: nn.InstanceNorm2d(12),
@@ -556,7 +557,7 @@ def test_a_normalization_before_the_activation_keeps_the_mirror(kind: str) -> No
     for end in (2, 5):
         z = model[:end](noise(3, 3, 4, 4)).detach()
         assert float((z[:, :6] + z[:, 6:]).abs().max()) < 1e-12
-    assert read(model).normalization == {"groups": "group"}.get(kind, kind)
+    assert read(model).normalization == {"groups": "group", "of several devices": "batch"}.get(kind, kind)
 
 
 @pytest.mark.parametrize(
@@ -688,3 +689,30 @@ def test_data_that_are_no_tensor_are_named() -> None:
     for data, got in ((np.zeros((3, 4)), "ndarray"), (torch.zeros(1, 4), r"Tensor of shape \(1, 4\)"), (None, "None")):
         with pytest.raises(ValueError, match=f"give data= of at least two, as a tensor, got a {got}"):
             initialize(model, "lsuv", generator=generator(), data=data)  # pyright: ignore[reportArgumentType]
+
+
+class OwnNorm(nn.Module):
+    """A normalization that no table here knows, in a network that says its wiring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((8,), 7.0))
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * functional.rms_norm(x, (8,))
+
+
+class Normalized(nn.Sequential):
+    def wiring(self) -> Wiring:
+        first, norm, activation, head = self
+        return Wiring("mlp", activation, (cast(nn.Linear, first),), cast(nn.Linear, head), norms=(norm, nn.Identity()))
+
+
+def test_every_normalization_that_a_wiring_names_starts_anew() -> None:
+    norm = OwnNorm()
+    model = Normalized(nn.Linear(4, 8), norm, nn.ReLU(), nn.Linear(8, 2))
+    initialize(model, "he_normal", generator=generator())
+    assert torch.equal(norm.scale, torch.ones(8))

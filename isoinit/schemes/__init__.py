@@ -18,7 +18,7 @@ from isoinit.schemes.biases import draw_biases
 from isoinit.schemes.calibrating import require_inputs
 from isoinit.schemes.checks import SCHEMES, check, get, validate
 from isoinit.schemes.reading import read, uncompiled
-from isoinit.schemes.wiring import NORMS, Residual, Wiring, biases_of
+from isoinit.schemes.wiring import Residual, Wiring, biases_of
 
 __all__ = [
     "INVARIANTS",
@@ -190,5 +190,6 @@ def _reset(wiring: Wiring, multiplier: float) -> None:
 def _reset_norms(wiring: Wiring) -> None:
     """Scale 1, shift 0, and no statistics of the batch that a scheme looked at."""
     for norm in wiring.norms:
-        if isinstance(norm, NORMS):
-            norm.reset_parameters()
+        reset = getattr(norm, "reset_parameters", None)  # which torch's all have; a wiring may name others
+        if callable(reset):
+            reset()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from isoinit.layers import WeightLayer
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm,
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm,
          nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)  # fmt: skip
 
 
@@ -119,7 +119,7 @@ class Wiring:
     @property
     def normalization(self) -> str:
         """ "none", or the kind: "batch", "layer", "group", "rms", "instance", several joined by "and"."""
-        kinds = {type(norm).__name__.split("Norm")[0].lower() for norm in self.norms}
+        kinds = {type(norm).__name__.split("Norm")[0].removeprefix("Sync").lower() for norm in self.norms}
         return " and ".join(sorted(kinds)) or "none"
 
 
