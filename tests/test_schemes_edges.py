@@ -473,3 +473,25 @@ def test_mirrored_units_that_a_flatten_tears_apart_are_refused(name: str) -> Non
 def test_crelu_that_doubles_positions_is_refused() -> None:
     with pytest.raises(ValueError, match="20 inputs behind a linear layer of 10 units, got 10"):
         filled(tokens(CReLU()), "ll_crelu", 7, 12)
+
+
+def pixels(inputs: int, size: int) -> Tensor:
+    """(inputs, 3, size, size), as images come: whole numbers up to 255."""
+    return torch.randint(0, 256, (inputs, 3, size, size), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", ["lsuv", "sample_variance", "sample_variance_scale"])
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [(MLP(12, 48, 4, 3), pixels(1400, 2) / 128), (CNN((3, 20, 20), 16, 3, 3), pixels(32, 20))],
+    ids=["more numbers than float16 has", "a larger norm than float16 has"],
+)
+def test_half_precision_is_adapted_to_many_inputs(name: str, model: MLP | CNN, data: Tensor) -> None:
+    """Their number was infinite, or the norm of the outputs, by which the weights were divided, so all were zero."""
+    model, data = model.half(), data.half()
+    initialize(model, name, data=data, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        x = data.flatten(1) if isinstance(model, MLP) else data
+        units = model.layers[0](x).double().movedim(1, -1).flatten(0, -2)
+    deviations = units - (units.mean() if name == "lsuv" else units.mean(0))
+    assert float(deviations.square().mean()) == pytest.approx(1, rel=0.02)

@@ -19,18 +19,24 @@ Rescale = Callable[[Tensor], tuple[Tensor | None, Tensor, int]]
 
 def total_deviation(units: Tensor) -> tuple[None, Tensor, int]:
     """No shift; over samples and units, the norm of the deviations from the mean and their number."""
-    return None, torch.linalg.vector_norm(units - units.mean()), units.numel()
+    return None, _norm(units - units.mean()), units.numel()
 
 
 def per_unit(units: Tensor) -> tuple[Tensor, Tensor, int]:
     """The mean of every unit over the samples, the norm of the deviations from it and their number."""
     mean = units.mean(0)
-    return mean, torch.linalg.vector_norm(units - mean, dim=0), len(units)
+    return mean, _norm(units - mean, 0), len(units)
 
 
 def mean_sample_deviation(units: Tensor) -> tuple[None, Tensor, int]:
     """No shift; the norm of the deviations from the means over samples, of all units, and their number."""
-    return None, torch.linalg.vector_norm(units - units.mean(0)), units.numel()
+    return None, _norm(units - units.mean(0)), units.numel()
+
+
+def _norm(deviations: Tensor, axis: int | None = None) -> Tensor:
+    """In float32 of half precision, which has no number for that of a few million pixels."""
+    half = deviations.dtype in (torch.float16, torch.bfloat16)
+    return torch.linalg.vector_norm(deviations, dim=axis, dtype=torch.float32 if half else None)
 
 
 STATISTICS: dict[str, Rescale] = {"total": total_deviation, "unit": per_unit, "sample": mean_sample_deviation}
@@ -58,7 +64,7 @@ def calibrate(model: nn.Module, wiring: Wiring, data: Tensor, compiled: bool, *,
         axis = unit_axis(layer)
         units = output.movedim(axis, -1).flatten(0, -2) if output.dim() > 2 else output
         shift, norm, count = rescale(units)
-        deviation = _varying(norm / math.sqrt(count), layer)
+        deviation = _varying((norm / math.sqrt(count)).to(output.dtype), layer)
         _correct(layer.weight, layer.bias, shift, deviation)
         along = (-1, *[1] * (output.dim() - 2)) if axis == 1 else (-1,)
         output = output if shift is None else output - shift.view(along)
