@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 import isoinit
 from isoinit import CNN, MLP, SCHEMES, ResNet, build, initialize
@@ -46,6 +47,37 @@ def test_every_block_propagates_and_every_parameter_is_wired(
     assert {id(p) for p in known} == {id(p) for p in model.parameters()}
     model(torch.randn(5, *shape, generator=torch.Generator())).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for layer in wiring.layers for p in (layer.weight,))
+
+
+def written_out(block: nn.Module, x: Tensor, normalization: str) -> Tensor:
+    """What is said beside each block in `BLOCKS`, with normalizations where the class of the blocks says."""
+
+    def norm(z: Tensor, name: str) -> Tensor:
+        part = block.get_submodule(name)
+        return functional.batch_norm(z, None, None, part.weight, part.bias, True) if normalization == "batch" else z  # pyright: ignore
+
+    (first, last), alpha, o, act = block.branch, block.multiplier, block.offsets, torch.relu  # pyright: ignore
+    if block.kind == "skipinit":
+        return x + alpha * last(act(norm(first(act(norm(x, "norm_first"))), "norm_last")))  # pyright: ignore
+    if block.kind == "fixup":
+        inner = act(norm(first(x + o[0]), "norm_first") + o[1])  # pyright: ignore
+        return act(x + alpha * norm(last(inner + o[2]), "norm_last") + o[3])  # pyright: ignore
+    branch = last(act(norm(first(x), "norm_first")))  # pyright: ignore
+    if block.kind in ("open", "rezero"):
+        return x + (branch if alpha is None else alpha * branch)  # pyright: ignore
+    skip = x if block.kind == "post" else norm(block.skip(x), "norm_skip")  # pyright: ignore
+    return act(skip + norm(branch, "norm_last"))
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_every_block_is_what_is_said_of_it(kind: str, normalization: str) -> None:
+    (block,) = ResNet((7,), 6, 4, 3, kind, normalization=normalization).double().blocks
+    generator = torch.Generator().manual_seed(0)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    x = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(block(x), written_out(block, x, normalization))
 
 
 def test_crelu_doubles_what_the_next_layer_reads() -> None:
@@ -199,7 +231,7 @@ def test_a_plain_torch_layer_keeps_its_mask_through_training_and_copying() -> No
     assert "2.mask" not in model.state_dict()
     assert layer.weight.all()
     x = torch.ones(2, 6)
-    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    assert torch.equal(layer(x), functional.linear(x, layer.weight, layer.bias))
 
 
 def test_the_public_names_can_be_found() -> None:

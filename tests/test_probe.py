@@ -149,7 +149,7 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
     assert all(p.grad is None for p in model.parameters())
     assert all(m.training == training for m in model.modules())
     assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm1d)] == momenta
-    assert not any(m._forward_hooks for m in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def test_batch_normalization_counts_as_the_affine_map_of_the_batch() -> None:
@@ -180,6 +180,14 @@ def test_batch_normalization_without_running_statistics_is_measured_as_that_with
         assert (norm.running_mean is None) != tracked
         assert norm.training == tracked
     np.testing.assert_allclose(*rows)
+
+
+def test_batch_normalization_without_parameters_is_measured_as_that_with_them() -> None:
+    rows = []
+    for affine in (True, False):
+        model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, affine=affine), nn.ReLU(), nn.Linear(6, 2)).double()
+        rows.append(jacobian(initialize(model, "he_normal", generator=generator()), noise(7, 4)))
+    torch.testing.assert_close(*rows)
 
 
 class Noisy(nn.Module):

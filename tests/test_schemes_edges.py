@@ -156,6 +156,14 @@ def test_biases_of_groups_too_small_to_mirror_are_refused_before_anything_change
         assert filled(model, name, 4, 4, 4, **arguments)(noise(2, 4, 4, 4)).isfinite().all()
 
 
+def test_the_bias_of_a_head_with_groups_is_not_mirrored_so_may_be_of_any_size() -> None:
+    model = nn.Sequential(nn.Conv1d(4, 8, 1), nn.ReLU(), nn.Conv1d(8, 6, 1, groups=2))
+    initialize(model, "ll_orth", bias_mode="mirrored", bias_variance=1.0, generator=torch.Generator().manual_seed(0))
+    hidden, head = (p for name, p in model.named_parameters() if name.endswith("bias"))
+    assert torch.equal(hidden[[0, 1, 4, 5]], -hidden[[2, 3, 6, 7]])
+    assert len(head.abs().unique()) == 6
+
+
 def test_a_mirrored_bias_of_an_odd_width_without_groups_has_one_number_without_a_partner() -> None:
     model = filled(MLP(4, 7, 3, 2), "he_normal", 4, bias_mode="mirrored", bias_variance=1.0)
     bias = model.get_submodule("layers.0").get_parameter("bias").detach()

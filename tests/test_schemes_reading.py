@@ -137,6 +137,18 @@ def test_kumar_takes_any_activation_with_a_slope_at_zero(function: Any, expected
         assert float(weight.square().mean()) * 300 == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [(functional.leaky_relu, 0.01), (lambda x: functional.leaky_relu(x, 0.5), 0.5),
+     (lambda x: functional.leaky_relu(x, negative_slope=0.7), 0.7)],
+)  # fmt: skip
+def test_the_slope_of_a_leaky_function_is_that_of_the_module(function: Any, slope: float) -> None:
+    model = initialize(Functional(function), "he_normal", generator=generator())
+    same = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(slope), nn.Linear(8, 4))
+    initialize(same, "he_normal", generator=generator())
+    assert torch.equal(read(model).layers[0].weight, read(same).layers[0].weight)
+
+
 class Picky(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         assert x.dim() == 2
@@ -535,6 +547,10 @@ def odd(norm: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 7), norm, nn.ReLU(), nn.Linear(7, 4))
 
 
+def odd_images(norm: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(6, 7, 1), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(7, 4))
+
+
 def across(first: nn.Module, second: nn.Module) -> nn.Sequential:
     """The second layer sums over what the first leaves apart: of 8 positions, whose number fits the channels'."""
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
@@ -566,6 +582,7 @@ def test_a_normalization_before_the_activation_keeps_the_mirror(kind: str) -> No
      (lambda: normalized(lambda: nn.GroupNorm(3, 12)), "does not survive GroupNorm of 3 groups"),
      (lambda: odd(nn.LayerNorm(7)), "does not survive LayerNorm of 7 units"),
      (lambda: odd(nn.GroupNorm(1, 7)), "does not survive GroupNorm of 7 units"),
+     (lambda: odd_images(nn.LayerNorm([7, 4, 4])), "does not survive LayerNorm of 7 units"),
      (lambda: across(nn.Conv1d(3, 8, 1), nn.Linear(8, 8)), "does not survive Linear on the positions of Conv1d"),
      (lambda: across(nn.Linear(8, 8), nn.Conv1d(8, 8, 1)), "does not survive Conv1d on the positions of Linear")],
 )  # fmt: skip
@@ -609,7 +626,8 @@ def test_what_leaves_positions_to_a_linear_layer_is_refused_by_the_mirrored_only
 @pytest.mark.parametrize(
     "pooled",
     [lambda x: x.view(x.size(0), x.size(1), -1).mean(2), lambda x: torch.reshape(x.mean(2), shape=(-1, 8)),
-     lambda x: x.mean(2).view((x.shape[0], -1)), lambda x: x.mean(2).view(-1, 8)],
+     lambda x: x.mean(2).view((x.shape[0], -1)), lambda x: x.mean(2).view(-1, 8), lambda x: x.mean(dim=-1),
+     lambda x: torch.mean(x, [2])],
 )  # fmt: skip
 def test_what_takes_the_positions_away_in_the_end_keeps_the_mirror(pooled: Any) -> None:
     model = AlongPositions(pooled)
@@ -631,6 +649,12 @@ def test_a_scripted_module_is_refused_in_a_sentence() -> None:
 def test_an_odd_width_keeps_its_mirror_where_no_mean_over_units_is_taken_away(norm: nn.Module) -> None:
     model = initialize(odd(norm).double(), "ll_orth", generator=generator())
     z = model[:2](noise(5, 6)).detach()
+    assert float((z[:, :3] + z[:, 3:6]).abs().max()) < 1e-12
+
+
+def test_an_odd_number_of_channels_keeps_its_mirror_where_the_mean_is_over_positions() -> None:
+    model = initialize(odd_images(nn.LayerNorm([4, 4])).double(), "ll_orth", generator=generator())
+    z = model[:2](noise(5, 6, 4, 4)).detach()
     assert float((z[:, :3] + z[:, 3:6]).abs().max()) < 1e-12
 
 

@@ -212,9 +212,10 @@ def test_tracked_narrowing_is_isometric_where_free_narrowing_is_not(widths: tupl
     assert deviation(initialize(model, "ll_orth", narrowing="tracked", generator=generator()), widths[0]) < 1e-9
 
 
-def test_every_tracked_core_is_semi_orthogonal() -> None:
-    """And not only on the image of the input, which is all that the Jacobian sees."""
-    model = initialize(chain(24, 64, 128, 64, 48, 96, 24), "ll_orth", narrowing="tracked", generator=generator())
+@pytest.mark.parametrize("widths", [(24, 64, 128, 64, 48, 96, 24), (24, 50, 50, 50, 24)])
+def test_every_tracked_core_is_semi_orthogonal(widths: tuple[int, ...]) -> None:
+    """And not only on the image of the input, which is all that the Jacobian sees; beside it there may be one unit."""
+    model = initialize(chain(*widths), "ll_orth", narrowing="tracked", generator=generator())
     for layer in read(model).layers[1:-1]:
         core = layer.weight.detach()[: layer.weight.shape[0] // 2, : layer.weight.shape[1] // 2]
         torch.testing.assert_close(singular(core), torch.ones(min(core.shape)).double())
@@ -345,6 +346,8 @@ def test_the_papers_layout_pushes_the_image_of_a_deep_plain_cnn_out_of_the_frame
     initialize(model, "idinit", order="channel", loosen="none", generator=generator())
     assert probe(model, x, jacobian=False).squared_norms[-1].all()
     initialize(CNN((1, 12, 12), 8, 6, 4), "idinit", generator=generator())
+    with pytest.warns(UserWarning, match="5 convolutions on 4 pixels lose it"):
+        initialize(CNN((1, 4, 12), 8, 6, 4), "idinit", generator=generator())
 
 
 def test_loosening_adds_noise_where_it_says() -> None:
@@ -408,6 +411,14 @@ def test_the_sum_is_orthogonal_and_its_parts_are_not() -> None:
     skip, (first, last) = block.skip.weight.detach()[:12, :12], [x.weight.detach()[:12, :12] for x in block.branch]
     assert float((singular(skip + last @ first) - 1).abs().max()) < 1e-12
     assert float((singular(skip) - 1).abs().max()) > 0.1
+
+
+def test_alpha_is_on_the_last_layer_of_a_branch_of_risotto() -> None:
+    model = ResNet((12,), 24, 12, 12, "projection").double()
+    for block in read(initialize(model, "risotto_c", alpha=0.3, generator=generator())).blocks:
+        first, last = (singular(layer.weight.detach()[:12, :12]) for layer in block.branch)
+        torch.testing.assert_close(first, torch.ones(12).double())
+        torch.testing.assert_close(last, torch.full((12,), 0.3).double())
 
 
 def test_fixup_shrinks_by_fan_out_and_the_number_of_blocks() -> None:
