@@ -91,6 +91,17 @@ def test_a_run_of_all_networks_is_filled_at_once(name: str, monkeypatch: pytest.
     assert name == "idinit" or len(filled) == 3  # which then loosens what it filled
 
 
+def test_networks_of_which_none_has_the_scale_one_are_scaled() -> None:
+    scales = [0.25, 4.0]
+    models = MLP.alike(INPUTS, 8, [3, 5], OUTPUTS)
+    requested = [Request(torch.Generator().manual_seed(0), weight_scale=scale) for scale in scales]
+    together([alike.begin(models, "he_normal", requested)])
+    for model, depth, scale in zip(models, [3, 5], scales, strict=True):
+        alone = MLP(INPUTS, 8, depth, OUTPUTS)
+        initialize(alone, "he_normal", weight_scale=scale, generator=torch.Generator().manual_seed(0))
+        assert digest(model) == digest(alone)
+
+
 def test_what_is_wrong_with_one_network_is_said_before_any_is_changed() -> None:
     models = MLP.alike(INPUTS, 8, DEPTHS, OUTPUTS)
     wrong = [*requests("iid")[:4], Request(torch.Generator(), -1.0)]
@@ -102,6 +113,8 @@ def test_what_is_wrong_with_one_network_is_said_before_any_is_changed() -> None:
         alike.begin(models, "he_normal", requests("zero"), density=0.4)
     with pytest.raises(ValueError, match="a width of at least 2"):
         alike.begin(MLP.alike(INPUTS, 1, [3, 3], OUTPUTS), "ll_orth", requests("zero")[:2])
+    with pytest.raises(ValueError, match=f"data= must be inputs .* of {INPUTS} numbers each, got {INPUTS - 1}"):
+        alike.begin(models, "lsuv", requests("zero"), data=X[:, 1:])
     assert not any(p.any() for model in models for p in model.parameters())
 
 

@@ -76,6 +76,17 @@ def test_behind_a_dead_layer_there_is_nothing_to_scale_and_a_warning(name: str) 
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["ll_orth", "ll_eoi"])
+def test_a_hidden_width_of_two_is_one_mirrored_pair(name: str) -> None:
+    assert float((spectrum(filled(MLP(1, 2, 5, 1), name, 1), 1) - 1).abs().max()) < 1e-12
+
+
+def test_crelu_refuses_two_groups() -> None:
+    model = nn.Sequential(nn.Conv1d(3, 4, 1), CReLU(), nn.Conv1d(8, 4, 1, groups=2), CReLU(), nn.Conv1d(8, 2, 1))
+    with pytest.raises(ValueError, match="ll_crelu needs layers without groups"):
+        filled(model, "ll_crelu", 3, 5)
+
+
 def test_a_sparse_column_of_length_one_is_a_sign() -> None:
     signs = rotations(50, 1, 1, 1.0, Draw(torch.Generator().manual_seed(0)))
     assert set(signs.flatten().tolist()) == {-1.0, 1.0}

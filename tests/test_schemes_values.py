@@ -290,6 +290,8 @@ def test_erk_keeps_the_total_density_and_gives_the_reference_example() -> None:
     capped = layer_densities(layers, 0.3, "erk")
     assert capped[-1] == 1
     assert np.dot(capped, sizes) == pytest.approx(0.3 * sum(sizes))
+    for shape in ((75, 79), (79, 79)):  # of a layer of the first alone the density would be rounded to above 1
+        assert layer_densities([nn.Linear(*shape)], 1.0, "erk") == [1.0]
 
 
 def test_unfrozen_taps_start_at_zero_and_reach_the_density() -> None:
