@@ -80,6 +80,17 @@ def test_every_block_is_what_is_said_of_it(kind: str, normalization: str) -> Non
     torch.testing.assert_close(block(x), written_out(block, x, normalization))
 
 
+@pytest.mark.parametrize("model", [MLP(7, 6, 4, 3, "tanh", "batch"), CNN((2, 3, 3), 6, 4, 3, "tanh", "batch")])
+def test_a_plain_network_normalizes_before_it_activates(model: MLP | CNN) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    signal = x = torch.randn(5, *((7,) if isinstance(model, MLP) else (2, 3, 3)), generator=generator)
+    for layer, norm in zip(model.layers, model.norms, strict=False):
+        signal = torch.tanh(functional.batch_norm(layer(signal), None, None, norm.weight, norm.bias, True))  # pyright: ignore
+    torch.testing.assert_close(model(x), model.layers[-1](signal if signal.dim() == 2 else signal.mean((2, 3))))
+
+
 def test_crelu_doubles_what_the_next_layer_reads() -> None:
     model = MLP(5, 8, 4, 3, "crelu")
     assert [tuple(layer.weight.shape) for layer in read(model).layers] == [(8, 5), (8, 16), (8, 16), (3, 16)]
@@ -192,6 +203,9 @@ def test_a_scheme_refuses_a_block_it_is_not_made_for() -> None:
         (lambda: ResNet((4, 4), 6, 4, 2), r"\(features,\) or \(C, H, W\), got \(4, 4\)"),
         (lambda: ResNet((4,), 6, 4, 2, "bottleneck"), "block must be one of post, projection, open"),
         (lambda: ResNet((4,), 6, 4, 2, activation="crelu"), "no crelu"),
+        (lambda: ResNet((4,), 6, 1, 2), "depth must be at least 2, got 1"),
+        (lambda: ResNet((4,), 6, 4, 0), "out_features must be at least 1, got 0"),
+        (lambda: ResNet((1, 4, 4), 6, 4, 2, pooling="max"), "pooling must be 'average' or 'none'"),
         (lambda: build("vit", (4,), width=4, depth=3, out_features=2), "architecture must be one of mlp, cnn, resnet"),
     ],
 )

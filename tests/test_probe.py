@@ -190,6 +190,13 @@ def test_batch_normalization_without_parameters_is_measured_as_that_with_them() 
     torch.testing.assert_close(*rows)
 
 
+def test_the_layers_of_a_residual_network_are_its_stem_and_its_blocks() -> None:
+    model = initialize(ResNet((4,), 6, 8, 3).double(), "he_normal", generator=generator())
+    found = probe(model, noise(7, 4))
+    assert len(found.dead) == len(found.correlation) == len(found.sample_variance) == 4
+    assert len(found.squared_norms) == 5
+
+
 class Noisy(nn.Module):
     """Drops out by a module and by a function, and draws in training on its own account."""
 

@@ -189,7 +189,7 @@ FORWARDS: dict[str, tuple[Callable[..., Any], str]] = {
     "softmax": (lambda s, x: s.c(torch.softmax(s.b(torch.relu(s.a(x))), 1)), "the function softmax in Odd"),
     "attribute": (lambda s, x: s.c(s.d(x)), "cannot be followed .*has no attribute 'd'"),
     "table": (lambda s, x: {torch.float32: s.c}[x.dtype](x), "cannot be followed"),
-    "constant": (lambda _, x: 3.0, "must lead one input to one output"),
+    "constant": (lambda _s, _x: 3.0, "must lead one input to one output"),
     "random": (lambda s, x: s.c(torch.relu(s.a(x) + torch.rand_like(x))), "branches at"),
 }
 
@@ -323,9 +323,18 @@ def test_a_block_that_a_scheme_cannot_make_exact_is_refused_before_anything_is_c
 def test_a_branch_of_risotto_may_be_narrower_than_its_block() -> None:
     model = residual("projection", 8, 4, 8, skip=True).double()
     initialize(model, "risotto_c", generator=generator())
-    first, last, skip = (layer.weight.detach()[:4, :4] for layer in list(model)[2:])
+    first, last, skip = (layer.weight.detach()[:4, :4] for layer in cast(Any, list(cast(Any, model))[2:]))
     q = skip[:4, :4] + last[:4, :2] @ first[:2, :4]
     torch.testing.assert_close(q @ q.T, torch.eye(4).double())
+
+
+def test_the_layers_between_the_ends_of_a_branch_of_risotto_are_identities() -> None:
+    model = initialize(residual("post", 8, 8, 8, 8), "risotto_b", alpha=0.5, generator=generator())
+    first, inner, last = (layer.weight.detach() for layer in cast(Any, list(cast(Any, model))[2:5]))
+    assert torch.equal(first, 2 * torch.eye(8))
+    assert torch.equal(inner, torch.eye(8))
+    q = (2 * last + torch.eye(8))[:4, :4]
+    torch.testing.assert_close(q @ q.T, torch.eye(4))
 
 
 class Doubled(nn.Linear):
