@@ -80,6 +80,13 @@ def test_kumar_refuses_a_kink_at_zero(activation: nn.Module) -> None:
         initialize(nn.Sequential(nn.Linear(3, 3), activation, nn.Linear(3, 3)), "kumar", generator=generator())
 
 
+@pytest.mark.parametrize("activation", [nn.PReLU(), nn.Softmax(dim=1), nn.GLU()])
+def test_kumar_refuses_what_is_no_function_of_one_number(activation: nn.Module) -> None:
+    """As only a network that says its wiring has it for its activation."""
+    with pytest.raises(ValueError, match=f"kumar needs .*, and {type(activation).__name__} takes none: "):
+        kumar_variance(activation)
+
+
 @pytest.mark.parametrize(
     ("name", "slope"),
     [
