@@ -34,7 +34,7 @@ def mean_sample_deviation(units: Tensor) -> tuple[None, Tensor, int]:
 
 
 def _norm(deviations: Tensor, axis: int | None = None) -> Tensor:
-    """In float32 of half precision, which has no number for that of a few million pixels."""
+    """In float32 of half precision: float16 ends at 65504, and the norm of many outputs does not."""
     half = deviations.dtype in (torch.float16, torch.bfloat16)
     return torch.linalg.vector_norm(deviations, dim=axis, dtype=torch.float32 if half else None)
 
