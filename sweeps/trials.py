@@ -28,7 +28,7 @@ class Trials:
         self._study, self._design, self._spec, self._digest = study, design, spec, data_digest
         self._running: dict[int, tuple[Trial, Task]] = {}
         self._visits: Counter[Point] = Counter()
-        self._keys: set[str] = set()
+        self._keys: set[str] = set()  # of earlier launches
         self.rows: list[dict[str, Any]] = []
         """Finished trials, as far as a map needs them: axes, role, counts and outcome."""
 
@@ -43,7 +43,6 @@ class Trials:
 
     def ask_again(self, task: Task) -> Task:
         """A task of an earlier launch as a new, running trial of this study, with its key and role."""
-        self._visits[task.point] += 1
         self._keys.add(task.trial_key)
         self._study.enqueue_trial(self._design.params(task.point))
         trial = self._study.ask(self._design.distributions)
@@ -66,7 +65,6 @@ class Trials:
     def take_over(self, row: Mapping[str, Any]) -> None:
         """A finished trial of a ledger, as one of this study."""
         point = Point(**{name: row[name] for name in Point._fields})
-        self._visits[point] += 1
         self._keys.add(row["trial_key"])
         self.rows.append(_row(point, row["role"], row))
         self._study.add_trial(
@@ -81,14 +79,13 @@ class Trials:
         )
 
     def _unused(self, point: Point) -> tuple[str, tuple[int, ...]]:
-        """Key and seeds of the next visit of a point. Where the journal has lost a visit, one after it may have those
-        that follow from the number of visits, and the ledger would keep but one of the two."""
+        """Key and seeds of the next visit of a point, none of an earlier launch: the ledger would keep but one of two.
+        Their number does not tell, for the journal may have lost a visit."""
         while True:
             seeds = self._spec.seeds(self._visits[point])
             self._visits[point] += 1
             key = self._spec.trial_key(point, seeds, self._digest)
             if key not in self._keys:
-                self._keys.add(key)
                 return key, seeds
 
 
