@@ -20,6 +20,8 @@ from sweeps.values import Checked, Names, Space, listed, named
 
 NUMERICS: Final = "2"
 """Raised whenever a change makes the same replicate train differently; part of every trial key."""
+FACTOR: Final = 0.1
+"""Of the step schedule, where none is given."""
 
 
 class Point(NamedTuple):
@@ -51,7 +53,16 @@ class Schedule(_Model):
     """Step schedule: the learning rate is multiplied by `factor` at each of `at` (shares of the budget)."""
 
     at: list[Annotated[float, Field(gt=0, lt=1)]] = []
-    factor: float = Field(default=0.1, gt=0)
+    factor: float = Field(default=FACTOR, gt=0)
+
+    @model_validator(mode="after")
+    def _used(self) -> Schedule:
+        if self.factor != FACTOR and not self.at:
+            raise ValueError(
+                f"factor {self.factor:g} multiplies the learning rate at no time, for 'at' is empty; say when, as with "
+                "at: [0.5], half of the steps"
+            )
+        return self
 
 
 class Training(_Model):

@@ -88,6 +88,7 @@ def test_more_seeds_and_trials_than_the_tables_hold_are_refused() -> None:
         ("training.learning_rate=[0.1, .nan]", ["training.learning_rate should be a finite number, but got nan"]),
         ("training.learning_rate=[0.1, 1, 0.10]", ["training.learning_rate: every rate", "but 0.1 is given 2 times"]),
         ("training.nesterov=true", ["training", "nesterov needs a momentum above 0"]),
+        ("training.schedule.factor=0.5", ["training.schedule: factor 0.5", "'at' is empty; say when"]),
         ("training={optimizer: adam, momentum: 0.9}", ["training", "momentum is of sgd", "0.9 with optimizer adam"]),
         ("criterion={metric: train_accuracy, at_least: 0.5, within: 5}", ["criterion.within", "from 10", "got 5"]),
         ("criterion={metric: train_accuracy, at_least: 0.5, within: 201}", ["criterion.within", "to 200", "got 201"]),
