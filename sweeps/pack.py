@@ -48,13 +48,13 @@ class PackTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any], context: Context | None = None) -> None:
         assert context is not None
-        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._context = context
         self._refused = _refused(context)
         if self._refused:  # a word and no error: tried again, pack after pack would come to this node, which is idle
             return
         self._pack = Pack.from_dict(config["pack"])
         self._spec = SweepSpec.model_validate(context.spec)
+        torch.set_num_threads(_threads(self._spec.resources.cpus))
         name = self._spec.dataset
         self._dataset = data.made(name, context.own) if context.own else data.load(name, context.data_folder)
         if self._dataset.digest != context.data_digest:
@@ -97,6 +97,13 @@ class PackTrainable(tune.Trainable):
         if reason:
             return [], waited(), unrecorded(reason)
         return [asdict(r) for r in results(part, self._pack)], waited(), ""
+
+
+def _threads(cpus: float) -> int:
+    """Of a pack that asks for so many CPUs: as the environment has it, where Ray writes their number if nobody has set
+    the variable, be it to nothing or to a list for nested loops."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, int(first) if first.isdecimal() else int(cpus))
 
 
 def _refused(context: Context) -> str:

@@ -110,6 +110,25 @@ def test_a_worker_needs_no_copy_of_a_file_of_the_users(monkeypatch: pytest.Monke
     assert worker._dataset.x_train.tolist() == [[1, -1], [-1, 1]]
 
 
+@pytest.mark.parametrize(
+    ("setting", "cpus", "threads"), [("3", 1, 3), ("", 2, 2), ("", 0.5, 1), ("4,2", 1, 4), ("0", 2, 1), ("two", 2, 2)]
+)
+def test_no_setting_of_threads_keeps_a_worker_from_its_packs(
+    monkeypatch: pytest.MonkeyPatch, setting: str, cpus: float, threads: int
+) -> None:
+    """Ray leaves a variable alone that is set, to whatever."""
+    given: list[int] = []
+    monkeypatch.setattr(pack.gc, "freeze", lambda: None)
+    monkeypatch.setattr(pack.torch, "set_num_threads", given.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    spec = parse("{name: toy, space: {scheme: he_normal, depth: 4, width: 8}}", [f"resources.cpus={cpus}"])
+    digest = data.load("digits").digest
+    context = pack.Context(spec.model_dump(mode="json"), Origin("toy", "", ""), digest, None, provenance.code())
+    worker = pack.PackTrainable.__new__(pack.PackTrainable)
+    worker.setup({"pack": Pack("p1", ()).to_dict()}, context)
+    assert given == [threads]
+
+
 def test_a_node_with_other_data_than_the_driver_trains_nothing_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in ((pack.gc, "freeze"), (pack.torch, "set_num_threads")):
         monkeypatch.setattr(module, name, lambda *_: None)
