@@ -105,6 +105,26 @@ def test_a_result_supersedes_a_failure_and_nothing_supersedes_a_result(tmp_path:
     assert book.keys() == set(by_key)
 
 
+def test_a_failure_after_a_result_changes_nothing_whatever_their_files_are_called(tmp_path: Path) -> None:
+    """As of a pack that was recorded, and whose worker died before it said so."""
+    for number in (3, 9):
+        book = Ledger(tmp_path / str(number))
+        book.append(_part(6, first=0))
+        outcomes = book.outcomes()
+        book.append(_part(number, first=0, failed=[0, 1, 2, 3], attempt=2))
+        assert book.outcomes() == outcomes
+        assert "failed" not in book.read()[0]["outcome"].to_pylist()
+
+
+def test_a_pack_is_found_once_all_of_its_trials_have_a_result(tmp_path: Path) -> None:
+    book = Ledger(tmp_path)
+    other = book.append(_part(1))
+    book.append(_part(0, failed=[0]))
+    assert book.find("toy-00000") is None
+    whole = book.append(_part(0, attempt=2))
+    assert [book.find(pack_id) for pack_id in ("toy-00000", "toy-00001", "toy")] == [whole, other, None]
+
+
 def test_every_try_of_a_pack_with_failed_trials_is_a_part_of_its_own(tmp_path: Path) -> None:
     book = Ledger(tmp_path)
     names = [book.append(_part(0, failed=[0], attempt=attempt)).name for attempt in (1, 2, 3, 4)]
