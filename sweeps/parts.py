@@ -47,7 +47,7 @@ def part(trials: pa.Table, replicates: pa.Table) -> pa.Table:
     ordered = replicates.take(pa.array(np.argsort(rows, kind="stable")))
     columns = [column.combine_chunks() for column in ordered.columns]
     structs = pa.StructArray.from_arrays(columns, fields=list(REPLICATES))
-    nested = pa.ListArray.from_arrays(pa.array(offsets), structs, type=PART.field("replicates").type)
+    nested = pa.ListArray.from_arrays(pa.array(offsets), structs)
     joined = pa.Table.from_arrays([*trials.columns, nested], schema=PART)
     finished = max(joined["finished_at"].drop_null().cast(pa.int64()).to_pylist(), default=0)
     own = {"isoinit.pack_id": joined["pack_id"][0].as_py(), "isoinit.finished_at": f"{finished:020d}"}

@@ -67,7 +67,7 @@ class Space:
     def point(self, params: Mapping[str, Any]) -> Point:
         """The point of these parameters. Without biases all bias modes are the same network: it gets the first."""
         point = Point(**{a.name: a.decode(params.get(a.parameter)) for a in self.axes})
-        if point.bias_variance or not self.idle:
+        if point.bias_variance:
             return point
         return point._replace(bias_mode=next(a.levels[0] for a in self.axes if a.name == "bias_mode"))
 

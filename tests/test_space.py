@@ -46,11 +46,39 @@ def test_zero_is_the_lowest_decade_of_a_log_range() -> None:
     floor = built.floors["bias_variance"]
     params = _any_params(built) | {"bias_variance": floor / space.FLOOR}
     assert built.point(params).bias_variance == 0.0
+    assert built.params(built.point(params)) == params
     assert built.point(params | {"bias_variance": floor}).bias_variance == floor
     assert built.point(params | {"bias_variance": floor * 0.99}).bias_variance == 0.0
     drawn = np.geomspace(floor / space.FLOOR, 1.0, 1000, endpoint=False)
     share = np.mean([built.point(params | {"bias_variance": v}).bias_variance == 0.0 for v in drawn])
     assert share == pytest.approx(1 / 5, abs=0.01)
+
+
+def test_a_log_range_is_even_in_its_logs_and_any_other_in_its_numbers() -> None:
+    settings = "space.depth={low: 2, high: 32, log: true, levels: 5}", "space.weight_scale={low: 1, high: 4, levels: 4}"
+    built = space.build(_spec(*settings))
+    ranges = {"depth": True, "weight_scale": False, "bias_variance": True}
+    for name, log in ranges.items():
+        distribution = built.distributions[name]
+        assert isinstance(distribution, optuna.distributions.IntDistribution | optuna.distributions.FloatDistribution)
+        assert distribution.log is log
+    levels = {axis.name: axis.levels for axis in built.axes}
+    assert levels["depth"] == (2, 4, 8, 16, 32)
+    assert levels["weight_scale"] == (1, 2, 3, 4)
+    assert levels["bias_variance"][::7] == (0.0, pytest.approx(1e-4 ** (1 / 7)))
+    straight = space.build(_spec("space.depth={low: 2, high: 32, levels: 4}"))
+    assert straight.distributions["depth"] == optuna.distributions.IntDistribution(2, 32)
+    assert next(axis.levels for axis in straight.axes if axis.name == "depth") == (2, 12, 22, 32)
+
+
+@pytest.mark.parametrize(("width", "odd"), [("{low: 8, high: 64, levels: 3}", 9), ("[8, 10, 13, 16, 18]", 13)])
+def test_a_width_that_a_range_or_list_may_come_to_is_one_that_can_be_built(width: str, odd: int) -> None:
+    """Though the ends of the range, its middle and most of the list are even."""
+    risotto = "network.architecture=resnet", "network.activation=relu", "space.scheme=risotto_b"
+    with pytest.raises(ValueError, match=rf"space: scheme risotto_b needs an even width, got {odd}; {odd + 1} is"):
+        space.build(_spec(*risotto, f"space.width={width}"))
+    space.build(_spec(*risotto, "space.width={low: 8, high: 8}"))
+    space.build(_spec(*risotto, "space.width=[8, 10, 16]"))
 
 
 def test_number_lists_are_ordered_levels() -> None:
