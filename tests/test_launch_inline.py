@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,13 +26,15 @@ from analysis import store
 from analysis.mapinfo import MapInfo
 from analysis.outcome import Criterion, Curve, label
 from isoinit.activations import ACTIVATIONS
-from sweeps import closing, data, driver, ending, launch, reading, ready, replay, session
+from sweeps import closing, data, driver, ending, launch, reading, ready, records, replay, session, spec
 from sweeps.__main__ import main, parser
+from sweeps.journal import Journal
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import parents
 from sweeps.mlflow_store import EXPERIMENT, connect
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
+from sweeps.tasks import Origin
 from sweeps.tracking import Tracker
 
 SPEC = """
@@ -398,6 +401,65 @@ def test_a_replay_is_the_same_to_the_last_bit(folder: Path, capsys: pytest.Captu
     assert replayed["networks"] == replayed["identical"] == 4
 
 
+def test_a_trial_that_cannot_be_replayed_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _launch("--trials", "4") == 0
+    run = RunDir(folder / "runs", "tiny")
+    (pack,) = Journal(run.journal).read()
+    lost = replace(pack, pack_id="lost", tasks=(replace(pack.tasks[0], trial_key="lost0"),))
+    run.ledger.append(records.failed(lost, run.spec(), Origin("tiny", run.spec().sha256, "c0ffee"), attempt=7))
+    keys = [task.trial_key for task in pack.tasks]
+    failed = run.ledger.read()[0].to_pylist()[-1]
+    assert (failed["trial_key"], failed["attempt"], failed["outcome"], failed["steps"]) == ("lost0", 7, "failed", 30)
+
+    def said(key: str) -> str:
+        capsys.readouterr()
+        assert main(["replay", "tiny", key]) == 2
+        return capsys.readouterr().err
+
+    assert "'x' must begin the key of one trial, but begins: none" in said("x")
+    assert f"'' must begin the key of one trial, but begins: {', '.join(keys)}, lost0" in said("")
+    assert "trial lost0 failed: there is no record to compare a replay with" in said("lost")
+    monkeypatch.setattr(spec, "NUMERICS", "none")
+    assert f"trial {keys[1]} cannot be replayed: with today's data or numerics it would be" in said(keys[1])
+
+
+@pytest.mark.parametrize(
+    ("setting", "node", "exact"),
+    [
+        ("training.log_every=10", None, True),
+        ("training.log_every=10", "elsewhere", False),
+        ("network.normalization=batch", None, False),
+        ("network.architecture=resnet", None, False),
+    ],
+)
+def test_only_a_plain_mlp_on_the_same_machine_is_held_to_the_last_bit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, setting: str, node: str | None, exact: bool
+) -> None:
+    compare, asked = replay._compare, []
+
+    def spy(*arguments: Any) -> replay.Replayed:
+        asked.append(arguments[-1])
+        return compare(*arguments)
+
+    monkeypatch.setattr(replay, "_compare", spy)
+    small = (
+        "search.sampler=random",
+        "space.depth=4",
+        "space.bias_variance=0",
+        "training.steps=4",
+        "criterion.at_least=1",
+    )
+    more = ("space.scheme=[he_normal, orthogonal]", "training.log_every=2", "training.batch_size=64", setting)
+    assert _launch("--trials", "1", *(part for each in (*small, *more) for part in ("--set", each))) == 0
+    if node is not None:
+        monkeypatch.setattr(records.platform, "node", lambda: node)
+    run = RunDir(folder / "runs", "tiny")
+    assert replay.replay(run, run.ledger.read()[0]["trial_key"][0].as_py()).same
+    assert asked == [exact]
+
+
 def test_rounding_that_has_grown_is_no_other_training() -> None:
     """What networks of convolutions or with BatchNorm are stacked with changes the rounding of their sums."""
 
@@ -413,6 +475,8 @@ def test_rounding_that_has_grown_is_no_other_training() -> None:
     assert not compare(True, 2.0, 1.0 + 1e-6, 0.6).same
     assert not compare(False, 2.1, 1.0, 0.5).same
     assert compare(True, 2.0, 1.0, 0.5).parted is None
+    assert compare(False, 2.0, math.inf).largest == math.inf  # diverged
+    assert compare(True, 200.0, 1.0, 0.5).largest == pytest.approx(198 / 3)
     assert compare(False, 2.0, 1.0).largest == compare(False, 2.0, 1.0, math.nan).largest == math.inf
 
 
