@@ -111,6 +111,23 @@ def test_cifar10_is_read_channels_first(tmp_path):
     assert (raw.x_test[1, 2].ravel() == pixels[1, 2048:]).all(), "the third kilobyte of a row is the blue plane"
 
 
+def test_images_with_colours_of_a_public_npz_are_read_channels_first(tmp_path):
+    """As Keras has them: colours last, labels in a column. One colour that is always the same becomes 0."""
+    x = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+    x[..., 1] = 7
+    y = np.arange(12, dtype=np.uint8)[:, None] % 10
+    np.savez(tmp_path / "cifar10.npz", x_train=x, y_train=y, x_test=x[:5], y_test=y[:5])
+    cifar = data.load("cifar10", tmp_path)
+    assert cifar.x_train.shape == (12, 3, 32, 32)
+    for colour in (0, 2):
+        seen = x[..., colour].astype(float)
+        wanted = (seen - seen.mean()) / seen.std()
+        np.testing.assert_allclose(cifar.x_train[:, colour], wanted, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(cifar.x_test[:, colour], wanted[:5], rtol=0, atol=1e-6)
+    assert not cifar.x_train[:, 1].any()
+    assert cifar.y_train.tolist() == y.ravel().tolist()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
