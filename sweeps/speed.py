@@ -129,9 +129,10 @@ def _file() -> Path:
 def _cache() -> dict[str, Any]:
     """What was measured on this machine; a file that cannot be read is as good as none."""
     try:
-        return json.loads(_file().read_text())
+        found = json.loads(_file().read_text())
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write(known: dict[str, Any]) -> None:

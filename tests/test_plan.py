@@ -85,6 +85,15 @@ def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.plan(spec).speed == first.speed
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_file_of_speeds_that_is_damaged_is_as_good_as_none(cache: Path, text: str) -> None:
+    cache.parent.mkdir()
+    cache.write_text(text)
+    assert speed.startup() == speed.STARTUP
+    speed.remember(parse(TEXT), "digest", slots=1, flops=1.0, layers=1.0, busy=1.0, startup=9.0, others=0.0)
+    assert speed.startup() == (speed.STARTUP + 9.0) / 2
+
+
 def test_of_another_installation_the_code_is_compiled_before_the_workers_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The speed is known from another folder or edition, the compiled code is not there."""
     spec = parse(TEXT)
