@@ -11,7 +11,7 @@ from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, stack
 from sweeps.flat import aligned
-from sweeps.kernel import activations, loss
+from sweeps.kernel import LINE, activations, loss
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, ModuleStack, Start
 
@@ -233,6 +233,13 @@ def test_compiled_exponential_is_exact_to_a_few_units_in_the_last_place():
     assert z.dtype == np.float32
     np.testing.assert_allclose(z[:-2], torch.exp(x.double()).numpy()[:-2], rtol=3e-7, atol=0)
     assert (z[-2:] < 1e-37).all()
+
+
+def test_vectors_start_on_a_cache_line() -> None:
+    """Or else a product might be rounded otherwise, alone or in a pack."""
+    vectors = [aligned(size) for size in range(1, 200)]
+    assert {vector.ctypes.data % (vector.itemsize * LINE) for vector in vectors} == {0}
+    assert [len(vector) for vector in vectors] == list(range(1, 200))
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 300])
