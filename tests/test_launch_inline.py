@@ -463,17 +463,19 @@ def test_only_a_plain_mlp_on_the_same_machine_is_held_to_the_last_bit(
 def test_rounding_that_has_grown_is_no_other_training() -> None:
     """What networks of convolutions or with BatchNorm are stacked with changes the rounding of their sums."""
 
-    def compare(exact: bool, *losses: float) -> replay.Replayed:
+    def compare(exact: bool, *losses: float, outcome: str = "slow") -> replay.Replayed:
         steps, before = [10, 20, 30], [2.0, 1.0, 0.5]
-        base = {"seed": 0, "learning_rate": 0.1, "outcome": "slow", "curve_step": steps}
-        records = [[{**base, "curve_loss": list(curve)}] for curve in (before, losses)]
-        return replay._compare("key", records[0], records[1], "commit", "commit", exact)
+        base = {"seed": 0, "learning_rate": 0.1, "curve_step": steps}
+        record = [{**base, "outcome": "slow", "curve_loss": before}]
+        again = [{**base, "outcome": outcome, "curve_loss": list(losses)}]
+        return replay._compare("key", record, again, "commit", "commit", exact)
 
     grown = compare(False, 2.0, 1.0 + 1e-6, 0.6)
     assert (grown.same, grown.parted) == (True, 30)
     assert "the same up to rounding, which has grown by step 30; 0 of 1 networks" in grown.sentence()
     assert not compare(True, 2.0, 1.0 + 1e-6, 0.6).same
     assert not compare(False, 2.1, 1.0, 0.5).same
+    assert not compare(True, 2.0, 1.0, 0.5, outcome="stalled").same
     assert compare(True, 2.0, 1.0, 0.5).parted is None
     assert compare(False, 2.0, math.inf).largest == math.inf  # diverged
     assert compare(True, 200.0, 1.0, 0.5).largest == pytest.approx(198 / 3)

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.outcome import Criterion, Curve, Outcome, label
 from analysis.schema import PROBES
 from isoinit import networks, schemes
-from sweeps import data, network, train
+from sweeps import data, network, train, work
+from sweeps.parts import split
 from sweeps.preparing import PROBE_INPUTS, generator
+from sweeps.reading import parse
 from sweeps.spec import Point, Schedule, Training
+from sweeps.tasks import Origin, Pack, Task
 from sweeps.train import Member
 
 DIGITS = data.load("digits")
@@ -269,6 +273,27 @@ def test_flops_are_those_of_the_shapes():
     with FlopCounterMode(display=False) as counter:
         nn.functional.cross_entropy(model(DIGITS.x_train[:8]), DIGITS.y_train[:8]).backward()
     assert network.flops(cnn, DIGITS, sgd) == 10 * counter.get_total_flops()
+
+
+def test_a_trial_has_its_share_of_the_work_and_time_of_its_pack(monkeypatch):
+    spec = parse(
+        "{name: toy, space: {scheme: he_normal, depth: [3, 9], width: 8}, "
+        "training: {steps: 4, log_every: 2, batch_size: 16, learning_rate: [0.1, 0.01]}, "
+        "criterion: {metric: test_accuracy, at_least: 0.01}}"
+    )
+    points = [POINT._replace(depth=depth, width=8) for depth in (3, 9)]
+    tasks = tuple(Task(f"key{p.depth}", p, (0, 1), "random", n) for n, p in enumerate(points))
+    monkeypatch.setattr(work, "time", SimpleNamespace(perf_counter=iter([10.0, 14.0]).__next__))
+    table = work.run(Pack("p", tasks), spec, DIGITS, Origin("toy", "sha", "commit"), attempt=3)
+    trials, replicates = (half.to_pylist() for half in split(table))
+    assert [row["flops"] for row in trials] == [4 * network.flops(p, DIGITS, spec.training) for p in points]
+    flops = sum(row["flops"] for row in trials)
+    assert [row["seconds"] for row in trials] == [pytest.approx(4 * row["flops"] / flops) for row in trials]
+    assert {row["outcome"] for row in replicates} == {"trained"}  # by the accuracy on the test split
+    assert {row["steps_to_threshold"] for row in replicates} == {4}
+    assert [(row["depth"], row["steps"], row["attempt"]) for row in trials] == [(3, 4, 3), (9, 4, 3)]
+    ran = [(row["trial_key"], row["seed"], row["learning_rate"]) for row in replicates]
+    assert ran == [(t.trial_key, seed, rate) for t in tasks for seed in (0, 1) for rate in (0.1, 0.01)]
 
 
 @pytest.mark.parametrize(
