@@ -18,6 +18,7 @@ from sweeps import capacity, data, dryrun, limits, machine, network, space, spee
 from sweeps.samplers import SAMPLERS
 from sweeps.spec import SweepSpec
 from sweeps.speed import Speed
+from sweeps.values import Range
 
 ASKING: Final = 0.2
 """Share of the training's time from which on a slow sampler is worth a warning."""
@@ -170,8 +171,10 @@ def _warnings(spec: SweepSpec, trials: int, packs: int, slots: int, busy: float)
         found.append(
             "training.stop_on_success ends no training, for criterion.metric test_accuracy is measured at the end"
         )
-    if isinstance(spec.space.depth, list) and len(set(spec.space.depth)) == 1:
-        found.append(f"all networks have depth {spec.space.depth[0]}: a map takes a space.depth of more than one")
+    depth = spec.space.depth
+    least, most = (depth.low, depth.high) if isinstance(depth, Range) else (min(depth), max(depth))
+    if least == most:
+        found.append(f"all networks have depth {least:g}: a map takes a space.depth of more than one")
     return tuple(found)
 
 

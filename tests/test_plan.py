@@ -387,6 +387,7 @@ def test_a_grid_is_priced_as_it_is_launched_and_ends_with_its_points(tmp_path: P
     [
         (["space.depth=7"], "all networks have depth 7: a map takes a space.depth of more than one"),
         (["space.depth=[7, 7]"], "all networks have depth 7: a map takes a space.depth of more than one"),
+        (["space.depth={low: 7, high: 7}"], "all networks have depth 7: a map takes a space.depth of more than one"),
         (
             ["training.stop_on_success=true", "criterion={metric: test_accuracy, at_least: 0.5}"],
             "training.stop_on_success ends no training",
