@@ -10,7 +10,7 @@ from isoinit import networks, schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel, stack
-from sweeps.flat import aligned
+from sweeps.flat import Layout, aligned, workspace_size
 from sweeps.kernel import LINE, activations, loss
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, ModuleStack, Start
@@ -233,6 +233,15 @@ def test_compiled_exponential_is_exact_to_a_few_units_in_the_last_place():
     assert z.dtype == np.float32
     np.testing.assert_allclose(z[:-2], torch.exp(x.double()).numpy()[:-2], rtol=3e-7, atol=0)
     assert (z[-2:] < 1e-37).all()
+
+
+@pytest.mark.parametrize("batch", [16, 200])
+def test_the_scratch_of_a_kernel_stack_is_that_of_its_largest_member_and_batch(batch: int) -> None:
+    """Beyond it the compiled call would write over other memory, without a word."""
+    models = [mlp(depth=3), mlp(depth=9, width=40), mlp(depth=2)]
+    stack = KernelStack([0, 1, 2], [Start(model, 0.1, 0) for model in models], Training(batch_size=batch))
+    sizes = [workspace_size(at.fans[0], at.fans[1], max(64, batch)) for at in map(Layout, models)]
+    assert len(stack._work) == max(sizes) > sizes[0]
 
 
 def test_vectors_start_on_a_cache_line() -> None:
