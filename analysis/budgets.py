@@ -1,5 +1,5 @@
 """An export judged within smaller and smaller budgets of steps: every network's curve is stored, so none is trained
-again, and a step budget is no matter of the learning rate's schedule, which is laid over steps."""
+again. A schedule of the learning rate stays that of the whole budget, though (`note`)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ def unfold(export: Export) -> pa.Table:
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     return pc.list_flatten(lists).drop_null().to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def note(export: Export) -> str:
+    """What does not shrink with the budget, as a sentence; empty if all does."""
+    falls = any((training.get("schedule") or {}).get("at") for training in export.trainings.values())
+    told = "Within fewer steps the learning rate falls when it does in the whole budget, not at the same share of them."
+    return told if falls else ""
 
 
 def budgets(export: Export) -> list[int]:

@@ -14,7 +14,6 @@ from analysis import compare as comparing
 from analysis import joining, mapinfo, maps, profiles, rates, ratios, store, summary, tables, unfolded
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
-from analysis.schema import STEPS
 from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
 from analysis.writing import write_table, writing
 
@@ -113,7 +112,7 @@ def frontier(args: argparse.Namespace) -> int:
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
     console = terminal()
     show_limits(console, "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
-    say(console, "" if args.abscissa == STEPS else tables.budget_note(unfolded.over(export, args.abscissa)))
+    say(console, unfolded.note(export, args.abscissa))
     return list_files(files)
 
 

@@ -42,10 +42,14 @@ def _listed(rates: Sequence[float]) -> str:
 
 
 def _schedule(falls: Any) -> str:
-    """`{at: [100], factor: 0.1}` in words."""
+    """`{at: [0.5], factor: 0.1}` in words."""
     if not isinstance(falls, dict):
         return str(falls)
-    return f"times {falls.get('factor')} at {', '.join(map(str, falls['at']))}" if falls.get("at") else "constant"
+    return (
+        f"times {falls.get('factor')} at {', '.join(map(str, falls['at']))} of the steps"
+        if falls.get("at")
+        else "constant"
+    )
 
 
 _COLUMNS: Final = {

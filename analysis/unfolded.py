@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from analysis import budgets, joining, rates
+from analysis import budgets, joining, rates, tables
 from analysis.schema import RATE, STEPS
 from analysis.store import Export
 
@@ -29,3 +29,8 @@ def rule(export: Export, abscissa: str | None) -> str:
     if abscissa == STEPS and export.criterion is not None:
         return f"{replace(export.criterion, within=None)} within each budget of steps"
     return joining.criterion(export)
+
+
+def note(export: Export, abscissa: str | None) -> str:
+    """What must be known of the budget to read limits over it; empty if nothing."""
+    return budgets.note(export) if abscissa == STEPS else tables.budget_note(over(export, abscissa))

@@ -120,6 +120,7 @@ def test_the_frontier_over_the_budget_is_a_command(
     assert main([*given, "--criterion", "accuracy>=0.5 within 50", "--learning-rates", "0.01"]) == 0
     said = capsys.readouterr().out
     assert "of this budget" not in said
+    assert "the learning rate falls" not in said
     assert " 50 " in said
     assert " 100 " not in said
 
@@ -151,3 +152,13 @@ def test_networks_that_were_stopped_at_success_are_judged_within_fewer_steps_too
     harder = stopped._replace(criterion=replace(Criterion(), threshold=0.9))
     with pytest.raises(ValueError, match="was stopped at success after"):
         budgets.unfold(harder)
+
+
+def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its steps are shares of the whole budget."""
+    training = {**exports.SPEC["training"], "schedule": {"at": [0.5], "factor": 0.1}}
+    folder = exports.write(tmp_path / "falls", *exports.tables(40), {**exports.SPEC, "training": training})
+    assert main(["frontier", str(folder), "--abscissa", "steps", "--out", str(tmp_path)]) == 0
+    assert "the learning rate falls when it does in the whole budget" in " ".join(capsys.readouterr().out.split())

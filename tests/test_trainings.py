@@ -207,7 +207,7 @@ def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
     [
         ({"weight_decay": 0.01}, {"weight decay 0", "weight decay 0.01"}),
         ({"nesterov": True}, {"nesterov no", "nesterov yes"}),
-        ({"schedule": {"at": [50, 80], "factor": 0.1}}, {"rate constant", "rate times 0.1 at 50, 80"}),
+        ({"schedule": {"at": [0.5, 0.8], "factor": 0.1}}, {"rate constant", "rate times 0.1 at 0.5, 0.8 of the steps"}),
         ({"train_samples": 100}, {"all samples", "100 samples"}),
     ],
 )
