@@ -32,8 +32,8 @@ words:
   band         holds the frontier with 90 % probability, given the trials and the smoothness of the frontier
   > and <      a limit, or an end of a band, that lies at an end of the depths that were tried; more is not known of it
   trains again deeper than its limit, where networks first stop training, this one is surely in the region once more
-  theory       predicts the start of training, by gradient descent at the least of the trials' best learning rates:
-               there networks are most stable
+  theory       predicts the start of training, by gradient descent within their steps at the least of the trials' best
+               learning rates: there networks are most stable
   undecided    a cell that lies in the region with a probability between 5 and 95 %
   training     an axis of sweeps that are read as one and were trained in different ways, by another optimizer say
   audit trial  placed uniformly at random (role audit, start, random or sobol): only they give an error of the map that
@@ -155,6 +155,7 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], *paren
         metavar="R",
         help="of gradient descent, that must be stable (default: so small that it is)",
     )
+    made.add_argument("--steps", type=int, metavar="T", help="of gradient descent, to train in (default: some 250)")
     made.add_argument("--activation", metavar="NAME", help="activation function (default: the scheme's, mostly relu)")
     made.add_argument("--architecture", metavar="NAME", help="mlp, cnn or resnet (default: what the scheme is for)")
     made.add_argument("--normalization", default="none", choices=("none", "batch"), help="(default: none)")

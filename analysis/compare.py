@@ -12,7 +12,7 @@ import pyarrow as pa
 from analysis.axes import met_before, one_name
 from analysis.checks import need
 from analysis.outcome import Outcome
-from analysis.predictions import NoTheory, least_rates, predicted_outcomes
+from analysis.predictions import NoTheory, descents, predicted_outcomes
 from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES, TRAINING
 
@@ -48,7 +48,7 @@ def agreement(trials: pa.Table) -> list[Agreement]:
     need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
     trials = usable(trials)
     trials = trials.filter(pa.array(~met_before(trials, _point(trials))))
-    found = predicted_outcomes(trials, least_rates(trials))
+    found = predicted_outcomes(trials, descents(trials))
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
         _agreement(scheme, [(row, p) for row, p in zip(rows, found, strict=True) if row["scheme"] == scheme])

@@ -18,7 +18,7 @@ from analysis.axes import infer_axes, met_before, names, one_name, unbiased
 from analysis.checks import need
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
 from analysis.outcome import Outcome
-from analysis.predictions import Rates, least_rates, predicted_limits
+from analysis.predictions import Descents, descents, predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES, COORDINATES, RATE, STEPS
 from analysis.slices import FEW, slices
@@ -51,9 +51,9 @@ def region_map(
     model = model or RegionModel.fit(trials, infer_axes(trials, *[name for name in UNFOLDED if name == abscissa]))
     depths = _depths(trials)
     x = _abscissa(trials, abscissa)
-    rates = least_rates(trials)
-    panels = [_panel(fixed, text, rows, model, depths, x, rates) for fixed, text, rows in slices(trials, x.name)]
-    told = () if x.name == RATE else tuple(dict.fromkeys(rates.values()))
+    trained = descents(trials)
+    panels = [_panel(fixed, text, rows, model, depths, x, trained) for fixed, text, rows in slices(trials, x.name)]
+    told = () if x.name == RATE else tuple(dict.fromkeys(descent.rate for descent in trained.values()))
     return MapInfo(sweep or called(trials), criterion, depths, x, _ordered(panels), _count(trials), told)
 
 
@@ -134,12 +134,12 @@ def _panel(
     model: RegionModel,
     depths: np.ndarray,
     x: Abscissa,
-    rates: Rates,
+    trained: Descents,
 ) -> Panel:
     cells = points(fixed, depth=np.repeat(depths, len(x.values)), **{x.name: np.tile(x.values, len(depths))})
     p = model.p_in_region(cells).reshape(len(depths), len(x.values))
     columns = points(fixed, depth=np.full(len(x.values), depths[0]), **{x.name: x.values})
-    predicted, why_not = predicted_limits(columns, rates)
+    predicted, why_not = predicted_limits(columns, trained)
     depth, across = rows["depth"].to_numpy(), rows[x.name].to_numpy()
     counts = np.zeros(p.shape, int)
     np.add.at(counts, (_cell(depths, depth), _cell(x.values, across)), 1)
@@ -179,8 +179,8 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None) -> pa.Tabl
     x = _abscissa(trials, None)
     first = x._replace(values=x.values[x.few])
     depths = _depths(trials)
-    rates = least_rates(trials)
-    panels = [_panel(fixed, text, rows, model, depths, first, rates) for fixed, text, rows in slices(trials, x.name)]
+    trained = descents(trials)
+    panels = [_panel(fixed, text, rows, model, depths, first, trained) for fixed, text, rows in slices(trials, x.name)]
     found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
     modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()
     return found if len(modes) < 2 else _once(found)

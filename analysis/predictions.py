@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.schema import AXES, RATE, TRAINING
+from analysis.schema import AXES, RATE, STEPS, TRAINING
 from isoinit.theory.many import AT_ONCE, foresee
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
 from isoinit.theory.theories import THEORIES
 
-Rates = Mapping[str, float | None]
-"""A learning rate, or none, for each way in which networks are trained."""
-NO_RATES: Final[Rates] = MappingProxyType({})
+
+class Descent(NamedTuple):
+    """What theory is told of how networks are trained; of all but plain descent nothing."""
+
+    plain: bool = False
+    rate: float | None = None  # as of `least_rate`
+    steps: int | None = None  # None: not known, or not the same for all
+
+
+Descents = Mapping[str, Descent]
+"""For each way in which networks are trained; that of all is called nothing."""
+
+
+NO_DESCENTS: Final[Descents] = MappingProxyType({})
 
 
 class NoTheory(str):
@@ -43,6 +54,7 @@ def _question(
     bias_variance: float,
     density: float,
     learning_rate: float | None,
+    steps: int | None,
 ) -> dict[str, Any] | NoTheory:
     """What theory is to be asked of a point, or the sentence why it says nothing."""
     if scheme not in THEORIES:  # not misspelled, for networks of it were trained
@@ -54,7 +66,7 @@ def _question(
         return NoTheory(reason)
     scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
     return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
-            "bias_mode": bias_mode, "density": density, "learning_rate": learning_rate}  # fmt: skip
+            "bias_mode": bias_mode, "density": density, "learning_rate": learning_rate, "steps": steps}  # fmt: skip
 
 
 def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
@@ -78,21 +90,31 @@ def least_rate(trials: pa.Table) -> float | None:
     return min(rates) if plain and rates else None
 
 
-def least_rates(trials: pa.Table) -> dict[str, float | None]:
-    """The same for each way in which trials were trained; that of all is called nothing."""
+def descents(trials: pa.Table) -> dict[str, Descent]:
+    """How the networks of each training were trained."""
     if TRAINING not in trials.column_names:
-        return {"": least_rate(trials)}
+        return {"": _descent(trials)}
     ways = trials[TRAINING].unique().to_pylist()
-    return {way: least_rate(trials.filter(pc.field(TRAINING) == way)) for way in ways}
+    return {way: _descent(trials.filter(pc.field(TRAINING) == way)) for way in ways}
 
 
-def _ask(ask: Callable[..., Any], points: pa.Table, rates: Rates) -> list[Any]:
+def _descent(trials: pa.Table) -> Descent:
+    if "optimizer" not in trials.column_names or trials["optimizer"].unique().to_pylist() != ["sgd"]:
+        return Descent()
+    steps = trials[STEPS].unique().to_pylist() if STEPS in trials.column_names else []
+    return Descent(True, least_rate(trials), steps[0] if len(steps) == 1 else None)
+
+
+def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
     rows = points.select(AXES).to_pylist()
-    ways = points[TRAINING].to_pylist() if TRAINING in points.column_names else [""] * len(rows)
-    owns = points[RATE].to_pylist() if RATE in points.column_names else [None] * len(rows)
-    for row, way, own in zip(rows, ways, owns, strict=True):
-        rate = rates.get(way)
-        row[RATE] = rate if rate is None or own is None else own
+    ways, rates, steps = (
+        points[name].to_pylist() if name in points.column_names else [none] * len(rows)
+        for name, none in ((TRAINING, None), (RATE, None), (STEPS, None))
+    )
+    for row, way, rate, budget in zip(rows, ways, rates, steps, strict=True):
+        descent = of.get(way or "", Descent())
+        row[RATE] = descent.rate if descent.rate is None or rate is None else rate
+        row[STEPS] = budget if descent.plain and budget is not None else descent.steps
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]
@@ -104,23 +126,23 @@ def _ask(ask: Callable[..., Any], points: pa.Table, rates: Rates) -> list[Any]:
     return [answer[0] for answer in answers]
 
 
-def predictions(points: pa.Table, rates: Rates = NO_RATES) -> list[Prediction | NoTheory]:
+def predictions(points: pa.Table, of: Descents = NO_DESCENTS) -> list[Prediction | NoTheory]:
     """For each row of a table with the columns of `AXES`: the prediction, or why there is none.
 
     Args:
-        rates: learning rates as of `least_rates`, if they are to be accounted for; where the table has a column of
-            rates, they go before.
+        of: as of `descents`, if learning rates and steps are to be accounted for; where the table has a column of
+            either, that goes before.
     """
-    return _ask(predict, points, rates)
+    return _ask(predict, points, of)
 
 
-def predicted_outcomes(points: pa.Table, rates: Rates = NO_RATES) -> list[str | NoTheory]:
+def predicted_outcomes(points: pa.Table, of: Descents = NO_DESCENTS) -> list[str | NoTheory]:
     """The same for the outcome alone, many times as soon."""
-    return _ask(predicted_outcome, points, rates)
+    return _ask(predicted_outcome, points, of)
 
 
-def predicted_limits(points: pa.Table, rates: Rates = NO_RATES) -> tuple[np.ndarray, str]:
+def predicted_limits(points: pa.Table, of: Descents = NO_DESCENTS) -> tuple[np.ndarray, str]:
     """Predicted depth limits [n], inf: no limit, nan: no theory; and the reason of the first nan."""
-    found = predictions(points, rates)
+    found = predictions(points, of)
     reason = next((p for p in found if isinstance(p, NoTheory)), "")
     return np.array([np.nan if isinstance(p, NoTheory) else p.depth_limit for p in found]), reason

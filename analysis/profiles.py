@@ -44,6 +44,7 @@ class Point(NamedTuple):
     normalization: str = "none"
     density: float = 1.0
     learning_rate: float | None = None  # None: so small that every network is stable
+    steps: int | None = None  # None: some 250
 
 
 def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> ProfileInfo:
@@ -72,7 +73,7 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     if point.weight_scale != 1:
         own = predict(point.scheme, **arguments).sigma_w2
         arguments["sigma_w2"] = own * point.weight_scale
-    theory = profile(point.scheme, **arguments, learning_rate=point.learning_rate)
+    theory = profile(point.scheme, **arguments, learning_rate=point.learning_rate, steps=point.steps)
     affordable = int(BUDGET / (point.depth * point.width**3))
     count = min(NETS, affordable) if nets is None else nets
     if count < 2:

@@ -17,7 +17,7 @@ from analysis.draw.limits import frontier_figure
 from analysis.draw.region import map_figure
 from analysis.markup import document, figure, paragraphs, table, table_if_any
 from analysis.outcome import MEANING, Outcome
-from analysis.predictions import least_rates
+from analysis.predictions import descents
 from analysis.region import ACTIVE, FEW_TRIALS, RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
@@ -129,14 +129,18 @@ the data those of the signal are left out). {theory_knows}</p>
 
 
 def _theory_knows(export: Export) -> str:
-    rates = [f"{rate:g}" for rate in least_rates(export.trials).values() if rate is not None]
-    return _KNOWN_RATE.format(" and ".join(rates)) if rates else _UNKNOWN
+    trained = descents(export.trials).values()
+    rates = [f"{descent.rate:g}" for descent in trained if descent.rate is not None]
+    plain = any(descent.plain for descent in trained)
+    known = [_KNOWN_RATE.format(" and ".join(rates))] * bool(rates) + [_KNOWN_STEPS] * plain
+    *unknown, last = ["the learning rate"] * (not rates) + ["the number of steps"] * (not plain) + ["the data"]
+    return " ".join([*known, f"It does not know {', '.join(unknown)}{' or ' * bool(unknown)}{last}."])
 
 
-_UNKNOWN = "It does not know the learning rate, the number of steps or the data."
+_KNOWN_STEPS = "Inputs have to differ as much as it takes to tell them apart within the steps of the budget."
 _KNOWN_RATE = """\
 Of the learning rate it knows {}, the least that was a trial's best, at which it asks whether gradient descent in an
-MLP of ReLU or linear units is stable. It does not know the number of steps or the data."""
+MLP of ReLU or linear units is stable."""
 _MAP_METHOD = f"""\
 <p>The map is a logistic Gaussian-process classifier of the outcomes, of at most {ACTIVE} trials, most of them those
 nearest the frontier (expectation propagation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). It is averaged

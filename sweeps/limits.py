@@ -17,16 +17,18 @@ ASKED: Final = 16
 def predicted(points: Sequence[Point], training: Training) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory.
 
-    At the least learning rate, where networks are most stable: a trial that trains at one of its rates has trained.
+    At the least learning rate, where networks are most stable: a trial that trains at one of its rates has trained. In
+    the steps of the budget, those of plain descent.
     """
     rate = told_rate(training)
+    steps = None if rate is None else training.steps
     least = min(p.bias_variance for p in points)
     asked: dict[str, list[dict[str, Any]]] = {}
     for scheme in dict.fromkeys(p.scheme for p in points):
         # of the depth a limit does not depend
         some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
         some = some[:: math.ceil(len(some) / ASKED)]
-        asked[scheme] = [question for p in some if (question := _question(p, rate)) is not None]
+        asked[scheme] = [question for p in some if (question := _question(p, rate, steps)) is not None]
     foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
     return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}
 
@@ -36,7 +38,7 @@ def told_rate(training: Training) -> float | None:
     return min(training.learning_rate) if training.optimizer == "sgd" else None
 
 
-def _question(point: Point, rate: float | None) -> dict[str, Any] | None:
+def _question(point: Point, rate: float | None, steps: int | None) -> dict[str, Any] | None:
     """What theory is asked of the depth limit of a point; None if there is no theory for it."""
     kind = {
         "scheme": point.scheme,
@@ -51,4 +53,5 @@ def _question(point: Point, rate: float | None) -> dict[str, Any] | None:
     variance = None
     if point.weight_scale != 1:
         variance = point.weight_scale * default_variance(point.scheme, point.activation)
-    return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density, "learning_rate": rate}
+    return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density, "learning_rate": rate,
+            "steps": steps}  # fmt: skip

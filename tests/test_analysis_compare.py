@@ -13,7 +13,7 @@ import pytest
 from analysis import tables
 from analysis.compare import Agreement, agreement, paired
 from analysis.maps import region_map
-from analysis.predictions import least_rate, predicted_limits, predictions
+from analysis.predictions import Descent, descents, least_rate, predicted_limits, predictions
 from analysis.ratios import changes, ratios
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
@@ -67,6 +67,28 @@ def test_theory_is_asked_at_the_least_of_the_best_learning_rates(made: tuple[pa.
         assert least_rate(other) is None
     mixed = pa.concat_tables([trials, _with(trials, "optimizer", "adam")])
     assert least_rate(mixed) is None
+
+
+def test_theory_is_asked_within_the_steps_of_plain_descent(made: tuple[pa.Table, pa.Table]) -> None:
+    trials = _with(_with(made[0], "scheme", "orthogonal"), "width", 64)
+    limits = {}
+    for steps in (20, 300):
+        mine = _with(trials, "steps", steps)
+        assert descents(mine)[""].steps == steps
+        limits[steps] = region_map(mine).panels[0].predicted
+        assert limits[steps][0] == predict("orthogonal", depth=2, width=64, steps=steps).depth_limit
+        (found,) = agreement(mine)
+        told = sum(n for (outcome, _), n in found.counts.items() if outcome == "trained")
+        limits[steps, "told"] = told
+    assert (limits[20] < limits[300]).all()
+    assert limits[20, "told"] < limits[300, "told"]
+    both = pa.concat_tables([_with(trials, "steps", 20), _with(trials, "steps", 300)])
+    assert descents(both)[""].steps is None
+    assert region_map(both).panels[0].predicted[0] == predict("orthogonal", depth=2, width=64).depth_limit
+    told = sum(n for (outcome, _), n in agreement(both)[0].counts.items() if outcome == "trained")
+    assert told == limits[20, "told"] + limits[300, "told"], "each trial within its own"
+    assert descents(_with(trials, "optimizer", "adam"))[""] == Descent()
+    assert descents(trials.drop_columns(["steps"]))[""].steps is None
 
 
 def test_a_learning_rate_that_is_too_great_ends_networks_in_theory_too(made: tuple[pa.Table, pa.Table]) -> None:

@@ -100,7 +100,8 @@ def test_a_limit_grows_with_the_budget(export: Export) -> None:
     for panel in info.panels:
         assert (np.diff(panel.frontier.median) >= 0).all(), panel
         assert panel.frontier.median[0] < panel.frontier.median[-1]
-        assert len(set(panel.predicted.tolist())) == 1, "theory knows no budget"
+        if panel.scheme in ("he_normal", "orthogonal"):
+            assert (np.diff(panel.predicted) > 0).all(), "theory knows the budget, too"
     alone = {p.scheme: p.frontier.median[0] for p in maps.region_map(export.trials).panels}
     for panel in info.panels:
         if panel.slice == "bias variance 0":

@@ -93,6 +93,7 @@ def test_the_method_is_the_one_by_which_the_figures_were_made() -> None:
         assert ("the start of training at learning rate 0.01." in made) == asked
         assert ("Of the learning rate it knows 0.01, the least that was a trial's best" in made) == asked
         assert ("It does not know the learning rate, the number of steps or the data." in made) != asked
+        assert ("tell them apart within the steps of the budget. It does not know the data." in made) == asked
         assert f"of at most {ACTIVE} trials" in made
         assert f"of more than {FEW_TRIALS} trials it has those of the most evidence" in made
 

@@ -46,6 +46,7 @@ VALID: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (factors.isometry, {"sw2": 2.0}),
     (sharpening.lead, {"inputs": 10, "told": 0.8}),
     (sharpening.growth, {"inputs": 10, "units": 8, "told": 0.8, "relative_variance": 2.0}),
+    (sharpening.plain_growth, {"inputs": 10, "units": 8, "told": 0.8, "distance": 0.1}),
     (sharpness.wandering, {"variance": 0.1}),
     (factors.two_slopes, {"both": 0.1, "units": 8}),
     (factors.centred, {"factor": LAW, "typical": 1.0}),
@@ -100,7 +101,7 @@ OTHERS = {
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
     "prunes", "sharpens", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
     "aligned_or_exploded", "log_sum", "moments", "looked_up", "layer", "widens", "unknown",
-    "stretched",
+    "stretched", "least_apart", "plain_sharpening",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all

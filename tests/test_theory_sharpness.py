@@ -277,7 +277,10 @@ def test_no_depth_and_no_weights_are_too_great_for_floats() -> None:
     assert told.log_sharpness > 1000
     assert told.stable_rate == 0
     assert told.outcome == "diverged"
-    assert predict("he_normal", depth=1000, width=64, sigma_w2=0.02).stable_rate > 0.1
+    untaught = Tolerance(told=Threshold(0, "of this test: at initialization"))
+    assert predict("he_normal", depth=1000, width=64, sigma_w2=0.02, tolerance=untaught).stable_rate > 0.1
+    never = predict("he_normal", depth=1000, width=64)
+    assert 0 < never.stable_rate < 1e-9, "no rate could tell apart what is that much alike"
 
 
 @pytest.mark.parametrize("rate", [0, -0.1, inf, float("nan"), True, "0.1"])

@@ -14,7 +14,11 @@ _NOT_PRUNED = (
 )
 _RATED = (
     "the learning rate: as if of gradient descent without momentum on inputs that have nothing in common; real ones "
-    "make networks sharper, and of rectifiers that are not mirrored it is not known how they sharpen while they train"
+    "make networks sharper, and how rectifiers that are not mirrored sharpen while they train is argued, not derived"
+)
+_BUDGETED = (
+    "the steps: as if each were of the greatest stable learning rate; argued, not derived, and too many layers are "
+    "predicted of less than a hundred steps"
 )
 _NOT_RATED = (
     "what a learning rate does is derived for an mlp of relu or linear units without normalization only: left out"
@@ -31,12 +35,14 @@ def caveats(
     scaled: bool,
     drawn: bool,
     rated: bool,
+    budgeted: bool,
 ) -> tuple[str, ...]:
     """Sentences on a combination that has a theory.
 
     scaled   whether the weights have another scale than the scheme's own
     drawn    whether an ensemble of nets tells of alignment and gradient
     rated    whether a learning rate is given
+    budgeted whether a number of steps is given
     """
     notes = (
         get(scheme).note,
@@ -51,6 +57,7 @@ def caveats(
         _of_pruning(scheme, architecture, activation, normalization, density),
         _DRAWN * drawn,
         (_RATED if sharpens(architecture, activation, normalization) else _NOT_RATED) * rated,
+        _BUDGETED * budgeted,
     )
     return tuple(note for note in notes if note)
 

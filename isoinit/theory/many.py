@@ -41,5 +41,5 @@ def _open(setting: Setting, nets: Ensemble) -> bool:
     known = nets.known()
     latest = [layer for layer in range(known, max(known - 20, 0), -1) if judged(layer)]
     return known < MAX_DEPTH - 1 and not any(
-        aligned_or_exploded(nets.seen(n), n / (2 * nets.units), setting.tolerance) for n in latest
+        aligned_or_exploded(nets.seen(n), n / (2 * nets.units), setting) for n in latest
     )

@@ -2,13 +2,13 @@
 
     predict("he_normal", depth=30, width=64).depth_limit
     predict("ll_orth", depth=30, width=64, sigma_b2=0.1, bias_mode="iid", learning_rate=0.1).depth_limit
+    predict("he_normal", depth=30, width=64, steps=3000).depth_limit
 
 A network is predicted to start training if, for the typical seed, signal and gradient stay within a tolerated
-number of e-folds, none of ten inputs, as if of ten classes, comes too near another (`crowd`), no layer is dead, and
-steps of the learning rate, if one is given, are stable (`sharpness`). The thresholds are ours or borrowed (`Tolerance`
-says which), and the prediction is for the START of training: the number of steps and the data move the boundary.
-Compare with measurements; it has not been fitted to any. For short budgets of steps `Tolerance.conditioning` is the
-criterion to fit: it is off, because no paper gives its number.
+number of e-folds, none of ten inputs, as if of ten classes, comes too near another to be told apart in the steps that
+there are (`crowd`, `setting.least_apart`), no layer is dead, and steps of the learning rate, if one is given, are
+stable (`sharpness`). The thresholds are ours or borrowed (`Tolerance` says which), and the data move the boundary, too.
+Compare with measurements; it has not been fitted to any. `Tolerance.conditioning` is off: no paper gives its number.
 """
 
 from dataclasses import dataclass
@@ -21,18 +21,9 @@ from isoinit.theory.asked import asks
 from isoinit.theory.caveats import caveats
 from isoinit.theory.maps import Bias
 from isoinit.theory.prepare import default_variance, prepared
-from isoinit.theory.setting import (
-    DEFAULT,
-    MAX_DEPTH,
-    Setting,
-    Smooth,
-    Threshold,
-    Tolerance,
-    greatest_depth,
-    outcome,
-    within,
-)
+from isoinit.theory.setting import MAX_DEPTH, Setting, Smooth, greatest_depth, outcome, within
 from isoinit.theory.theories import has_theory, no_theory, sharpens
+from isoinit.theory.tolerance import DEFAULT, Threshold, Tolerance
 from isoinit.theory.trajectory import State
 
 __all__ = [
@@ -68,8 +59,7 @@ class Prediction:
     conditioning         Var(e) / E(e)^2 of the eigenvalues e of J J^T, wide limit (0: isometry)
     log_sharpness        log of the greatest eigenvalue of the Gauss-Newton matrix of the typical net
                          (`isoinit.theory.sharpness`); nan: not derived
-    log_sharpest         the same of the sharpest that it becomes until it is trained, as far as that is derived: of
-                         linear and looks-linear nets (`isoinit.theory.sharpening`)
+    log_sharpest         the same of the sharpest that it becomes until it is trained (`isoinit.theory.sharpening`)
     dead_probability     that some layer is off altogether for a given input; of pruned weights, that no path of them
                            through units that are on is left
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
@@ -93,6 +83,7 @@ class Prediction:
     bias_mode: str
     density: float
     learning_rate: float | None
+    steps: int | None
     drift: float
     spread: float
     correlation: float
@@ -133,19 +124,21 @@ def predict(
     bias_mode: str = "zero",
     density: float = 1.0,
     learning_rate: float | None = None,
+    steps: int | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Prediction:
     """The prediction for one grid point.
 
     depth counts weight layers (>= 2), width the hidden units (channels of a cnn); `sigma_w2 = fan_in * Var(w)` of
     the hidden layers, None: the scheme's own; `sigma_b2 = Var(b)`; `density` is the share of weights that a sparse
-    scheme leaves, the same in all layers; `learning_rate` is that of gradient descent without momentum, None: small.
+    scheme leaves, the same in all layers; `learning_rate` is that of gradient descent without momentum, None: small;
+    `steps` are those of such training, None: the tolerances' own, some 250 (`setting.least_apart`).
     ValueError if an argument is out of range, or with the sentence of `no_theory` if there is no theory.
     """
     setting, variance, sigma_b2 = prepared(
         scheme, architecture=architecture, activation=activation, normalization=normalization, depth=depth, width=width,
         sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, learning_rate=learning_rate,
-        tolerance=tolerance,
+        steps=steps, tolerance=tolerance,
     )  # fmt: skip
     state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
@@ -164,6 +157,7 @@ def predict(
         bias_mode=bias_mode,
         density=density,
         learning_rate=learning_rate,
+        steps=steps,
         drift=state.log_signal,
         spread=sqrt(state.signal_variance),
         correlation=state.correlation,
@@ -190,6 +184,7 @@ def predict(
             scaled=scaled,
             drawn=drawn,
             rated=learning_rate is not None,
+            budgeted=steps is not None,
         ),
         tolerance=tolerance,
     )
@@ -219,6 +214,7 @@ def setting_of(prediction: Prediction) -> Setting | Smooth:
         Bias(prediction.sigma_b2, prediction.bias_mode),
         prediction.density,
         prediction.learning_rate,
+        prediction.steps,
         prediction.tolerance,
     )
 

@@ -8,7 +8,7 @@ from isoinit.theory import activations, crowd
 from isoinit.theory.asked import SHARE, Rule, above, asks, between, least, made, one_of, optional, refuse, whole
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias
-from isoinit.theory.setting import DEFAULT, Setting, Smooth, Tolerance
+from isoinit.theory.setting import Setting, Smooth
 from isoinit.theory.sharpening import TOLD
 from isoinit.theory.smooth import SmoothNet
 from isoinit.theory.theories import (
@@ -23,6 +23,7 @@ from isoinit.theory.theories import (
     refuse_density,
     sharpens,
 )
+from isoinit.theory.tolerance import DEFAULT, Tolerance
 
 _KERNEL = 3 * 3  # of `isoinit.CNN`, unless it is told another: the inputs of a unit in each channel
 _DEEPEST = 10**6  # layers that are walked one by one
@@ -73,11 +74,22 @@ def prepared(
     bias_mode: str = "zero",
     density: float = 1.0,
     learning_rate: float | None = None,
+    steps: int | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> tuple[Setting | Smooth, float, float]:
     """The setting of valid arguments, and the variances of weights and biases that are meant."""
     _validate(
-        architecture, normalization, depth, width, sigma_w2, sigma_b2, bias_mode, density, learning_rate, tolerance
+        architecture,
+        normalization,
+        depth,
+        width,
+        sigma_w2,
+        sigma_b2,
+        bias_mode,
+        density,
+        learning_rate,
+        steps,
+        tolerance,
     )
     reason = no_theory(
         scheme, architecture=architecture, activation=activation, normalization=normalization,
@@ -92,7 +104,7 @@ def prepared(
     sigma_b2 = sigma_b2 or get(scheme).own_bias / fan_in
     bias = Bias(sigma_b2, bias_mode)
     setting = setting_of(
-        scheme, architecture, activation, normalization, width, variance, bias, density, learning_rate, tolerance
+        scheme, architecture, activation, normalization, width, variance, bias, density, learning_rate, steps, tolerance
     )
     return setting, variance, sigma_b2
 
@@ -113,6 +125,7 @@ def setting_of(
     bias: Bias,
     density: float,
     learning_rate: float | None,
+    steps: int | None,
     tolerance: Tolerance,
 ) -> Setting | Smooth:
     theory = get(scheme)
@@ -120,7 +133,7 @@ def setting_of(
     if activation not in EXACT:
         gaussian = family == "gaussian"
         net = SmoothNet(activation, width, sigma_w2, bias.variance, gaussian, normalization == "batch")
-        return Smooth(net, tolerance)
+        return Smooth(net, tolerance, steps)
     gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
     if activation == "linear":
         # a linear net is the core of a mirrored one
@@ -136,7 +149,7 @@ def setting_of(
         raise ValueError(f"{scheme} mirrors the channels and needs an even width, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
     rate = learning_rate if sharpens(architecture, activation, normalization) else None
-    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate, activation)
+    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate, activation, steps)
 
 
 def _validate(
@@ -149,6 +162,7 @@ def _validate(
     bias_mode: str,
     density: float,
     learning_rate: float | None,
+    steps: int | None,
     tolerance: Tolerance,
 ) -> None:
     for name, value, rule in (
@@ -161,6 +175,7 @@ def _validate(
         ("sigma_w2", sigma_w2, optional(_WEIGHT)),
         ("density", density, SHARE),
         ("learning_rate", learning_rate, optional(above(0))),
+        ("steps", steps, optional(whole(1))),
         ("tolerance", tolerance, made(Tolerance, "predict.DEFAULT")),
     ):
         refuse(name, value, rule)

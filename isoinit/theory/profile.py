@@ -90,6 +90,7 @@ def profile(
     density: float = 1.0,
     architecture: str = "mlp",
     learning_rate: float | None = None,
+    steps: int | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Profile:
     """Everything theory says of `scheme` over depth; arguments and errors as `predict`.
@@ -102,7 +103,7 @@ def profile(
     prediction = predict(
         scheme, depth=depth, width=width, activation=activation, normalization=normalization, sigma_w2=sigma_w2,
         sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, architecture=architecture,
-        learning_rate=learning_rate, tolerance=tolerance,
+        learning_rate=learning_rate, steps=steps, tolerance=tolerance,
     )  # fmt: skip
     setting = setting_of(prediction)
     walked = list(islice(setting.states(), depth - 1))

@@ -1,4 +1,4 @@
-"""A network but for its depth, what it may suffer at initialization, and the depth at which it suffers more."""
+"""A network but for its depth, and the depth at which it suffers more than it may (`tolerance`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from functools import lru_cache
 from itertools import islice
 from math import erf, inf, log, sqrt
 
-from isoinit.theory import maps, meanfield
-from isoinit.theory.asked import plain
+from isoinit.theory import maps
 from isoinit.theory.crowd import law
 from isoinit.theory.ensemble import Ensemble, Seen
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias, Point
+from isoinit.theory.sharpening import lead
 from isoinit.theory.smooth import SmoothNet
+from isoinit.theory.tolerance import Threshold, Tolerance
 from isoinit.theory.trajectory import State, nets_of, walk
 
 MAX_DEPTH = 1000  # a limit beyond this many weight layers is reported as inf
@@ -21,63 +22,10 @@ _EVERY_LAYER = 100  # the limit is sought layer by layer up to here, then at eve
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A number that decides, and where it comes from: a paper, or the word "chosen"."""
-
-    value: float
-    source: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "value", plain(self.value))
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What a network may suffer at initialization and still start training."""
-
-    signal: Threshold = Threshold(
-        meanfield.DEPTHS_PER_SCALE, "|log| of the squared norm: up to 6 depth scales, Schoenholz et al. 2017"
-    )
-    gradient: Threshold = Threshold(
-        meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
-    )
-    alignment: Threshold = Threshold(1e-2, "1 - correlation of an input and the nearest of the others: chosen")
-    inputs: Threshold = Threshold(10, "inputs to be told apart, as if of as many classes: chosen, the number of digits")
-    conditioning: Threshold = Threshold(inf, "Var(e) / E(e)^2 of the eigenvalues of J J^T: chosen, off unless set")
-    death: Threshold = Threshold(0.5, "probability that a layer is off for a given input: chosen")
-    stability: Threshold = Threshold(
-        12.0,
-        "learning rate times sharpness up to which ReLU nets settle: Lewkowycz et al. 2020, of a squared loss, quoted "
-        "without the paper at hand",
-    )
-    linear_stability: Threshold = Threshold(4.0, "the same of linear units: Lewkowycz et al. 2020, quoted alike")
-    told: Threshold = Threshold(0.8, "share of inputs told apart when a net has become as sharp as it will: chosen")
-    certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
-    input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
-    input_correlation: Threshold = Threshold(0.0, "cosine of two inputs, unrelated data: chosen")
-    shared: Threshold = Threshold(
-        0.5,
-        "share, in logs, of the length that biases give to all inputs alike which does not make them more alike: "
-        "chosen, between 1, of a learning rate that lengths leave as it is, and 0, of one that is always the greatest "
-        "stable one; in plain nets of piecewise linear units",
-    )
-    classes: Threshold = Threshold(
-        1e-2, "1 - correlation of the gradients of a class and the nearest of the others: chosen, as of inputs; 0: off"
-    )
-
-    def stable(self, activation: str) -> float:
-        """Learning rate times sharpness up to which a net of these units settles."""
-        return (self.linear_stability if activation == "linear" else self.stability).value
-
-
-DEFAULT = Tolerance()
-
-
-@dataclass(frozen=True)
 class Setting:
     """Everything but the depth: what a depth limit depends on. `positions`: units are maps of a convolution;
     `learning_rate` None: so small that every net is stable, or not accounted for; `activation`: that of the network,
-    of which a mirrored family may tell all but the sharpness."""
+    of which a mirrored family may tell all but the sharpness; `steps` None: as many as the tolerances are of."""
 
     family: str
     width: int
@@ -88,6 +36,7 @@ class Setting:
     positions: bool = False
     learning_rate: float | None = None
     activation: str = "relu"
+    steps: int | None = None
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
@@ -108,6 +57,7 @@ class Smooth:
 
     net: SmoothNet
     tolerance: Tolerance
+    steps: int | None = None
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
@@ -143,12 +93,26 @@ def judged(layer: int) -> bool:
     return layer <= _EVERY_LAYER or layer % 10 == 0 or layer >= MAX_DEPTH - 1
 
 
-def aligned_or_exploded(seen: Seen, noise: float, tolerance: Tolerance) -> bool:
+def least_apart(setting: Setting | Smooth, tolerated: Threshold) -> float:
+    """By how much inputs, or the gradients of classes, have to differ to be told apart within the steps that there are;
+    `tolerated` if none are given.
+
+    At the greatest stable rate a step changes by about its own size what the outputs of all inputs have in common, and
+    what tells two of them apart by the share in which they differ. Their lead is in deviations of the logits, and takes
+    that many steps over the share (argued here, not derived; sharpness and rate cancel, for both sides have them).
+    """
+    if setting.steps is None or tolerated.value == 0:
+        return tolerated.value
+    return lead(int(setting.tolerance.inputs.value), setting.tolerance.told.value) / setting.steps
+
+
+def aligned_or_exploded(seen: Seen, noise: float, setting: Setting) -> bool:
     """Whether a depth limit is surely met where this is seen, by the criteria that an ensemble tells; `noise` is that
     of `crowd`, or less, as far as mean field does not make good for it."""
+    tolerance = setting.tolerance
     nearest = seen.distance * law(int(tolerance.inputs.value)).ratio(noise)
     gradient = _margin(seen.log_gradient, seen.gradient_variance, tolerance.gradient.value)
-    return nearest < tolerance.alignment.value or gradient < 0
+    return nearest < least_apart(setting, tolerance.alignment) or gradient < 0
 
 
 def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
@@ -157,8 +121,8 @@ def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
     return {
         "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
         "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
-        "alignment": _log_told_apart(state, tolerance) - log(tolerance.alignment.value),
-        "classes": log(max(state.classes, 1e-300)) - log(max(tolerance.classes.value, 1e-300)),
+        "alignment": _log_told_apart(state, tolerance) - _log(least_apart(setting, tolerance.alignment)),
+        "classes": _log(state.classes) - _log(least_apart(setting, tolerance.classes)),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
         "stability": _stability(state, setting),
@@ -172,7 +136,11 @@ def _log_told_apart(state: State, tolerance: Tolerance) -> float:
     differs is learnt as fast as without biases, and if it goes with the inverse of the sharpness, slower by their
     ratio. So the length counts as one between the two, in logs, that `shared` says.
     """
-    return log(max(state.nearest, 1e-300)) + tolerance.shared.value * state.log_shared
+    return _log(state.nearest) + tolerance.shared.value * state.log_shared
+
+
+def _log(share: float) -> float:
+    return log(max(share, 1e-300))
 
 
 def _stability(state: State, setting: Setting | Smooth) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import exp, inf, log, log1p, nan, sqrt
+from math import exp, log, log1p, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from isoinit.theory.ensemble import FEWEST, Ensemble, Seen, ensemble
 from isoinit.theory.factors import two_slopes
 from isoinit.theory.families import Family
 from isoinit.theory.maps import Alike, Bias, Point, Step
-from isoinit.theory.sharpening import Sharpening
+from isoinit.theory.sharpening import Sharpening, plain_sharpening
 from isoinit.theory.sharpness import Sharpness, log_sum
 from isoinit.theory.signal_norm import Layers, Signal
 
@@ -111,12 +111,16 @@ def walk(
         sharpness = sharp.after(square, (alike or family.alike)(point, scaled, step), passed, variance)
         distance = family.distance(point, scaled)
         shared = 0.0 if unbiased is None else log(family.moment(point, scaled)) + log_unit - next(unbiased)
-        more = sharpening.after(square, distance, step, passed, variance, layer * (1 - kept)) if sharpening else -inf
+        nearest = crowded.nearest(seen.distance)
+        if sharpening:
+            more = sharpening.after(square, distance, step, passed, variance, layer * (1 - kept))
+        else:
+            more = sharpness + plain_sharpening(crowd, units, told, log(max(nearest, 1e-300)) + shared)
         yield State(
             layer=layer,
             correlation=seen.correlation,
             distance=seen.distance,
-            nearest=crowded.nearest(seen.distance),
+            nearest=nearest,
             classes=parted.nearest,
             log_signal=log_signal,
             signal_variance=norm.variance,

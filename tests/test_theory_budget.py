@@ -1,0 +1,123 @@
+"""Depth limits within a budget of steps: limits and slopes in closed form, and small networks that are trained."""
+
+from __future__ import annotations
+
+from math import inf, log
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from isoinit import MLP, initialize
+from isoinit.theory.many import foresee
+from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict, predicted_outcome
+from isoinit.theory.sharpening import lead
+
+
+def test_without_steps_it_is_a_budget_of_some_250() -> None:
+    """That is how many `Tolerance.alignment` is of, by the rule that knows them."""
+    steps = lead(10, 0.8) / 1e-2
+    assert 240 < steps < 250
+    for scheme in ("he_normal", "orthogonal", "ll_gauss"):
+        low, high = (depth_limit(scheme, width=64, steps=n) for n in (int(steps), int(steps) + 1))
+        assert low <= depth_limit(scheme, width=64) <= high
+        assert high - low < 0.1
+
+
+def test_of_wide_nets_a_limit_grows_with_the_root_of_the_steps() -> None:
+    """1 - cosine of two inputs falls with the square of the depth, but for a log (Hayou et al. 2019, of rectifiers)."""
+    limits = [depth_limit("he_normal", width=10**7, steps=steps) for steps in (100, 1000, 10**4)]
+    slopes = np.diff(np.log(limits)) / log(10)
+    assert slopes == pytest.approx([0.5, 0.5], abs=0.06)
+    assert abs(slopes[1] - 0.5) < abs(slopes[0] - 0.5)
+
+
+def test_of_narrow_looks_linear_nets_it_grows_with_the_log_of_the_steps() -> None:
+    """Their angles close by about the same factor in every layer; of wide plain nets the second step would be twice the
+    first."""
+    limits = [depth_limit("ll_gauss", width=16, steps=steps) for steps in (300, 1200, 4800)]
+    first, second = np.diff(limits)
+    assert first > 2
+    assert first < second < 1.2 * first
+
+
+def test_who_asks_for_more_to_be_told_needs_more_steps() -> None:
+    for share, inputs in ((0.95, 10), (0.8, 40)):
+        asked = Tolerance(told=Threshold(share, "of this test"), inputs=Threshold(inputs, "of this test"))
+        assert depth_limit("orthogonal", width=64, steps=300, tolerance=asked) < depth_limit(
+            "orthogonal", width=64, steps=300
+        )
+
+
+def test_classes_have_the_same_budget_unless_that_is_off() -> None:
+    point = {"width": 64, "sigma_b2": 0.1, "bias_mode": "iid"}
+    limits = [depth_limit("ll_gauss", **point, steps=steps) for steps in (100, 1000)]
+    assert limits[1] > 1.5 * limits[0]
+    assert predict("ll_gauss", depth=2, **point, steps=1000).binding == "classes"
+    off = Tolerance(classes=Threshold(0, "of this test"))
+    assert predict("ll_gauss", depth=2, **point, steps=1000, tolerance=off).binding != "classes"
+
+
+def test_outcomes_and_what_is_foreseen_are_of_the_budget_too() -> None:
+    point = {"width": 32, "sigma_b2": 0.05, "bias_mode": "iid"}
+    for steps in (30, 300, 3000):
+        limit = depth_limit("ll_gauss", **point, steps=steps)
+        depths = [max(2, int(limit)), int(limit) + 1]
+        alone = [predicted_outcome("ll_gauss", depth=depth, **point, steps=steps) for depth in depths]
+        assert alone == ["trained", "stalled"]
+        many = {**point, "sigma_b2": 0.05 + steps * 1e-9}  # not known yet
+        foresee([{"scheme": "ll_gauss", "depth": 2, "steps": steps, **many}], limits=True)
+        assert depth_limit("ll_gauss", **many, steps=steps) == pytest.approx(limit, rel=1e-3)
+
+
+def test_a_budget_is_in_the_prediction_and_its_notes() -> None:
+    told, other = predict("he_normal", depth=9, width=32, steps=50), predict("he_normal", depth=9, width=32)
+    assert (told.steps, other.steps) == (50, None)
+    assert any(note.startswith("the steps:") for note in told.notes)
+    assert not any(note.startswith("the steps:") for note in other.notes)
+    assert predict("he_normal", depth=9, width=32, steps=1).depth_limit == 1.0
+
+
+@pytest.mark.parametrize("steps", [0, -5, 2.5, inf, True, "90"])
+def test_steps_that_are_none_are_refused(steps: object) -> None:
+    with pytest.raises(ValueError, match="steps must be a whole number from 1 to 1000000000, or None, but got"):
+        predict("he_normal", depth=9, width=32, steps=steps)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "steps"), [("he_normal", 100), ("he_normal", 1000), ("orthogonal", 1000)])
+def test_networks_train_to_about_that_depth_on_digits(scheme: str, steps: int) -> None:
+    """At the best of five learning rates: at two thirds of the limit they do, at 1.6 times it they do not."""
+    limit = depth_limit(scheme, width=24, steps=steps)
+    assert _trains(scheme, round(limit / 1.5), steps)
+    assert not _trains(scheme, round(1.6 * limit), steps)
+
+
+def _trains(scheme: str, depth: int, steps: int) -> bool:
+    """Whether two of three networks come to tell 4 of 5 digits, each at its best rate."""
+    rates = (0.3, 0.1, 0.03, 0.01, 0.003)
+    return sum(any(_told(scheme, depth, steps, rate, seed) for rate in rates) for seed in range(3)) >= 2
+
+
+def _told(scheme: str, depth: int, steps: int, rate: float, seed: int) -> bool:
+    images, labels = load_digits(return_X_y=True)
+    spread = images.std(axis=0)
+    x = torch.tensor((images - images.mean(axis=0)) / np.where(spread > 0, spread, 1), dtype=torch.float32)
+    y = torch.tensor(labels)
+    draw = torch.Generator().manual_seed(seed)
+    model = MLP(64, width=24, depth=depth, out_features=10)
+    initialize(model, scheme, generator=draw)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    right: list[float] = []
+    for _ in range(steps):
+        rows = torch.randint(len(y), (64,), generator=draw)
+        output = model(x[rows])
+        right.append((output.argmax(1) == y[rows]).float().mean().item())
+        if len(right) >= 10 and sum(right[-10:]) >= 8:
+            return True
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(output, y[rows]).backward()
+        optimizer.step()
+    return False
