@@ -77,6 +77,18 @@ def test_text_has_both_routes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no closed form is known for a mirrored net with an iid bias" in out
 
 
+def test_a_budget_of_steps_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["theory", "he_normal", "--depth", "30", "--width", "64", "--nets", "0"]
+    assert main(asked) == 0
+    assert "he_normal: stalled; depth limit 23 (alignment)" in capsys.readouterr().out
+    assert main([*asked, "--steps", "3000"]) == 0
+    said = capsys.readouterr().out
+    assert "he_normal: trained; depth limit 51 (alignment)" in said
+    assert "the steps: as if each were of the greatest stable learning rate" in " ".join(said.split())
+    assert main([*asked, "--steps", "0"]) == 2
+    assert "steps must be a whole number from 1" in capsys.readouterr().err
+
+
 def test_picture_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["theory", "he_normal", "--depth", "8", "--width", "16", "--nets", "4", "--out", str(tmp_path), "--json"]
     assert main(argv) == 0

@@ -17,6 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from isoinit.theory.predict import depth_limit
 from sweeps import calibration, data, dryrun, limits, network, plan, ready, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
@@ -76,6 +77,18 @@ def test_a_limit_is_that_of_the_least_learning_rate_of_gradient_descent() -> Non
 
     assert limit(learning_rate=[0.2, 0.01]) == limit(learning_rate=[0.01]) > 1.5 * limit(learning_rate=[0.2])
     assert limit(learning_rate=[0.2], optimizer="adam") > limit(learning_rate=[0.01])
+
+
+def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
+    def limit(**training: Any) -> float:
+        return limits.predicted([_point()._replace(scheme="orthogonal", width=64)], Training(**training))["orthogonal"][
+            0
+        ]
+
+    rate = [1e-9]
+    assert limit(learning_rate=rate, steps=2000) > 1.5 * limit(learning_rate=rate, steps=200)
+    assert limit(learning_rate=rate, steps=2000) == depth_limit("orthogonal", width=64, steps=2000)
+    assert limit(learning_rate=rate, steps=2000, optimizer="adam") == depth_limit("orthogonal", width=64)
 
 
 def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from torch import nn
 
 from isoinit import MLP, initialize
 from isoinit.theory.many import foresee
-from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict, predicted_outcome
+from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict, predicted_outcome, setting_of
+from isoinit.theory.profile import profile
+from isoinit.theory.setting import greatest_depth
 from isoinit.theory.sharpening import lead
 
 
@@ -70,6 +72,18 @@ def test_outcomes_and_what_is_foreseen_are_of_the_budget_too() -> None:
         many = {**point, "sigma_b2": 0.05 + steps * 1e-9}  # not known yet
         foresee([{"scheme": "ll_gauss", "depth": 2, "steps": steps, **many}], limits=True)
         assert depth_limit("ll_gauss", **many, steps=steps) == pytest.approx(limit, rel=1e-3)
+
+
+def test_smooth_networks_have_a_budget_too_and_it_is_in_their_setting() -> None:
+    point = {"width": 64, "activation": "tanh", "sigma_b2": 0.1, "bias_mode": "iid"}
+    limits = [depth_limit("orthogonal", **point, steps=steps) for steps in (10, 100)]
+    assert limits[1] > 1.5 * limits[0]
+    for told in (predict("orthogonal", depth=9, **point, steps=70), predict("ll_orth", depth=9, width=16, steps=70)):
+        assert setting_of(told).steps == 70
+        assert greatest_depth(setting_of(told)) == (told.depth_limit, told.binding)
+    assert profile("he_normal", depth=30, width=64, steps=70).prediction == predict(
+        "he_normal", depth=30, width=64, steps=70
+    )
 
 
 def test_a_budget_is_in_the_prediction_and_its_notes() -> None:
