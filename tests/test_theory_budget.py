@@ -13,8 +13,9 @@ from torch import nn
 from isoinit import MLP, initialize
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import Threshold, Tolerance, depth_limit, predict, predicted_outcome, setting_of
+from isoinit.theory.prepare import prepared
 from isoinit.theory.profile import profile
-from isoinit.theory.setting import greatest_depth
+from isoinit.theory.setting import Setting, greatest_depth
 from isoinit.theory.sharpening import lead
 
 
@@ -72,6 +73,21 @@ def test_outcomes_and_what_is_foreseen_are_of_the_budget_too() -> None:
         many = {**point, "sigma_b2": 0.05 + steps * 1e-9}  # not known yet
         foresee([{"scheme": "ll_gauss", "depth": 2, "steps": steps, **many}], limits=True)
         assert depth_limit("ll_gauss", **many, steps=steps) == pytest.approx(limit, rel=1e-3)
+
+
+def test_nets_are_foreseen_as_far_as_the_budget_lets_them_go() -> None:
+    """Or else each is walked on alone, in many times the time."""
+    point = {"width": 32, "sigma_b2": 0.0503, "bias_mode": "iid"}
+    known = []
+    for steps in (30, 3000):
+        setting, _, _ = prepared("ll_gauss", depth=2, **point, steps=steps)
+        assert isinstance(setting, Setting)
+        nets = setting.nets()
+        assert nets is not None
+        foresee([{"scheme": "ll_gauss", "depth": 2, "steps": steps, **point}], limits=True)
+        known.append(nets.known())
+        assert known[-1] >= depth_limit("ll_gauss", **point, steps=steps) - 1
+    assert known[0] < known[1], "no farther than it takes"
 
 
 def test_smooth_networks_have_a_budget_too_and_it_is_in_their_setting() -> None:
