@@ -14,7 +14,7 @@ from analysis import compare as comparing
 from analysis import joining, mapinfo, maps, profiles, rates, ratios, store, summary, tables, unfolded
 from analysis.outcome import Criterion
 from analysis.region import RegionModel
-from analysis.terminal import list_files, print_json, say, say_joined, say_of, show, show_limits, show_some, terminal
+from analysis.terminal import list_files, print_json, say, say_of, show, show_limits, show_some, terminal
 from analysis.writing import write_table, writing
 
 
@@ -86,11 +86,14 @@ def draw_map(args: argparse.Namespace) -> int:
     table = write_table(cells, out / "map.parquet")
     files = [*region.draw_map(info, out / "map", pdf=args.pdf), table]
     states = cells["state"].to_pylist()
+    kept = unfolded.kept(export, args.abscissa)
     shares = {state: states.count(state) / len(states) for state in ("in", "out", "undecided")}
     if args.json:
-        return print_json({"files": files, "cells": len(states), "shares": shares, "joined": joining.joined(export)})
-    say_joined(export)
+        found = {"files": files, "cells": len(states), "shares": shares}
+        return print_json({**found, "note": kept, "joined": unfolded.joined(export, args.abscissa)})
+    say(terminal(), unfolded.joined(export, args.abscissa))
     print(f"{len(states)} cells: " + ", ".join(f"{100 * share:.0f} % {state}" for state, share in shares.items()))
+    say(terminal(), kept)
     return list_files(files)
 
 
@@ -106,8 +109,9 @@ def frontier(args: argparse.Namespace) -> int:
         pa_csv.write_csv(limits, plain)
     files = [*save(frontier_figure(info), out / "frontier", pdf=args.pdf), table, plain]
     if args.json:
-        return print_json({"files": files, "limits": limits.to_pylist(), "joined": joining.joined(export)})
-    say_joined(export)
+        found = {"files": files, "limits": limits.to_pylist(), "note": unfolded.kept(export, args.abscissa)}
+        return print_json({**found, "joined": unfolded.joined(export, args.abscissa)})
+    say(terminal(), unfolded.joined(export, args.abscissa))
     shown = set(_some(info.x.values.tolist()))
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
     console = terminal()
@@ -130,9 +134,9 @@ def compare(args: argparse.Namespace) -> int:
         quotients, moved = ([r._asdict() for r in some] for some in (between, changes))
         found = {"files": files, "agreement": made, "limits": limits, "ratios": quotients, "changes": moved}
         pairs = [p._asdict() for p in paired]
-        return print_json({**found, "paired": pairs, "note": no_map, "joined": joining.joined(export)})
+        return print_json({**found, "paired": pairs, "note": no_map, "joined": unfolded.joined(export, args.abscissa)})
     console = terminal()
-    say_joined(export)
+    say(terminal(), unfolded.joined(export, args.abscissa))
     show(console, "Does theory say rightly whether a point trains?", *tables.agreement_rows(agreement))
     say(console, *tables.reasons(agreement))
     if first is None:
@@ -173,8 +177,8 @@ def report(args: argparse.Namespace) -> int:
     with writing(path):
         path.write_text(page, encoding="utf-8")
     if args.json:
-        return print_json({"files": [path], "joined": joining.joined(export)})
-    say_joined(export)
+        return print_json({"files": [path], "joined": unfolded.joined(export, args.abscissa)})
+    say(terminal(), unfolded.joined(export, args.abscissa))
     return list_files([path])
 
 

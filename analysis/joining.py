@@ -67,24 +67,24 @@ def criterion(export: Export) -> str:
     return f"{export.criterion or ''}{at(export.rates)}" if export.common else OWN
 
 
-def joined(export: Export) -> str:
+def joined(export: Export, *, but: str = "") -> str:
     """By which rule trials of several specs are judged, and how they were trained; empty if there is one spec, all of
-    which is read."""
-    told = [_specs(export), _repeated(export), _judged(export)]
+    which is read. `but` is as of `trainings.apart`."""
+    told = [_specs(export, but), _repeated(export), _judged(export)]
     return " ".join(filter(None, told))
 
 
-def _specs(export: Export) -> str:
+def _specs(export: Export, but: str) -> str:
     count, rule = store.specs(export.trials), str(export.criterion or "")
     if count < 2:
-        return ""
+        return trainings.told(export, "The trials", but=but)
     told = f"Trials of {count} different specs (spec_sha256) are read together, "
     if export.common:
         told += f"all judged by {rule}."
     else:
         known = f"{rule} is that of spec.yaml alone; " if rule else ""
         told += f"each judged by the criterion of its own spec; {known}--criterion judges all by one."
-    return f"{told} {trainings.told(export)}".strip()
+    return f"{told} {trainings.told(export, 'They', but=but)}".strip()
 
 
 def _repeated(export: Export) -> str:

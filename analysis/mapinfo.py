@@ -84,9 +84,10 @@ class MapInfo(NamedTuple):
 
     @property
     def at_rate(self) -> str:
-        """` at learning rate 0.1`, after a word for the theory."""
+        """` at learning rate 0.1`, after a word for the theory, which knows those of plain descent alone."""
         known = [f"{rate:g}" for rate in self.rates if rate is not None]
-        return f" at learning rate {' and '.join(known)}" if known else ""
+        whose = " (sgd alone)" * (None in self.rates)
+        return f" at learning rate {' and '.join(known)}{whose}" if known else ""
 
     @property
     def schemes(self) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import joining, tables
-from analysis.store import Export
+from analysis import tables
 from analysis.words import strict_json, wordy
 
 
@@ -32,11 +31,6 @@ def say(console: Console, *texts: str) -> None:
 def say_of(console: Console, subject: str, text: str) -> None:
     """A line that begins with what it is about."""
     console.print(Text.assemble((subject, "bold"), text))
-
-
-def say_joined(export: Export) -> None:
-    """What there is to know of an export that several sweeps make up."""
-    say(terminal(), joining.joined(export))
 
 
 def show(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:

@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 from analysis.axes import CATEGORICAL, FEW
 from analysis.outcome import Outcome
 from analysis.schema import TRAINING
-from analysis.store import Export, specs
+from analysis.store import Export
 from analysis.words import natural, value_text
 
 UNKNOWN: Final = "unknown"
 RATES: Final = "learning rates"
+CONSTANT: Final = "constant"
 
 
 class _Setting(NamedTuple):
@@ -41,15 +42,15 @@ def _listed(rates: Sequence[float]) -> str:
     return f"{', '.join(some)} and {last}" if some else last
 
 
-def _schedule(falls: Any) -> str:
-    """`{at: [0.5], factor: 0.1}` in words."""
+def schedule(falls: Any) -> str:
+    """`{at: [0.5], factor: 0.1}` in words; whatever a spec of another tool says there, as it is."""
+    if falls is None:
+        return CONSTANT
     if not isinstance(falls, dict):
         return str(falls)
-    return (
-        f"times {falls.get('factor')} at {', '.join(map(str, falls['at']))} of the steps"
-        if falls.get("at")
-        else "constant"
-    )
+    at = falls.get("at") or []
+    shares = ", ".join(map(str, at if isinstance(at, list) else [at]))
+    return f"times {falls.get('factor')} at {shares} of the steps" if shares else CONSTANT
 
 
 _COLUMNS: Final = {
@@ -63,7 +64,7 @@ _SPEC: Final = {
     "momentum": _Setting("momentum", _number, "momentum {}"),
     "nesterov": _Setting("nesterov", lambda on: "yes" if on else "no", "nesterov {}"),
     "weight_decay": _Setting("weight decay", _number, "weight decay {}"),
-    "schedule": _Setting("schedule", _schedule, "rate {}"),
+    "schedule": _Setting("schedule", schedule, "rate {}"),
     "train_samples": _Setting("train samples", lambda n: "all" if n is None else str(n), "{} samples"),
 }
 """Fields of `training` in a spec."""
@@ -83,7 +84,7 @@ def apart(export: Export, *, but: str = "") -> pa.Table:
     trials = export.trials
     if TRAINING in trials.column_names:
         trials = trials.drop_columns([TRAINING])
-    if specs(trials) < 2 and all(len(trials[name].unique()) < 2 for name in _COLUMNS):
+    if _alike(trials):
         return trials
     ways = _ways(export, trials, but)
     names = _names(ways)
@@ -93,23 +94,29 @@ def apart(export: Export, *, but: str = "") -> pa.Table:
     return trials.append_column(TRAINING, pa.array(names, pa.string()))
 
 
-def mixed(export: Export) -> dict[str, list[str]]:
-    """What the trainings differ in, and its values; empty if they are one."""
-    ways = _ways(export, export.trials.take(_settled(export.trials)))
+def _alike(trials: pa.Table) -> bool:
+    return all(len(trials[name].unique()) < 2 for name in ("spec_sha256", *_COLUMNS))
+
+
+def mixed(export: Export, *, but: str = "") -> dict[str, list[str]]:
+    """What the trainings differ in, and its values; empty if they are one. `but` is as of `apart`."""
+    if _alike(export.trials):
+        return {}
+    ways = _ways(export, export.trials.take(_settled(export.trials)), but)
     values = {
         s.called: sorted({way[name] for way in ways if name in way}, key=natural) for name, s in _SETTINGS.items()
     }
     return {called: some for called, some in values.items() if len(some) > 1}
 
 
-def told(export: Export) -> str:
-    """The same in words, and what a map makes of it."""
-    differing = [f"{name} ({' or '.join(values)})" for name, values in mixed(export).items()]
+def told(export: Export, who: str, *, but: str = "") -> str:
+    """The same in words, and what a map makes of it: `who` is who differ."""
+    differing = [f"{name} ({' or '.join(values)})" for name, values in mixed(export, but=but).items()]
     if not differing:
         return ""
-    text = f"They differ in {' and in '.join(differing)}"
+    text = f"{who} differ in {' and in '.join(differing)}"
     trials = export.trials.take(_settled(export.trials))
-    axes = _goes_with(trials, _names(_ways(export, trials)))
+    axes = _goes_with(trials, _names(_ways(export, trials, but)))
     if not axes:
         return f"{text}, which the axis {TRAINING!r} tells apart."
     shown = " and ".join(name.replace("_", " ") for name in axes)
@@ -121,14 +128,18 @@ def _settled(trials: pa.Table) -> list[int]:
 
 
 def _goes_with(trials: pa.Table, names: Sequence[str]) -> tuple[str, ...]:
-    """The axes that say by which training a trial is, one if that is enough; none if all together do not."""
+    """The axes that say by which training a trial is, one if that is enough; none if all together do not.
+
+    They do not either where most of their places have been met once: those say all of a trial, by chance.
+    """
     columns = {name: trials[name].to_pylist() for name in (*CATEGORICAL, *_NUMBERS)}
     most = {name: FEW if name in _NUMBERS else len(trials) for name in columns}
     varying = {name: values for name, values in columns.items() if 1 < len(set(values)) <= most[name]}
     alone = [name for name, values in varying.items() if _says(values, names)]
     if alone or not varying:
         return tuple(alone[:1])
-    return tuple(varying) if _says(zip(*varying.values(), strict=True), names) else ()
+    places = list(zip(*varying.values(), strict=True))
+    return tuple(varying) if 2 * len(set(places)) <= len(places) and _says(places, names) else ()
 
 
 def _says(places: Iterable[Any], names: Sequence[str]) -> bool:
@@ -140,8 +151,7 @@ def _ways(export: Export, trials: pa.Table, but: str = "") -> list[_Way]:
     """How each of `trials` was trained: the values of all settings that are known of all, as text."""
     of_trials = trials["spec_sha256"].to_pylist()
     columns = {name: trials[name].to_pylist() for name in _COLUMNS}
-    known = all(spec in export.trainings for spec in of_trials)  # or else what is not known would be a difference
-    of_spec = {spec: _of_spec(export.trainings[spec]) for spec in set(of_trials)} if known else {}
+    of_spec = _of_specs(export, {of_trials[row] for row in _settled(trials)})
     rates = _rates(export)
     ways = []
     for i, spec in enumerate(of_trials):
@@ -151,8 +161,15 @@ def _ways(export: Export, trials: pa.Table, but: str = "") -> list[_Way]:
     return ways
 
 
+def _of_specs(export: Export, asked: set[str | None]) -> dict[str | None, _Way]:
+    """What the specs say of a training where they differ: what one does not say is no difference by itself."""
+    said = {spec: _of_spec(export.trainings.get(spec or "", {})) for spec in asked}
+    differing = [name for name in _SPEC if len({way[name] for way in said.values() if name in way}) > 1]
+    return {spec: {name: way.get(name, UNKNOWN) for name in differing} for spec, way in said.items()}
+
+
 def _of_spec(training: Mapping[str, Any]) -> _Way:
-    return {name: setting.text(training[name]) if name in training else UNKNOWN for name, setting in _SPEC.items()}
+    return {name: setting.text(training[name]) for name, setting in _SPEC.items() if name in training}
 
 
 def _rates(export: Export) -> dict[str, str]:

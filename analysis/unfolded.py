@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from analysis import budgets, joining, rates, tables
+from analysis import budgets, joining, rates, tables, trainings
 from analysis.schema import RATE, STEPS
 from analysis.store import Export
 
@@ -27,10 +27,20 @@ def rule(export: Export, abscissa: str | None) -> str:
     if abscissa == RATE:
         return f"{export.criterion} at each learning rate"
     if abscissa == STEPS and export.criterion is not None:
-        return f"{replace(export.criterion, within=None)} within each budget of steps"
+        return f"{replace(export.criterion, within=None)} within each budget of steps{rates.text(export.rates)}"
     return joining.criterion(export)
+
+
+def joined(export: Export, abscissa: str | None) -> str:
+    """What there is to know of an export that several sweeps make up; what the abscissa is of is no training."""
+    return joining.joined(export, but={RATE: trainings.RATES, STEPS: STEPS}.get(abscissa or "", ""))
+
+
+def kept(export: Export, abscissa: str | None) -> str:
+    """What of a training is not that of a smaller budget, if the map is over budgets; else empty."""
+    return budgets.note(export) if abscissa == STEPS else ""
 
 
 def note(export: Export, abscissa: str | None) -> str:
     """What must be known of the budget to read limits over it; empty if nothing."""
-    return budgets.note(export) if abscissa == STEPS else tables.budget_note(over(export, abscissa))
+    return kept(export, abscissa) if abscissa == STEPS else tables.budget_note(over(export, abscissa))

@@ -41,9 +41,10 @@ def _sweep(
     deep = [max(2, round(depth * value)) for value in trials["depth"].to_pylist()]
     keys = {key: f"{sha}{key[1:]}" for key in trials["trial_key"].to_pylist()}
     told = {**exports.SPEC["training"], **(training or {})}
+    own = {"depth": deep, "spec_sha256": sha * 64, "trial_key": list(keys.values()), "sweep": folder.name}
     return exports.write(
         folder,
-        _with(trials, depth=deep, spec_sha256=sha * 64, trial_key=list(keys.values()), sweep=folder.name, **columns),
+        _with(trials, **{**own, **columns}),
         _with(
             replicates,
             learning_rate=[round(rate * value, 9) for value in replicates["learning_rate"].to_pylist()],
@@ -93,7 +94,7 @@ def test_theory_is_asked_for_each_training_at_its_own_rate(optimizers: list[Path
     }
     assert (alone["sgd"].rates, alone["adam"].rates) == ((0.01,), (None,))
     assert set(info.rates) == {0.01, None}
-    assert info.at_rate == " at learning rate 0.01"
+    assert info.at_rate == " at learning rate 0.01 (sgd alone)"
     x = info.x.values[-1]
     for panel in info.panels:
         mine = panel.fixed[TRAINING]
@@ -219,6 +220,73 @@ def test_what_the_spec_alone_says_of_a_training_counts(
     assert _names(joining.read(folders)) == names
     (folders[1] / "spec.yaml").unlink()
     assert _names(joining.read(folders)) == set(), "what is not known of one is no difference"
+
+
+def test_what_one_spec_does_not_say_hides_no_difference_between_the_others(tmp_path: Path) -> None:
+    """One folder without spec.yaml made one map of two momenta, without a word."""
+    folders = [
+        _sweep(tmp_path / sha, sha, training={"momentum": momentum})
+        for sha, momentum in (("1", 0.0), ("2", 0.9), ("3", 0.0))
+    ]
+    (folders[2] / "spec.yaml").unlink()
+    assert _names(joining.read(folders)) == {"momentum 0", "momentum 0.9", "momentum unknown"}
+    assert _names(joining.read(folders[::2])) == set()
+
+
+def test_a_field_that_an_older_spec_lacks_is_no_difference(tmp_path: Path) -> None:
+    folders = [_sweep(tmp_path / "old", "1"), _sweep(tmp_path / "new", "2", training={"nesterov": False})]
+    assert _names(joining.read(folders)) == set()
+    assert trainings.mixed(joining.read(folders)) == {}
+
+
+def test_places_that_trials_met_once_say_nothing_of_their_training(tmp_path: Path) -> None:
+    """Drawn from many, no two sweeps are at one place, which is chance: they were read as one training."""
+    rng = np.random.default_rng(2)
+
+    def drawn() -> dict[str, Any]:
+        return {"width": rng.choice([8, 16, 24, 32, 48, 64, 96, 128], 24).tolist(),
+                "weight_scale": rng.choice([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2], 24).tolist()}  # fmt: skip
+
+    folders = [_sweep(tmp_path / "one", "1", **drawn()), _sweep(tmp_path / "two", "2", optimizer="adam", **drawn())]
+    places = [set(zip(*store.read(f).trials.select(["scheme", "width", "weight_scale"]).to_pydict().values(),
+                      strict=True)) for f in folders]  # fmt: skip
+    assert not places[0] & places[1], "or this tests nothing"
+    assert _names(joining.read(folders)) == {"sgd", "adam"}
+
+
+def test_trials_of_no_known_spec_are_told_apart_and_that_is_said(tmp_path: Path) -> None:
+    """Tables of one's own have no spec_sha256."""
+    folders = [
+        _sweep(tmp_path / "one", "1", spec_sha256=None),
+        _sweep(tmp_path / "two", "2", spec_sha256=None, optimizer="adam"),
+        _sweep(tmp_path / "three", "3", rate=0.1),
+    ]
+    both = joining.read(folders[:2])
+    assert _names(both) == {"sgd", "adam"}
+    assert (
+        joining.joined(both) == "The trials differ in optimizer (adam or sgd), which the axis 'training' tells apart."
+    )
+    assert _names(joining.read(folders[::2])) == {"learning rates 0.001 and 0.01", "learning rates 0.01 and 0.1"}
+
+
+@pytest.mark.parametrize("abscissa", ["learning_rate", "steps"])
+def test_what_a_map_is_over_is_not_said_to_be_told_apart_by_the_training(
+    tmp_path: Path, abscissa: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed: dict[str, Any] = {"rate": 0.1} if abscissa == "learning_rate" else {"steps": 50}
+    schemes = ("he_normal", "ll_orth")
+    folders = [
+        _sweep(tmp_path / "one", "1", schemes=schemes),
+        _sweep(tmp_path / "two", "2", schemes=schemes, **changed),
+        _sweep(tmp_path / "three", "3", schemes=schemes, optimizer="adam"),
+    ]
+    out = ["--abscissa", abscissa, "--out", str(tmp_path / "out")]
+    assert main(["frontier", *map(str, folders[:2]), *out]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "all judged by train_accuracy>=0.8. Depth limits" in said
+    assert main(["frontier", *map(str, folders), *out]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "They differ in optimizer (adam or sgd), which the axis 'training' tells apart." in said
 
 
 def test_a_setting_that_one_sweep_does_not_know_may_differ(tmp_path: Path) -> None:
