@@ -14,7 +14,7 @@ from analysis import trainings
 from analysis.axes import FEW
 from analysis.relabelling import relabel
 from analysis.schema import STEPS
-from analysis.store import Export
+from analysis.store import Export, settled
 
 
 def unfold(export: Export) -> pa.Table:
@@ -53,7 +53,8 @@ def _flat(lists: pa.ChunkedArray) -> np.ndarray:
 
 def note(export: Export) -> str:
     """What does not shrink with the budget, as a sentence; empty if all does."""
-    falls = any((training.get("schedule") or {}).get("at") for training in export.trainings.values())
+    schedules = [trainings.schedule(training.get("schedule")) for training in export.trainings.values()]
+    falls = any(schedule != trainings.CONSTANT for schedule in schedules)
     told = "Within fewer steps the learning rate falls when it does in the whole budget, not at the same share of them."
     return told if falls else ""
 
@@ -63,7 +64,7 @@ def budgets(export: Export) -> list[int]:
     that was recorded."""
     curves = export.replicates["curve_step"]
     recorded = np.unique(_flat(curves))
-    whole = max(export.trials[STEPS].to_pylist())
+    whole = max((settled(export.trials) if len(recorded) else export.trials)[STEPS].to_pylist())
     if export.criterion is not None and export.criterion.within is not None:
         whole = min(whole, export.criterion.within)
     if not len(recorded):
@@ -71,6 +72,6 @@ def budgets(export: Export) -> list[int]:
     first = int(_flat(pc.list_slice(curves, 0, 1)).max())  # pyright: ignore[reportAttributeAccessIssue]
     count = min(FEW, 1 + int(math.log2(max(1, whole / first))))
     ratio = max(2.0, (whole / first) ** (1 / max(1, FEW - 1)))
-    wanted = [whole / ratio**k for k in range(1, count)]
+    wanted = [max(first, whole / ratio**k) for k in range(1, count)]  # the last is `first`, but for rounding
     places = np.searchsorted(recorded, wanted, side="right") - 1
-    return [whole, *dict.fromkeys(int(recorded[place]) for place in places if first <= recorded[place] < whole)]
+    return [whole, *dict.fromkeys(int(recorded[place]) for place in places)]

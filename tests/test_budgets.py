@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import exports
 import numpy as np
@@ -50,11 +51,29 @@ def _recorded(export: Export, steps: list[int]) -> Export:
         ([64], [64]),
         ([50, 64], [64]),
         ([2**k for k in range(15)], [16384, 4096, 1024, 256, 64, 16, 4, 1]),
+        (list(range(1, 201)), [200, 93, 44, 20, 9, 4, 2, 1]),
     ],
 )
 def test_budgets_halve_and_are_steps_that_were_recorded(export: Export, recorded: list[int], found: list[int]) -> None:
     """No more than have a column each; of many the steps between two are greater."""
     assert budgets.budgets(_recorded(export, recorded)) == found
+
+
+def test_trials_that_failed_have_no_budget(export: Export) -> None:
+    """A sweep of ten times the steps that all failed left nothing but the last columns to the one that did not."""
+    rows = export.trials.to_pylist()
+    lost = [row | {STEPS: 1000} if row["outcome"] == "failed" else row for row in rows]
+    assert budgets.budgets(export._replace(trials=pa.Table.from_pylist(lost, export.trials.schema))) == [
+        100,
+        50,
+        20,
+        10,
+    ]
+    none = [row | {"outcome": "failed"} for row in rows]
+    empty = export._replace(
+        trials=pa.Table.from_pylist(none, export.trials.schema), replicates=export.replicates.slice(0, 0)
+    )
+    assert budgets.budgets(empty) == [100]
 
 
 def test_a_criterion_within_some_steps_has_no_greater_budget(export: Export) -> None:
@@ -118,8 +137,12 @@ def test_the_frontier_over_the_budget_is_a_command(
     drawn = " ".join(re.findall("<!-- (.*?) -->", (tmp_path / "frontier.svg").read_text()))
     assert "training budget (steps)" in drawn
     assert "within each budget of steps" in drawn
+    assert "at learning rate 0.01" not in drawn.replace("theory at learning rate", "")
+    assert found["note"] == ""
     assert main([*given, "--criterion", "accuracy>=0.5 within 50", "--learning-rates", "0.01"]) == 0
     said = capsys.readouterr().out
+    drawn = " ".join(re.findall("<!-- (.*?) -->", (tmp_path / "frontier.svg").read_text()))
+    assert "within each budget of steps at learning rate 0.01" in drawn
     assert "of this budget" not in said
     assert "the learning rate falls" not in said
     assert " 50 " in said
@@ -155,11 +178,21 @@ def test_networks_that_were_stopped_at_success_are_judged_within_fewer_steps_too
         budgets.unfold(harder)
 
 
+@pytest.mark.parametrize("schedule", [{"at": [0.5], "factor": 0.1}, {"at": 0.5, "factor": 0.1}, "cosine"])
+@pytest.mark.parametrize("command", ["frontier", "map"])
 def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, schedule: Any
 ) -> None:
-    """Its steps are shares of the whole budget."""
-    training = {**exports.SPEC["training"], "schedule": {"at": [0.5], "factor": 0.1}}
+    """Its steps are shares of the whole budget; a spec of another tool may say it in other words."""
+    training = {**exports.SPEC["training"], "schedule": schedule}
     folder = exports.write(tmp_path / "falls", *exports.tables(40), {**exports.SPEC, "training": training})
-    assert main(["frontier", str(folder), "--abscissa", "steps", "--out", str(tmp_path)]) == 0
+    given = [command, str(folder), "--abscissa", "steps", "--out", str(tmp_path)]
+    assert main(given) == 0
     assert "the learning rate falls when it does in the whole budget" in " ".join(capsys.readouterr().out.split())
+    assert main([*given, "--json"]) == 0
+    assert "the learning rate falls" in json.loads(capsys.readouterr().out)["note"]
+
+
+@pytest.mark.parametrize("schedule", [None, {"at": [], "factor": 0.1}, "constant"])
+def test_a_constant_rate_needs_no_note(export: Export, schedule: Any) -> None:
+    assert budgets.note(export._replace(trainings={"1": {"schedule": schedule}})) == ""
