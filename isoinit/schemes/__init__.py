@@ -64,6 +64,9 @@ def initialize(
     the same bits, which pays where there are many networks; to compile it takes some seconds, once per machine.
     options: the scheme's own, see `Scheme.options`.
 
+    What the network does to its input before the first layer, if it is an affine map, and a softmax or a sigmoid of
+    the logits matter to no scheme: what one claims is from the input of the first layer to the output of the last.
+
     The draws depend on the scheme, the shapes and the generator only; those of the biases come after those of the
     weights, and are scaled by sqrt(bias_variance), so that the bias variance changes no weight. Parameters on the
     meta device are left alone. ValueError, before anything is changed, if the scheme does not apply to the network,

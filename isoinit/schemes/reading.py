@@ -10,17 +10,16 @@ from functools import cache
 from itertools import pairwise
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
-import torch
 from torch import nn
 
 from isoinit.activations import ACTIVATIONS, CReLU
 from isoinit.layers import WeightLayer
+from isoinit.schemes.ends import without_ends
 from isoinit.schemes.following import WAYS
-from isoinit.schemes.steps import FLATTENS, PLAIN_WEIGHTS, UNFLATTENS, Step, acts_elementwise, classified, steps
+from isoinit.schemes.steps import FLATTENS, PLAIN_WEIGHTS, UNFLATTENS, Step, acts_elementwise, classified, same, steps
 from isoinit.schemes.wiring import Wiring, groups
 
 Network = TypeVar("Network", bound=nn.Module)
-_FAR = 32.0  # float32 holds exp of twice as much, of which one may make a tanh
 
 
 @runtime_checkable
@@ -45,8 +44,9 @@ def read(model: nn.Module) -> Wiring:
         raise ValueError(f"a {type(model).__name__} wraps the network: give its .module, which has the same weights")
     elif isinstance(model, nn.Module):
         chain = list(steps(model))
+        inner = without_ends(chain)
         _refuse_unread(model, chain)
-        wiring = _wiring(chain)
+        wiring = _wiring(inner)
     else:
         raise ValueError(f"a {type(model).__name__} is not understood: {WAYS}")
     if (known := _known(wiring.activation)) is not wiring.activation:
@@ -125,7 +125,7 @@ def _signals(gaps: Sequence[Sequence[Step]]) -> list[Step]:
     acts = [[step for step in gap if step.kind == "activation"] for gap in gaps]
     every = [step for gap in acts for step in gap]
     regular = not acts[0] and not acts[-1] and all(len(gap) == 1 for gap in acts[1:-1])
-    if not regular or any(not _same(_module(step), _module(every[0])) for step in every):
+    if not regular or any(not same(_module(step), _module(every[0])) for step in every):
         places = ["before the first layer", *(f"after layer {i}" for i in range(1, len(gaps)))]
         shown = ", ".join(
             f"{' and '.join(step.label for step in gap) or 'none'} {place}"
@@ -139,17 +139,8 @@ def _signals(gaps: Sequence[Sequence[Step]]) -> list[Step]:
 def _known(activation: nn.Module) -> nn.Module:
     """The activation, a ReLU for what computes one, `x.clamp(min=0)` say: by its name schemes know their gain."""
     named = type(activation) in ACTIVATIONS.values()
-    relu = not named and acts_elementwise(activation) and _same(activation, nn.ReLU())
+    relu = not named and acts_elementwise(activation) and same(activation, nn.ReLU())
     return nn.ReLU() if relu else activation
-
-
-def _same(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two activations are the same function, on a grid whose ends lie beyond where some are cut off."""
-    grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu").view(2, 3, 4)
-    grid[0, 0, 0], grid[1, 2, 3] = -_FAR, _FAR
-    with torch.no_grad():
-        a, b = one.forward(grid.clone()), other.forward(grid.clone())
-    return a.shape == b.shape and torch.equal(a, b)
 
 
 def _source(gap: Sequence[Step]) -> Step:

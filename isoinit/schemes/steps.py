@@ -26,6 +26,8 @@ _BREAKERS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
 )  # fmt: skip
+_SOFTMAXES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax)
+_SOFTMAX_FUNCTIONS = {"softmax", "log_softmax"}
 
 _ACTIVATION_FUNCTIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "silu": nn.SiLU,
@@ -41,12 +43,14 @@ UNFLATTENS = {"view": "view of several axes", "reshape": "reshape of several axe
 _BREAKER_FUNCTIONS = {*(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "alpha_dropout",
                       "feature_alpha_dropout", *(f"dropout{n}" for n in ("", "1d", "2d", "3d"))}  # fmt: skip
 
+_FAR = 32.0  # float32 holds exp of twice as much, of which one may make a tanh
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of the signal. kind: weight, norm, activation, shape (linear, keeps the order of the channels) or
-    breaker (does not keep a mirrored signal mirrored). `module` is None where the kind says all; `hookable` if the
-    network calls it as a submodule."""
+    """One step of the signal. kind: weight, norm, activation, shape (linear, keeps the order of the channels), breaker
+    (does not keep a mirrored signal mirrored) or link (a softmax, which makes probabilities of logits). `module` is
+    None where the kind says all; `hookable` if the network calls it as a submodule."""
 
     kind: str
     label: str
@@ -86,6 +90,8 @@ def classified(module: nn.Module) -> Step | None:
                 raise ValueError(f"a {label} has a forward of its own, so what it does {what}is not known: {WAYS}")
             parted = isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1)
             return Step("breaker" if parted else kind, label, module)
+    if type(module) in _SOFTMAXES:
+        return Step("link", f"a {label}", module)
     if isinstance(module, CReLU) or (not any(True for _ in module.children()) and acts_elementwise(module)):
         return Step("activation", label, module)
     return None
@@ -111,6 +117,15 @@ def acts_elementwise(module: nn.Module) -> bool:
     return isinstance(together, Tensor) and together.shape == (2, 3, 4) and torch.equal(together.view(24, 1, 1), alone)
 
 
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two activations are the same function, on a grid whose ends lie beyond where some are cut off."""
+    grid = torch.linspace(-3, 3, 24, dtype=torch.float32, device="cpu").view(2, 3, 4)
+    grid[0, 0, 0], grid[1, 2, 3] = -_FAR, _FAR
+    with torch.no_grad():
+        a, b = one.forward(grid.clone()), other.forward(grid.clone())
+    return a.shape == b.shape and torch.equal(a, b)
+
+
 def _of_module(module: nn.Module, name: str) -> Step:
     step = classified(module)
     if step is None:
@@ -128,6 +143,8 @@ def _of_function(node: fx.Node, within: str) -> Step:
         return Step("shape", name)
     if name in _BREAKER_FUNCTIONS:
         return Step("breaker", name)
+    if name in _SOFTMAX_FUNCTIONS:
+        return Step("link", f"the function {name} in {within}")
     if name in _ACTIVATION_FUNCTIONS:
         return Step("activation", name, _ACTIVATION_FUNCTIONS[name](*arguments, **keywords), hookable=False)
     function = type(name, (_Function,), {})(node.target, arguments, keywords)
