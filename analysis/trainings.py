@@ -192,7 +192,7 @@ def _names(ways: Sequence[_Way]) -> list[str]:
     shown = next(([name] for name in names if _told_by(kinds, [name]) == len(kinds)), [])
     if not shown:
         for name in names:
-            if _told_by(kinds, [*shown, name]) > max(1, _told_by(kinds, shown)):
+            if _told_by(kinds, [*shown, name]) > _told_by(kinds, shown):
                 shown.append(name)
     return [", ".join(_SETTINGS[name].name.format(way[name]) for name in shown) for way in ways]
 

@@ -190,6 +190,27 @@ def test_a_training_that_two_axes_tell_together_is_no_axis(tmp_path: Path) -> No
     assert "which goes with the scheme and width" in joining.joined(whole)
 
 
+def test_one_axis_is_enough_to_tell_a_training(tmp_path: Path) -> None:
+    whole = joining.read([
+        _sweep(tmp_path / "relu", "1", schemes=("he_normal",)),
+        _sweep(tmp_path / "tanh", "2", schemes=("orthogonal",), activation="tanh", optimizer="adam"),
+    ])  # fmt: skip
+    assert "which goes with the scheme: a map" in joining.joined(whole)
+
+
+def test_where_no_axis_of_few_values_varies_the_training_is_one(tmp_path: Path) -> None:
+    """Widths that were drawn from a continuum are those of one sweep by chance."""
+    only: dict[str, Any] = {"schemes": ("he_normal",)}
+    folders = [_sweep(tmp_path / "one", "1", **only), _sweep(tmp_path / "two", "2", optimizer="adam", **only)]
+    assert _names(joining.read(folders)) == {"sgd", "adam"}
+    odd, even = [list(range(64 + first, 76 + first, 2)) for first in (0, 1)]
+    folders = [
+        _sweep(tmp_path / "odd", "3", width=odd, **only),
+        _sweep(tmp_path / "even", "4", width=even, optimizer="adam", **only),
+    ]
+    assert _names(joining.read(folders)) == {"sgd", "adam"}
+
+
 def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
     """By the steps alone, in the order of their numbers; where two things vary, by both."""
     steps = [_sweep(tmp_path / f"{n}", sha, steps=n, rate=1 / n) for n, sha in ((1000, "1"), (200, "2"), (50, "3"))]
