@@ -31,6 +31,7 @@ class _Setting(NamedTuple):
     called: str
     text: Callable[[Any], str] = str
     name: str = "{}"  # of a training that has the value
+    without: Any = None  # the value where a spec has no such field
 
 
 def _number(value: Any) -> str:
@@ -61,9 +62,9 @@ _COLUMNS: Final = {
 }
 """Columns of a trial."""
 _SPEC: Final = {
-    "momentum": _Setting("momentum", _number, "momentum {}"),
-    "nesterov": _Setting("nesterov", lambda on: "yes" if on else "no", "nesterov {}"),
-    "weight_decay": _Setting("weight decay", _number, "weight decay {}"),
+    "momentum": _Setting("momentum", _number, "momentum {}", 0.0),
+    "nesterov": _Setting("nesterov", lambda on: "yes" if on else "no", "nesterov {}", False),
+    "weight_decay": _Setting("weight decay", _number, "weight decay {}", 0.0),
     "schedule": _Setting("schedule", schedule, "rate {}"),
     "train_samples": _Setting("train samples", lambda n: "all" if n is None else str(n), "{} samples"),
 }
@@ -169,7 +170,8 @@ def _of_specs(export: Export, asked: set[str | None]) -> dict[str | None, _Way]:
 
 
 def _of_spec(training: Mapping[str, Any]) -> _Way:
-    return {name: setting.text(training[name]) for name, setting in _SPEC.items() if name in training}
+    """A field that an older spec lacks is as it was before there was one; of no spec nothing is known."""
+    return {name: setting.text(training.get(name, setting.without)) for name, setting in _SPEC.items() if training}
 
 
 def _rates(export: Export) -> dict[str, str]:

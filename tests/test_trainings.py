@@ -258,6 +258,8 @@ def test_a_field_that_an_older_spec_lacks_is_no_difference(tmp_path: Path) -> No
     folders = [_sweep(tmp_path / "old", "1"), _sweep(tmp_path / "new", "2", training={"nesterov": False})]
     assert _names(joining.read(folders)) == set()
     assert trainings.mixed(joining.read(folders)) == {}
+    falls = _sweep(tmp_path / "falls", "3", training={"schedule": "cosine"})
+    assert _names(joining.read([folders[0], falls])) == {"rate constant", "rate cosine"}
 
 
 def test_places_that_trials_met_once_say_nothing_of_their_training(tmp_path: Path) -> None:
@@ -327,11 +329,33 @@ def test_rates_that_are_left_out_or_are_the_axis_make_no_training(tmp_path: Path
     assert unfolded["learning_rate"].unique().to_pylist() == [0.001, 0.01, 0.1]
 
 
+def _all_failed(folder: Path) -> Path:
+    export = store.read(folder)
+    lost = _with(export.trials, outcome="failed", score=None, n_trained=0, n_replicates=0, best_learning_rate=None)
+    return exports.write(folder, lost, export.replicates.slice(0, 0), dict(export.spec))
+
+
 def test_trials_that_failed_are_no_training(tmp_path: Path) -> None:
-    one, other = _sweep(tmp_path / "one", "1"), _sweep(tmp_path / "other", "2", optimizer="adam")
-    trials, replicates = store.read(other).trials, store.read(other).replicates
-    lost = _with(trials, outcome="failed", score=None, n_trained=0, n_replicates=0, best_learning_rate=None)
-    exports.write(other, lost, replicates.slice(0, 0))
+    one, other = _sweep(tmp_path / "one", "1"), _all_failed(_sweep(tmp_path / "other", "2", optimizer="adam"))
     whole = joining.read([one, other])
     assert TRAINING not in whole.trials.column_names
     assert trainings.mixed(whole) == {}
+
+
+def test_what_failed_trials_had_is_no_difference_between_the_others(tmp_path: Path) -> None:
+    folders = [_sweep(tmp_path / sha, sha, training={"momentum": 0.0}) for sha in "12"]
+    (folders[1] / "spec.yaml").unlink()
+    lost = _all_failed(_sweep(tmp_path / "lost", "3", training={"momentum": 0.9}))
+    assert _names(joining.read([*folders, lost])) == set()
+
+
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [("weight_scale", (1.0, 0.5)), ("density", (1.0, 0.5)), ("activation", ("relu", "tanh"))],
+)
+def test_a_training_that_goes_with_another_axis_is_none(tmp_path: Path, axis: str, values: tuple[Any, Any]) -> None:
+    one: dict[str, Any] = {axis: values[0]}
+    other: dict[str, Any] = {axis: values[1], "optimizer": "adam"}
+    whole = joining.read([_sweep(tmp_path / "one", "1", **one), _sweep(tmp_path / "other", "2", **other)])
+    assert TRAINING not in whole.trials.column_names
+    assert f"which goes with the {axis.replace('_', ' ')}: a map" in joining.joined(whole)
