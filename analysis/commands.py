@@ -52,7 +52,8 @@ def _out(args: argparse.Namespace) -> Path:
 
 def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
     trials, rule = unfolded.over(export, args.abscissa), unfolded.rule(export, args.abscissa)
-    return maps.region_map(trials, sweep=summary.name(export), criterion=rule, model=model, abscissa=args.abscissa)
+    name, within = summary.name(export), export.within
+    return maps.region_map(trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa, within=within)
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -122,10 +123,10 @@ def frontier(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     export = _export(args)
-    agreement = comparing.agreement(export.trials)
+    agreement = comparing.agreement(export.trials, export.within)
     paired = comparing.paired(export.trials, export.replicates)
     no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
-    first = None if no_map else maps.scheme_limits(export.trials, model)
+    first = None if no_map else maps.scheme_limits(export.trials, model, export.within)
     between = [] if first is None else ratios.ratios(first)
     changes = [] if first is None else ratios.changes(first)
     files, limits = ([], []) if no_map else _compare_limits(export, args, model)

@@ -43,12 +43,16 @@ class Agreement(NamedTuple):
     why_no_theory: str
 
 
-def agreement(trials: pa.Table) -> list[Agreement]:
-    """Predicted against measured outcomes, scheme by scheme; networks under two names count once."""
+def agreement(trials: pa.Table, within: int | None = None) -> list[Agreement]:
+    """Predicted against measured outcomes, scheme by scheme; networks under two names count once.
+
+    Args:
+        within: steps within which networks are judged; all if not given.
+    """
     need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
     trials = usable(trials)
     trials = trials.filter(pa.array(~met_before(trials, _point(trials))))
-    found = predicted_outcomes(trials, descents(trials))
+    found = predicted_outcomes(trials, descents(trials, within))
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
         _agreement(scheme, [(row, p) for row, p in zip(rows, found, strict=True) if row["scheme"] == scheme])

@@ -23,6 +23,7 @@ class Descent(NamedTuple):
     plain: bool = False
     rate: float | None = None  # as of `least_rate`
     steps: int | None = None  # None: not known, or not the same for all
+    within: int | None = None  # steps that the criterion looks at; None: all
 
 
 Descents = Mapping[str, Descent]
@@ -90,19 +91,22 @@ def least_rate(trials: pa.Table) -> float | None:
     return min(rates) if plain and rates else None
 
 
-def descents(trials: pa.Table) -> dict[str, Descent]:
-    """How the networks of each training were trained."""
+def descents(trials: pa.Table, within: int | None = None) -> dict[str, Descent]:
+    """How the networks of each training were trained, and `within` how many of their steps they are judged."""
     if TRAINING not in trials.column_names:
-        return {"": _descent(trials)}
+        return {"": _descent(trials, within)}
     ways = trials[TRAINING].unique().to_pylist()
-    return {way: _descent(trials.filter(pc.field(TRAINING) == way)) for way in ways}
+    return {way: _descent(trials.filter(pc.field(TRAINING) == way), within) for way in ways}
 
 
-def _descent(trials: pa.Table) -> Descent:
+def _descent(trials: pa.Table, within: int | None) -> Descent:
     if "optimizer" not in trials.column_names or trials["optimizer"].unique().to_pylist() != ["sgd"]:
         return Descent()
-    steps = trials[STEPS].unique().to_pylist() if STEPS in trials.column_names else []
-    return Descent(True, least_rate(trials), steps[0] if len(steps) == 1 else None)
+    if STEPS not in trials.column_names:
+        return Descent(True, least_rate(trials), None, within)
+    steps = trials[STEPS].unique().to_pylist()
+    longest = trials.filter(pc.field(STEPS) == max(steps))  # in fewer steps only greater rates are of use
+    return Descent(True, least_rate(longest), steps[0] if len(steps) == 1 else None, within)
 
 
 def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
@@ -114,7 +118,8 @@ def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
     for row, way, rate, budget in zip(rows, ways, rates, steps, strict=True):
         descent = of.get(way or "", Descent())
         row[RATE] = descent.rate if descent.rate is None or rate is None else rate
-        row[STEPS] = budget if descent.plain and budget is not None else descent.steps
+        known = budget if descent.plain and budget is not None else descent.steps
+        row[STEPS] = known if known is None or descent.within is None else min(known, descent.within)
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]

@@ -65,7 +65,9 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
             yield from _comparison(export, found, None)
         return
     rule = found.criterion
-    info = maps.region_map(export.trials, sweep=found.sweep, criterion=rule, model=model, abscissa=abscissa)
+    info = maps.region_map(
+        export.trials, sweep=found.sweep, criterion=rule, model=model, abscissa=abscissa, within=export.within
+    )
     x = info.x.name.replace("_", " ")
     yield "<h2>The trainable region</h2>"
     yield _figure(map_figure(info), "Map of the trainable region of each scheme",
@@ -81,7 +83,7 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
 
 def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | None) -> Iterable[str]:
     """What theory and training, and scheme and scheme, have in common; of depth limits if there is a map."""
-    agreement = compare.agreement(export.trials)
+    agreement = compare.agreement(export.trials, export.within)
     yield "<h2>Theory and measurement</h2>"
     if info is not None:
         yield _figure(agreement_figure(info), "Measured beside predicted depth limits",

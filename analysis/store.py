@@ -44,6 +44,11 @@ class Export(NamedTuple):
     without: int = 0  # trials left out, which have none of these
     trainings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # `training` of the specs, by spec_sha256
 
+    @property
+    def within(self) -> int | None:
+        """Steps within which all trials are judged, if fewer than all."""
+        return self.criterion.within if self.common and self.criterion is not None else None
+
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     """The export in `folder`, with its outcomes as exported or judged anew by `criterion`.

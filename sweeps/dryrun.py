@@ -1,7 +1,7 @@
 """A dry run: what the sampler of a sweep would ask for, before anything is trained.
 
 Where an adaptive one will go is not known before: `boundary` is told a share of the theory's depth limits for
-outcomes, because theory knows no step budget, and an optimizer is taken for an even spread.
+outcomes, because of short budgets theory's limits are too deep, and an optimizer is taken for an even spread.
 """
 
 from __future__ import annotations

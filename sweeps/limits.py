@@ -14,14 +14,14 @@ ASKED: Final = 16
 """Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
 
 
-def predicted(points: Sequence[Point], training: Training) -> dict[str, list[float]]:
+def predicted(points: Sequence[Point], training: Training, within: int | None = None) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory.
 
     At the least learning rate, where networks are most stable: a trial that trains at one of its rates has trained. In
-    the steps of the budget, those of plain descent.
+    the steps of plain descent that there are, or `within` those that the criterion looks at.
     """
     rate = told_rate(training)
-    steps = None if rate is None else training.steps
+    steps = None if rate is None else min(training.steps, within or training.steps)
     least = min(p.bias_variance for p in points)
     asked: dict[str, list[dict[str, Any]]] = {}
     for scheme in dict.fromkeys(p.scheme for p in points):

@@ -72,7 +72,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         capacity.check(spec, design, dataset)
         slots = max(1, int(machine.cores() / spec.resources.cpus))
     even, packs = dryrun.evenly(spec, design)
-    found = limits.predicted([*design.corners(), *(t.point for t in even)], spec.training)
+    found = limits.predicted([*design.corners(), *(t.point for t in even)], spec.training, spec.criterion.within)
     tasks = dryrun.seeking(spec, design, even, found) if spec.search.sampler == "boundary" else even
     trials, more = len(even), len(even) / len(tasks)
     networks = trials * spec.training.seeds * len(spec.training.learning_rate)

@@ -12,7 +12,7 @@ import pytest
 
 from analysis import tables
 from analysis.compare import Agreement, agreement, paired
-from analysis.maps import region_map
+from analysis.maps import region_map, scheme_limits
 from analysis.predictions import Descent, descents, least_rate, predicted_limits, predictions
 from analysis.ratios import changes, ratios
 from isoinit.theory.ensemble import Ensemble
@@ -89,6 +89,20 @@ def test_theory_is_asked_within_the_steps_of_plain_descent(made: tuple[pa.Table,
     assert told == limits[20, "told"] + limits[300, "told"], "each trial within its own"
     assert descents(_with(trials, "optimizer", "adam"))[""] == Descent()
     assert descents(trials.drop_columns(["steps"]))[""].steps is None
+
+
+def test_theory_is_asked_within_the_steps_that_the_criterion_looks_at(made: tuple[pa.Table, pa.Table]) -> None:
+    trials = _with(_with(_with(made[0], "scheme", "orthogonal"), "width", 64), "steps", 300)
+    limit = predict("orthogonal", depth=2, width=64, steps=20).depth_limit
+    assert region_map(trials, within=20).panels[0].predicted[0] == limit
+    assert scheme_limits(trials, None, 20)["predicted"].to_pylist()[0] == limit
+    told = [sum(n for (outcome, _), n in agreement(trials, w)[0].counts.items() if outcome == "trained")
+            for w in (20, 300, None)]  # fmt: skip
+    assert told[0] < told[1] == told[2]
+    longer = pa.concat_tables([_with(trials, "best_learning_rate", 0.1), _with(trials, "steps", 600)])
+    assert descents(longer)[""].rate == least_rate(trials) == 0.01
+    quick = pa.concat_tables([_with(trials, "best_learning_rate", 0.001), _with(trials, "steps", 600)])
+    assert descents(quick)[""].rate == 0.01, "of the longest alone"
 
 
 def test_a_learning_rate_that_is_too_great_ends_networks_in_theory_too(made: tuple[pa.Table, pa.Table]) -> None:

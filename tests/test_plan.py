@@ -89,6 +89,13 @@ def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
     assert limit(learning_rate=rate, steps=2000) > 1.5 * limit(learning_rate=rate, steps=200)
     assert limit(learning_rate=rate, steps=2000) == depth_limit("orthogonal", width=64, steps=2000)
     assert limit(learning_rate=rate, steps=2000, optimizer="adam") == depth_limit("orthogonal", width=64)
+    whole, part = (
+        plan.plan(parse(TEXT, [f"criterion={criterion}", "training.steps=400"])).limits
+        for criterion in ("{at_least: 0.8}", "{at_least: 0.8, within: 60}")
+    )
+    found = [(part[scheme] or 0, whole[scheme] or 0) for scheme in whole]
+    assert all(less <= more for less, more in found)
+    assert any(less < more for less, more in found)
 
 
 def test_a_speed_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
