@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from analysis import budgets, joining, maps, store
+from analysis import budgets, joining, maps, store, unfolded
 from analysis.__main__ import main
+from analysis.compare import agreement
 from analysis.outcome import Criterion
-from analysis.schema import STEPS, TRAINING
+from analysis.schema import RATE, STEPS, TRAINING
 from analysis.store import Export
+from isoinit.theory.predict import depth_limit
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,52 @@ def test_trials_that_failed_have_no_budget(export: Export) -> None:
 def test_a_criterion_within_some_steps_has_no_greater_budget(export: Export) -> None:
     assert budgets.budgets(export) == [100, 50, 20, 10]
     assert budgets.budgets(export._replace(criterion=Criterion(within=60))) == [60, 30, 10]
+
+
+def test_a_budget_is_within_the_reach_of_all_curves(export: Export) -> None:
+    """Where one sweep recorded its 25th step first, nothing is known of all within 10."""
+    late = _recorded(export, [25, 50, 75, 100]).replicates
+    both = pa.concat_tables([export.replicates.slice(0, 9), late.slice(9)])
+    assert budgets.budgets(export._replace(replicates=both)) == [100, 50, 25]
+
+
+def test_the_rule_of_a_map_over_budgets_has_no_budget_of_its_own(export: Export) -> None:
+    within = export._replace(criterion=Criterion(within=60))
+    assert unfolded.rule(within, STEPS) == "train_accuracy>=0.8 within each budget of steps"
+    assert unfolded.rule(within, RATE) == "train_accuracy>=0.8 within 60 at each learning rate"
+    assert unfolded.rule(within, None) == "train_accuracy>=0.8 within 60"
+    assert (within.within, within._replace(common=False).within, export.within) == (60, None, None)
+
+
+@pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
+def test_theory_is_of_the_steps_that_the_criterion_looks_at(
+    command: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit, whole = (depth_limit("he_normal", width=64, steps=n) for n in (20, 100))
+    given = [command, str(folder), "--criterion", "accuracy>=0.5 within 20"]
+    assert main(given + ["--json"] * (command != "report") + ["--out", str(tmp_path)] * (command != "summary")) == 0
+    text = capsys.readouterr().out
+    if command == "report":
+        page = (tmp_path / "report.html").read_text()
+        assert f">{limit:.0f}<" in page
+        table = page[page.index("Does theory say rightly") :].split("</table>")[0]
+        rows = [re.sub("<.*?>", " ", row).split() for row in table.split("<tr>")]
+        for told in agreement(store.read(folder, Criterion(threshold=0.5, within=20)).trials, 20):
+            (row,) = [row for row in rows if told.scheme in row]
+            assert row[2] == f"{100 * told.share:.0f}", row
+        return
+    found = json.loads(text)
+    if command == "map":
+        assert f"theory: {limit:.0f}" in (tmp_path / "map.svg").read_text()
+        assert f"theory: {whole:.0f}" not in (tmp_path / "map.svg").read_text()
+    else:
+        rows = [row for row in found["limits"] if row["scheme"] == "he_normal" and row["bias_variance"] == 0]
+        assert [row["predicted"] for row in rows] == pytest.approx([limit] * len(rows))
+        assert rows
+    if command == "compare":
+        read = store.read(folder, Criterion(threshold=0.5, within=20)).trials
+        assert {a["scheme"]: a["agree"] for a in found["agreement"]} == {a.scheme: a.agree for a in agreement(read, 20)}
+        assert any(a.agree != b.agree for a, b in zip(agreement(read, 20), agreement(read), strict=True))
 
 
 def test_unfolded_every_trial_is_there_once_for_every_budget_and_judged_within_it(export: Export) -> None:
@@ -191,6 +239,8 @@ def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
     assert "the learning rate falls when it does in the whole budget" in " ".join(capsys.readouterr().out.split())
     assert main([*given, "--json"]) == 0
     assert "the learning rate falls" in json.loads(capsys.readouterr().out)["note"]
+    assert main([command, str(folder), "--out", str(tmp_path)]) == 0
+    assert "the learning rate falls" not in " ".join(capsys.readouterr().out.split()), "a map of the whole budget"
 
 
 @pytest.mark.parametrize("schedule", [None, {"at": [], "factor": 0.1}, "constant"])

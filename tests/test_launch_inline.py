@@ -26,6 +26,7 @@ from analysis import store
 from analysis.mapinfo import MapInfo
 from analysis.outcome import Criterion, Curve, label
 from isoinit.activations import ACTIVATIONS
+from isoinit.theory.predict import depth_limit
 from sweeps import closing, data, driver, ending, launch, reading, ready, records, replay, session, spec
 from sweeps.__main__ import main, parser
 from sweeps.journal import Journal
@@ -535,6 +536,22 @@ def test_limits_of_one_scheme_are_told_apart() -> None:
     assert header == ["scheme", "bias mode", "bias variance", "depth limit", "90 % band", "theory"]
     assert [text[:4] for text in texts] == [["he_normal", "zero", "0", "9"], ["he_normal", "iid", "1", "4"]]
     assert ending._markdown(rows).splitlines()[5] == "| he_normal | iid | 1 | 4 | 8 to 10 | no theory |"
+
+
+@pytest.mark.usefixtures("folder")
+def test_theory_at_the_end_is_of_the_steps_that_the_criterion_looks_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the words and on the map: all 30 steps tell apart what 10 of them do not."""
+    drawn: list[MapInfo] = []
+    monkeypatch.setattr(closing, "draw_map", lambda info, _: drawn.append(info) or [])
+    assert _launch("--set", "criterion={at_least: 0.3, within: 10}") == 0
+    limits = {n: depth_limit("he_normal", width=8, steps=n, learning_rate=0.01) for n in (10, 30)}
+    (found,) = {p.predicted[0] for info in drawn for p in info.panels if p.scheme == "he_normal"}
+    assert found == pytest.approx(limits[10])
+    assert round(limits[10]) != round(limits[30])
+    row = next(line for line in capsys.readouterr().out.splitlines() if re.match(r"he_normal +0 ", line))
+    assert row.split()[-1] == f"{limits[10]:.0f}"
 
 
 def test_the_closing_limits_tell_schemes_apart_on_a_narrow_terminal() -> None:

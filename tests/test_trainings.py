@@ -219,6 +219,10 @@ def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
     shown = dict.fromkeys(p.slice for p in maps.region_map(whole.trials).panels)
     assert list(shown) == ["50 steps", "200 steps", "1000 steps"]
     assert trainings.mixed(whole)["steps"] == ["50", "200", "1000"]
+    changed = ratios.changes(maps.scheme_limits(whole.trials))
+    assert {(r.first, r.second) for r in changed if r.first.startswith("training")} == {
+        ("training 200 steps", "50 steps"), ("training 1000 steps", "50 steps"), ("training 1000 steps", "200 steps")
+    }, "the larger over the smaller"  # fmt: skip
     more = _sweep(tmp_path / "adam", "4", steps=50, rate=1 / 50, optimizer="adam")
     assert _names(joining.read([*steps, more])) == {"sgd, 50 steps", "sgd, 200 steps", "sgd, 1000 steps",
                                                     "adam, 50 steps"}  # fmt: skip
