@@ -100,8 +100,14 @@ def test_the_rule_of_a_map_over_budgets_has_no_budget_of_its_own(export: Export)
 
 @pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
 def test_theory_is_of_the_steps_that_the_criterion_looks_at(
-    command: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    made, drawn = maps.region_map, []
+    monkeypatch.setattr(maps, "region_map", lambda *some, **named: drawn.append(made(*some, **named)) or drawn[-1])
     limit, whole = (depth_limit("he_normal", width=64, steps=n) for n in (20, 100))
     given = [command, str(folder), "--criterion", "accuracy>=0.5 within 20"]
     assert main(given + ["--json"] * (command != "report") + ["--out", str(tmp_path)] * (command != "summary")) == 0
@@ -109,6 +115,8 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
     if command == "report":
         page = (tmp_path / "report.html").read_text()
         assert f">{limit:.0f}<" in page
+        (info,) = drawn
+        assert [p.predicted[0] for p in info.panels if p.scheme == "he_normal"] == pytest.approx([limit])
         table = page[page.index("Does theory say rightly") :].split("</table>")[0]
         rows = [re.sub("<.*?>", " ", row).split() for row in table.split("<tr>")]
         for told in agreement(store.read(folder, Criterion(threshold=0.5, within=20)).trials, 20):
@@ -124,6 +132,11 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
         assert [row["predicted"] for row in rows] == pytest.approx([limit] * len(rows))
         assert rows
     if command == "compare":
+        assert main([*given, "--out", str(tmp_path)]) == 0
+        row = next(
+            line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:2] == ["he_normal", "0"]
+        )
+        assert row[-1] == f"{limit:.0f}"
         read = store.read(folder, Criterion(threshold=0.5, within=20)).trials
         assert {a["scheme"]: a["agree"] for a in found["agreement"]} == {a.scheme: a.agree for a in agreement(read, 20)}
         assert any(a.agree != b.agree for a, b in zip(agreement(read, 20), agreement(read), strict=True))
