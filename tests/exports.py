@@ -84,6 +84,15 @@ def write(folder: Path, trials: pa.Table, replicates: pa.Table, spec: dict[str, 
     return folder
 
 
+def replaced(table: pa.Table, **columns: Any) -> pa.Table:
+    """The table with other values in some columns: a list of them, or one for all rows."""
+    for name, value in columns.items():
+        place = table.schema.get_field_index(name)
+        values = value if isinstance(value, list) else [value] * len(table)
+        table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    return table
+
+
 def _trial(key: str, index: int, point: dict[str, Any], mine: list[dict[str, Any]]) -> dict[str, Any]:
     verdict = (
         summarize([Replicate(m["seed"], m["learning_rate"], label(_curve(m), CRITERION)) for m in mine])

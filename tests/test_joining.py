@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import exports
 import pyarrow as pa
@@ -17,14 +16,6 @@ from analysis.outcome import Outcome
 from analysis.schema import TRIALS, Took, stamp
 
 
-def _with(table: pa.Table, **columns: Any) -> pa.Table:
-    for name, value in columns.items():
-        place = table.schema.get_field_index(name)
-        values = value if isinstance(value, list) else [value] * len(table)
-        table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
-    return table
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two sweeps of different points under two specs."""
@@ -33,7 +24,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         trials, replicates = exports.tables(24, seed=seed)
         trials = trials.filter(pc.field("scheme").isin(["he_normal", "orthogonal"]))  # fewer panels are drawn sooner
         replicates = replicates.filter(pc.field("trial_key").isin(trials["trial_key"].combine_chunks()))
-        trials = stamp(_with(trials, sweep=name, spec_sha256=str(seed) * 64), Took(12, 10.0, 10.0))
+        trials = stamp(exports.replaced(trials, sweep=name, spec_sha256=str(seed) * 64), Took(12, 10.0, 10.0))
         made.append(exports.write(root / name, trials, replicates, {**exports.SPEC, "name": name}))
     return made[0], made[1]
 

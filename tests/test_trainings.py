@@ -7,7 +7,6 @@ from typing import Any
 
 import exports
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -16,14 +15,6 @@ from analysis.__main__ import main
 from analysis.outcome import Criterion
 from analysis.schema import TRAINING
 from analysis.store import Export
-
-
-def _with(table: pa.Table, **columns: Any) -> pa.Table:
-    for name, value in columns.items():
-        place = table.schema.get_field_index(name)
-        values = value if isinstance(value, list) else [value] * len(table)
-        table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
-    return table
 
 
 def _sweep(
@@ -44,8 +35,8 @@ def _sweep(
     own = {"depth": deep, "spec_sha256": sha * 64, "trial_key": list(keys.values()), "sweep": folder.name}
     return exports.write(
         folder,
-        _with(trials, **{**own, **columns}),
-        _with(
+        exports.replaced(trials, **{**own, **columns}),
+        exports.replaced(
             replicates,
             learning_rate=[round(rate * value, 9) for value in replicates["learning_rate"].to_pylist()],
             trial_key=[keys[key] for key in replicates["trial_key"].to_pylist()],
@@ -335,7 +326,9 @@ def test_rates_that_are_left_out_or_are_the_axis_make_no_training(tmp_path: Path
 
 def _all_failed(folder: Path) -> Path:
     export = store.read(folder)
-    lost = _with(export.trials, outcome="failed", score=None, n_trained=0, n_replicates=0, best_learning_rate=None)
+    lost = exports.replaced(
+        export.trials, outcome="failed", score=None, n_trained=0, n_replicates=0, best_learning_rate=None
+    )
     return exports.write(folder, lost, export.replicates.slice(0, 0), dict(export.spec))
 
 
