@@ -50,9 +50,11 @@ def _out(args: argparse.Namespace) -> Path:
     return out
 
 
-def _map(export: store.Export, args: argparse.Namespace, model: RegionModel | None = None) -> mapinfo.MapInfo:
-    trials, rule = unfolded.over(export, args.abscissa), unfolded.rule(export, args.abscissa)
-    name, within = summary.name(export), export.within
+def _map(
+    export: store.Export, args: argparse.Namespace, trials: pa.Table, model: RegionModel | None = None
+) -> mapinfo.MapInfo:
+    """The map of `trials`, those of the export over the abscissa."""
+    name, rule, within = summary.name(export), unfolded.rule(export, args.abscissa), export.within
     return maps.region_map(trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa, within=within)
 
 
@@ -81,7 +83,7 @@ def draw_map(args: argparse.Namespace) -> int:
     from analysis.draw import region
 
     export = _export(args)
-    info = _map(export, args)
+    info = _map(export, args, unfolded.over(export, args.abscissa))
     out = _out(args)
     cells = mapinfo.cells(info)
     table = write_table(cells, out / "map.parquet")
@@ -103,7 +105,8 @@ def frontier(args: argparse.Namespace) -> int:
     from analysis.draw.limits import frontier_figure
 
     export = _export(args)
-    info = _map(export, args)
+    trials = unfolded.over(export, args.abscissa)
+    info = _map(export, args, trials)
     limits, out = mapinfo.limits(info), _out(args)
     table = write_table(limits, out / "frontier.parquet")
     with writing(out / "frontier.csv") as plain:
@@ -117,7 +120,7 @@ def frontier(args: argparse.Namespace) -> int:
     rows = [row for row in limits.to_pylist() if row[info.x.name] in shown]
     console = terminal()
     show_limits(console, "Depth limits", pa.Table.from_pylist(rows, schema=limits.schema), limits)
-    say(console, unfolded.note(export, args.abscissa))
+    say(console, unfolded.note(export, args.abscissa, trials))
     return list_files(files)
 
 
@@ -163,7 +166,7 @@ def _compare_limits(
     from analysis.draw.agreement import agreement_figure
     from analysis.draw.canvas import save
 
-    info = _map(export, args, model)
+    info = _map(export, args, export.trials, model)
     limits, out = mapinfo.limits(info), _out(args)
     files = [*save(agreement_figure(info), out / "compare", pdf=args.pdf), write_table(limits, out / "compare.parquet")]
     return files, limits.to_pylist()

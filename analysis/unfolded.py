@@ -41,6 +41,6 @@ def kept(export: Export, abscissa: str | None) -> str:
     return budgets.note(export) if abscissa == STEPS else ""
 
 
-def note(export: Export, abscissa: str | None) -> str:
-    """What must be known of the budget to read limits over it; empty if nothing."""
-    return kept(export, abscissa) if abscissa == STEPS else tables.budget_note(over(export, abscissa))
+def note(export: Export, abscissa: str | None, trials: pa.Table) -> str:
+    """What must be known of the budget to read the limits of `trials`, as of `over`; empty if nothing."""
+    return kept(export, abscissa) if abscissa == STEPS else tables.budget_note(trials)
