@@ -456,7 +456,7 @@ def test_an_experiment_that_may_not_be_changed_takes_runs(tmp_path: Path, monkey
         raise MlflowException("no permission")
 
     uri = sqlite(tmp_path)
-    connect(uri).create_experiment("isoinit")
+    connect(uri).create_experiment("isoinit", (tmp_path / "artifacts").as_uri())  # or else they go to where tests run
     monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
     assert tracker(uri).open() == parents(connect(uri), "isoinit")["toy"].info.run_id
 
