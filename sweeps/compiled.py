@@ -49,7 +49,7 @@ class KernelStack:
             at = layouts[id(start.model)]
             self._members.append(_Resident(place, start, at, vectors(start.model, at, self._rule)))
         self._tested = max(_TESTED, training.batch_size)
-        self._work = aligned(max(workspace_size(at.fans[0], at.fans[1], self._tested) for at in layouts.values()))
+        self._work = aligned(max(workspace_size(at, self._tested) for at in layouts.values()))
         self._tabulate()
 
     def _tabulate(self) -> None:

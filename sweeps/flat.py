@@ -33,10 +33,13 @@ def parameter_count(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64]) -> in
     return sum(padded(i * o) + padded(o) for i, o in zip(fan_in.tolist(), fan_out.tolist(), strict=True))
 
 
-def workspace_size(fan_in: NDArray[np.int64], fan_out: NDArray[np.int64], batch: int) -> int:
-    """Length of the scratch vector that `kernel.train_members` needs: features, two gradients, one weight gradient."""
+def workspace_size(at: Layout, batch: int) -> int:
+    """Length of the scratch vector that `kernel.train_members` needs: features, slopes of those that do not tell them,
+    two gradients, one weight gradient."""
+    fan_in, fan_out = at.fans[:2]
     widest = int(max(fan_in.max(), fan_out.max()))
-    features = sum(padded(batch * size) for size in (*fan_in[1:].tolist(), int(fan_out[-1])))
+    kept = fan_out[:-1].tolist() if at.activation >= kernel.CURVED else []
+    features = sum(padded(batch * size) for size in (*fan_in[1:].tolist(), int(fan_out[-1]), *kept))
     return features + 2 * padded(batch * max(2, widest)) + padded(int((fan_in * fan_out).max())) + padded(widest)
 
 

@@ -142,6 +142,7 @@ class RaggedStack:
         if self._name == "crelu":
             return torch.cat([z.relu(), z.neg().relu()], dim=2)
         return {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_, "hardtanh": functional.hardtanh_,
+                "leaky_relu": functional.leaky_relu_, "elu": functional.elu_, "selu": torch.selu_,
                 "linear": lambda h: h}[self._name](z)  # fmt: skip
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -1,11 +1,11 @@
 """K networks as one: give it batches, it gives back every member's losses.
 
 Three kinds with one life cycle. A *kernel stack* (CPU, plain MLPs of any sizes) trains one member after
-another inside a compiled call. A *ragged stack* (other devices, plain MLPs of any depths, and of widths that do not
-differ too much, see `widths`) is made of stacked matrix products. A *module stack* (any architecture and device,
-members of one structure) runs all members as one network with `torch.func`. Its steps and those of a ragged stack may
-be replayed as graphs on a CUDA device (see `captured`). All start from initialized modules, advance, drop members that
-are done, and write a member back into a module.
+another inside a compiled call. A *ragged stack* (other devices, plain MLPs of any depths, of widths that do not
+differ too much, see `widths`, and of activations whose features tell their slopes) is made of stacked matrix products.
+A *module stack* (any architecture and device, members of one structure) runs all members as one network with
+`torch.func`. Its steps and those of a ragged stack may be replayed as graphs on a CUDA device (see `captured`). All
+start from initialized modules, advance, drop members that are done, and write a member back into a module.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from isoinit.activations import DERIVATIVES
 from sweeps import loop, widths
 from sweeps.compiled import KernelStack
 from sweeps.mlps import activation, linears, masked, plain
@@ -79,9 +80,9 @@ def _alike_enough(models: Sequence[nn.Module], training: Training, device: torch
 
 def _group(model: nn.Module, device: torch.device) -> tuple[Any, ...]:
     """The kind of stack that a network belongs to, and what its members have in common."""
-    if plain(model):
-        if device.type == "cpu":
-            return (KernelStack,)
+    if plain(model) and device.type == "cpu":
+        return (KernelStack,)
+    if plain(model) and activation(model) in DERIVATIVES:
         first, *_, head = linears(model)
         sparse = any(map(masked, linears(model)))
         return RaggedStack, first.in_features, head.out_features, activation(model), sparse

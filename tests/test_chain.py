@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from isoinit import MLP, chain, initialize
-from isoinit.activations import ACTIVATIONS, DERIVATIVES, WRITTEN
+from isoinit.activations import ACTIVATIONS, DERIVATIVES, WRITTEN, activation_name
 from isoinit.layers import Linear, set_mask
 from isoinit.probe import Probe, probe
 
@@ -48,11 +48,22 @@ def test_a_chain_is_measured_as_autograd_does(activation: str, depth: int) -> No
     assert_alike(pair(activation, depth), jacobian_inputs=40)
 
 
-def test_an_activation_with_limits_of_ones_own_is_measured_as_it_is() -> None:
-    """The formula is of the limits -1 and 1, and a data-driven scheme has compiled code of it."""
-    models, data = pair("hardtanh"), 3 * torch.randn(200, 9, generator=torch.Generator().manual_seed(2))
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("hardtanh", torch.nn.Hardtanh(-3, 3)),
+        ("leaky_relu", torch.nn.LeakyReLU(0.2)),
+        ("elu", torch.nn.ELU(2.0)),
+        ("gelu", torch.nn.GELU("tanh")),
+    ],
+)
+def test_an_activation_with_numbers_of_ones_own_is_measured_as_it_is(name: str, own: torch.nn.Module) -> None:
+    """The formula is of torch's defaults, and a data-driven scheme has compiled code of some."""
+    models, data = pair(name), 3 * torch.randn(200, 9, generator=torch.Generator().manual_seed(2))
+    assert activation_name(models[0].activation) == name
+    assert activation_name(own) not in ACTIVATIONS
     for model in models:
-        model.activation = torch.nn.Hardtanh(-3, 3)
+        model.activation = own
     mine, theirs = (probe(model, X).jacobian_singular_values for model in models)
     np.testing.assert_allclose(mine, theirs, rtol=2e-5)
     signal = data

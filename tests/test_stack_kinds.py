@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import isoinit.activations
 from isoinit import networks, schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
@@ -223,8 +224,24 @@ def test_members_go_through_a_layer_in_parts_or_one_by_one_if_their_features_are
 def test_compiled_tanh_is_torchs_to_a_few_units_in_the_last_place():
     x = torch.cat([torch.linspace(-12, 12, 40001), torch.logspace(-30, 0, 1000), torch.tensor([np.inf, -np.inf])])
     h = x.numpy().copy()
-    activations.activate(h.copy(), h, activations.TANH, 0)
+    activations.activate(h.copy(), h, h[:0], activations.TANH, 0)
     np.testing.assert_allclose(h, torch.tanh(x.double()).numpy(), rtol=6e-7, atol=0)
+
+
+@pytest.mark.parametrize("name", ["leaky_relu", "elu", "selu", "gelu", "silu"])
+def test_compiled_rectifiers_and_their_slopes_are_torchs_to_rounding(name):
+    """Far from 0, too, where an error of a unit's share would be a factor of what is far; and no number stays none."""
+    near, far = torch.linspace(-12, 12, 40001), torch.logspace(-30, 30, 2001)
+    x = torch.cat([near, far, -far, torch.tensor([torch.nan])])
+    exact = x.double().requires_grad_()
+    features = isoinit.activations.ACTIVATIONS[name]()(exact)
+    (slope,) = torch.autograd.grad(features.nansum(), exact)
+    h, slopes, g = torch.empty_like(x).numpy(), torch.empty_like(x).numpy(), torch.ones_like(x).numpy()
+    kind = kernel.ACTIVATIONS[name]
+    activations.activate(x.numpy(), h, slopes, kind, 0)
+    activations.differentiate(g, h, slopes, kind, 0)
+    np.testing.assert_allclose(h, features.detach().numpy(), rtol=5e-7, atol=1e-6)
+    np.testing.assert_allclose(g[:-1], slope.numpy()[:-1], rtol=5e-7, atol=2e-6)
 
 
 def test_compiled_exponential_is_exact_to_a_few_units_in_the_last_place():
@@ -240,7 +257,7 @@ def test_the_scratch_of_a_kernel_stack_is_that_of_its_largest_member_and_batch(b
     """Beyond it the compiled call would write over other memory, without a word."""
     models = [mlp(depth=3), mlp(depth=9, width=40), mlp(depth=2)]
     stack = KernelStack([0, 1, 2], [Start(model, 0.1, 0) for model in models], Training(batch_size=batch))
-    sizes = [workspace_size(at.fans[0], at.fans[1], max(64, batch)) for at in map(Layout, models)]
+    sizes = [workspace_size(at, max(64, batch)) for at in map(Layout, models)]
     assert len(stack._work) == max(sizes) > sizes[0]
 
 

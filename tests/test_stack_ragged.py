@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from isoinit import schemes
+from isoinit.activations import DERIVATIVES
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
-from sweeps import data, kernel, stack, train, widths
+from sweeps import data, stack, train, widths
 from sweeps.mlps import linears
 from sweeps.ragged import RaggedStack
 from sweeps.spec import Point, Training
@@ -60,7 +61,7 @@ def assert_alike(one: stack.Stack, found, other: stack.Stack, expected, atol=2e-
             np.testing.assert_allclose(mine[place], values, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("activation", DERIVATIVES)
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 def test_members_of_mixed_depths_train_as_in_the_kernel(activation, training):
     given = starts(activation, 0.002 if training.optimizer == "adam" else 0.02)
@@ -75,7 +76,7 @@ def test_members_of_mixed_depths_train_as_in_the_kernel(activation, training):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("activation", DERIVATIVES)
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_members_of_mixed_widths_train_as_in_the_kernel(activation, training, sparse):
@@ -158,7 +159,7 @@ def test_what_a_network_answers_is_told_by_logits_however_small_they_are():
     assert_alike(ragged, found, compiled, expected)
 
 
-@pytest.mark.parametrize("activation", kernel.ACTIVATIONS)
+@pytest.mark.parametrize("activation", DERIVATIVES)
 def test_not_a_number_stays_with_its_member(activation):
     given = starts(activation)
     with torch.no_grad():
@@ -176,10 +177,11 @@ def test_a_device_gets_a_stack_per_activation_and_per_width_if_that_costs_less(m
     monkeypatch.setattr(stack, "_group", lambda model, _: original(model, torch.device("cuda")))
     monkeypatch.setattr(widths, "costs", lambda _: costs)
     models = [mlp(), mlp(depth=7), MLP(20, 12, 3, 5, "relu", "batch"), MLP(20, 8, 3, 5), mlp(activation="tanh")]
+    models.append(mlp(activation="gelu"))  # whose features do not tell its slopes
     found = stack.build([Start(model, 0.1, 0) for model in models], Training(), CPU)
     expected = [[3], [1, 0]] if costs is GROUPING else [[1, 0, 3]]
-    assert [one.places for one in found] == [*expected, [2], [4]]
-    assert [type(one) for one in found] == [RaggedStack] * len(expected) + [ModuleStack, RaggedStack]
+    assert [one.places for one in found] == [*expected, [2], [4], [5]]
+    assert [type(one) for one in found] == [RaggedStack] * len(expected) + [ModuleStack, RaggedStack, ModuleStack]
 
 
 @pytest.mark.parametrize("costs", [GROUPING, PADDING], ids=["grouped", "padded"])

@@ -4,10 +4,15 @@ from typing import Final
 
 import numpy as np
 
+from isoinit.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from isoinit.narrow.compilers import part
 
-KINDS: Final = {"relu": 0, "tanh": 1, "sigmoid": 2, "hardtanh": 3, "linear": 4, "crelu": 5}
-RELU, TANH, SIGMOID, HARDTANH, LINEAR, CRELU = range(6)
+RELU, TANH, SIGMOID, HARDTANH, LINEAR, CRELU, LEAKY_RELU, ELU, SELU = range(9)
+KINDS: Final = {
+    "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "hardtanh": HARDTANH, "linear": LINEAR, "crelu": CRELU,
+    "leaky_relu": LEAKY_RELU, "elu": ELU, "selu": SELU,
+}  # fmt: skip
+_LEAK, _SCALE, _ALPHA = np.float32(LEAK), np.float32(SELU_SCALE), np.float32(SELU_ALPHA)
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
@@ -31,6 +36,15 @@ def activate(z, h, kind):
         elif kind == LINEAR:
             for j in range(width):
                 h[b, j] = z[b, j]
+        elif kind == LEAKY_RELU:
+            for j in range(width):
+                h[b, j] = z[b, j] if z[b, j] > ZERO else _LEAK * z[b, j]
+        elif kind == ELU:
+            for j in range(width):
+                h[b, j] = z[b, j] if z[b, j] > ZERO else np.expm1(z[b, j])
+        elif kind == SELU:
+            for j in range(width):
+                h[b, j] = _SCALE * (z[b, j] if z[b, j] > ZERO else _ALPHA * np.expm1(z[b, j]))
         else:
             for j in range(width):
                 h[b, j] = ZERO if z[b, j] <= ZERO else z[b, j]
@@ -60,6 +74,15 @@ def differentiate(g, h, at, into, kind):
         elif kind == LINEAR:
             for j in range(width):
                 into[r, j] = g[r, j]
+        elif kind == LEAKY_RELU:
+            for j in range(width):
+                into[r, j] = g[r, j] if h[b, j] > ZERO else _LEAK * g[r, j]
+        elif kind == ELU:
+            for j in range(width):
+                into[r, j] = g[r, j] if h[b, j] > ZERO else g[r, j] * (h[b, j] + ONE)
+        elif kind == SELU:
+            for j in range(width):
+                into[r, j] = g[r, j] * (_SCALE if h[b, j] > ZERO else h[b, j] + _SCALE * _ALPHA)
         else:
             for j in range(width):
                 positive = ZERO if h[b, j] <= ZERO else g[r, j]

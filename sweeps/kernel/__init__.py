@@ -14,7 +14,7 @@ BLAS that torch exports, otherwise to scipy's; those of narrow ones are made her
 Compiling takes some twenty seconds, once per machine and change of this package, see `compilers`.
 """
 
-from sweeps.kernel.activations import ACTIVATIONS, CRELU
+from sweeps.kernel.activations import ACTIVATIONS, CRELU, CURVED
 from sweeps.kernel.loading import load
 from sweeps.kernel.pointers import LINE, Floats
 from sweeps.kernel.products import LONG, NARROW
@@ -30,6 +30,7 @@ __all__ = [
     "ADAM_EPSILON",
     "BLOCK",
     "CRELU",
+    "CURVED",
     "LINE",
     "LONG",
     "NARROW",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeps.kernel.activations import CRELU, RELU, SIGMOID, activate, clear, differentiate
+from sweeps.kernel.activations import CRELU, CURVED, RELU, SIGMOID, activate, clear, differentiate
 from sweeps.kernel.blas import DESCENT, UNIT
 from sweeps.kernel.compilers import entry, part
 from sweeps.kernel.loss import cross_entropy
@@ -34,6 +34,7 @@ def _train(addresses, fan_in, fan_out, used, activation, rule, rates, done, y, b
     weights, first, second, mask, x = addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
     steps, batch = y.shape
     depth = fan_in.shape[0]
+    curved = np.int64(activation >= CURVED)
     call = np.zeros(9, np.int32)
     scales = call[6:].view(np.float32)
     scales[0] = ONE
@@ -42,12 +43,16 @@ def _train(addresses, fan_in, fan_out, used, activation, rule, rates, done, y, b
     chars[0], chars[1] = 78, 84  # N, T
     at_weight = np.empty(depth, np.int64)
     at_feature = np.empty(depth, np.int64)
+    at_slope = np.zeros(depth, np.int64)
     parameter, scratch = np.int64(0), np.int64(0)
     for layer in range(depth):
         at_weight[layer] = 4 * parameter
         parameter += whole_lines(fan_in[layer] * fan_out[layer]) + whole_lines(fan_out[layer])
         at_feature[layer] = address_of(work) + 4 * scratch
         scratch += whole_lines(batch * (fan_in[layer + 1] if layer + 1 < depth else fan_out[layer]))
+        if curved and layer + 1 < depth:
+            at_slope[layer] = address_of(work) + 4 * scratch
+            scratch += whole_lines(batch * fan_out[layer])
     spare = address_of(work) + 4 * scratch
     room = 4 * whole_lines(batch * max(2, fan_in.max(), fan_out.max()))
     gradient = spare + 2 * room
@@ -71,7 +76,9 @@ def _train(addresses, fan_in, fan_out, used, activation, rule, rates, done, y, b
             else:
                 repeat(vector_at(bias, m), vector_at(spare, batch * m), batch)
                 add_product(call, chars, shape, inputs, weight, spare, UNIT, spare)
-                activate(vector_at(spare, batch * m), vector_at(feature, batch * fan_in[layer + 1]), activation, m)
+                slopes = vector_at(at_slope[layer], curved * batch * m)
+                features = vector_at(feature, batch * fan_in[layer + 1])
+                activate(vector_at(spare, batch * m), features, slopes, activation, m)
                 if activation == SIGMOID and used[layer] < m:
                     clear(matrix_at(feature, batch, m), used[layer])
             below = feature
@@ -106,7 +113,9 @@ def _train(addresses, fan_in, fan_out, used, activation, rule, rates, done, y, b
                 deduct_tiles(side, above, right, (below + apart, 4 * k), ONE, (following, apart))
             elif layer > 0:
                 set_product(call, chars, shape, above, transposed, gradient, following)
-                differentiate(vector_at(following, batch * k), vector_at(below, batch * k), activation, k // 2)
+                slopes = vector_at(at_slope[layer - 1], curved * batch * k)
+                features = vector_at(below, batch * k)
+                differentiate(vector_at(following, batch * k), features, slopes, activation, k // 2)
             if layer == last:
                 sum_columns(vector_at(above[0], batch * m), vector_at(gradient + bias, m))
                 shape, left, right = (m, k, batch), (above[0], 4 * batch, NEXT), (below, 4 * k, NEXT)
