@@ -113,7 +113,7 @@ def test_hardtanh_closed_forms_against_draws(q: float) -> None:
 
 
 def test_kumar_variance() -> None:
-    variance = {name: kumar_variance(record) for name, record in ACTIVATIONS.items()}
+    variance = {name: kumar_variance(record) for name, record in ACTIVATIONS.items() if name != "selu"}
     assert variance["tanh"] == variance["linear"] == 1
     assert variance["sigmoid"] == pytest.approx(12.8)
     assert np.sqrt(variance["sigmoid"]) == pytest.approx(3.5777, abs=1e-4)

@@ -10,7 +10,7 @@ import torch
 
 from isoinit import CNN, MLP, initialize
 from isoinit.theory import meanfield
-from isoinit.theory.activations import ACTIVATIONS
+from isoinit.theory.activations import ACTIVATIONS, kumar_variance
 from isoinit.theory.factors import gaussian
 from isoinit.theory.finite_width import Chain
 from isoinit.theory.predict import (
@@ -50,6 +50,9 @@ def test_a_scheme_or_an_activation_that_was_added_without_a_theory_is_not_an_err
     with pytest.raises(ValueError, match="one the theory knows, but got 'of_my_own'; known: "):
         predict("of_my_own", depth=5, width=32)
     assert not has_theory("he_normal", activation="of_my_own")
+    assert no_theory("kumar", activation="selu") == "kumar needs an activation differentiable at 0, and selu is not"
+    with pytest.raises(ValueError, match="kumar needs an activation differentiable at 0, but got selu"):
+        kumar_variance(ACTIVATIONS["selu"])
     with pytest.raises(ValueError, match="activation must be a known name, but got 'of_my_own'; known: "):
         predict("he_normal", activation="of_my_own", depth=5, width=32)
 
@@ -60,7 +63,15 @@ def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
     told = 0
     for architecture in scheme.architectures:
         for mode in scheme.bias_modes:
-            for activation in scheme.activations or ("relu", "tanh", "hardtanh", "linear"):
+            for activation in scheme.activations or (
+                "relu",
+                "tanh",
+                "hardtanh",
+                "linear",
+                "leaky_relu",
+                "selu",
+                "gelu",
+            ):
                 combination: dict[str, Any] = {
                     "architecture": architecture,
                     "activation": activation,
@@ -69,7 +80,7 @@ def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
                 }
                 if not has_theory(name, **combination):
                     assert no_theory(name, **combination).startswith((name, "the law of a crelu layer"))
-                    with pytest.raises(ValueError, match=r"theory|derived"):
+                    with pytest.raises(ValueError, match=r"theory|derived|differentiable"):
                         predict(name, depth=5, width=32, **combination)
                     continue
                 told += 1
@@ -94,10 +105,10 @@ def test_the_defaults_are_those_of_the_schemes() -> None:
     for name, scheme in _registry().items():
         if "mlp" not in scheme.architectures or scheme.needs_data:
             continue
-        for activation in ("relu", "tanh"):
-            if scheme.activations and activation not in scheme.activations:
+        for activation in ("relu", "tanh", "leaky_relu", "elu", "selu", "gelu", "silu"):
+            if not has_theory(name, activation=activation) or (scheme.activations and activation != "relu"):
                 continue
-            if THEORIES[name].family not in ("gaussian", "orthogonal") and activation != "relu":
+            if scheme.activations and activation not in scheme.activations:
                 continue
             model = build("mlp", (200,), width=200, depth=4, out_features=10, activation=activation, scheme=name)
             assert isinstance(model, MLP)

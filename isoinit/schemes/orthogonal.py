@@ -18,14 +18,15 @@ from isoinit.schemes.wiring import Run, Wiring
 
 
 def relu_gain(wiring: Wiring) -> float:
-    """sqrt(2) where half of the second moment passes the activation (relu, crelu), sqrt(2/(1 + a^2)) for a leaky ReLU
-    of slope a, else 1.
+    """sqrt(2) where half of the second moment passes the activation (relu, crelu; of large signals gelu and silu, too),
+    sqrt(2/(1 + a^2)) for a leaky ReLU of slope a, else 1.
 
     1 and not torch's 5/3 for tanh: with zero bias the mean-field critical value is exactly 1.
     """
     if isinstance(wiring.activation, nn.LeakyReLU):
         return math.sqrt(2 / (1 + leak(wiring.activation) ** 2))
-    return math.sqrt(2) if activation_name(wiring.activation) in ("relu", "crelu") else 1.0
+    halves = activation_name(wiring.activation) in ("relu", "crelu")
+    return math.sqrt(2) if halves or isinstance(wiring.activation, nn.GELU | nn.SiLU) else 1.0
 
 
 def flat_shape(run: Run) -> tuple[int, ...]:

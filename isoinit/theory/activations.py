@@ -42,7 +42,8 @@ class Activation:
     @property
     def smooth_at_zero(self) -> bool:
         """Whether `phi` is differentiable at 0, as Kumar's rule asks."""
-        return self.negative_slope in (None, 1.0)
+        left, right = self.slope(np.array([-1e-9, 1e-9])).tolist()
+        return abs(left - right) < 1e-6
 
 
 def get(name: str) -> Activation:
@@ -67,10 +68,11 @@ def kumar_variance(activation: Activation) -> float:
     """`fan_in * Var(w)` by Kumar (1704.08863): `1 / (g'(0)^2 (1 + g(0)^2))`; He's value for a kink at 0.
 
     The kink rule keeps the second moment: `2 / (1 + a^2)`. Beyond linearisation neither is a fixed point:
-    for the sigmoid chi1 = 0.354 at this variance, see `meanfield`.
+    for the sigmoid chi1 = 0.354 at this variance, see `meanfield`. ValueError of another kink, as that of selu.
     """
     if not activation.smooth_at_zero:
-        assert activation.negative_slope is not None
+        if activation.negative_slope is None:
+            raise ValueError(f"kumar needs an activation differentiable at 0, but got {activation.name}")
         return 2 / (1 + activation.negative_slope**2)
     zero = np.zeros(1)
     g, slope = float(activation.phi(zero)[0]), float(activation.slope(zero)[0])
@@ -160,6 +162,18 @@ _HARDTANH = Activation(
     slope_moment=lambda q, _: float(erf(_edge(q) / np.sqrt(2))),
 )
 
+_SCALE, _ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017 (1706.02515)
+
+
+def _elu(x: Array, alpha: float = 1.0) -> Array:
+    """Clevert et al. 2015 (1511.07289)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _selu_slope(x: Array) -> Array:
+    return _SCALE * np.where(x > 0, 1.0, _ALPHA * np.exp(np.minimum(x, 0)))
+
+
 ACTIVATIONS: dict[str, Activation] = {
     record.name: record
     for record in (
@@ -171,6 +185,8 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("tanh", phi=np.tanh, slope=lambda x: 1 - np.tanh(x) ** 2),
         Activation("sigmoid", phi=expit, slope=lambda x: expit(x) * expit(-x)),
         Activation("softplus", phi=lambda x: np.logaddexp(0, x), slope=expit),
+        Activation("elu", phi=_elu, slope=lambda x: np.where(x > 0, 1.0, np.exp(np.minimum(x, 0)))),
+        Activation("selu", phi=lambda x: _SCALE * _elu(x, _ALPHA), slope=_selu_slope),
         Activation("silu", phi=lambda x: x * expit(x), slope=lambda x: expit(x) * (1 + x * expit(-x))),
         Activation("gelu", phi=lambda x: x * ndtr(x), slope=lambda x: ndtr(x) + x * _normal_density(x)),
     )

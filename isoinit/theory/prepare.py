@@ -55,7 +55,7 @@ def default_variance(scheme: str, activation: str = "relu") -> float:
     """The scheme's own `sigma_w2 = fan_in * Var(w)` in square hidden layers."""
     if scheme == "kumar":
         return activations.kumar_variance(activations.get(activation))
-    if activation not in RECTIFIED and get(scheme).family == "orthogonal":
+    if activation not in (*RECTIFIED, "gelu", "silu") and get(scheme).family == "orthogonal":
         return 1.0
     return get(scheme).sigma_w2
 

@@ -131,6 +131,8 @@ def no_theory(
         return f"{scheme} has a theory for {able} only: its maps on a {architecture} are not derived"
     if not isinstance(activation, str) or activation not in (*activations.ACTIVATIONS, "crelu"):
         return activations.unknown(activation)
+    if scheme == "kumar" and activation in ("leaky_relu", "selu"):
+        return f"kumar needs an activation differentiable at 0, and {activation} is not"
     if theory.activation == "crelu" and activation != "crelu":
         return f"{scheme} is made for crelu, which mirrors by itself, not for {activation}"
     if activation not in ("relu", "leaky_relu") and not (plain or (scheme, activation) == ("ll_crelu", "crelu")):
