@@ -10,7 +10,7 @@ import torch
 from sweeps import chance, machine
 from sweeps.data import Dataset
 from sweeps.space import Space
-from sweeps.spec import Point, SweepSpec
+from sweeps.spec import Point, Resources, SweepSpec
 
 SHARE: Final = 0.7
 """Of the memory; chosen: the rest is for data, libraries and other programs."""
@@ -30,7 +30,7 @@ def check(spec: SweepSpec, design: Space, dataset: Dataset) -> None:
     if spec.resources.gpus != "auto":
         _check_devices("gpus", spec.resources.gpus, torch.accelerator.device_count())
     networks = spec.training.seeds * len(spec.training.learning_rate)
-    packs = max(1, int(machine.cores() / spec.resources.cpus))
+    packs = packs_at_once(spec.resources)
 
     def needs(point: Point) -> float:
         """Of one pack, which trains one network at a time or more."""
@@ -42,9 +42,14 @@ def check(spec: SweepSpec, design: Space, dataset: Dataset) -> None:
             f"space: the {networks} networks of a trial of depth {largest.depth} and width {largest.width}, in batches "
             f"of {spec.training.batch_size}, take about {needs(largest) / 1e9:.3g} GB while they train, and {packs} "
             f"packs at once must fit {SHARE:.0%} of this machine's {there / 1e9:.3g} GB; lower space.depth, "
-            "space.width, training.batch_size or training.seeds, or raise resources.cpus, so that fewer packs run at "
-            "once"
+            "space.width, training.batch_size or training.seeds, or resources.packs_at_once, so that fewer packs run"
         )
+
+
+def packs_at_once(resources: Resources) -> int:
+    """How many packs this machine trains at once: as many as its cores are enough for, unless fewer are asked for."""
+    fit = max(1, int(machine.cores() / resources.cpus))
+    return fit if resources.packs_at_once == "auto" else min(fit, resources.packs_at_once)
 
 
 def check_data(spec: SweepSpec, dataset: Dataset) -> None:

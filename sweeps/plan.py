@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.words import counted, theory_text, time_text
-from sweeps import capacity, data, dryrun, limits, machine, network, space, speed
+from sweeps import capacity, data, dryrun, limits, network, space, speed
 from sweeps.samplers import SAMPLERS
 from sweeps.spec import SweepSpec
 from sweeps.speed import Speed
@@ -70,7 +70,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
     capacity.check_data(spec, dataset)
     if slots is None:
         capacity.check(spec, design, dataset)
-        slots = max(1, int(machine.cores() / spec.resources.cpus))
+        slots = capacity.packs_at_once(spec.resources)
     even, packs = dryrun.evenly(spec, design)
     found = limits.predicted([*design.corners(), *(t.point for t in even)], spec.training, spec.criterion.within)
     tasks = dryrun.seeking(spec, design, even, found) if spec.search.sampler == "boundary" else even

@@ -109,6 +109,26 @@ def test_a_plan_and_a_ray_of_ones_own_have_the_cores_that_may_be_used(monkeypatc
     assert started["num_cpus"] == 3
 
 
+def test_packs_that_a_spec_does_not_train_at_once_need_no_room_and_save_no_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = parse(TEXT)
+    (largest,) = (p for p in space.build(spec).corners() if p.depth == 20)
+    digits = data.load("digits")
+    needed = 4 * capacity._bytes(largest, spec, digits) + capacity._features(largest, spec, digits)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "memory", lambda: 2.5 * needed / capacity.SHARE)
+    monkeypatch.setattr(speed, "of", lambda *_: speed.Speed(1e9, 1e-3))
+    for settings in (["resources.packs_at_once=2"], ["resources.cpus=4"]):
+        assert plan.plan(parse(TEXT, settings)).slots == 2
+    assert plan.plan(parse(TEXT, ["resources.cpus=4", "resources.packs_at_once=99"])).slots == 2
+    for settings, packs in ((["resources.packs_at_once=3"], 3), ([], 8)):
+        with pytest.raises(
+            ValueError, match=f"and {packs} packs at once .* resources.packs_at_once, so that fewer packs run"
+        ):
+            plan.plan(parse(TEXT, settings))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
