@@ -225,6 +225,58 @@ def test_the_curve_holds_means_since_the_previous_point():
     assert coarse.test_accuracy == fine.test_accuracy
 
 
+@pytest.mark.parametrize(("held", "wanted"), [(0.5, {1}), (7, {3, 6, 7})])
+def test_batches_are_gathered_as_few_as_memory_holds_and_train_the_same(monkeypatch, held, wanted):
+    training = TRAINING.model_copy(update={"log_every": 20, "optimizer": "adam", **RULES["schedule"], "momentum": 0.0})
+    pack = [member(learning_rate=0.003), member(normalization="batch", depth=3, learning_rate=0.003)]
+    whole, gathered, gather = run(pack, training), set(), train._gather
+
+    def counted(dataset, samples, device):
+        gathered.add(len(samples))
+        return gather(dataset, samples, device)
+
+    monkeypatch.setattr(train, "_GATHERED_BYTES", int(held * DIGITS.x_train[:32].nbytes))
+    monkeypatch.setattr(train, "_gather", counted)
+    assert run(pack, training) == whole
+    assert gathered == wanted
+
+
+def test_a_network_ends_at_a_recorded_step_though_memory_holds_fewer(monkeypatch):
+    """A stretch that memory cuts short is no point of the curve, and depends on the machine."""
+    training = TRAINING.model_copy(update={"log_every": 20, "stop_on_success": True})
+    monkeypatch.setattr(train, "_GATHERED_BYTES", 7 * DIGITS.x_train[:32].nbytes)
+    (r,) = run([member()], training, criterion=Criterion("train_accuracy", 0.1))
+    assert r.curve_step == [20]
+
+
+def test_batches_and_the_test_split_are_where_the_networks_are():
+    """On a device that holds no numbers, but knows its tensors."""
+
+    class Seen(nn.Module):
+        def forward(self, x):
+            assert x.is_meta
+            return torch.zeros(len(x), 10)
+
+    device = torch.device("meta")
+    x, y = train._gather(DIGITS, train.order(0, DIGITS, TRAINING)[:2], device)
+    assert (x.is_meta, y.is_meta) == (True, True)
+    share = (DIGITS.y_test == 0).double().mean().item()
+    assert train._test_accuracy(Seen(), DIGITS, device) == pytest.approx(share)
+
+
+def test_a_test_split_of_several_batches_counts_whole(monkeypatch):
+    (whole,) = run([member(normalization="batch")])
+    monkeypatch.setattr(train, "_TEST_BATCH", 100)
+    (parts,) = run([member(normalization="batch")])
+    assert parts.test_accuracy == whole.test_accuracy
+
+
+def test_the_rate_changes_at_the_step_that_is_meant_though_its_share_is_rounded():
+    assert 0.29 * 100 < 29
+    factors = train._factors(Training(steps=100, schedule=Schedule(at=[0.29, 0.5], factor=0.5)))
+    assert factors == [1.0] * 29 + [0.5] * 21 + [0.25] * 50
+
+
 @pytest.mark.parametrize("kind", [{}, {"normalization": "batch"}])
 def test_a_diverged_network_stops_and_says_when(kind):
     exploding = member(learning_rate=1e12, **kind)
@@ -331,6 +383,12 @@ def test_denormal_numbers_are_flushed_while_it_trains_and_no_longer() -> None:
     train.train([member()], data.load("digits"), TRAINING, progress=lambda _: seen.append((tiny * 1).item()))
     assert set(seen) == {0.0}
     assert (tiny * 1).item() != 0
+    torch.set_flush_denormal(True)
+    try:
+        train.train([member()], DIGITS, TRAINING)
+        assert (tiny * 1).item() == 0, "as the caller had it"
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_unreachable_objects_are_collected_again_once_a_pack_is_prepared() -> None:
