@@ -83,18 +83,16 @@ def _update(
     counts: Sequence[Tensor],
 ) -> None:
     """One step of the update rule of a spec; uses the gradients up, and counts, which Adam alone needs."""
-    found = [(p, p.grad, m) for p, m in zip(parameters, moments, strict=True) if p.grad is not None]
-    mine, gradients, kept = map(list, zip(*found, strict=True))
+    mine, gradients = list(parameters), [_gradient(p) for p in parameters]
     if training.optimizer == "adam":
-        first, second = map(list, zip(*kept, strict=True))
-        numbers = [n for p, n in zip(parameters, counts, strict=True) if p.grad is not None]
+        first, second = map(list, zip(*moments, strict=True))
         adam(
-            mine, gradients, first, second, [], numbers, fused=True, amsgrad=False, beta1=kernel.ADAM_BETA1,
+            mine, gradients, first, second, [], list(counts), fused=True, amsgrad=False, beta1=kernel.ADAM_BETA1,
             beta2=kernel.ADAM_BETA2, lr=rate, weight_decay=training.weight_decay, eps=kernel.ADAM_EPSILON,
             maximize=False,
         )  # fmt: skip
     else:
-        velocities: list[Tensor | None] = [m[0] if m else None for m in kept]
+        velocities: list[Tensor | None] = [m[0] if m else None for m in moments]
         fused = training.momentum > 0 or max(p.numel() for p in mine) < _LARGE
         sgd(
             mine, gradients, velocities, fused=fused, foreach=not fused, lr=rate, momentum=training.momentum,
@@ -102,6 +100,11 @@ def _update(
         )  # fmt: skip
     for parameter in mine:
         parameter.grad = None
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None, "no network has parameters that its loss does not depend on"
+    return parameter.grad
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
@@ -128,5 +131,5 @@ def begin(places: Sequence[int], starts: Sequence[Start], training: Training, de
     members = []
     for place, (model, rate, seed) in zip(places, starts, strict=True):
         own = copy.deepcopy(model).to(device)
-        members.append(Looped(place, seed, rate, own, [moments(rule, p.detach()) for p in _trained(own)]))
+        members.append(Looped(place, seed, rate, own, [moments(rule, p) for p in _trained(own)]))
     return LoopStack(members, training)
