@@ -44,6 +44,8 @@ def pixels(path: Path) -> Raw:
     for key, array in arrays.items():
         if array.dtype.kind not in "iu" or not 0 <= array.min(initial=0) <= array.max(initial=0) <= 255:
             raise ValueError(f"{path}: {key} must hold integers from 0 to 255, but it holds {array.dtype}")
+        if not array.ndim or not array.size:
+            raise ValueError(f"{path}: {key} must hold a sample or more, but has a shape {array.shape}")
     return _raw({k: _channels_first(a) if k[0] == "x" else a for k, a in arrays.items()}, np.dtype(np.uint8))
 
 

@@ -92,6 +92,7 @@ def test_arrays_and_public_files_of_the_same_pixels_have_the_same_digest(monkeyp
     assert from_arrays.digest == from_files.digest
     assert torch.equal(from_arrays.x_test, from_files.x_test)
     assert from_arrays.y_train.tolist() == arrays["y_train"].tolist()
+    assert from_arrays.y_test.tolist() == arrays["y_test"].tolist()
 
 
 def test_cifar10_is_read_channels_first(tmp_path):
@@ -135,6 +136,10 @@ def test_images_with_colours_of_a_public_npz_are_read_channels_first(tmp_path):
         ({"x_train": np.zeros((4, 28, 28), np.float32)}, "integers from 0 to 255"),
         ({"x_test": np.zeros((4, 14, 14), np.uint8)}, r"expected pixels \(samples, 1, 28, 28\)"),
         ({"y_test": np.array([0, 1, 2, 10])}, "labels below 10"),
+        ({"y_train": np.arange(3)}, r"but got \(4, 1, 28, 28\) and 3 labels up to 2"),
+        ({"x_train": np.zeros((0, 28, 28), int)}, r"x_train must hold a sample or more, but has a shape \(0, 28, 28\)"),
+        ({"x_test": np.zeros((0, 28, 28), int)}, "x_test must hold a sample or more"),
+        ({"x_train": np.array(5)}, r"x_train must hold a sample or more, but has a shape \(\)"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(tmp_path, change, message):
@@ -179,6 +184,10 @@ def test_features_that_are_far_from_zero_and_keep_their_digits_are_taken(tmp_pat
     expected = (np.arange(12) - 5.5) / np.arange(12).std()
     torch.testing.assert_close(mine.x_train[:, 0].numpy(), expected.astype(np.float32), rtol=0, atol=0.01)
     assert mine.x_train[:, 2].unique().tolist() == [0]
+
+
+def test_a_class_that_has_no_sample_to_be_tested_on_counts(tmp_path):
+    assert data.load("mine.npz", _own(tmp_path, y_test=np.zeros(4, int)).parent).classes == 2
 
 
 def test_images_of_ones_own_have_their_channels_last_and_may_be_pixels(tmp_path):
