@@ -355,6 +355,21 @@ def test_a_step_that_waits_for_the_device_goes_on_launched(
     assert "_local_scalar_dense" in caplog.text
 
 
+def test_why_a_step_cannot_be_captured_is_told_and_not_that_the_capture_could_not_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        try:
+            raise RuntimeError("the step waits")
+        finally:
+            raise RuntimeError("the capture is invalid")
+
+    device = Simulated()
+    monkeypatch.setattr(device, "capture", broken)
+    ragged(device, RULES["sgd"]).advance(batches(), FACTORS, 0)
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == ["the step waits"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_only_what_torch_refuses_is_overcome(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
     def broken(*_: object) -> None:
