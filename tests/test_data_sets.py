@@ -17,7 +17,7 @@ import pooch
 import pytest
 import torch
 
-from sweeps import arrays, data
+from sweeps import arrays, data, sources
 
 SHARED = Path("../shared/data")
 needs_mnist = pytest.mark.skipif(not (SHARED / "mnist.npz").is_file(), reason="no offline copy of MNIST here")
@@ -62,6 +62,24 @@ def test_no_internet_names_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(pooch, "retrieve", refuse)
     with pytest.raises(ValueError, match=r"cifar-10-python.tar.gz cannot be downloaded.*ISOINIT_DATA.*digits"):
         data.load("cifar10", tmp_path)
+
+
+def test_a_download_is_of_the_public_file_and_kept_where_it_is_looked_for(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(pooch, "retrieve", lambda *given: asked.append(given) or tmp_path / given[2])
+    mnist = replace(data.DATASETS["mnist"], read=lambda files: files)
+    found = sources.read("mnist", mnist, tmp_path)
+    assert asked == [(mnist.url + f, sha256, f, sources._cache("mnist")) for f, sha256 in mnist.sha256.items()]
+    assert found == {file: tmp_path / file for file in mnist.sha256}
+
+
+def test_digits_need_no_folder_and_no_file_that_is_taken_for_one(tmp_path):
+    (tmp_path / "mnist.npz").touch()
+    assert data.load("digits", tmp_path / "mnist.npz").digest == data.load("digits").digest
+
+
+def test_a_folder_may_be_in_that_of_the_user():
+    assert sources.offline("~/data") == [Path.home() / "data"]
 
 
 def test_a_file_that_is_not_the_public_one_is_refused(tmp_path):
@@ -117,7 +135,7 @@ def test_images_with_colours_of_a_public_npz_are_read_channels_first(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
     x[..., 1] = 7
     y = np.arange(12, dtype=np.uint8)[:, None] % 10
-    np.savez(tmp_path / "cifar10.npz", x_train=x, y_train=y, x_test=x[:5], y_test=y[:5])
+    np.savez(tmp_path / "cifar10.npz", x_train=x, y_train=y, x_test=x[:5] + np.array([0, 9, 0], np.uint8), y_test=y[:5])
     cifar = data.load("cifar10", tmp_path)
     assert cifar.x_train.shape == (12, 3, 32, 32)
     for colour in (0, 2):
@@ -126,6 +144,7 @@ def test_images_with_colours_of_a_public_npz_are_read_channels_first(tmp_path):
         np.testing.assert_allclose(cifar.x_train[:, colour], wanted, rtol=0, atol=1e-6)
         np.testing.assert_allclose(cifar.x_test[:, colour], wanted[:5], rtol=0, atol=1e-6)
     assert not cifar.x_train[:, 1].any()
+    assert not cifar.x_test[:, 1].any()
     assert cifar.y_train.tolist() == y.ravel().tolist()
 
 
@@ -134,6 +153,7 @@ def test_images_with_colours_of_a_public_npz_are_read_channels_first(tmp_path):
     [
         ({"x_train": None}, "has no array x_train"),
         ({"x_train": np.zeros((4, 28, 28), np.float32)}, "integers from 0 to 255"),
+        ({"x_train": np.full((4, 28, 28), -1)}, "integers from 0 to 255"),
         ({"x_test": np.zeros((4, 14, 14), np.uint8)}, r"expected pixels \(samples, 1, 28, 28\)"),
         ({"y_test": np.array([0, 1, 2, 10])}, "labels below 10"),
         ({"y_train": np.arange(3)}, r"but got \(4, 1, 28, 28\) and 3 labels up to 2"),
@@ -224,6 +244,7 @@ def test_other_arrays_in_the_file_are_another_digest(tmp_path):
         ({"x_train": np.ones((12, 0))}, "none of them 0"),
         ({"x_train": np.ones((12, 3))}, "x_train holds the same sample over and over"),
         ({"x_train": np.ones((12, 3, 8, 8))}, r"channels came first.*np.moveaxis\(x_train, 1, -1\)"),
+        ({"x_train": np.ones((12, 4, 8, 8))}, "channels came first"),
         ({"x_test": np.ones((4, 2))}, r"samples of one shape, but got \(3,\) and \(2,\)"),
         ({"y_train": np.arange(12) % 2 + 1}, "each of the labels 0, 1, .* holds 1, 2; np.unique"),
         ({"y_train": np.zeros(12, int)}, "two classes or more, but holds 0"),

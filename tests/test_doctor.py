@@ -206,6 +206,9 @@ def test_data_sets_at_hand_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_p
     for file in data.DATASETS["fashion_mnist"].sha256:
         (tmp_path / "cache/fashion_mnist" / file).touch()
     assert found() == {*shipped, "data mnist", "data fashion_mnist"}
+    (tmp_path / "cache/cifar10").mkdir()
+    (tmp_path / "cache/cifar10/cifar10.npz").touch()
+    assert found() == {*shipped, "data mnist", "data fashion_mnist"}, "arrays are looked for in a folder alone"
 
 
 def test_a_user_without_a_home_folder_is_told_to_set_one(
