@@ -106,6 +106,25 @@ def test_a_sweep_that_goes_on_does_not_begin_with_its_first_points_again(tmp_pat
     assert twice[0] == twice[1]
 
 
+@pytest.mark.parametrize("sampler", ["random", "sobol"])
+def test_points_follow_from_the_number_of_a_trial_alone_whatever_was_asked_before(sampler: str) -> None:
+    spec = parse(TEXT, [f"search.sampler={sampler}"])
+    design = space.build(spec)
+    one = samplers.build(design, spec.search)
+    studies = [optuna.create_study(sampler=one) for _ in range(2)]
+    first, again = ([study.ask(dict(design.distributions)).params for _ in range(3)] for study in studies)
+    assert first == again
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_a_space_of_one_point_is_searched_by_any_sampler(tmp_path: Path, sampler: str) -> None:
+    still = ("space.scheme=he_normal", "space.depth=3", "space.bias_variance=0", "resources.pack=2")
+    pack = _search(tmp_path, *still, f"search.sampler={sampler}").ask()
+    assert pack is not None
+    assert len({task.point for task in pack.tasks}) == 1
+    assert len({task.trial_key for task in pack.tasks}) == 2
+
+
 @pytest.mark.parametrize("built", [None, optuna.samplers.RandomSampler])
 def test_a_sampler_that_is_none_is_refused_instead_of_replaced_by_optunas_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: object
