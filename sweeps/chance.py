@@ -26,7 +26,7 @@ def check(spec: SweepSpec, dataset: Dataset) -> None:
         ValueError: it does not; says what chance gives, and the remedy.
     """
     criterion, name = spec.criterion.build(), dataset.name
-    count = np.bincount(dataset.y_train[: train_samples(dataset, spec.training)], minlength=dataset.classes)
+    count = np.bincount(dataset.y_train[: train_samples(dataset, spec.training)])
     share = count / count.sum()
     if criterion.metric == "train_loss":
         entropy = -float(np.sum(share[share > 0] * np.log(share[share > 0])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 from sweeps import chance, data
 from sweeps.arrays import Raw
@@ -60,7 +61,7 @@ def test_a_criterion_beyond_chance_is_not(unequal: data.Dataset, settings: list[
 
 
 @pytest.mark.parametrize("within", [None, 10])
-@pytest.mark.parametrize("log_every", [3, 7, 20])
+@pytest.mark.parametrize("log_every", [3, 7, 10, 20])
 def test_the_probability_is_that_of_curves_drawn_at_random(log_every: int, within: int | None) -> None:
     more = ["criterion={at_least: 0.75, within: 10}"] if within and log_every <= within else ["criterion.at_least=0.75"]
     spec = parse(SPEC, [f"training.log_every={log_every}", *more])
@@ -69,3 +70,11 @@ def test_the_probability_is_that_of_curves_drawn_at_random(log_every: int, withi
     ends = [*range(log_every, 20, log_every), 20]
     means = [hits[:, a:b].mean(1) for a, b in zip([0, *ends], ends, strict=False) if b <= (spec.criterion.within or 20)]
     assert said == pytest.approx(np.mean(np.max(means, axis=0) >= 0.75 - 1e-9), abs=0.01)
+
+
+def test_a_threshold_whose_product_is_rounded_up_asks_for_no_answer_more() -> None:
+    assert 0.55 * 100 > 55
+    spec = parse(
+        SPEC, ["training.steps=1", "training.log_every=1", "training.batch_size=100", "criterion.at_least=0.55"]
+    )
+    assert chance._lucky(spec, 0.5, None) == pytest.approx(binom.sf(54, 100, 0.5))
