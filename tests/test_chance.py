@@ -61,7 +61,7 @@ def test_a_criterion_beyond_chance_is_not(unequal: data.Dataset, settings: list[
 
 
 @pytest.mark.parametrize("within", [None, 10])
-@pytest.mark.parametrize("log_every", [3, 7, 10, 20])
+@pytest.mark.parametrize("log_every", [3, 5, 7, 20])
 def test_the_probability_is_that_of_curves_drawn_at_random(log_every: int, within: int | None) -> None:
     more = ["criterion={at_least: 0.75, within: 10}"] if within and log_every <= within else ["criterion.at_least=0.75"]
     spec = parse(SPEC, [f"training.log_every={log_every}", *more])
