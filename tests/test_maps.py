@@ -754,3 +754,4 @@ def test_ticks_of_depths_fit_side_by_side() -> None:
     assert span_ticks(2.0, 1e4)[1] == ["10", "100", "1000", "10000"]
     assert span_ticks(2.0, 1e9)[1][-1] == "$10^{8}$"
     assert span_ticks(21.0, 40.0)[1] == ["21"]
+    assert span_ticks(5e4, 6e5)[1] == ["50000", "$10^{5}$", r"$2\times10^{5}$", r"$5\times10^{5}$"], "5e5 was 10^6"

@@ -138,7 +138,14 @@ def span_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     ]
     within = [[v for v in some if low <= v * (1 + 1e-9) and v <= high * (1 + 1e-9)] for some in few]
     ticks = (within[0] if len(within[0]) <= 8 else within[1]) or [low]
-    return ticks, [f"{v:g}" if v < 1e5 else f"$10^{{{math.log10(v):.0f}}}$" for v in ticks]
+    return ticks, [f"{v:g}" if v < 1e5 else _power(v) for v in ticks]
+
+
+def _power(value: float) -> str:
+    """A digit, unless it is 1, times a power of ten."""
+    digit, exponent = f"{value:.0e}".split("e+")
+    factor = "" if digit == "1" else rf"{digit}\times"
+    return f"${factor}10^{{{int(exponent)}}}$"
 
 
 def theory_shown(predicted: np.ndarray, depths: np.ndarray) -> np.ndarray:
