@@ -78,5 +78,4 @@ def first_exit(line: np.ndarray, f: np.ndarray) -> np.ndarray:
     above, below = f[before, draw], f[last, draw]
     crossed = (above >= 0) & (below < 0)
     share = np.where(crossed, above / np.where(crossed, above - below, 1.0), 1.0)
-    inside = line[before] + share * (line[last] - line[before])
-    return np.where(outside[0], line[0], inside)
+    return line[before] + share * (line[last] - line[before])

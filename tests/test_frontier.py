@@ -62,6 +62,15 @@ def test_bands_of_few_trials_know_that_hyperparameters_are_open(monkeypatch: pyt
     assert np.mean(averaged / width()) > 1.05
 
 
+def test_no_columns_have_no_limits_and_another_seed_has_other_draws_of_the_same_posterior():
+    model, points = RegionModel.fit(linear(12.0)), pa.table({"width": [32, 64, 128]})
+    assert [part.shape for part in model.depth_limit(points.slice(0, 0))] == [(0,)] * 3
+    first, again, other = (np.array(model.depth_limit(points, seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    np.testing.assert_allclose(first, other, rtol=0.2)
+
+
 def test_draws_of_a_mixture_come_from_its_parts_by_their_shares():
     """A part that never leaves the region and one that is outside at once, one to three."""
     at = Points(np.zeros((3, 1)), np.zeros((3, 0), int))

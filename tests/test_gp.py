@@ -257,6 +257,32 @@ def test_thinned_posterior_keeps_the_map():
     assert np.mean((full > 0) != (few > 0)) < 0.05
 
 
+def test_of_thinned_trials_three_quarters_are_those_that_a_pilot_doubts_most_whatever_they_showed():
+    kernel = Kernel(2, 0)
+    points, counts = draw(kernel, 200)
+    chance, others = np.split(np.random.default_rng(1).permutation(200), [15])
+    index = thin(kernel, kernel.prior[0], points, counts, 60, np.random.default_rng(1))
+    assert set(chance) < set(index)
+    mean, variance, _ = LogisticGP.condition(kernel, kernel.prior[0], points.take(chance), counts.take(chance)).moments(
+        points
+    )
+    sure, near = np.abs(mean) / np.sqrt(variance), np.isin(others, index)
+    assert near.sum() == 45
+    assert sure[others[near]].max() < sure[others[~near]].min()
+    flipped = counts.k.copy()
+    flipped[others] = counts.n[others] - counts.k[others]
+    again = thin(kernel, kernel.prior[0], points, Counts(flipped, counts.n), 60, np.random.default_rng(1))
+    np.testing.assert_array_equal(again, index)
+    np.testing.assert_array_equal(
+        thin(kernel, kernel.prior[0], points, counts, 200, np.random.default_rng(1)), np.arange(200)
+    )
+
+
+def test_a_frontier_without_a_numeric_axis_is_refused():
+    with pytest.raises(ValueError, match=r"a frontier kernel needs at least one numeric axis, but got none"):
+        Kernel(0, 1, frontier=True)
+
+
 @pytest.mark.parametrize("numeric", [1, 2, 3])
 @pytest.mark.parametrize("frontier", [True, False])
 def test_the_covariance_on_a_grid_is_that_which_the_evidence_is_of(numeric: int, frontier: bool):
