@@ -87,7 +87,12 @@ def infer_axes(trials: pa.Table, *more: str) -> tuple[Axis, ...]:
 
     Args:
         more: numeric columns that are axes too.
+
+    Raises:
+        ValueError: one of these is missing, or holds what is no number.
     """
+    need(trials, more, "an axis of one's own")
+    check_axes(trials, more)
     axes: list[Axis] = [
         Numeric.infer(name, floats(trials[name]))
         for name in (*NUMERIC, *more)

@@ -17,6 +17,7 @@ from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES, TRAINING
 
 _POINT = (*AXES, "dataset", "optimizer", "batch_size", "steps")
+_NETWORK = ["trial_key", "seed", "learning_rate", "outcome"]
 
 
 def _point(trials: pa.Table) -> list[str]:
@@ -107,11 +108,12 @@ _Key = tuple[tuple[Any, ...], int]
 def _trained_by_point(trials: pa.Table, replicates: pa.Table) -> dict[str, dict[_Key, bool]]:
     """scheme -> (all other axes and the training, seed) -> whether that network trained."""
     need(trials, ["trial_key", "best_learning_rate", *_POINT], "a comparison on pairs")
+    need(replicates, _NETWORK, "the networks of a comparison on pairs")
     point = _point(trials)
     rows = one_name(trials.select(["trial_key", "best_learning_rate", *point])).to_pylist()
     by_key = {row["trial_key"]: row for row in rows}
     found: dict[str, dict[_Key, bool]] = {}
-    for network in replicates.select(["trial_key", "seed", "learning_rate", "outcome"]).to_pylist():
+    for network in replicates.select(_NETWORK).to_pylist():
         row = by_key.get(network["trial_key"])
         if row is not None and network["learning_rate"] == row["best_learning_rate"]:
             key = (tuple(row[name] for name in point if name != "scheme"), network["seed"])

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import tables
-from analysis.compare import Agreement, agreement, paired
+from analysis.compare import _POINT, Agreement, agreement, paired
 from analysis.maps import region_map, scheme_limits
 from analysis.predictions import Descent, descents, least_rate, predicted_limits, predictions
 from analysis.ratios import changes, ratios
@@ -182,6 +182,14 @@ def test_agreement_counts_what_the_eye_counts(made: tuple[pa.Table, pa.Table]) -
         assert found.low <= found.share <= found.high
 
 
+@pytest.mark.parametrize(("role", "fair"), [("audit", 1), ("start", 1), ("random", 1), ("sobol", 1), ("boundary", 0)])
+def test_a_fair_sample_is_of_all_trials_that_chance_placed(
+    made: tuple[pa.Table, pa.Table], role: str, fair: int
+) -> None:
+    for found in agreement(_with(made[0], "role", role)):
+        assert (found.audit_n, found.audit_agree) == (fair * found.n, fair * found.agree)
+
+
 def test_paired_seeds_find_the_order_that_was_put_in(made: tuple[pa.Table, pa.Table]) -> None:
     found = {(p.first, p.second): p for p in paired(*made)}
     assert len(found) == 6
@@ -191,14 +199,20 @@ def test_paired_seeds_find_the_order_that_was_put_in(made: tuple[pa.Table, pa.Ta
     assert worse.high < 0.5
     for pair in found.values():
         assert pair.pairs == 2 * pair.points  # two seeds each
-        assert pair.first_better + pair.second_better <= pair.points
+        decided = pair.first_better + pair.second_better
+        assert decided <= pair.points
+        assert math.isnan(pair.share) if not decided else pair.share == pair.first_better / decided
         assert pair.only_first + pair.only_second <= pair.pairs
 
 
-def test_pairs_need_the_same_point(made: tuple[pa.Table, pa.Table]) -> None:
-    trials, replicates = made
-    place = trials.schema.get_field_index("bias_variance")
-    apart = trials.set_column(place, "bias_variance", pa.array([float(i) for i in range(len(trials))]))
+@pytest.mark.parametrize("name", [name for name in _POINT if name != "scheme"])
+def test_pairs_need_the_same_point(made: tuple[pa.Table, pa.Table], name: str) -> None:
+    """A depth of its own for every trial, and so on."""
+    trials, replicates = _with(made[0], "bias_variance", 0.1), made[1]
+    names = isinstance(trials[name][0].as_py(), str)
+    own = [str(i) if names else (i + 1) / (len(trials) if name == "density" else 1) for i in range(len(trials))]
+    assert paired(trials, replicates)
+    apart = trials.set_column(trials.schema.get_field_index(name), name, pa.array(own))
     assert paired(apart, replicates) == []
 
 
@@ -218,6 +232,22 @@ def test_pairs_are_judged_at_the_best_rate_of_each_trial(made: tuple[pa.Table, p
         side = "first" if pair.first == "he_normal" else "second"
         mine = pair.pairs if "he_normal" in (pair.first, pair.second) else 0
         assert ahead == {"first": 0, "second": 0, side: mine}
+
+
+def test_networks_of_trials_that_are_left_out_are_left_out(made: tuple[pa.Table, pa.Table]) -> None:
+    trials, replicates = made[0].slice(0, 40), made[1]
+    own = replicates.filter(pc.field("trial_key").isin(trials["trial_key"].combine_chunks()))
+    assert len(own) < len(replicates)
+    assert list(map(repr, paired(trials, replicates))) == list(map(repr, paired(trials, own)))
+
+
+def test_networks_without_their_seeds_are_no_pairs(made: tuple[pa.Table, pa.Table]) -> None:
+    """It was Arrow's error, of a field."""
+    trials, replicates = made
+    with pytest.raises(ValueError, match=r"a comparison on pairs needs the columns trial_key, .*, but seed is missing"):
+        paired(trials, replicates.drop_columns(["seed"]))
+    with pytest.raises(ValueError, match=r"needs a pyarrow.Table"):
+        paired(trials, replicates.to_pydict())  # pyright: ignore[reportArgumentType]
 
 
 def test_two_seeds_of_one_point_are_one_witness() -> None:
@@ -247,6 +277,16 @@ def test_ratio_of_two_lognormal_bands_is_their_quadrature() -> None:
     assert ratio.ratio == pytest.approx(4.0)
     assert math.log(ratio.high / 4) == pytest.approx(math.sqrt(2) * sigma)
     assert math.log(4 / ratio.low) == pytest.approx(math.sqrt(2) * sigma)
+
+
+def test_an_interval_of_a_ratio_has_of_each_band_the_side_that_moves_it() -> None:
+    same = {name: ["no", "no"] for name in ("censored", "censored_low", "censored_high")}
+    table = _limits(scheme=["b", "a"], depth_limit=[10.0, 40.0], low=[8.0, 20.0], high=[15.0, 50.0], **same)
+    (ratio,) = ratios(table)
+    assert math.log(4 / ratio.low) == pytest.approx(math.hypot(math.log(40 / 20), math.log(15 / 10)))
+    assert math.log(ratio.high / 4) == pytest.approx(math.hypot(math.log(50 / 40), math.log(10 / 8)))
+    (even,) = ratios(_limits(scheme=["b", "a"], depth_limit=[10.0] * 2, low=[9.0] * 2, high=[11.0] * 2, **same))
+    assert (even.first, even.second, even.ratio) == ("a", "b", 1.0), "of equal limits in the order of their names"
 
 
 def test_ratios_stay_within_a_slice_and_tell_bounds() -> None:
@@ -312,6 +352,41 @@ def test_steps_of_an_axis_are_ratios_to_the_next_value_of_the_same_scheme() -> N
         ("a", "width 64", "32", 2.0),
     ]
     assert tables.ratio_rows(changes(table), "values")[0] == ["values", "where", "ratio", "90 % interval"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        (("no", "below"), "below"),
+        (("no", "above"), "above"),
+        (("above", "no"), "below"),
+        (("below", "no"), "above"),
+        (("above", "below"), "below"),
+        (("below", "above"), "above"),
+        (("above", "above"), "unknown"),
+    ],
+)
+def test_what_a_wider_network_changes_may_be_but_a_bound(ends: tuple[str, str], told: str) -> None:
+    """`ends` are those of widths 32 and 64, and the ratio is of the second over the first."""
+    table = pa.table(
+        {"scheme": ["a"] * 2, "width": [32, 64], "depth_limit": [10.0, 10.0], "low": [9.0] * 2, "high": [11.0] * 2,
+         "censored": list(ends), "censored_low": ["no"] * 2, "censored_high": ["no"] * 2}
+    )  # fmt: skip
+    (change,) = changes(table)
+    assert (change.first, change.second, change.censored) == ("width 64", "32", told)
+
+
+def test_of_an_axis_of_names_every_two_are_compared_in_the_order_of_their_numbers() -> None:
+    same = {name: ["no"] * 3 for name in ("censored", "censored_low", "censored_high")}
+    table = pa.table(
+        {"scheme": ["a"] * 3, "training": ["200 steps", "1000 steps", "50 steps"], "depth_limit": [20.0, 100.0, 5.0],
+         "low": [19.0, 90.0, 4.0], "high": [21.0, 110.0, 6.0], **same}
+    )  # fmt: skip
+    assert [(r.first, r.second, round(r.ratio, 6)) for r in changes(table)] == [
+        ("training 200 steps", "50 steps", 4.0),
+        ("training 1000 steps", "50 steps", 20.0),
+        ("training 1000 steps", "200 steps", 5.0),
+    ]
 
 
 def test_of_no_trial_at_all_no_share_is_told() -> None:

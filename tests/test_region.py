@@ -53,6 +53,18 @@ def test_axes_are_those_that_vary(model: RegionModel):
     assert scheme == Category("scheme", ("long", "short"))
 
 
+def test_a_column_of_ones_own_is_an_axis_where_it_is_asked_for_and_holds_numbers():
+    """A slip in its name went without a word, and a number that was missing made a scale without ends."""
+    trials = table(40).append_column("dropout", pa.array([0.1, 0.3] * 20))
+    assert "dropout" not in [axis.name for axis in infer_axes(trials)]
+    assert "dropout" in [axis.name for axis in infer_axes(trials, "dropout")]
+    with pytest.raises(ValueError, match="an axis of one's own needs the columns dropuot, but dropuot is missing"):
+        infer_axes(trials, "dropuot")
+    for values, says in (([0.1, None] * 20, "finite and a number, but is null in row 2"), (["a", "b"] * 20, "numbers")):
+        with pytest.raises(ValueError, match=f"dropout must be .*{says}"):
+            infer_axes(trials.set_column(len(trials.column_names) - 1, "dropout", pa.array(values)), "dropout")
+
+
 def test_map_is_right_and_says_when_it_is_sure(model: RegionModel):
     test = table(600, seed=1)
     p = model.p_in_region(test)
