@@ -108,6 +108,13 @@ def _curve(*accuracy: float, loss: tuple[float, ...] | None = None, **extra: flo
         (_curve(0.1, 0.1, 0.1, log_forward_ratio=-30.0), Outcome.VANISHED, None),
         (_curve(0.1, 0.1, 0.1, log_gradient_ratio=-math.inf), Outcome.VANISHED, None),
         (_curve(0.1, 0.2, 0.7, log_forward_ratio=-30.0), Outcome.SLOW, None),  # progress beats a faint start
+        (_curve(0.1, 0.1 + 0.11 * 0.7), Outcome.SLOW, None),  # a tenth of the way to 0.8 is progress
+        (_curve(0.1, 0.1 + 0.09 * 0.7), Outcome.STALLED, None),
+        (_curve(0.1, 0.1, log_gradient_ratio=math.log(0.9e-6)), Outcome.VANISHED, None),  # a millionth has vanished
+        (_curve(0.1, 0.1, log_gradient_ratio=math.log(1.1e-6)), Outcome.STALLED, None),
+        (_curve(0.1, 0.1, log_forward_ratio=math.nan), Outcome.VANISHED, None),  # of a signal that is zero throughout
+        (_curve(0.1, 0.5, 0.1), Outcome.SLOW, None),  # the best that was seen counts
+        (_curve(0.1, 0.9, loss=(2.0, math.nan)), Outcome.DIVERGED, None),  # and not the step of the divergence
         (_curve(), Outcome.STALLED, None),  # nothing recorded: no evidence of anything
     ],
 )
@@ -122,11 +129,25 @@ def test_order_of_scores_tells_how_near_a_network_came() -> None:
         _curve(0.1, 0.1, 0.1, 0.1, 0.1, loss=(1.0, 1.0, 1.0, 1.0, math.nan)),
         _curve(0.1, 0.5),
         _curve(0.1, 0.7),
+        _curve(0.1, 0.79),
+        _curve(0.1, 0.799),
         _curve(0.1, 0.1, 0.1, 0.9),
         _curve(0.9),
     ]
     scores = [label(curve, Criterion()).score for curve in worst_to_best]
     assert scores == sorted(set(scores))
+
+
+def test_a_network_that_diverges_at_the_last_step_within_the_horizon_has_half_of_the_worst_score() -> None:
+    broken = _curve(0.1, 0.1, 0.1, loss=(1.0, 1.0, math.nan))._replace(budget=30)
+    assert label(broken, Criterion())[:2] == (Outcome.DIVERGED, -0.5)
+    assert label(broken, Criterion(within=30)).outcome is Outcome.DIVERGED
+    assert label(broken, Criterion(within=29)).outcome is Outcome.STALLED
+
+
+def test_the_test_accuracy_is_met_at_the_last_recorded_step() -> None:
+    early = Curve([10, 40], [0.5, 0.1], [0.85, 0.99], BUDGET, test_accuracy=0.9)
+    assert label(early, Criterion("test_accuracy", 0.8)).steps_to_threshold == 40
 
 
 def test_fall_from_an_exploded_loss_is_not_most_of_the_way() -> None:
