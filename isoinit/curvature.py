@@ -19,6 +19,7 @@ from isoinit.schemes.reading import uncompiled
 _PRECISE = 1e-3  # relative
 
 
+@torch.inference_mode(False)
 def sharpness(model: nn.Module, x: Tensor) -> float:
     """The greatest eigenvalue of the Gauss-Newton matrix of the mean cross-entropy at x, to a thousandth.
 

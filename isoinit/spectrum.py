@@ -12,19 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoinit.asked import outputs_of, refuse_inputs, refuse_model
+from isoinit.asked import outputs_of, outside, refuse_inputs, refuse_model
 from isoinit.held import buffers_kept, frozen_normalization, twice_differentiable, without_noise
 
 _CACHE_LINE = 64  # bytes
 _COPIES = 1024  # of an input in one backward pass, which bounds the memory of a Jacobian with many rows
 
 
+@torch.inference_mode(False)
 def jacobian(model: nn.Module, x: Tensor) -> Tensor:
     """d output / d input for every input, both flattened, (B, out, in): one pass over out copies of every input.
 
     Batch normalization in training mode counts as the affine map that the statistics of x make of it, and dropout is
     left out. ValueError if x are no inputs (batch, ...) of the model.
     """
+    x = outside(x)
     with without_noise(model):
         _refuse(model, x)
         with frozen_normalization(model, x):
@@ -44,6 +46,7 @@ def jacobian_rows(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat(parts).view(len(x), out, -1)
 
 
+@torch.inference_mode(False)
 def leading_singular_values(
     model: nn.Module, x: Tensor, count: int, *, steps: int | None = None, generator: torch.Generator
 ) -> Tensor:
@@ -60,6 +63,7 @@ def leading_singular_values(
     refuse_inputs(x, 0, count, generator)
     if steps is not None and not (isinstance(steps, Integral) and steps >= count):
         raise ValueError(f"steps must be a whole number of at least count, which is {count}, got {steps!r}")
+    x = outside(x)
     with without_noise(model):
         _refuse(model, x)
         with frozen_normalization(model, x):

@@ -167,6 +167,26 @@ def test_attention_whose_fused_kernel_has_no_second_derivative_is_measured(train
         assert found == pytest.approx(dense(model.eval(), x), rel=2e-3)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_what_another_gets(mode: type) -> None:
+    """In inference mode it was torch's error, of a tensor that requires no gradient."""
+    model, x = MLP(6, width=8, depth=3, out_features=4), torch.randn(5, 6, generator=drawn())
+    initialize(model, "he_normal", generator=drawn())
+    expected = sharpness(model, x)
+    with mode():
+        inside = x.clone()
+        assert sharpness(model, x) == sharpness(model, inside) == expected
+    assert sharpness(model, inside) == expected
+
+
+def test_a_parameter_that_no_output_is_made_of_is_none_of_the_curvature() -> None:
+    model, x = MLP(6, width=8, depth=3, out_features=4), torch.randn(5, 6, generator=drawn())
+    initialize(model, "he_normal", generator=drawn())
+    expected = sharpness(model, x)
+    model.register_parameter("idle", nn.Parameter(torch.ones(3)))
+    assert sharpness(model, x) == pytest.approx(expected, rel=1e-6)
+
+
 def test_where_no_parameter_moves_an_output_it_is_zero() -> None:
     assert sharpness(nn.Linear(6, 4, bias=False), torch.zeros(5, 6)) == 0
 
@@ -175,7 +195,7 @@ def test_what_has_none_is_refused_in_one_sentence() -> None:
     model, x = MLP(6, width=8, depth=3, out_features=4), torch.ones(5, 6)
     with pytest.raises(ValueError, match=r"two outputs or more, \(batch, classes\), but got \(5, 1\)"):
         sharpness(MLP(6, width=8, depth=3, out_features=1), x)
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="the outputs of the model must be finite, but some are not"):
         sharpness(model, x * float("inf"))
     with pytest.raises(ValueError, match="does not take the shape"):
         sharpness(model, torch.ones(5, 7))

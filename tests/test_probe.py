@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import isoinit
 from isoinit import CNN, MLP, ResNet, initialize, probe
 from isoinit.probe import Probe, probes
-from isoinit.spectrum import jacobian, leading_singular_values
+from isoinit.spectrum import jacobian, leading_singular_values, spectrum
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -103,6 +103,14 @@ def test_lanczos_finds_equal_and_zero_values_as_often_as_they_occur() -> None:
         model[0].get_parameter("weight").copy_(left * values @ right.mT)
     found = leading_singular_values(model, noise(2, 30), 20, steps=20, generator=generator())
     torch.testing.assert_close(found, values.expand(2, 20), rtol=0, atol=1e-9)
+
+
+def test_of_matrices_that_are_not_finite_alone_there_are_no_singular_values() -> None:
+    rows = noise(3, 4, 5)
+    rows[1, 2, 3] = math.nan
+    found = spectrum(rows)
+    assert found[1].isnan().all()
+    torch.testing.assert_close(found[::2], torch.linalg.svdvals(rows[::2]))
 
 
 def test_lanczos_finds_all_values_of_few_outputs_of_many_inputs() -> None:
@@ -423,6 +431,22 @@ def test_a_caller_in_inference_mode_gets_what_another_gets() -> None:
         np.testing.assert_array_equal(measured.gradient_norms, expected.gradient_norms)
         np.testing.assert_array_equal(measured.jacobian_singular_values, expected.jacobian_singular_values)
         np.testing.assert_allclose(leading, expected.jacobian_singular_values[:, :2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_jacobian_that_another_gets(mode: type) -> None:
+    """In inference mode it was torch's error, of a tensor that requires no gradient."""
+    model, x = he(4, 6, 3, 2, normalization="batch"), noise(5, 4)
+
+    def both(at: Tensor) -> tuple[Tensor, Tensor]:
+        return jacobian(model, at), leading_singular_values(model, at, 2, generator=generator())
+
+    expected = both(x)
+    with mode():
+        inside = x.clone()
+        found = [both(x), both(inside)]
+    for some in (*found, both(inside)):
+        torch.testing.assert_close(some, expected, rtol=0, atol=0)
 
 
 def test_outputs_that_are_images_count_by_all_their_numbers() -> None:
