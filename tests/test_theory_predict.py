@@ -86,8 +86,7 @@ def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
                 told += 1
                 point = predict(name, depth=30, width=32, **combination)
                 numbers = [getattr(point, f.name) for f in fields(point) if f.type in ("float", float)]
-                derived = architecture == "mlp" and activation in ("relu", "leaky_relu", "crelu", "linear")
-                assert isfinite(point.log_sharpness) == derived
+                assert isfinite(point.log_sharpness) == (architecture == "mlp")
                 assert all(isfinite(n) for n in numbers if n is not point.depth_limit and n is not point.log_sharpness)
                 assert 1 <= point.depth_limit <= MAX_DEPTH or point.depth_limit == inf
                 assert point.outcome in ("trained", "vanished", "diverged", "stalled")

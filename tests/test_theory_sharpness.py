@@ -14,11 +14,14 @@ from torch.func import functional_call, jacrev
 
 from isoinit import MLP, initialize
 from isoinit.schemes import SCHEMES
+from isoinit.theory.maps import Point
 from isoinit.theory.predict import Threshold, Tolerance, depth_limit, has_theory, predict, predicted_outcome
 from isoinit.theory.prepare import prepared
 from isoinit.theory.profile import profile
 from isoinit.theory.random_nets import Net
+from isoinit.theory.sharpening import plain_growth
 from isoinit.theory.sharpness import wandering
+from isoinit.theory.smooth import SmoothNet
 
 WIDE = 10**8
 
@@ -246,6 +249,58 @@ def test_a_learning_rate_ends_a_network_where_it_meets_the_sharpness() -> None:
     assert none.log_sharpness == small.log_sharpness
 
 
+def test_of_units_that_are_not_curved_it_is_the_same_by_either_way() -> None:
+    """The walk of smooth activations is of quadratures, that of rectifiers and linear units of closed forms."""
+    inputs = Point(1.0, 1.0)
+    for activation, scheme, sw2, sb2 in (("relu", "he_normal", 2.0, 0.3), ("linear", "orthogonal", 1.0, 0.1)):
+        net = SmoothNet(activation, 10**6, sw2, sb2, scheme == "he_normal", normalized=False)
+        walked = [state.log_sharpness for state in islice(net.walk(inputs, 10), 40)]
+        depths, more = [2, 9, 41], {"activation": activation}
+        closed = np.log(sharpness(scheme, depths, 10**6, sb2, **more))
+        np.testing.assert_allclose([walked[depth - 2] for depth in depths], closed, rtol=0, atol=2e-3)
+
+
+SMOOTH = [
+    ("xavier_normal", "tanh", 0.0, None),
+    ("orthogonal", "tanh", 0.3, None),
+    ("lecun_normal", "tanh", 0.0, 3.0),
+    ("he_normal", "gelu", 0.1, None),
+    ("orthogonal", "silu", 0.0, None),
+    ("he_normal", "elu", 0.0, None),
+    ("lecun_normal", "selu", 0.1, None),
+    ("lecun_normal", "hardtanh", 0.05, 1.5),
+    ("kumar", "sigmoid", 0.1, None),
+]
+
+
+@pytest.mark.parametrize(("scheme", "activation", "sigma_b2", "sigma_w2"), SMOOTH)
+def test_random_networks_of_smooth_units_have_it(
+    scheme: str, activation: str, sigma_b2: float, sigma_w2: float | None
+) -> None:
+    net: dict[str, Any] = {"activation": activation, "sigma_b2": sigma_b2, "sigma_w2": sigma_w2}
+    net["bias_mode"] = "iid" if sigma_b2 else "zero"
+    told = predict(scheme, depth=6, width=256, **net)
+    found = kernel(Net.of(told), 6, 16, np.random.default_rng(0)).mean() / 10
+    assert exp(told.log_sharpness) == pytest.approx(found, rel=0.1)
+    told = predict(scheme, depth=20, width=64, **net)
+    found = kernel(Net.of(told), 20, 48, np.random.default_rng(1)).mean(axis=(1, 2)) / 10
+    assert 0.55 < exp(told.log_sharpness) / np.median(found) < 1.8
+
+
+@pytest.mark.parametrize(("scheme", "activation"), [("he_normal", "elu"), ("lecun_normal", "selu")])
+def test_smooth_networks_sharpen_and_end_where_a_rate_meets_it(scheme: str, activation: str) -> None:
+    ask: dict[str, Any] = {"width": 64, "activation": activation}
+    told = predict(scheme, depth=20, **ask)
+    assert told.log_sharpest - told.log_sharpness == pytest.approx(log(plain_growth(10, 64, 0.8, told.nearest)))
+    limits = [depth_limit(scheme, learning_rate=rate, **ask) for rate in (0.1, 0.01, None)]
+    assert limits == sorted(limits)
+    for rate, limit in zip((0.1, 0.01), limits, strict=False):
+        below, above = (predict(scheme, depth=int(limit) + more, learning_rate=rate, **ask) for more in (0, 1))
+        assert below.stable_rate > rate > above.stable_rate
+        assert (below.outcome, above.outcome, above.binding) == ("trained", "diverged", "stability")
+        assert any("is taken from ReLU nets" in note for note in above.notes)
+
+
 def test_wider_networks_want_smaller_rates() -> None:
     """In the parametrization of the weights themselves the sharpness grows as the width."""
     narrow, wide = (predict("he_normal", depth=8, width=n).stable_rate for n in (10**4, 10**6))
@@ -260,7 +315,8 @@ def test_wider_networks_want_smaller_rates() -> None:
         {"scheme": "he_normal", "architecture": "cnn"},
         {"scheme": "rezero", "architecture": "resnet"},
         {"scheme": "he_normal", "normalization": "batch"},
-        {"scheme": "he_normal", "activation": "tanh"},
+        {"scheme": "he_normal", "activation": "tanh", "normalization": "batch"},
+        {"scheme": "he_normal", "activation": "tanh", "architecture": "cnn"},
     ],
 )
 def test_where_it_is_not_derived_a_rate_changes_nothing_and_the_notes_say_so(combination: dict[str, str]) -> None:

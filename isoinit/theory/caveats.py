@@ -14,15 +14,17 @@ _NOT_PRUNED = (
 )
 _RATED = (
     "the learning rate: as if of gradient descent without momentum on inputs that have nothing in common; real ones "
-    "make networks sharper, and how rectifiers that are not mirrored sharpen while they train is argued, not derived"
+    "make networks sharper, and how nets that are not mirrored sharpen while they train is argued, not derived"
 )
 _BUDGETED = (
     "the steps: as if each were of the greatest stable learning rate; argued, not derived, and too many layers are "
     "predicted of less than a hundred steps"
 )
-_NOT_RATED = (
-    "what a learning rate does is derived for an mlp of relu or linear units without normalization only: left out"
+_SMOOTH = (
+    "how sharp a net may be is taken from ReLU nets; those of nearly linear units sharpen more than is known: too many "
+    "layers are predicted at great learning rates"
 )
+_NOT_RATED = "what a learning rate does is derived for an mlp without normalization only: left out"
 
 
 def caveats(
@@ -56,7 +58,8 @@ def caveats(
         * (normalization == "batch"),
         _of_pruning(scheme, architecture, activation, normalization, density),
         _DRAWN * drawn,
-        (_RATED if sharpens(architecture, activation, normalization) else _NOT_RATED) * rated,
+        (_RATED if sharpens(architecture, normalization) else _NOT_RATED) * rated,
+        _SMOOTH * (rated and activation not in EXACT and sharpens(architecture, normalization)),
         _BUDGETED * budgeted,
     )
     return tuple(note for note in notes if note)

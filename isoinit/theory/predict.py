@@ -144,7 +144,7 @@ def predict(
     limit, binding = greatest_depth(setting)
     scaled = variance != default_variance(scheme, activation)
     drawn = isinstance(setting, Setting) and setting.nets() is not None
-    sharp = sharpens(architecture, activation, normalization)
+    sharp = sharpens(architecture, normalization)
     return Prediction(
         scheme=scheme,
         architecture=architecture,

@@ -130,10 +130,11 @@ def setting_of(
 ) -> Setting | Smooth:
     theory = get(scheme)
     family = theory.residual if architecture == "resnet" and theory.residual else theory.family
+    rate = learning_rate if sharpens(architecture, normalization) else None
     if activation not in EXACT:
         gaussian = family == "gaussian"
         net = SmoothNet(activation, width, sigma_w2, bias.variance, gaussian, normalization == "batch")
-        return Smooth(net, tolerance, steps)
+        return Smooth(net, tolerance, rate, steps)
     gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
     if activation == "linear":
         # a linear net is the core of a mirrored one
@@ -148,7 +149,6 @@ def setting_of(
     if theory.family.startswith("mirrored") and architecture == "resnet" and width % 2:
         raise ValueError(f"{scheme} mirrors the channels and needs an even width, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
-    rate = learning_rate if sharpens(architecture, activation, normalization) else None
     return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate, activation, steps)
 
 

@@ -57,11 +57,16 @@ class Smooth:
 
     net: SmoothNet
     tolerance: Tolerance
+    learning_rate: float | None = None
     steps: int | None = None
+
+    @property
+    def activation(self) -> str:
+        return self.net.activation
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
-        return self.net.walk(_inputs(self.tolerance), int(self.tolerance.inputs.value))
+        return self.net.walk(_inputs(self.tolerance), int(self.tolerance.inputs.value), self.tolerance.told.value)
 
 
 def _inputs(tolerance: Tolerance) -> Point:
@@ -144,7 +149,7 @@ def _log(share: float) -> float:
 
 
 def _stability(state: State, setting: Setting | Smooth) -> float:
-    if isinstance(setting, Smooth) or setting.learning_rate is None:
+    if setting.learning_rate is None:
         return inf
     return log(setting.tolerance.stable(setting.activation) / setting.learning_rate) - state.log_sharpest
 

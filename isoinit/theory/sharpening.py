@@ -20,11 +20,12 @@ grow: it is the sharpness of the net without them that does, and `Sharpening` is
 
 Real data's classes have other parts (`tests/test_theory_sharpening.py` has what networks do on digits).
 
-**Rectifiers that are not mirrored** make inputs alike, until they are one linear map for all of them (argued here, not
-derived). The class's part is then the share d of the squared norm by which an input differs from the nearest other one,
-so that the lead asks for s^2 = lead^2 / (n d), and what grows is the gradient alone, by 1 + s^2 (1 - t)^2, for what
-inputs have in common passes it, too. On the mean over the layers the sharpness grows by 1 + s^2 / 3. The distance is
-that of the last layer, as if no layer told more; networks on digits grow one to three times as much (the same tests).
+**Rectifiers that are not mirrored, and smooth units,** make inputs alike, until they are one linear map for all of
+them (argued here, not derived). The class's part is then the share d of the squared norm by which an input differs from
+the nearest other one, so that the lead asks for s^2 = lead^2 / (n d), and what grows is the gradient alone, by 1 + s^2
+(1 - t)^2, for what inputs have in common passes it, too. On the mean over the layers the sharpness grows by 1 + s^2 /
+3. The distance is that of the last layer, as if no layer told more; networks of ReLU on digits grow one to three times
+as much (the same tests).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The sharpness of a ReLU or linear net at initialization, which bounds the learning rate of plain gradient descent.
+"""The sharpness of a net at initialization, which bounds the learning rate of plain gradient descent.
 
 The greatest eigenvalue lambda of the Gauss-Newton matrix of the mean cross-entropy of K inputs and K classes, which at
 initialization is about the Hessian's: gradient descent with a rate eta leaves the minimum that it sees where eta lambda
@@ -15,7 +15,8 @@ layer l: the neural tangent kernel in the parametrization of the weights themsel
 
     G_l = E o o' prod_{m > l} g E s s'        inside the product over the hidden layers above, readout included
 
-where s is the slope of a unit of the family (of both halves of a mirrored one) and o those of the network's own units.
+where s is the slope of a unit of the family (of both halves of a mirrored one) and o those of the network's own units;
+of smooth units `smooth` has them, by quadrature at the mean-field variance.
 Norms are those of the typical net, inputs unrelated and as long as a layer is wide. The terms of the sum are products
 of the layers before l and of those behind it, and go from layer to layer as a walk does; `wandering` is what that adds
 to the log of their sum. Real data's inputs have more in common, which makes networks sharper.

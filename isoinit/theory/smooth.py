@@ -15,30 +15,29 @@ length being held, its relative variance over nets is the one of eta in `coupled
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from math import exp, log, sqrt
+from math import exp, log
 from typing import NamedTuple
 
 import numpy as np
-from numpy.polynomial import chebyshev
 
 from isoinit.theory import activations, meanfield
 from isoinit.theory.activations import Activation
 from isoinit.theory.coupled import Coupled, Layer
 from isoinit.theory.crowd import Crowd
+from isoinit.theory.distances import next_distance, series, slopes_alike
 from isoinit.theory.gaussian import expectation
-from isoinit.theory.maps import Point
+from isoinit.theory.maps import Alike, Point
 from isoinit.theory.pairs import Noise, Pairs
 from isoinit.theory.response import response
+from isoinit.theory.sharpening import plain_sharpening
+from isoinit.theory.sharpness import Sharpness, log_sum
 from isoinit.theory.trajectory import State
 
 _SETTLED = 1e-9  # relative change per layer below which a number stands still
 _LEAST, _MOST = 1e-250, 1e250  # variances beyond which a signal counts as gone
 _FAR = 1e16
-_NEAR = 1e-6  # d below which the correlation map is its tangent
-_PRECISE = 1e-8  # change of a covariance when its nodes are doubled; its error is about the square of that
-_DEGREE = 24  # of the Chebyshev series of the correlation map at a fixed q
-_UNRESOLVED = 1e-4  # its last coefficients over its greatest
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,18 @@ class SmoothNet:
     gaussian: bool
     normalized: bool
 
-    def walk(self, inputs: Point, crowd: int = 2) -> Iterator[State]:
-        """States after hidden layer 1, 2, ... without end; `inputs` as in `trajectory.walk`."""
-        return self._normalized(inputs) if self.normalized else self._plain(inputs, crowd)
+    def walk(self, inputs: Point, crowd: int = 2, told: float = 0.0) -> Iterator[State]:
+        """States after hidden layer 1, 2, ... without end; `inputs`, `crowd` and `told` as in `trajectory.walk`."""
+        return self._normalized(inputs) if self.normalized else self._plain(inputs, crowd, told)
 
-    def _plain(self, inputs: Point, crowd: int) -> Iterator[State]:
+    def _plain(self, inputs: Point, crowd: int, told: float) -> Iterator[State]:
         phi, sw2, sb2 = activations.get(self.activation), self.sigma_w2, self.sigma_b2
         new = q = sw2 * inputs.q + sb2
         d = sw2 * inputs.q * inputs.d / q
         relative_variance = log_gradient = 0.0
         settled: Callable[[float], float] | None = None
+        alike: Callable[[float], float] | None = None  # slopes, from then on
+        sharp = Sharpness(crowd, self.width, inputs.q, 1 - inputs.d)
         crowded = Crowd(crowd, self.gaussian / self.width)
         pairs = Pairs(d, self.width) if self.gaussian and _is_odd(phi) and 0 < d < 2 else None
         now, spread = _moments(phi, q), Coupled(overlap=1 / self.width)
@@ -80,25 +81,37 @@ class SmoothNet:
                 spread = before.grown(*grown)
             log_gradient += log(sw2 * now.slope)
             relative_variance += now.spread + self.gaussian
+            correlation = 1 - d if pairs is None else pairs.correlation
+            if settled is None:
+                new = sw2 * now.square + sb2
+                onward = partial(next_distance, phi, q, sw2, new, now.slope)
+                slopes = slopes_alike(phi, q, now.slope, 1 - correlation)
+            else:
+                onward, slopes = settled, alike(1 - correlation) if alike else 1.0
+            closed = onward(d)
+            mean = closed if pairs is None else onward(1 - correlation)
+            common = Alike(1 - mean * new / (sw2 * now.square), slopes, 1.0, slopes)
+            growth = log(sw2 * now.slope) + spread.gradient - before.gradient
+            square = log(self.width * now.square) + spread.norm.mean
+            sharpness = sharp.after(square, common, growth, spread.norm.variance + spread.gradient_variance)
+            nearest = crowded.nearest(min(d, 2 - d))
+            more = plain_sharpening(crowd, self.width, told, log(max(nearest, 1e-300)))
             yield State(
                 layer=layer,
-                correlation=1 - d if pairs is None else pairs.correlation,
+                correlation=correlation,
                 distance=min(d, 2 - d),
-                nearest=crowded.nearest(min(d, 2 - d)),
+                nearest=nearest,
                 log_signal=log(now.square / inputs.q) + spread.norm.mean,
                 signal_variance=spread.norm.variance,
                 log_gradient=log_gradient + spread.gradient,
                 gradient_variance=spread.gradient_variance,
                 relative_variance=relative_variance,
                 alive=1.0,
+                log_sharpness=sharpness,
+                log_sharpest=sharpness + log_sum(0.0, more),
             )
             before_d, noise = d, (now.spread + self.gaussian) / self.width
             drift = spread.across - (spread.norm.mean - before.norm.mean)
-            if settled is None:
-                new = sw2 * now.square + sb2
-                closed = _next_distance(phi, q, sw2, new, now.slope, d)
-            else:
-                closed = settled(d)
             tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
             crowded.step(before_d, _closes(before_d, closed, tangent), noise)
             if pairs is None:
@@ -112,6 +125,8 @@ class SmoothNet:
                 settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
                 if settled is None:
                     q, now = new, _moments(phi, new)
+                elif settled is not _still:
+                    alike = series(partial(slopes_alike, phi, q, now.slope))
 
     def _normalized(self, inputs: Point) -> Iterator[State]:
         phi = activations.get(self.activation)
@@ -172,14 +187,6 @@ def _still(d: float) -> float:
     return d
 
 
-def _next_distance(phi: Activation, q: float, sw2: float, new: float, slope: float, d: float) -> float:
-    """One minus the next correlation, `sw2 (E phi^2 - E phi phi) / q'`; the tangent where that would cancel."""
-    if d < _NEAR:
-        return sw2 * slope * q / new * d
-    different = meanfield.length_map(phi, q, sw2, 0.0) - sw2 * meanfield.covariance(phi, q, 1 - d, _PRECISE)
-    return max(different / new, 0.0)
-
-
 def _closes(d: float, closed: float, tangent: float) -> Callable[[float], float]:
     """The map of distances below d, that becomes `closed`: its share of a distance is nearly linear in it, as an
     activation is smooth, and `tangent` of the least."""
@@ -196,16 +203,7 @@ def _if_settled(
 
 
 def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:
-    """The map of d at a fixed q, as a Chebyshev series of d' / d in sqrt(d), which holds a kink's d^1.5 too.
-
-    Saturated units are signs, d' ~ sqrt(d), and the series does not converge; d then does, in a few layers.
-    """
+    """The map of d at a fixed q."""
     new = meanfield.length_map(phi, q, sw2, sb2)
-
-    x = chebyshev.chebpts1(_DEGREE + 1)  # sqrt(d / 2) = (1 + x) / 2
-    places = (1 + x) ** 2 / 2
-    ratios = [_next_distance(phi, q, sw2, new, slope, d) / d for d in places.tolist()]
-    series = chebyshev.chebfit(x, ratios, _DEGREE)
-    if abs(series[-3:]).max() > _UNRESOLVED * abs(series).max():
-        return lambda d: _next_distance(phi, q, sw2, new, slope, d)
-    return lambda d: max(d * float(chebyshev.chebval(sqrt(2 * d) - 1, series)), 0.0)
+    ratio = series(lambda d: next_distance(phi, q, sw2, new, slope, d) / d)
+    return lambda d: max(d * ratio(d), 0.0) if d > 0 else 0.0

@@ -157,9 +157,9 @@ def prunes(scheme: str, architecture: str, activation: str, normalization: str) 
     return derived and get(scheme).density == "pruned"
 
 
-def sharpens(architecture: str, activation: str, normalization: str) -> bool:
+def sharpens(architecture: str, normalization: str) -> bool:
     """Whether the theory of the combination tells what a learning rate does."""
-    return architecture == "mlp" and normalization == "none" and activation in EXACT
+    return architecture == "mlp" and normalization == "none"
 
 
 def refuse_density(scheme: str, density: float, architecture: str, width: int) -> None:

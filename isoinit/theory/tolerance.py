@@ -37,7 +37,7 @@ class Tolerance:
     stability: Threshold = Threshold(
         12.0,
         "learning rate times sharpness up to which ReLU nets settle: Lewkowycz et al. 2020, of a squared loss, quoted "
-        "without the paper at hand",
+        "without the paper at hand; taken of smooth units, too: chosen",
     )
     linear_stability: Threshold = Threshold(4.0, "the same of linear units: Lewkowycz et al. 2020, quoted alike")
     told: Threshold = Threshold(0.8, "share of inputs told apart when a net has become as sharp as it will: chosen")
