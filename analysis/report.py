@@ -142,7 +142,7 @@ def _theory_knows(export: Export) -> str:
 _KNOWN_STEPS = "Inputs have to differ as much as it takes to tell them apart within the steps of the budget."
 _KNOWN_RATE = """\
 Of the learning rate it knows {}, the least that was a trial's best, at which it asks whether gradient descent in an
-MLP of ReLU or linear units is stable."""
+MLP without normalization is stable."""
 _MAP_METHOD = f"""\
 <p>The map is a logistic Gaussian-process classifier of the outcomes, of at most {ACTIVE} trials, most of them those
 nearest the frontier (expectation propagation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). It is averaged

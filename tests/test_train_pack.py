@@ -121,6 +121,15 @@ def test_every_activation_follows_the_plain_loop(activation):
     np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=1e-5)
 
 
+def test_an_activation_that_was_added_in_one_line_trains_too(monkeypatch):
+    """By torch, for the compiled training and measuring have no branch of it."""
+    monkeypatch.setitem(ACTIVATIONS, "mish", nn.Mish)
+    m = member(activation="mish", scheme="xavier_normal", bias_variance=0.5, depth=5, learning_rate=0.1)
+    (r,) = run([m])
+    losses, _, _ = plain_loop(m, TRAINING)
+    np.testing.assert_allclose(r.curve_loss, losses, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [1, 4], ids=["alone", "stacked"])
 @pytest.mark.parametrize(
     "m",
