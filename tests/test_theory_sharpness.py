@@ -14,6 +14,7 @@ from torch.func import functional_call, jacrev
 
 from isoinit import MLP, initialize
 from isoinit.schemes import SCHEMES
+from isoinit.theory import activations, meanfield
 from isoinit.theory.maps import Point
 from isoinit.theory.predict import Threshold, Tolerance, depth_limit, has_theory, predict, predicted_outcome
 from isoinit.theory.prepare import prepared
@@ -285,6 +286,29 @@ def test_random_networks_of_smooth_units_have_it(
     told = predict(scheme, depth=20, width=64, **net)
     found = kernel(Net.of(told), 20, 48, np.random.default_rng(1)).mean(axis=(1, 2)) / 10
     assert 0.55 < exp(told.log_sharpness) / np.median(found) < 1.8
+
+
+@pytest.mark.parametrize(("scheme", "activation"), [("xavier_normal", "tanh"), ("he_normal", "gelu")])
+def test_narrow_networks_of_smooth_units_have_what_is_left_of_their_gradients(scheme: str, activation: str) -> None:
+    told = predict(scheme, depth=12, width=16, activation=activation)
+    found = kernel(Net.of(told), 12, 300, np.random.default_rng(1)).mean(axis=(1, 2)) / 10
+    assert told.log_sharpness == pytest.approx(np.log(np.median(found)), abs=0.27)
+
+
+@pytest.mark.parametrize("depth", [4, 12, 60])
+def test_of_wide_chaotic_networks_it_is_the_sum_over_their_layers(depth: int) -> None:
+    """Of the maps of length and correlation, layer by layer; from some layer on neither changes."""
+    phi, n, sw2, sb2 = activations.get("tanh"), 10**6, 3.0, 0.3
+    q, c = sw2 + sb2, sb2 / (sw2 + sb2)
+    entering, passing = [(float(n), 0.0)], []
+    for _ in range(depth - 1):
+        entering.append((n * meanfield.covariance(phi, q, 1.0), n * meanfield.covariance(phi, q, c)))
+        passing.append((meanfield.chi(phi, q, sw2), meanfield.chi(phi, q, sw2, c)))
+        q, c = meanfield.length_map(phi, q, sw2, sb2), meanfield.correlation_map(phi, c, q, sw2, sb2)
+    gradients = np.cumprod([(1.0, 1.0), *passing[::-1]], axis=0)[::-1]
+    own, both = ((np.array(entering) + 1) * gradients).sum(axis=0)
+    told = predict("lecun_normal", depth=depth, width=n, activation="tanh", sigma_w2=sw2, sigma_b2=sb2, bias_mode="iid")
+    assert told.log_sharpness == pytest.approx(log((own + 9 * both) / 100), abs=1e-3)
 
 
 @pytest.mark.parametrize(("scheme", "activation"), [("he_normal", "elu"), ("lecun_normal", "selu")])
