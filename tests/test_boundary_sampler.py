@@ -781,6 +781,16 @@ def test_trials_without_networks_say_nothing(nothing: Any):
     assert np.median([abs(np.log(t.params["depth"] / limit(t.params))) for t in late]) < 0.15 * np.log(50)
 
 
+def test_where_no_trial_has_networks_trials_are_asked_for_all_the_same():
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4, audit=0.0))
+    for _ in range(START):
+        trial = study.ask(SPACE)
+        trial.set_user_attr("n_replicates", "0")
+        study.tell(trial, -1.0)
+    batch = [study.ask(SPACE).params for _ in range(4)]
+    assert len({tuple(p.values()) for p in batch}) == 4
+
+
 @pytest.mark.parametrize("score", [1.0, -1.0])
 def test_one_class_only(score: float):
     study = optuna.create_study(sampler=BoundarySampler(seed=0))

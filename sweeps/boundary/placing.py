@@ -102,7 +102,7 @@ class Plan:
             if len(later) < MOST:
                 against = int(np.sum(later == -trained[i]))
                 surprises.append(Surprise(at, against, np.arange(start, len(candidates.x))))
-        replicates = counts.n.mean() if len(counts.n) else 1.0
+        replicates = counts.n.mean() if counts.n.any() else 1.0
         return cls(key, gp, replicates, told, trained, surprises, candidates, *gp.moments(candidates))
 
     def where(self, fixed: Mapping[str, Any]) -> Plan:
