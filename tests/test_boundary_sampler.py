@@ -36,9 +36,9 @@ from analysis.points import CENTRE, Counts, Points
 from analysis.region import RegionModel
 from sweeps.boundary import ROLE, START, BoundarySampler, placing
 from sweeps.boundary import sampler as sampling
-from sweeps.boundary.coordinates import Axes, known
+from sweeps.boundary.coordinates import STEP, Axes, axis_of, known
 from sweeps.boundary.memory import Memory
-from sweeps.boundary.trials import counts_of, new_after
+from sweeps.boundary.trials import PLACE, alike, counts_of, going, new_after
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -223,6 +223,31 @@ def test_threads_that_look_at_once_miss_no_trial():
     assert [t.number for t in ended] != sorted(t.number for t in ended)
     assert [t.number for t in seen.running] == [running.number]
     assert seen.space == SPACE
+
+
+def test_what_was_seen_at_one_moment_stays_and_what_was_enqueued_is_not_missed():
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    memory = Memory()
+    for _ in range(2):
+        study.enqueue_trial({"depth": 9})
+    before = memory.look(study)
+    assert before.running == []  # they wait
+    for told in (1, 2):
+        study.tell(study.ask(SPACE), 1.0)
+        assert [t.number for t in memory.look(study).told] == [*range(told)]
+    assert before.told == []
+
+
+def test_trials_that_were_told_in_the_same_moment_are_in_the_order_of_their_numbers():
+    """As by a coarse clock, whether they are seen at once or one by one: or else a resumed study asked otherwise."""
+    study = optuna.create_study(direction="maximize")
+    memory, now = Memory(), datetime.now()
+    for number in range(4):
+        trial = optuna.create_trial(value=1.0)
+        trial.datetime_complete = now
+        study.add_trial(trial)
+        assert [t.number for t in memory.look(study).told] == [*range(number + 1)]
+    assert [t.number for t in Memory().look(study).told] == [*range(4)]
 
 
 def test_a_pickled_sampler_asks_the_same():
@@ -590,6 +615,27 @@ def test_a_range_that_changes_is_searched_as_it_is_now(before: tuple[int, int], 
     assert np.median(np.abs(np.log(np.array(late) / 60))) < 0.2  # by chance: 0.27 and more
 
 
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (IntDistribution(1, 400, log=True), True),
+        (IntDistribution(2, 100), False),
+        (FloatDistribution(2, 100, log=True), False),
+        (CategoricalDistribution([2, 100]), False),
+        (None, False),
+    ],
+    ids=str,
+)
+def test_numbers_say_the_same_on_one_scale_whatever_their_range(other: BaseDistribution | None, same: bool):
+    assert alike(SPACE["depth"], other) == same
+
+
+def test_what_a_trial_has_is_where_it_is_and_what_it_was_given_where_it_is_going():
+    trial = optuna.create_trial(params={"depth": 5}, distributions={"depth": SPACE["depth"]}, value=1.0)
+    trial.system_attrs[PLACE] = {"depth": 9.0, "scheme": 1.0}
+    assert going(trial, SPACE) == {"depth": 5, "scheme": "long"}
+
+
 def test_a_parameter_that_is_drawn_by_chance_is_warned_of_once(caplog: pytest.LogCaptureFixture):
     """For a trial that lacks it, or has a parameter of its own, has been told; not while all have it."""
     study = run(40)
@@ -601,14 +647,15 @@ def test_a_parameter_that_is_drawn_by_chance_is_warned_of_once(caplog: pytest.Lo
     assert caplog.text.count("by chance") == 1
 
 
-def test_trials_that_suggest_one_by_one_are_not_sent_to_the_same_place():
+@pytest.mark.parametrize("names", [tuple(SPACE), tuple(reversed(SPACE))], ids=["choice first", "choice last"])
+def test_trials_that_suggest_one_by_one_are_not_sent_to_the_same_place(names: tuple[str, ...]):
     """What a thread has not suggested yet is known to the others, for its objective may do much in between."""
     study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=8, audit=0.0))
     for _ in range(4):
         trials = [study.ask() for _ in range(8)]
-        for name, distribution in SPACE.items():
+        for name in names:
             for trial in trials:
-                trial._suggest(name, distribution)
+                trial._suggest(name, SPACE[name])
         for trial in trials:
             tell(study, trial)
     assert len({tuple(p.values()) for p in asked(study)}) == 32
@@ -720,6 +767,49 @@ def test_beside_a_surprise_without_biases_every_choice_is_tried():
     assert not placing.near(around, Points(at.x, np.array([[CENTRE, 0]]))).any()
 
 
+NUMBERS: dict[str, BaseDistribution] = {"depth": FloatDistribution(0, 1), "lr": FloatDistribution(0, 1)}
+
+
+def test_places_around_a_surprise_are_on_opposite_sides_and_new():
+    axes = Axes.of(NUMBERS, "depth", {}, {})
+    at = axes.points([{"depth": 0.4, "lr": 0.6}])
+    around = axes.around(np.random.default_rng(1), at, known(at))
+    np.testing.assert_allclose(around.x[::2] + around.x[1::2], 2 * at.x.repeat(3, axis=0))
+    np.testing.assert_allclose(np.linalg.norm(around.x - at.x, axis=1), STEP)
+    again = axes.around(np.random.default_rng(1), at, known(around.take([1, 4])))
+    np.testing.assert_array_equal(again.x, around.x[[0, 2, 3, 5]])
+
+
+@pytest.mark.parametrize(
+    "end", [FloatDistribution(0.0, 0.3, step=0.1), FloatDistribution(0.02, 0.7, log=True)], ids=str
+)
+def test_no_value_is_beyond_the_end_by_its_last_bit(end: FloatDistribution):
+    """As 3 * 0.1 is, and 0.02 * (0.7 / 0.02), which Optuna refuses."""
+    axis = axis_of("lr", end, {})
+    assert axis.value(1.0) == axis.chance(1.0) == end.high
+
+
+def test_a_place_is_the_same_whatever_its_last_bits_and_the_sign_of_its_zero():
+    codes = np.zeros((1, 1), int)
+    assert known(Points(np.array([[-0.0, 0.1 + 0.2]]), codes)) == known(Points(np.array([[0.0, 0.3]]), codes))
+    assert known(Points(np.array([[0.0, 0.3]]), codes)) != known(Points(np.array([[0.0, 0.3 + 1e-8]]), codes))
+
+
+def test_places_without_biases_that_are_given_some_have_a_choice():
+    axes = Axes.of(MODES, "depth", FLOORS, {"bias_mode": "bias_variance"})
+    nothing = axes.points([{"scheme": "long", "depth": 9, "bias_variance": 1e-5, "bias_mode": "mirrored"}])
+    assert nothing.c.tolist() == [[CENTRE, 1]]
+    assert axes.holding(nothing, {"bias_variance": 0.1}).c.tolist() == [[0, 1]]
+    assert axes.holding(nothing, {"depth": 3}).c.tolist() == [[CENTRE, 1]]
+
+
+@pytest.mark.parametrize("space", [NUMBERS | {"depth": CategoricalDistribution([2, 4])}, {"lr": NUMBERS["lr"]}])
+def test_only_a_number_called_depth_has_a_frontier(space: dict[str, BaseDistribution]):
+    assert not Axes.of(space, "depth", {}, {}).frontier
+    assert not Axes.of(NUMBERS, None, {}, {}).frontier
+    assert Axes.of(NUMBERS, "depth", {}, {}).frontier
+
+
 @pytest.mark.parametrize("idle", [{"depth": "bias_variance"}, {"bias_mode": 3}, {"bias_mode": ["bias_variance"]}])
 def test_idle_wants_a_choice_and_a_number(idle: Any):
     sampler = BoundarySampler(seed=0, batch=4, audit=0.0, floors=FLOORS, idle=idle)
@@ -752,6 +842,13 @@ def test_repeats_count():
     assert asks[0] != asks[1]
 
 
+def test_without_counts_a_score_above_zero_is_all_that_is_trained():
+    said = [(0.0, {}), (1e-9, {}), (-1.0, {"n_replicates": 3}), (0.5, {"n_replicates": 3})]
+    counts = counts_of([optuna.create_trial(value=value, user_attrs=attrs) for value, attrs in said])
+    assert counts.k.tolist() == [0, 1, 0, 3]
+    assert counts.n.tolist() == [1, 1, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("n_trained", "n_replicates"), [(3, 2), (np.nan, 2), (None, 2), (1, np.inf), (0, "two"), ([1], 2)]
 )
@@ -779,6 +876,16 @@ def test_trials_without_networks_say_nothing(nothing: Any):
         study.tell(trial, 1.0 if trial.params["depth"] <= limit(trial.params) else -1.0)
     late = [t for t in study.trials[2 * START :] if t.system_attrs[ROLE] == "boundary"]
     assert np.median([abs(np.log(t.params["depth"] / limit(t.params))) for t in late]) < 0.15 * np.log(50)
+
+
+def test_trials_without_networks_are_not_of_the_start():
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, audit=0.0))
+    for number in range(2 * START):
+        trial = study.ask(SPACE)
+        trial.set_user_attr("n_replicates", number % 2)
+        study.tell(trial, 1.0)
+    study.ask(SPACE)
+    assert [t.system_attrs[ROLE] for t in study.trials] == ["start"] * 2 * START + ["boundary"]
 
 
 def test_where_no_trial_has_networks_trials_are_asked_for_all_the_same():
@@ -824,6 +931,11 @@ def test_a_floor_is_within_its_range(floor: Any):
     study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, floors={"bias_variance": floor}))
     with pytest.raises(ValueError, match=r"`floors\['bias_variance'\] <= 1.0` must hold"):
         study.ask(SPACE)
+
+
+def test_a_floor_may_be_the_highest_value():
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, floors={"bias_variance": 1.0}))
+    assert {study.ask(SPACE).params["bias_variance"] for _ in range(4)} == {1e-5}
 
 
 @pytest.mark.slow
