@@ -48,6 +48,8 @@ SPACE: dict[str, BaseDistribution] = {
     "bias_variance": FloatDistribution(1e-5, 1.0, log=True),
 }
 FLOORS = {"bias_variance": 1e-4}
+MODES = SPACE | {"bias_mode": CategoricalDistribution(["iid", "mirrored"])}
+NUMBERS: dict[str, BaseDistribution] = {"depth": FloatDistribution(0, 1), "lr": FloatDistribution(0, 1)}
 
 
 def limit(params: dict) -> float:
@@ -180,6 +182,23 @@ def test_a_parameter_called_role_is_as_random_as_another() -> None:
         study.tell(trial, 1.0 if trial.params["role"] > 0.5 else -1.0)
     audits = [t.params["role"] for t in study.trials if t.system_attrs[ROLE] == "audit"]
     assert kstest(audits, "uniform").pvalue > 1e-3
+
+
+def test_an_audit_draws_its_parameters_independently():
+    space: dict[str, BaseDistribution] = {name: FloatDistribution(0.0, 1.0) for name in "abc"}
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, audit=1.0))
+    asked = [study.ask(space).params for _ in range(400)]
+    correlations = np.corrcoef([[p[name] for name in space] for p in asked], rowvar=False)
+    assert np.abs(correlations[np.triu_indices(3, 1)]).max() < 0.2
+
+
+def test_the_start_is_spread_more_evenly_than_by_chance_and_has_any_number_of_parameters():
+    space: dict[str, BaseDistribution] = {f"x{i:02d}": FloatDistribution(0.0, 1.0) for i in range(66)}
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0))
+    asked = [study.ask(space).params for _ in range(16)]
+    cells = [{int(16 * p[name]) for p in asked} for name in space]
+    assert all(len(taken) == 16 for taken in cells[:64])
+    assert max(len(taken) for taken in cells[64:]) < 16
 
 
 def test_threads_with_a_study_each_share_a_sampler():
@@ -367,7 +386,7 @@ def test_the_shallow_end_of_every_category_is_looked_at(seed: int, monkeypatch: 
     """Of a sampler that does not look some schemes are shallow in no trial of 112."""
     space = {**SPACE, "scheme": CategoricalDistribution(list("abcdef"))}
 
-    def shallow(after: int) -> list[set[str]]:
+    def shallow(after: int) -> list[list[str]]:
         monkeypatch.setattr(placing, "CHECK_AFTER", after)
         sampler = BoundarySampler(seed=seed, batch=8, audit=0.0, floors=FLOORS)
         study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -375,13 +394,13 @@ def test_the_shallow_end_of_every_category_is_looked_at(seed: int, monkeypatch: 
             for trial in [study.ask(space) for _ in range(8)]:
                 study.tell(trial, 1.0 if trial.params["depth"] <= 30 else -1.0)
         places = [(t.params["scheme"], t.params["depth"] < 2 * 50**placing.SHALLOW) for t in study.trials]
-        return [{scheme for scheme, is_shallow in part if is_shallow} for part in (places[:48], places[48:])]
+        return [[scheme for scheme, is_shallow in part if is_shallow] for part in (places[:48], places[48:])]
 
     first, later = shallow(after=48)
-    missing = set("abcdef") - first
+    missing = set("abcdef") - set(first)
     assert missing
-    assert later == missing
-    assert shallow(after=10**9) == [first, set()]
+    assert sorted(later) == sorted(missing)  # each once, though eight are asked at a time
+    assert shallow(after=10**9) == [first, []]
 
 
 def test_what_is_far_from_all_trials_is_looked_at(monkeypatch: pytest.MonkeyPatch):
@@ -415,6 +434,8 @@ def test_the_sum_of_ways_that_a_trial_shortens():
     places = Points(np.array([[0.1], [0.5], [0.9], [0.5]]), np.array([[0], [0], [0], [1]]))
     seen = Points(np.array([[0.0]]), np.array([[0]]))
     np.testing.assert_allclose(placing.nearer(places, seen), [0.3, 1.0, 1.0, 1.0])
+    alone = Points(np.array([[0.5, 0.5]]), np.zeros((1, 0), int))
+    np.testing.assert_allclose(placing.nearer(alone, alone.take([])), np.sqrt(2))  # the diagonal of two axes
 
 
 def test_a_surprise_is_what_the_model_without_the_trial_excludes():
@@ -438,6 +459,63 @@ def test_a_surprise_is_what_the_model_without_the_trial_excludes():
         expected.append(chance < 0.05 if k[i] else chance > 0.95)
     assert found.tolist() == expected
     assert 2 <= sum(expected) <= 10
+
+
+def planned(axes: Axes, told: Points, trained: np.ndarray, active: np.ndarray) -> placing.Plan:
+    """A plan of one network a place, by the prior's hyperparameters."""
+    counts, kernel = (
+        Counts(1.0 * trained, np.ones(len(trained))),
+        Kernel(2, len(axes.levels), axes.frontier, axes.levels),
+    )
+    gp = LogisticGP.condition(kernel, kernel.prior[0], told.take(active), counts.take(active))
+    key = axes, tuple(range(len(trained)))
+    return placing.Plan.make(key, gp, active, told, counts, lambda *_: np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("trials", "checked"), [(47, 0), (48, 3), (63, 3), (64, 4), (128, 4)])
+def test_the_more_trials_the_more_categories_are_checked_for_shallow_ones(trials: int, checked: int):
+    """Those of choices alone: places at which all choices are one are none of their own."""
+    axes = Axes.of(MODES, "depth", FLOORS, {"bias_mode": "bias_variance"})
+    rng = np.random.default_rng(0)
+    told = Points(0.3 + 0.7 * rng.random((trials, 2)), rng.integers(0, 2, (trials, 2)))
+    plan = planned(axes, told, told.x[:, 0] < 0.6, np.arange(trials))
+    places = [plan.candidates.take(index) for index in plan._checks(told.take([]))]
+    assert all(np.all(at.x[:, 0] < placing.SHALLOW) for at in places)
+    combinations = [np.unique(at.c, axis=0).tolist() for at in places]
+    assert combinations == [[list(codes)] for codes in product((0, 1), repeat=2)][:checked]
+
+
+@pytest.mark.parametrize("depth", ["depth", None])
+def test_what_is_far_is_decided_to_fail_and_far_from_what_waits_and_the_deep_alone_cost(depth: str | None):
+    axes, rng = Axes.of(NUMBERS, depth, {}, {}), np.random.default_rng(0)
+    told = Points(rng.random((134, 2)), np.zeros((134, 0), int))
+    plan = planned(axes, told, told.x[:, 0] < 0.3, np.arange(134))
+    waiting = Points(0.05 * rng.random((10, 2)), np.zeros((10, 0), int))
+    (order,) = plan._far(waiting)
+    assert np.all(plan.mean[order] < -placing.STRADDLE * np.sqrt(plan.variance[order]))
+    nearer = placing.nearer(plan.candidates.take(order), told.beside(waiting))
+    assert (np.argmax(nearer) == 0) == (depth is None)
+    first = plan.candidates.take(order[:1])
+    (others,) = plan._far(first.take([0] * 10))
+    assert np.linalg.norm(plan.candidates.x[others[0]] - first.x) > 0.1
+    assert list(plan._far(waiting.take([0] * 9))) == []
+
+
+@pytest.mark.parametrize(("neighbours", "asked"), [(0, True), (5, True), (6, False)])
+def test_the_latest_surprise_is_asked_about_first_and_each_only_so_often(neighbours: int, asked: bool):
+    """Of what lies next to it half trained: as often as there are others, no two of them would ever settle it."""
+    axes, rng = Axes.of(NUMBERS, "depth", {}, {}), np.random.default_rng(0)
+    early, late = np.array([[0.9, 0.1], [0.9, 0.9]])
+    beside = late + 0.05 * rng.normal(size=(neighbours, 2)).clip(-1, 1)
+    x = np.concatenate([rng.random((60, 2)), [early, late], beside])
+    trained = np.concatenate([x[:60, 0] < 0.5, [True, True], np.arange(neighbours) % 2 == 0])
+    told = Points(x, np.zeros((len(x), 0), int))
+    plan = planned(axes, told, trained, np.arange(60))
+    places = [surprise.at.x[0].tolist() for surprise in plan.surprises]
+    assert (late.tolist() in places) == asked
+    assert places[-1] == early.tolist()
+    order = [x.tolist().index(at) for at in places]
+    assert order == sorted(order, reverse=True)
 
 
 def test_surprises_are_looked_for_among_some_trials_at_a_time(monkeypatch: pytest.MonkeyPatch):
@@ -554,6 +632,18 @@ def test_any_space_can_be_searched(name: str):
         assert len({tuple(p.values()) for p in asked(study)}) == 6
 
 
+@pytest.mark.parametrize("certain", ["x", "y"])
+def test_where_all_is_tried_and_waits_the_less_certain_is_asked_for(certain: str):
+    study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4, audit=0.0))
+    for number in range(24):
+        trial = study.ask({"a": CategoricalDistribution(["x", "y"])})
+        study.tell(trial, 1.0 if trial.params["a"] == certain or number % 2 else -1.0)
+    study.ask({"a": CategoricalDistribution(["x", "y"])})
+    plan = study.sampler._memory.plan  # pyright: ignore[reportAttributeAccessIssue]
+    best = plan.candidates.take([plan.choose(plan.candidates)])
+    assert plan.key[0].params(best)["a"] != certain
+
+
 def test_a_surprise_among_names_alone_is_no_end():
     """A finite space of names, some told several times: no place is next to another."""
     study = optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=4))
@@ -596,6 +686,16 @@ def test_what_an_enqueued_trial_leaves_open_is_placed_for_what_it_says():
         miss.append(abs(np.log(trial.params["depth"] / limit(trial.params))))
         tell(study, trial)
     assert np.median(miss) < 0.3
+
+
+def test_what_is_enqueued_beside_a_surprise_is_not_asked_about_the_surprise():
+    study = surprised(trained=2)
+    study.ask(SPACE)
+    plan = study.sampler._memory.plan  # pyright: ignore[reportAttributeAccessIssue]
+    nothing = plan.told.take([])
+    assert plan.choose(nothing) in plan.surprises[0].around
+    moved = plan.where({"scheme": "long"})
+    assert moved.choose(nothing) == np.argmax(placing.STRADDLE * np.sqrt(moved.variance) - np.abs(moved.mean))
 
 
 @pytest.mark.parametrize(("before", "after"), [((2, 50), (2, 100)), ((2, 400), (30, 100))])
@@ -716,9 +816,6 @@ def test_below_the_floor_is_one_point():
     assert set(low) == {1e-5}
 
 
-MODES = SPACE | {"bias_mode": CategoricalDistribution(["iid", "mirrored"])}
-
-
 def unbiased(params: dict) -> bool:
     return params["bias_variance"] < FLOORS["bias_variance"]
 
@@ -765,9 +862,6 @@ def test_beside_a_surprise_without_biases_every_choice_is_tried():
     assert set(np.unique(around.c[around.x[:, 1] > 0, 0])) == {0, 1}
     assert placing.near(around, at).all()
     assert not placing.near(around, Points(at.x, np.array([[CENTRE, 0]]))).any()
-
-
-NUMBERS: dict[str, BaseDistribution] = {"depth": FloatDistribution(0, 1), "lr": FloatDistribution(0, 1)}
 
 
 def test_places_around_a_surprise_are_on_opposite_sides_and_new():
@@ -821,6 +915,15 @@ def test_idle_wants_a_choice_and_a_number(idle: Any):
         ValueError, match=rf"`idle` must map a categorical to a numeric.*'{name}'.*categorical: .'bias_mode'"
     ):
         study.ask(MODES)
+
+
+def test_a_choice_may_depend_on_a_number_that_has_one_value():
+    """As that of biases on their variance, where a sweep gives it one."""
+    sampler = BoundarySampler(seed=0, batch=4, audit=0.0, idle={"bias_mode": "bias_variance"})
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for _ in range(START + 1):
+        tell(study, study.ask(MODES | {"bias_variance": FloatDistribution(0.5, 0.5)}))
+    assert study.trials[-1].system_attrs[ROLE] == "boundary"
 
 
 def test_repeats_count():
