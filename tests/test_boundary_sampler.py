@@ -201,6 +201,21 @@ def test_the_start_is_spread_more_evenly_than_by_chance_and_has_any_number_of_pa
     assert max(len(taken) for taken in cells[64:]) < 16
 
 
+def test_studies_of_one_storage_share_a_sampler():
+    """Each in its turn asks what it would have asked alone."""
+    shared, storage = BoundarySampler(seed=0, batch=2, floors=FLOORS), optuna.storages.InMemoryStorage()
+    studies = [optuna.create_study(storage=storage, direction="maximize", sampler=shared) for _ in range(2)]
+    alone = [
+        optuna.create_study(direction="maximize", sampler=BoundarySampler(seed=0, batch=2, floors=FLOORS))
+        for _ in range(2)
+    ]
+    for _ in range(2 * START):
+        for study, deep in (*zip(studies, (6, 40), strict=True), *zip(alone, (6, 40), strict=True)):
+            trial = study.ask(SPACE)
+            study.tell(trial, 1.0 if trial.params["depth"] < deep else -1.0)
+    assert [asked(study) for study in studies] == [asked(study) for study in alone]
+
+
 def test_threads_with_a_study_each_share_a_sampler():
     """Each asks what it would have asked alone: no model, nor list of trials, of the other study."""
 
@@ -770,6 +785,24 @@ def test_what_another_process_chooses_right_now_is_not_chosen_too():
     assert asked[:2] == expected[1:]
     assert expected[0] not in asked[:4]
     assert asked[4] == expected[0]
+
+
+@pytest.mark.parametrize("role", ["start", "audit", "enqueued"])
+def test_what_another_process_does_not_place_is_no_choice_of_the_model(role: str):
+    alone, beside = (run(20, audit=0.0) for _ in range(2))
+    expected = [alone.ask(SPACE).params for _ in range(2)]
+    beside._storage.set_trial_system_attr(beside._storage.create_new_trial(beside._study_id), ROLE, role)
+    assert [beside.ask(SPACE).params for _ in range(2)] == expected
+
+
+def test_what_was_told_and_is_not_read_yet_is_not_asked_for_again():
+    study = run(32, audit=0.0)
+    for _ in range(2):
+        tell(study, study.ask(SPACE))
+        plan = study.sampler._memory.plan  # pyright: ignore[reportAttributeAccessIssue]
+        assert len(plan.key[1]) == 32
+    first, second = asked(study)[-2:]
+    assert first != second
 
 
 def test_a_running_trial_of_other_choices_is_elsewhere():
