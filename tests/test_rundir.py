@@ -260,6 +260,30 @@ def test_the_time_left_is_told_by_the_results_not_by_what_came_before_the_first(
     assert progress.__rich__().plain.endswith("96/min  44s left  1m10s gone")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(59.4, "59s"), (59.6, "1m00s"), (65, "1m05s"), (3599, "59m59s"), (3900, "1h05m")]
+)
+def test_how_long_a_run_is_gone_has_two_digits_after_its_first_unit(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, said: str
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress(10, [], console=None)
+    now[0] = seconds
+    assert f"  {said} gone" in progress.__rich__().plain
+
+
+def test_without_a_terminal_a_line_is_printed_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    shown = io.StringIO()
+    progress = Progress(100, [], console=Console(file=shown, width=80))
+    for second in range(1, 26):
+        now[0] = float(second)
+        progress.add(["trained"])
+    assert [line.split("/")[0] for line in shown.getvalue().splitlines()] == ["10", "20"]
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_phase_that_lasts_says_how_long_on_a_line_that_is_not_broken(
     monkeypatch: pytest.MonkeyPatch, terminal: bool

@@ -142,6 +142,68 @@ def test_shares_of_one_gpu_and_whole_ones_are_allowed(gpus: float | str) -> None
     assert parse(MINIMAL, [f"resources.gpus={gpus}"]).resources.gpus == gpus
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.schedule.at=[0]",
+        "training.schedule.at=[1]",
+        "training.schedule={at: [0.5], factor: 0}",
+        "training.momentum=1",
+        "training.momentum=-0.1",
+        "training.weight_decay=-0.1",
+        "training.log_every=0",
+        "training.seeds=0",
+        "training.first_seed=-1",
+        "training.train_samples=0",
+        "criterion={metric: train_loss, at_least: 0.5, at_most: 0.5}",
+        "search.until.undecided=0",
+        "search.until.undecided=1",
+        "search.until.frontier_band=0",
+        "search.until.frontier_band=1",
+        "search.batch=0",
+        "search.audit=-0.1",
+        "search.audit=1.1",
+        "resources.pack=0",
+        "resources.packs_at_once=0",
+        "resources.max_failures=-1",
+        "name=.tiny",
+        f"name={'a' * 82}",
+        "space.depth={low: 2, high: 8, levels: 1}",
+        "space.depth={low: 1, high: 8}",
+        "space.depth={low: 2, high: 8.5}",
+        "space.depth={low: 2, high: 8, log: true, zero: true}",
+        "space.bias_variance={low: 0.1, high: 1, zero: true}",
+        "space.bias_variance=-0.1",
+        "space.weight_scale=0",
+        "space.density=0",
+    ],
+)
+def test_what_no_sweep_can_be_run_with_is_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match=setting.split(".")[0].split("=")[0]):
+        parse(MINIMAL, [setting])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.momentum=0",
+        "search.audit=0",
+        "search.audit=1",
+        f"name={'a' * 81}",
+        "space.depth={low: 2, high: 8, levels: 2}",
+        "criterion={metric: train_accuracy, at_least: 0.5, within: 10}",
+        "criterion={metric: train_accuracy, at_least: 0.5, within: 200}",
+    ],
+)
+def test_the_ends_of_what_is_allowed_are_allowed(setting: str) -> None:
+    parse(MINIMAL, [setting])
+
+
+def test_a_criterion_looks_within_its_steps_of_a_short_training_too() -> None:
+    spec = parse(MINIMAL, ["training.steps=5", "criterion={metric: train_accuracy, at_least: 0.5, within: 5}"])
+    assert spec.criterion.build().within == 5
+
+
 def test_a_key_that_is_given_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at line 4, column 1: .*name.* is given twice"):
         parse(f"{MINIMAL}\nname: other\n".lstrip())
