@@ -50,9 +50,9 @@ def region_map(
             frontier.
     """
     trials = _mappable(trials)
+    x = _abscissa(trials, abscissa)
     model = model or RegionModel.fit(trials, infer_axes(trials, *[name for name in UNFOLDED if name == abscissa]))
     depths = _depths(trials)
-    x = _abscissa(trials, abscissa)
     trained = descents(trials, within)
     panels = [_panel(fixed, text, rows, model, depths, x, trained) for fixed, text, rows in slices(trials, x.name)]
     told = () if x.name == RATE else tuple(dict.fromkeys(descent.rate for descent in trained.values()))

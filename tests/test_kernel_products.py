@@ -66,7 +66,7 @@ def plain_loop(model: nn.Module, given: Batches, training: Training, rate: float
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "crelu", "sigmoid", "selu", "gelu"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "crelu", "sigmoid", "elu", "gelu"])
 @pytest.mark.parametrize("training", [Training(), Training(momentum=0.9), Training(optimizer="adam")], ids=repr)
 def test_every_shape_trains_as_in_torch(shape, activation, training):
     large = shape[0] >= 200 or shape[1] >= 2000

@@ -80,9 +80,10 @@ def test_members_of_mixed_depths_train_as_in_the_kernel(activation, training):
 @pytest.mark.parametrize("training", RULES, ids=["sgd", "momentum", "nesterov", "adam"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_members_of_mixed_widths_train_as_in_the_kernel(activation, training, sparse):
-    """Dropped on the way, and written back: the first row is not of the widest."""
+    """Dropped on the way, and written back: the first row is not of the widest. A unit of selu that crosses its kink
+    by rounding alone moves losses by a hundred times as much as is tolerated, which it does at greater rates."""
     wide = (9, 12, 5, 12, 3)
-    given = starts(activation, 0.002 if training.optimizer == "adam" else 0.02, wide)
+    given = starts(activation, 0.002 if training.optimizer == "adam" or activation == "selu" else 0.02, wide)
     for i, start in enumerate(given if sparse else []):
         for layer in linears(start.model):
             set_mask(layer, torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(i)) < 0.6)
