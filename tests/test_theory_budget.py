@@ -46,6 +46,35 @@ def test_of_narrow_looks_linear_nets_it_grows_with_the_log_of_the_steps() -> Non
     assert first < second < 1.2 * first
 
 
+def test_where_a_signal_vanishes_a_limit_grows_with_the_log_of_the_steps() -> None:
+    """Twice of it, over what a layer takes off the log of the square; nets that explode have no more time."""
+    limits = [depth_limit("xavier_normal", width=10**6, steps=steps) for steps in (10**3, 10**5)]
+    assert limits[1] - limits[0] == pytest.approx(2 * log(100) / log(2), abs=0.6)
+    assert predict("xavier_normal", depth=2, width=10**6, steps=10**3).binding == "signal"
+    assert predicted_outcome("xavier_normal", depth=int(limits[0]) + 1, width=10**6, steps=10**3) == "vanished"
+    assert predicted_outcome("xavier_normal", depth=int(limits[0]), width=10**6, steps=10**3) == "trained"
+    growing = {"scheme": "he_normal", "width": 64, "sigma_w2": 4.0}
+    few, many = (depth_limit(**growing, steps=steps) for steps in (10**3, 10**5))  # pyright: ignore[reportArgumentType]
+    assert few == many == depth_limit(**growing)  # pyright: ignore[reportArgumentType]
+    surely = Tolerance(told=Threshold(0, "of this test: by chance"), signal=Threshold(3, "of this test"))
+    assert depth_limit("xavier_normal", width=10**6, steps=10**3, tolerance=surely) > 100
+
+
+def test_a_chain_of_small_weights_takes_the_inverse_of_its_size_in_steps_to_grow() -> None:
+    """At the greatest stable rate of one that keeps norms; in layers without end the slope is a half."""
+    layers, sizes = 40, np.array([4.0, 8.0, 12.0, 16.0])  # minus the log of the output's square
+    steps = []
+    for size in sizes:
+        weights, count = np.full(layers, np.exp(-size / 2 / layers)), 0
+        while (output := weights.prod()) < 0.5:
+            weights += (1 - output) * output / weights / layers
+            count += 1
+        steps.append(count)
+    slopes = np.diff(np.log(steps)) / np.diff(sizes)
+    assert slopes == pytest.approx(0.5 * (1 - 2 / layers), abs=0.05)
+    assert steps == pytest.approx(np.exp(sizes / 2), rel=0.5)
+
+
 def test_who_asks_for_more_to_be_told_needs_more_steps() -> None:
     for share, inputs in ((0.95, 10), (0.8, 40)):
         asked = Tolerance(told=Threshold(share, "of this test"), inputs=Threshold(inputs, "of this test"))
@@ -117,7 +146,10 @@ def test_steps_that_are_none_are_refused(steps: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "steps"), [("he_normal", 100), ("he_normal", 1000), ("orthogonal", 1000)])
+@pytest.mark.parametrize(
+    ("scheme", "steps"),
+    [("he_normal", 100), ("he_normal", 1000), ("orthogonal", 1000), ("xavier_normal", 200), ("xavier_normal", 1000)],
+)
 def test_networks_train_to_about_that_depth_on_digits(scheme: str, steps: int) -> None:
     """At the best of five learning rates: at two thirds of the limit they do, at 1.6 times it they do not."""
     limit = depth_limit(scheme, width=24, steps=steps)

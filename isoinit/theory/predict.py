@@ -5,9 +5,10 @@
     predict("he_normal", depth=30, width=64, steps=3000).depth_limit
 
 A network is predicted to start training if, for the typical seed, signal and gradient stay within a tolerated
-number of e-folds, none of ten inputs, as if of ten classes, comes too near another to be told apart in the steps that
-there are (`crowd`, `setting.least_apart`), no layer is dead, and steps of the learning rate, if one is given, are
-stable (`sharpness`). The thresholds are ours or borrowed (`Tolerance` says which), and the data move the boundary, too.
+number of e-folds (`setting.bounds`), none of ten inputs, as if of ten classes, comes too near another to be told apart
+in the steps that there are (`crowd`, `setting.least_apart`), no layer is dead, and steps of the learning rate, if one
+is given, are stable (`sharpness`). The thresholds are ours or borrowed (`Tolerance` says which), and the data move the
+boundary, too.
 Compare with measurements; it has not been fitted to any. `Tolerance.conditioning` is off: no paper gives its number.
 """
 
@@ -21,7 +22,7 @@ from isoinit.theory.asked import asks
 from isoinit.theory.caveats import caveats
 from isoinit.theory.maps import Bias
 from isoinit.theory.prepare import default_variance, prepared
-from isoinit.theory.setting import MAX_DEPTH, Setting, Smooth, greatest_depth, outcome, within
+from isoinit.theory.setting import MAX_DEPTH, Setting, Smooth, bounds, greatest_depth, outcome, within
 from isoinit.theory.theories import has_theory, no_theory, sharpens
 from isoinit.theory.tolerance import DEFAULT, Threshold, Tolerance
 from isoinit.theory.trajectory import State
@@ -222,7 +223,7 @@ def setting_of(prediction: Prediction) -> Setting | Smooth:
 def _reached(setting: Setting | Smooth, depth: int) -> tuple[State, float]:
     """The last hidden layer's state, and the share of seeds within tolerance there."""
     state = next(islice(setting.states(), depth - 2, None))
-    tolerance = setting.tolerance
-    probability = min(within(state.log_signal, state.signal_variance, tolerance.signal.value),
-                      within(state.log_gradient, state.gradient_variance, tolerance.gradient.value))  # fmt: skip
+    signal, gradient = (bounds(setting, t) for t in (setting.tolerance.signal, setting.tolerance.gradient))
+    probability = min(within(state.log_signal, state.signal_variance, signal),
+                      within(state.log_gradient, state.gradient_variance, gradient))  # fmt: skip
     return state, probability

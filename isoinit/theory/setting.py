@@ -111,12 +111,28 @@ def least_apart(setting: Setting | Smooth, tolerated: Threshold) -> float:
     return lead(int(setting.tolerance.inputs.value), setting.tolerance.told.value) / setting.steps
 
 
+def bounds(setting: Setting | Smooth, tolerated: Threshold) -> tuple[float, float]:
+    """Between which the log of a squared norm, of the signal or of the gradient, has to stay within the steps that
+    there are; `tolerated` either way if none are given.
+
+    An output that is less than it would be in a net that keeps norms, by a factor a, has gradients by the weights of
+    all layers that are less by as much, and changes by a of its own size in a step of the rate that is the greatest
+    stable one there. The lead of `least_apart` takes that many steps over a, most of them before it has grown, for it
+    grows the faster the greater it is (argued here, not derived; it is the plateau of deep linear nets with small
+    weights, Saxe et al. 2014, 1312.6120). Norms that grow are tolerated as without steps.
+    """
+    if setting.steps is None:
+        return -tolerated.value, tolerated.value
+    asked = lead(int(setting.tolerance.inputs.value), setting.tolerance.told.value)
+    return (-2 * max(log(setting.steps / asked), 0.0) if asked > 0 else -inf), tolerated.value
+
+
 def aligned_or_exploded(seen: Seen, noise: float, setting: Setting) -> bool:
     """Whether a depth limit is surely met where this is seen, by the criteria that an ensemble tells; `noise` is that
     of `crowd`, or less, as far as mean field does not make good for it."""
     tolerance = setting.tolerance
     nearest = seen.distance * law(int(tolerance.inputs.value)).ratio(noise)
-    gradient = _margin(seen.log_gradient, seen.gradient_variance, tolerance.gradient.value)
+    gradient = _margin(seen.log_gradient, seen.gradient_variance, bounds(setting, tolerance.gradient))
     return nearest < least_apart(setting, tolerance.alignment) or gradient < 0
 
 
@@ -124,8 +140,8 @@ def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
     """How far each criterion is from failing for the majority of seeds; negative: failed."""
     tolerance = setting.tolerance
     return {
-        "signal": _margin(state.log_signal, state.signal_variance, tolerance.signal.value),
-        "gradient": _margin(state.log_gradient, state.gradient_variance, tolerance.gradient.value),
+        "signal": _margin(state.log_signal, state.signal_variance, bounds(setting, tolerance.signal)),
+        "gradient": _margin(state.log_gradient, state.gradient_variance, bounds(setting, tolerance.gradient)),
         "alignment": _log_told_apart(state, tolerance) - _log(least_apart(setting, tolerance.alignment)),
         "classes": _log(state.classes) - _log(least_apart(setting, tolerance.classes)),
         "conditioning": tolerance.conditioning.value - state.relative_variance,
@@ -154,16 +170,18 @@ def _stability(state: State, setting: Setting | Smooth) -> float:
     return log(setting.tolerance.stable(setting.activation) / setting.learning_rate) - state.log_sharpest
 
 
-def _margin(mean: float, variance: float, limit: float) -> float:
-    return within(mean, variance, limit) - 0.5 if variance > 0 else limit - abs(mean)
+def _margin(mean: float, variance: float, between: tuple[float, float]) -> float:
+    low, high = between
+    return within(mean, variance, between) - 0.5 if variance > 0 else min(mean - low, high - mean)
 
 
-def within(mean: float, variance: float, limit: float) -> float:
-    """Probability that a normal variable is within +-limit: the log of a norm is nearly normal."""
+def within(mean: float, variance: float, between: tuple[float, float]) -> float:
+    """Probability that a normal variable is between two numbers: the log of a norm is nearly normal."""
+    low, high = between
     if variance == 0:
-        return float(abs(mean) <= limit)
+        return float(low <= mean <= high)
     scale = sqrt(2 * variance)
-    return (erf((limit - mean) / scale) + erf((limit + mean) / scale)) / 2
+    return (erf((high - mean) / scale) + erf((mean - low) / scale)) / 2
 
 
 def outcome(state: State, probability: float, setting: Setting | Smooth) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 from isoinit.theory import activations, meanfield
 from isoinit.theory.activations import Activation
 from isoinit.theory.coupled import Coupled, Layer
-from isoinit.theory.crowd import Crowd
+from isoinit.theory.crowd import Crowd, Parted
 from isoinit.theory.distances import next_distance, series, slopes_alike
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Alike, Point
@@ -67,7 +67,7 @@ class SmoothNet:
         settled: Callable[[float], float] | None = None
         alike: Callable[[float], float] | None = None  # slopes, from then on
         sharp = Sharpness(crowd, self.width, inputs.q, 1 - inputs.d)
-        crowded = Crowd(crowd, self.gaussian / self.width)
+        crowded, parted = Crowd(crowd, self.gaussian / self.width), Parted(crowd, self.gaussian / self.width)
         pairs = Pairs(d, self.width) if self.gaussian and _is_odd(phi) and 0 < d < 2 else None
         now, spread = _moments(phi, q), Coupled(overlap=1 / self.width)
         grown: tuple[float, float] | None = None  # of the gradient's mean and variance, once all else stands still
@@ -101,6 +101,7 @@ class SmoothNet:
                 correlation=correlation,
                 distance=min(d, 2 - d),
                 nearest=nearest,
+                classes=parted.nearest,
                 log_signal=log(now.square / inputs.q) + spread.norm.mean,
                 signal_variance=spread.norm.variance,
                 log_gradient=log_gradient + spread.gradient,
@@ -114,6 +115,7 @@ class SmoothNet:
             drift = spread.across - (spread.norm.mean - before.norm.mean)
             tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
             crowded.step(before_d, _closes(before_d, closed, tangent), noise)
+            parted.step(noise)
             if pairs is None:
                 d = closed * exp(_falling(drift, d, self.width))
             else:

@@ -23,10 +23,12 @@ class Tolerance:
     """What a network may suffer at initialization and still start training."""
 
     signal: Threshold = Threshold(
-        meanfield.DEPTHS_PER_SCALE, "|log| of the squared norm: up to 6 depth scales, Schoenholz et al. 2017"
+        meanfield.DEPTHS_PER_SCALE,
+        "|log| of the squared norm: up to 6 depth scales, Schoenholz et al. 2017; what it may lose is of the steps, if "
+        "they are given",
     )
     gradient: Threshold = Threshold(
-        meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: up to 6 depth scales, Schoenholz et al. 2017"
+        meanfield.DEPTHS_PER_SCALE, "|log| of the squared gradient: likewise, Schoenholz et al. 2017"
     )
     alignment: Threshold = Threshold(
         1e-2, "1 - correlation of an input and the nearest of the others, if no steps are given: chosen"
