@@ -21,7 +21,7 @@ from sweeps import data, network, train
 from sweeps.history import Replicate
 from sweeps.spec import Point, SweepSpec, Training
 
-METHOD: Final = 2
+METHOD: Final = 3
 """How it is measured: what another method measured is measured anew."""
 SAMPLE: Final = 6
 """Points that the calibration trains."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sweeps.journal import Journal
+from sweeps.limits import Kind
 from sweeps.samplers import SAMPLERS
 from sweeps.search import PackSearch, pack_size
 from sweeps.space import Space
@@ -42,20 +43,21 @@ def _packs(spec: SweepSpec, trials: int) -> int:
     return count
 
 
-def seeking(spec: SweepSpec, design: Space, even: Sequence[Task], limits: Mapping[str, Sequence[float]]) -> list[Task]:
-    """What the boundary sampler would ask for first, if every scheme trained down to a share of its limit by theory.
+def seeking(spec: SweepSpec, design: Space, even: Sequence[Task], limits: Mapping[Kind, Sequence[float]]) -> list[Task]:
+    """What the boundary sampler would ask for first, if every kind of network trained down to a share of its limit by
+    theory.
 
     Args:
         even: what `evenly` found.
-        limits: depth limits of each scheme by theory; if there are none, it is taken to train down to the middle of
-            the depths.
+        limits: depth limits of each kind by theory; if there are none, it is taken to train down to the middle of the
+            depths.
     """
     depths = [t.point.depth for t in even]
     middle = math.sqrt(min(depths) * max(depths))
-    ends = {scheme: EARLY * statistics.median(found) if found else middle for scheme, found in limits.items()}
+    ends = {kind: EARLY * statistics.median(found) if found else middle for kind, found in limits.items()}
     trials = min(spec.search.trials, SEEKING)
     spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": trials})})
-    return _ask_all(spec, design, lambda point: point.depth <= ends[point.scheme])
+    return _ask_all(spec, design, lambda point: point.depth <= ends.get(Kind.of(point), middle))
 
 
 def _ask_all(spec: SweepSpec, design: Space, trains: Callable[[Point], bool]) -> list[Task]:

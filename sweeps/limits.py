@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
@@ -14,7 +15,34 @@ ASKED: Final = 16
 """Points of a scheme that theory is asked about: a limit of a smooth activation costs a tenth of a second."""
 
 
-def predicted(points: Sequence[Point], training: Training, within: int | None = None) -> dict[str, list[float]]:
+class Kind(NamedTuple):
+    """What of a network depth limits differ most by."""
+
+    scheme: str
+    architecture: str
+    activation: str
+    normalization: str
+
+    @classmethod
+    def of(cls, point: Point) -> Kind:
+        return cls(point.scheme, point.architecture, point.activation, point.normalization)
+
+
+def by_kind(points: Sequence[Point], training: Training, within: int | None = None) -> dict[Kind, list[float]]:
+    """As `predicted`, of the points of every kind apart, and of no more of them in all."""
+    kinds: dict[Kind, list[Point]] = {}
+    for point in points:
+        kinds.setdefault(Kind.of(point), []).append(point)
+    schemes = Counter(kind.scheme for kind in kinds)
+    return {
+        kind: predicted(mine, training, within, max(1, ASKED // schemes[kind.scheme]))[kind.scheme]
+        for kind, mine in kinds.items()
+    }
+
+
+def predicted(
+    points: Sequence[Point], training: Training, within: int | None = None, asked_of: int = ASKED
+) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory.
 
     At the least learning rate, where networks are most stable: a trial that trains at one of its rates has trained. In
@@ -27,7 +55,7 @@ def predicted(points: Sequence[Point], training: Training, within: int | None = 
     for scheme in dict.fromkeys(p.scheme for p in points):
         # of the depth a limit does not depend
         some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
-        some = some[:: math.ceil(len(some) / ASKED)]
+        some = some[:: math.ceil(len(some) / asked_of)]
         asked[scheme] = [question for p in some if (question := _question(p, rate, steps)) is not None]
     foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
     return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}

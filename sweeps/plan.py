@@ -72,8 +72,10 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         capacity.check(spec, design, dataset)
         slots = capacity.packs_at_once(spec.resources)
     even, packs = dryrun.evenly(spec, design)
-    found = limits.predicted([*design.corners(), *(t.point for t in even)], spec.training, spec.criterion.within)
-    tasks = dryrun.seeking(spec, design, even, found) if spec.search.sampler == "boundary" else even
+    asks = [*design.corners(), *(t.point for t in even)], spec.training, spec.criterion.within
+    found, tasks = limits.predicted(*asks), even
+    if spec.search.sampler == "boundary":
+        tasks = dryrun.seeking(spec, design, even, limits.by_kind(*asks))
     trials, more = len(even), len(even) / len(tasks)
     networks = trials * spec.training.seeds * len(spec.training.learning_rate)
     per_task = spec.training.seeds * len(spec.training.learning_rate)

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from isoinit.theory.predict import depth_limit
-from sweeps import calibration, data, dryrun, limits, network, plan, ready, speed, train, work
+from sweeps import calibration, data, dryrun, limits, network, plan, ready, space, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
 from sweeps.spec import Point, SweepSpec, Training
@@ -68,6 +68,26 @@ def test_a_limit_that_an_axis_moves_is_a_range() -> None:
     assert max(found) == found[2] > 2 * found[0]
     assert max(found) > 2 * found[3]
     assert limits.predicted([_point()._replace(scheme="fixup")], small)["fixup"] == []
+
+
+def test_a_plan_seeks_the_boundary_of_every_unit_where_theory_has_its_own() -> None:
+    """Of nets of selu it is several times as deep as of silu."""
+    spec = parse("""
+name: two-units
+network: {activation: [silu, selu]}
+space: {scheme: orthogonal, depth: {low: 2, high: 300, log: true}, width: 32, bias_variance: 0}
+training: {learning_rate: 0.01}
+search: {trials: 64}
+""")
+    design = space.build(spec)
+    even, _ = dryrun.evenly(spec, design)
+    found = limits.by_kind([t.point for t in even], spec.training)
+    low, high = (found[limits.Kind("orthogonal", "mlp", name, "none")][0] for name in ("silu", "selu"))
+    assert high > 2 * low
+    asked = dryrun.seeking(spec, design, even, found)
+    depths = [[t.point.depth for t in asked if t.point.activation == name] for name in ("silu", "selu")]
+    assert np.median(depths[0]) < 1.6 * dryrun.EARLY * low
+    assert np.median(depths[1]) > 0.8 * dryrun.EARLY * high
 
 
 def test_a_limit_is_that_of_the_least_learning_rate_of_gradient_descent() -> None:
