@@ -150,7 +150,8 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
 
 
 def _classes(told: Prediction) -> str:
-    return f"{told.classes:.2g}" if told.activation in theories.EXACT else "-"  # of smooth units it is not derived
+    derived = told.activation in theories.EXACT or told.normalization == "none"
+    return f"{told.classes:.2g}" if derived else "-"
 
 
 def _stable(told: Prediction) -> str:

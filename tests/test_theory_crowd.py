@@ -157,6 +157,10 @@ def test_a_number_of_inputs_that_is_none_is_refused() -> None:
         ("orthogonal_pruned", {"density": 0.1}, 0.5),
         ("lsuv", {}, 0.3),
         ("ones_orthogonal", {}, 0.2),
+        ("xavier_normal", {"activation": "tanh"}, 0.4),
+        ("lecun_normal", {"activation": "selu"}, 0.3),
+        ("he_normal", {"activation": "gelu"}, 0.5),
+        ("orthogonal", {"activation": "elu"}, 0.2),
     ],
 )
 def test_gradients_of_ten_classes_come_as_near_as_in_random_nets(scheme: str, net: dict[str, Any], near: float) -> None:
