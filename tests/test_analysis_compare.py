@@ -170,7 +170,7 @@ def test_why_there_is_no_theory_names_the_scheme_once(made: tuple[pa.Table, pa.T
 
 def test_agreement_counts_what_the_eye_counts(made: tuple[pa.Table, pa.Table]) -> None:
     trials = made[0].filter(pc.field("outcome") != "failed")
-    told = dict(zip(trials["trial_key"].to_pylist(), predictions(trials), strict=True))
+    told = dict(zip(trials["trial_key"].to_pylist(), predictions(trials, descents(trials)), strict=True))
     for found in agreement(made[0]):
         rows = trials.filter(pc.field("scheme") == found.scheme).to_pylist()
         right = [
