@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from isoinit.layers import Linear, fresh, linears, listed, set_mask
 from isoinit.networks import ARCHITECTURES
 from isoinit.resnet import BLOCKS
 from isoinit.schemes.reading import read
+from isoinit.theory import activations
 
 SHAPES = {"mlp": (2, 5, 5), "cnn": (2, 5, 5), "resnet": (2, 5, 5)}
 
@@ -103,6 +105,16 @@ def test_parameters_are_zero_until_initialized_and_building_draws_nothing() -> N
         model = build(architecture, (2, 5, 5), width=6, depth=4, out_features=3)
         assert not any(p.any() for layer in read(model).layers for p in layer.parameters())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS.keys() & activations.ACTIVATIONS.keys()))
+def test_theory_has_the_units_that_networks_are_made_of(activation: str) -> None:
+    z = torch.linspace(-9, 9, 400, dtype=torch.float64, requires_grad=True)  # of an even number: none at a kink
+    h = ACTIVATIONS[activation]()(z)
+    (slope,) = torch.autograd.grad(h.sum(), z)
+    record, x = activations.get(activation), z.detach().numpy()
+    np.testing.assert_allclose(record.phi(x), h.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(record.slope(x), slope.numpy(), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -90,6 +90,16 @@ search: {trials: 64}
     assert np.median(depths[1]) > 0.8 * dryrun.EARLY * high
 
 
+def test_of_many_kinds_of_networks_theory_is_asked_no_more_than_of_one() -> None:
+    points = [_point()._replace(scheme="he_normal", width=8 * n, activation=a) for n in range(1, 21) for a in _UNITS]
+    found = limits.by_kind(points, Training())
+    assert {kind.activation for kind in found} == set(_UNITS)
+    assert len(_UNITS) <= sum(map(len, found.values())) <= limits.ASKED
+
+
+_UNITS = ("relu", "leaky_relu", "tanh", "gelu")
+
+
 def test_a_limit_is_that_of_the_least_learning_rate_of_gradient_descent() -> None:
     def limit(**training: Any) -> float:
         point = _point()._replace(scheme="ll_orth", width=64, bias_variance=0.3, bias_mode="iid")

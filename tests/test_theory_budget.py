@@ -60,6 +60,18 @@ def test_where_a_signal_vanishes_a_limit_grows_with_the_log_of_the_steps() -> No
     assert depth_limit("xavier_normal", width=10**6, steps=10**3, tolerance=surely) > 100
 
 
+def test_of_nets_whose_norms_do_not_spread_it_is_so_to_the_layer() -> None:
+    """Half of the square is lost in every layer of these, by every seed."""
+    point = {"scheme": "ll_orth", "width": 64, "sigma_w2": 1.0}
+    limits = [depth_limit(**point, steps=steps) for steps in (10**3, 10**5)]  # pyright: ignore[reportArgumentType]
+    assert limits[1] - limits[0] == pytest.approx(2 * log(100) / log(2), abs=1e-6)
+    below, above = (
+        predicted_outcome(**point, depth=int(limits[1]) + more, steps=10**5)  # pyright: ignore[reportArgumentType]
+        for more in (0, 1)
+    )
+    assert (below, above) == ("trained", "vanished")
+
+
 def test_a_chain_of_small_weights_takes_the_inverse_of_its_size_in_steps_to_grow() -> None:
     """At the greatest stable rate of one that keeps norms; in layers without end the slope is a half."""
     layers, sizes = 40, np.array([4.0, 8.0, 12.0, 16.0])  # minus the log of the output's square
