@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,27 @@ def test_a_budget_is_in_the_prediction_and_its_notes() -> None:
     assert any(note.startswith("the steps:") for note in told.notes)
     assert not any(note.startswith("the steps:") for note in other.notes)
     assert predict("he_normal", depth=9, width=32, steps=1).depth_limit == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [
+        ({"activation": "tanh"}, True),
+        ({"activation": "elu"}, True),
+        ({"activation": "selu", "sigma_w2": 0.3235}, True),
+        ({"activation": "tanh", "sigma_w2": 0.9}, False),  # by an exponential
+        ({"activation": "tanh", "sigma_w2": 1.1}, False),  # not at all
+        ({"activation": "tanh", "sigma_b2": 0.01, "bias_mode": "iid"}, False),
+        ({"activation": "tanh", "normalization": "batch"}, False),
+        ({"activation": "gelu", "sigma_w2": 4.0}, False),  # grows
+        ({"activation": "sigmoid", "sigma_w2": 16.0}, False),  # has a mean
+        ({"activation": "relu"}, False),
+    ],
+)
+def test_that_the_steps_of_a_signal_lost_by_a_power_are_not_known_is_noted(options: dict[str, Any], lost: bool) -> None:
+    notes = predict("lecun_normal", depth=9, width=32, steps=300, **options).notes
+    assert any("lost by a power" in note for note in notes) == lost
+    assert not any("lost by a power" in note for note in predict("lecun_normal", depth=9, width=32, **options).notes)
 
 
 @pytest.mark.parametrize("steps", [0, -5, 2.5, inf, True, "90"])

@@ -1,6 +1,12 @@
 """What a reader of a prediction should know: where a theory stands in for one that is not derived."""
 
+from math import isclose
+
+import numpy as np
+
+from isoinit.theory import activations
 from isoinit.theory.lockstep import NETS
+from isoinit.theory.meanfield import length_map
 from isoinit.theory.theories import EXACT, get, prunes, sharpens
 
 _DRAWN = f"alignment and gradient are of {NETS} nets of drawn noise, always the same, which the depth limit has some of"
@@ -24,6 +30,11 @@ _SMOOTH = (
     "how sharp a net may be is taken from ReLU nets; those of nearly linear units sharpen more than is known: too many "
     "layers are predicted at great learning rates"
 )
+_LOST = (
+    "the signal is lost by a power of the depth: how many steps it takes to grow again is not known, and two to four "
+    "times too many layers are predicted of the nets of tanh and ELU in the sweep `activations`"
+)
+_CRITICAL = 0.05  # relative distance from the variance at which a small signal neither grows nor falls
 _NOT_RATED = "what a learning rate does is derived for an mlp without normalization only: left out"
 
 
@@ -33,6 +44,8 @@ def caveats(
     activation: str,
     normalization: str,
     density: float,
+    sigma_w2: float,
+    sigma_b2: float,
     *,
     scaled: bool,
     drawn: bool,
@@ -61,8 +74,20 @@ def caveats(
         (_RATED if sharpens(architecture, normalization) else _NOT_RATED) * rated,
         _SMOOTH * (rated and activation not in EXACT and sharpens(architecture, normalization)),
         _BUDGETED * budgeted,
+        _LOST * (budgeted and normalization == "none" and sigma_b2 == 0 and _loses_by_a_power(activation, sigma_w2)),
     )
     return tuple(note for note in notes if note)
+
+
+def _loses_by_a_power(activation: str, sigma_w2: float) -> bool:
+    """Whether a smooth unit without biases passes small signals as they are, so that great ones fall ever slower."""
+    if activation in EXACT:
+        return False
+    phi = activations.get(activation)
+    at_zero, slope = (float(f(np.zeros(1))[0]) for f in (phi.phi, phi.slope))
+    return (
+        at_zero == 0 and isclose(sigma_w2 * slope**2, 1, rel_tol=_CRITICAL) and length_map(phi, 1.0, sigma_w2, 0.0) < 1
+    )
 
 
 def _of_pruning(scheme: str, architecture: str, activation: str, normalization: str, density: float) -> str:

@@ -182,6 +182,8 @@ def predict(
             activation,
             normalization,
             density,
+            variance,
+            sigma_b2,
             scaled=scaled,
             drawn=drawn,
             rated=learning_rate is not None,
