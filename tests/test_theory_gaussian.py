@@ -1,10 +1,13 @@
 """Closed forms against quadrature, Monte Carlo and the table of the reference; errors that bound."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from isoinit.theory import activations
 from isoinit.theory.activations import ACTIVATIONS, kumar_variance
+from isoinit.theory.exponential import Exponential
 from isoinit.theory.gaussian import expectation, kappa0, kappa1, kappa1_complement, kappa2, pair_expectation
 
 KAPPA1 = {
@@ -66,6 +69,43 @@ def test_closed_forms_agree_with_quadrature(name: str, q: float) -> None:
     assert record.slope_moment(q, 2) == pytest.approx(fourth.value, abs=20 * fourth.error + 1e-9)
     if name in ("erf", "linear"):
         assert pair.error < 1e-9, "a smooth function converges"
+
+
+@pytest.mark.parametrize("unit", [Exponential(1.0, 1.0), Exponential(1.05, 1.67)])
+@pytest.mark.parametrize("q", [1e-6, 0.1, 2.0, 30.0, 1e6])
+def test_units_that_are_exponential_below_zero_answer_to_the_correlation_as_price_says(
+    unit: Exponential, q: float
+) -> None:
+    """d E phi(u) phi(v) / dc = q E phi'(u) phi'(v)."""
+    for c, h in ((-0.7, 1e-4), (0.0, 1e-4), (0.5, 1e-4), (0.99, 1e-5)):
+        ahead, behind = (unit.covariance(q, x) for x in (c + h, c - h))
+        assert (ahead - behind) / (2 * h) == pytest.approx(q * unit.slope_covariance(q, c), rel=2e-5)
+
+
+@pytest.mark.parametrize("c", [-1.0, -0.6, 0.0, 0.9, 1.0])
+def test_units_that_are_exponential_below_zero_are_rectifiers_at_either_end(c: float) -> None:
+    """Leaky ones of small arguments, with what is left of order sqrt(q), and ReLU of great ones, of 1 / sqrt(q)."""
+    scale, a = 1.05, 1.67
+    unit = Exponential(scale, a)
+
+    def gaps(leak: float, places: Sequence[float]) -> np.ndarray:
+        square = scale**2 * ((1 + leak**2) * kappa1(c) - 2 * leak * kappa1(-c)) / 2
+        slopes = scale**2 * ((1 + leak**2) * kappa0(c) + 2 * leak * kappa0(-c)) / 2
+        return np.array([[unit.covariance(q, c) / q - square, unit.slope_covariance(q, c) - slopes] for q in places])
+
+    for leak, places in ((a, (1e-8, 1e-10)), (0.0, (1e10, 1e12))):
+        first, second = np.abs(gaps(leak, places))
+        assert (first < 1e-3).all()
+        assert second == pytest.approx(first / 10, rel=0.05, abs=1e-7)
+
+
+def test_units_that_are_exponential_below_zero_have_no_gap_at_equal_arguments() -> None:
+    """1 - c is the distance of two inputs, of which little is left in deep nets."""
+    unit = Exponential(1.0, 1.0)
+    for q in (0.1, 3.0, 50.0):
+        gaps = [unit.covariance(q, 1.0) - unit.covariance(q, 1 - d) for d in (1e-7, 1e-5)]
+        assert gaps == pytest.approx([q * d * unit.slope_moment(q, 1) for d in (1e-7, 1e-5)], rel=2e-3)
+        assert unit.slope_covariance(q, 1.0) == pytest.approx(unit.slope_moment(q, 1), rel=1e-9)
 
 
 def test_the_error_bounds_what_it_claims() -> None:

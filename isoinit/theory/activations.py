@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.special import erf, erfc, expit, gammainc, ndtr, owens_t, roots_legendre
 
 from isoinit.theory.asked import asks, made, shown
+from isoinit.theory.exponential import Exponential
 from isoinit.theory.gaussian import Array, Function, kappa0, kappa1
 
 
@@ -165,13 +166,11 @@ _HARDTANH = Activation(
 _SCALE, _ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017 (1706.02515)
 
 
-def _elu(x: Array, alpha: float = 1.0) -> Array:
-    """Clevert et al. 2015 (1511.07289)."""
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-def _selu_slope(x: Array) -> Array:
-    return _SCALE * np.where(x > 0, 1.0, _ALPHA * np.exp(np.minimum(x, 0)))
+def _exponential(name: str, unit: Exponential) -> Activation:
+    return Activation(
+        name, unit.phi, unit.slope, unit.covariance, slope_covariance=unit.slope_covariance,
+        slope_moment=unit.slope_moment,
+    )  # fmt: skip
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -185,8 +184,8 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("tanh", phi=np.tanh, slope=lambda x: 1 - np.tanh(x) ** 2),
         Activation("sigmoid", phi=expit, slope=lambda x: expit(x) * expit(-x)),
         Activation("softplus", phi=lambda x: np.logaddexp(0, x), slope=expit),
-        Activation("elu", phi=_elu, slope=lambda x: np.where(x > 0, 1.0, np.exp(np.minimum(x, 0)))),
-        Activation("selu", phi=lambda x: _SCALE * _elu(x, _ALPHA), slope=_selu_slope),
+        _exponential("elu", Exponential(1.0, 1.0)),  # Clevert et al. 2015 (1511.07289)
+        _exponential("selu", Exponential(_SCALE, _ALPHA)),
         Activation("silu", phi=lambda x: x * expit(x), slope=lambda x: expit(x) * (1 + x * expit(-x))),
         Activation("gelu", phi=lambda x: x * ndtr(x), slope=lambda x: ndtr(x) + x * _normal_density(x)),
     )
