@@ -51,20 +51,17 @@ def close(finished: Finished) -> End:
     )
     took = None if end.predicted_seconds is None else Took(end.trials, end.seconds, end.predicted_seconds)
     status = "KILLED" if finished.interrupted else "FINISHED"
-    try:
-        finished.run.note(status=status, took=took)  # `sync` sends them if the store cannot be reached now
-    except OSError as error:
-        end.errors.append(f"how the sweep ended is not on record: {disk(error)}")
+    _note(end, finished.run, status=status, took=took)  # `sync` sends them if the store cannot be reached now
     if finished.unpublished and finished.tracker.failure is not None:
         end.errors.append(f"MLflow lacks packs: {finished.tracker.failure}")
     if finished.tracker.run_id is not None and not finished.unpublished:
         try:
             finished.tracker.finish(page_text(end.networks, limits, notes, took), paths, status, took)
+        except ValueError as error:
+            end.errors.append(f"the map is not in MLflow: {error}")
+        else:
             if paths or not limits:
-                finished.run.note(closed=finished.tracker.uri)
-        except (ValueError, OSError) as error:
-            said = disk(error) if isinstance(error, OSError) else error
-            end.errors.append(f"the map is not in MLflow: {said}")
+                _note(end, finished.run, closed=finished.tracker.uri)
     return end
 
 
@@ -97,6 +94,15 @@ def sync(run: RunDir, uri: str) -> int:
             tracker.finish(text, paths, state.get("status", unknown), took)
             run.note(closed=uri)
     return sent
+
+
+def _note(end: End, run: RunDir, **ended: Any) -> None:
+    """Put on record how a launch ended; a disk that does not take it is told, once."""
+    try:
+        run.note(**ended)
+    except OSError as error:
+        said = f"how the sweep ended is not on record: {disk(error)}"
+        end.errors.extend([] if said in end.errors else [said])
 
 
 def _map(

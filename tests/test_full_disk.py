@@ -13,10 +13,13 @@ import pytest
 import stores
 from test_search import _judge, _search
 
-from sweeps import failures
+from sweeps import closing, failures
 from sweeps.__main__ import main
 from sweeps.ledger import Ledger
+from sweeps.mlflow_runs import parents
+from sweeps.mlflow_store import EXPERIMENT, connect
 from sweeps.publisher import Publisher
+from sweeps.rundir import RunDir
 
 SPEC = """
 name: tiny
@@ -110,6 +113,20 @@ def test_a_map_that_cannot_be_written_costs_no_table_and_is_drawn_by_a_sync(
     maps.unlink()
     assert main(["sync", "tiny"]) == 0
     assert (maps / "map.png").stat().st_size > 10_000
+
+
+def test_an_end_that_cannot_be_put_on_record_is_told_once_and_reaches_mlflow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(run: RunDir, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(run.path / "launch.json"))
+
+    monkeypatch.setattr(RunDir, "note", full)
+    monkeypatch.setattr(closing, "_map", lambda *_: ([], [], [], "no axis"))  # to draw takes longer than all else
+    assert main(["launch", "tiny.yaml", "--inline", "--trials", "4", "--json"]) == 0
+    said = "how the sweep ended is not on record: runs/tiny/launch.json: No space left on device"
+    assert json.loads(capsys.readouterr().out)["errors"] == [said]
+    assert parents(connect(f"sqlite:///{folder}/mlflow.db"), EXPERIMENT)["tiny"].info.status == "FINISHED"
 
 
 def test_marks_that_cannot_be_written_leave_mlflow_behind_and_end_no_thread() -> None:
