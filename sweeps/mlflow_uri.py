@@ -107,8 +107,11 @@ def check_database(uri: str, path: Path) -> None:
             tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
             columns = {row[1] for row in database.execute("pragma table_info(experiments)")}
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_NOTADB) & 0xFF  # the rest tells kinds of an error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return  # another sweep writes to it
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):  # as without the right to read it
+            raise ValueError(f"tracking URI {uri}: {path} cannot be read ({error}); {ELSEWHERE}") from None
         raise ValueError(
             f"tracking URI {uri}: {path} is there, but is no SQLite database, or a damaged one ({error}); "
             f"{ELSEWHERE}, or move it away: 'sweep sync' fills a new one"
@@ -124,7 +127,7 @@ def _check_server(uri: str) -> None:
     url = f"{uri.rstrip('/')}/health"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            healthy = answer.status == 200 and answer.read(16).strip() == b"OK"
+            healthy = answer.read(16).strip() == b"OK"
     except urllib.error.HTTPError as error:
         if error.code == 403:
             raise ValueError(

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -512,6 +512,20 @@ def test_the_publisher_publishes_while_the_sweep_goes_on_and_ends_it(tmp_path: P
     assert connect(uri).get_run(mine.run_id or "").info.status == "FINISHED"
 
 
+def test_a_sweep_that_ends_by_an_error_is_not_called_finished(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    mine = tracker(uri)
+
+    def interrupted() -> None:
+        with Publisher(mine, book) as publisher:
+            _until(lambda: mine.run_id is not None and publisher.remaining() == 0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert connect(uri).get_run(mine.run_id or "").info.status == "KILLED"
+
+
 def test_a_store_that_is_down_delays_the_display_and_nothing_else(tmp_path: Path) -> None:
     uri, book = sqlite(tmp_path), _book(tmp_path)
     mine = tracker("http://127.0.0.1:9")  # nobody listens to the discard port
@@ -522,6 +536,25 @@ def test_a_store_that_is_down_delays_the_display_and_nothing_else(tmp_path: Path
         mine.uri = uri  # it comes back
     assert (publisher.remaining(), publisher.error) == (0, None)
     assert verify(book, uri, "toy") == []
+
+
+def test_the_end_tries_again_while_there_is_time(tmp_path: Path) -> None:
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    mine, tries = tracker(uri), []
+    opening = mine.open
+
+    def third() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ValueError("down")
+        return opening()
+
+    mine.open = third  # type: ignore[method-assign]
+    publisher = Publisher(mine, book)
+    publisher._stop.wait = lambda _=None: False  # type: ignore[method-assign]
+    with publisher:
+        pass
+    assert (publisher.remaining(), publisher.error) == (0, None)
 
 
 def test_what_remains_when_time_is_out_is_told_and_synced_later(tmp_path: Path) -> None:
@@ -556,6 +589,35 @@ def test_news_do_not_make_it_knock_more_often(tmp_path: Path) -> None:
             time.sleep(0.01)
         assert down.tries == 1  # the first wait is a second
     assert publisher.remaining() == 1
+
+
+def test_it_knocks_less_and_less_often_but_does_not_give_up(tmp_path: Path) -> None:
+    waits: list[float] = []
+    publisher = Publisher(_Down(), _book(tmp_path, 1), longest_wait=5.0)  # type: ignore[arg-type]
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 5:
+            publisher._stop.set()
+
+    publisher._closing.wait = wait  # type: ignore[method-assign,assignment]
+    publisher._publish()
+    assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+class _Stopped:
+    """A tracker that is told to stop in the middle of a part."""
+
+    run_id, failure = "run", None
+
+    def publish(self, _: Path, stop: threading.Event) -> bool:
+        return not stop.wait(60)
+
+
+def test_a_part_that_was_sent_in_part_is_not_marked_and_the_sweep_not_ended(tmp_path: Path) -> None:
+    with Publisher(_Stopped(), _book(tmp_path, 1), last_wait=0.0) as publisher:  # type: ignore[arg-type]
+        pass
+    assert (publisher.remaining(), publisher.error) == (1, None)
 
 
 class _Broken:
@@ -692,6 +754,31 @@ def test_a_database_that_is_not_mlflows_is_refused_and_left_as_it_is(tmp_path: P
     (tmp_path / "empty.db").touch()
     check(f"sqlite:///{tmp_path}/empty.db")
     check(f"sqlite:///{_with_table(tmp_path / 'half.db', 'alembic_version')}")  # MLflow was killed while it made it
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (sqlite3.SQLITE_CANTOPEN, r"mlflow\.db cannot be read \(why\); give another --tracking-uri$"),
+        (sqlite3.SQLITE_IOERR | 1 << 8, r"mlflow\.db cannot be read \(why\); give another --tracking-uri$"),
+        (sqlite3.SQLITE_CORRUPT, "is no SQLite database, or a damaged one"),
+        (sqlite3.SQLITE_BUSY | 1 << 8, ""),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    """Or who may not read that of a colleague is told to move it away. Root may read all, so the error is made."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        error = sqlite3.OperationalError("why")
+        error.sqlite_errorcode = code
+        raise error
+
+    uri = sqlite(tmp_path)
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(ValueError, match=said) if said else nullcontext():  # another mends it, or writes
+        check(uri)
 
 
 def test_a_database_that_is_made_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -845,13 +932,16 @@ def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("this is not a database")
     for uri, message in (
         ("file:./mlruns", "no longer keeps runs in a folder; write sqlite:///"),
+        ("file:///tmp/mlruns", "no longer keeps runs in a folder; write sqlite:///"),
         ("./mlruns", "no longer keeps runs in a folder; write sqlite:///"),
         ("sqlite+pysqlite:///mlflow.db", "named without a driver; write sqlite:///"),
         ("ftp://host", "must begin with http://, https:// or sqlite:///"),
         ("sqlite://mlflow.db", "or sqlite:///"),
         (f"sqlite:///{tmp_path}/notes.txt", "no SQLite database"),
         (f"sqlite:///{tmp_path}", "no SQLite database"),
-        ("http://127.0.0.1:9", "no MLflow server answers there"),
+        ("http://127.0.0.1:9", r"no MLflow server answers there \(\[Errno \d+\] "),
+        ("http://host:port", "no MLflow server answers there"),
+        ("http://[host", "no MLflow server answers there"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             check(uri)
@@ -885,7 +975,8 @@ def test_a_store_in_a_home_folder_is_one_wherever_it_is_looked_for(
 def _answering(status: int, body: bytes) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/health" else 404)
+            asked = self.requestline.split()[1]  # of more slashes than one `path` has one
+            self.send_response(status if asked == "/health" else 404)
             self.end_headers()
             self.wfile.write(body)
 
@@ -904,6 +995,7 @@ def _answering(status: int, body: bytes) -> Iterator[str]:
     ("status", "body", "message"),
     [
         (200, b"OK", None),
+        (200, b"OK\n", None),
         (200, b"<html>", "not an MLflow server"),
         (404, b"", "not an MLflow server"),
         (403, b"", "--allowed-hosts"),
