@@ -153,7 +153,6 @@ class RunDir:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    file.seek(0)
                     if found := file.read().split():
                         return int(found[0])
                     time.sleep(_PAUSE)  # it has the lock and is about to write who it is

@@ -117,6 +117,9 @@ def test_an_unknown_name_lists_what_is_there(tmp_path: Path) -> None:
     tracker(uri).open()
     with pytest.raises(ValueError, match=r"did you mean 'toy'\?\); sweeps there: toy"):
         export(uri, "toi", tmp_path / "out")
+    tracker(uri, "zoo").open()
+    with pytest.raises(ValueError, match=r"sweeps there: toy, zoo$"):
+        export(uri, "other", tmp_path / "out")
     with pytest.raises(ValueError, match="nothing is published yet"):
         export(uri, "toy", tmp_path / "out")
     assert not (tmp_path / "out").exists()

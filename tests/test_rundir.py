@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeps import stopping
+from sweeps import rundir, stopping
 from sweeps.progress import Progress
 from sweeps.reading import parse
 from sweeps.rundir import RunDir
@@ -76,6 +76,15 @@ def test_a_folder_keeps_its_spec_and_refuses_another(tmp_path: Path) -> None:
         run.check(SPEC, "other data")
     with pytest.raises(ValueError, match="did you mean 'toy'"):
         RunDir.existing(tmp_path, "tyo")
+
+
+def test_sweeps_are_listed_by_name(tmp_path: Path) -> None:
+    names = ["toy", "a.b", "9", "Toy", "x_y", "m"]
+    for name in names:
+        RunDir(tmp_path, name).create(SPEC, {})
+    assert RunDir.names(tmp_path) == sorted(names)
+    with pytest.raises(ValueError, match=f"sweeps there: {', '.join(sorted(names))}$"):
+        RunDir.existing(tmp_path, "other")
 
 
 def test_the_id_of_a_folder_is_written_once_and_stays(tmp_path: Path) -> None:
@@ -157,6 +166,16 @@ def test_a_driver_that_has_not_said_who_it_is_yet_is_waited_for(tmp_path: Path) 
         timer.start()
         assert run.driver() == 4711
         timer.join()
+
+
+def test_a_lock_whose_holder_never_says_who_it_is_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "_PAUSE", 0.0)
+    run = RunDir(tmp_path, "toy")
+    run.path.mkdir(parents=True)
+    with (run.path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="toy/lock is held by a process that does not say which; try again"):
+            run.driver()
 
 
 def test_a_terminal_that_is_lost_stops_a_sweep_once_however_often_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
