@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from bisect import bisect
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, Final
 
 import pyarrow as pa
 from rich.console import Group, RenderableType
@@ -17,6 +19,9 @@ from analysis.schema import Took
 from analysis.words import counted, run_text, time_text
 from sweeps import mlflow_uri, speed
 from sweeps.progress import COLORS
+
+LONGEST: Final = 5000
+"""Characters of the limits on a page: MLflow cuts a page off at 8000, and its commands come last."""
 
 
 @dataclass(frozen=True)
@@ -134,5 +139,8 @@ def _markdown(limits: list[dict[str, Any]]) -> str:
     if not limits:
         return ""
     title, header, rows = _limits(limits)
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join([f"{title}:", "", *(f"| {' | '.join(line)} |" for line in lines)])
+    lines = [f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)]
+    shown = bisect(list(accumulate(len(line) + 1 for line in lines)), LONGEST)
+    left = len(lines) - shown
+    rest = ["", f"{counted(left, 'more row')}: 'analysis summary' tells all of them."] if left else []
+    return "\n".join([f"{title}:", "", *lines[:shown], *rest])

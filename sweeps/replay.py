@@ -66,7 +66,7 @@ def replay(run: RunDir, trial_key: str, data_folder: str | None = None) -> Repla
     trials, replicates = run.ledger.read()
     rows = [row for row in trials.to_pylist() if row["trial_key"].startswith(trial_key)]
     if len(rows) != 1:
-        found = ", ".join(row["trial_key"] for row in rows[:5]) or "none"
+        found = ", ".join(row["trial_key"] for row in rows[:5]) + ", ..." * (len(rows) > 5) or "none"
         raise ValueError(f"trial key {trial_key!r} must begin the key of one trial, but begins: {found}")
     row = rows[0]
     mine = replicates.filter(pc.field("trial_key") == row["trial_key"])

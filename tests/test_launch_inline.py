@@ -312,6 +312,7 @@ def test_a_sweep_that_ends_before_its_first_pack_says_how_to_go_on(
     assert said.err == ""
     for words in ("tiny: 0 trials, 0 networks in ", "no map: ", "at least one trial", "sweep resume tiny"):
         assert words in said.out.replace("\n", " "), words
+    assert not said.out.partition("no map")[0].rstrip().endswith(":"), "no outcome is announced where there is none"
     assert _launch("--trials", "4") == 0
     assert "4 trials, 16 networks in " in capsys.readouterr().out
     assert Ledger(folder / "runs/tiny").read()[0].num_rows == 4
@@ -400,6 +401,7 @@ def test_a_replay_is_the_same_to_the_last_bit(folder: Path, capsys: pytest.Captu
     assert main(["replay", "tiny", key[:12], "--json"]) == 0
     replayed = json.loads(capsys.readouterr().out)
     assert replayed["networks"] == replayed["identical"] == 4
+    assert replayed["same"] is True
 
 
 def test_a_trial_that_cannot_be_replayed_is_one_sentence(
@@ -421,9 +423,32 @@ def test_a_trial_that_cannot_be_replayed_is_one_sentence(
 
     assert "'x' must begin the key of one trial, but begins: none" in said("x")
     assert f"'' must begin the key of one trial, but begins: {', '.join(keys)}, lost0" in said("")
+    more = ("more0", "more1")
+    lost = replace(lost, pack_id="more", tasks=tuple(replace(pack.tasks[0], trial_key=key) for key in more))
+    run.ledger.append(records.failed(lost, run.spec(), Origin("tiny", run.spec().sha256, "c0ffee"), attempt=1))
+    assert f"begins: {', '.join(keys)}, lost0, ...\n" in said("")
     assert "trial lost0 failed: there is no record to compare a replay with" in said("lost")
     monkeypatch.setattr(spec, "NUMERICS", "none")
     assert f"trial {keys[1]} cannot be replayed: with today's data or numerics it would be" in said(keys[1])
+    load, asked = data.load, []
+    monkeypatch.setattr(data, "load", lambda name, folder=None: asked.append(folder) or load(name, folder))
+    with pytest.raises(ValueError, match="cannot be replayed"):
+        replay.replay(run, keys[1], str(folder))
+    assert asked == [str(folder)]
+
+
+def test_trials_that_failed_are_told_but_are_none_of_those_that_were_trained(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _launch("--trials", "4") == 0
+    run = RunDir(folder / "runs", "tiny")
+    (pack,) = Journal(run.journal).read()
+    lost = replace(pack, pack_id="lost", tasks=(replace(pack.tasks[0], trial_key="lost0"),))
+    run.ledger.append(records.failed(lost, run.spec(), Origin("tiny", run.spec().sha256, "c0ffee"), attempt=1))
+    capsys.readouterr()
+    assert _launch("--trials", "4", "--json") == 0
+    ended = json.loads(capsys.readouterr().out)
+    assert (ended["trials"], ended["new_trials"], ended["outcomes"]["failed"]) == (4, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -465,19 +490,31 @@ def test_rounding_that_has_grown_is_no_other_training() -> None:
     """What networks of convolutions or with BatchNorm are stacked with changes the rounding of their sums."""
 
     def compare(exact: bool, *losses: float, outcome: str = "slow") -> replay.Replayed:
-        steps, before = [10, 20, 30], [2.0, 1.0, 0.5]
-        base = {"seed": 0, "learning_rate": 0.1, "curve_step": steps}
-        record = [{**base, "outcome": "slow", "curve_loss": before}]
-        again = [{**base, "outcome": outcome, "curve_loss": list(losses)}]
+        steps, before = [10, 20, 30, 40], [2.0, 1.0, 0.5]
+        base = {"seed": 0, "learning_rate": 0.1}
+        record = [{**base, "outcome": "slow", "curve_step": steps[:3], "curve_loss": before}]
+        again = [{**base, "outcome": outcome, "curve_step": steps[: len(losses)], "curve_loss": list(losses)}]
         return replay._compare("key", record, again, "commit", "commit", exact)
 
     grown = compare(False, 2.0, 1.0 + 1e-6, 0.6)
     assert (grown.same, grown.parted) == (True, 30)
     assert "the same up to rounding, which has grown by step 30; 0 of 1 networks" in grown.sentence()
+    assert "recorded by" not in grown.sentence()
+    assert replace(grown, recorded_commit="c0ffee").sentence().endswith("\n(recorded by c0ffee, replayed by commit)")
+    assert [compare(False, *losses).parted for losses in ((2.0, 1.0), (2.0, 1.0, 0.5, 0.4))] == [30, 40]
     assert not compare(True, 2.0, 1.0 + 1e-6, 0.6).same
     assert not compare(False, 2.1, 1.0, 0.5).same
     assert not compare(True, 2.0, 1.0, 0.5, outcome="stalled").same
     assert compare(True, 2.0, 1.0, 0.5).parted is None
+    nets = [
+        {"seed": 0, "learning_rate": rate, "outcome": "diverged", "curve_step": [10, 20, 30], "curve_loss": losses}
+        for rate, losses in ((0.1, [2.0, 1.0, math.nan]), (0.01, [2.0, 1.0, 0.5]))
+    ]
+    assert replay._compare("key", nets, nets, "commit", "commit", True).identical == 2
+    later = [
+        {**net, "curve_loss": losses} for net, losses in zip(nets, ([2.0, 1.0, 0.5], [2.0, 3.0, 3.0]), strict=True)
+    ]
+    assert replay._compare("key", nets, later, "commit", "commit", True).parted == 20
     assert compare(False, 2.0, math.inf).largest == math.inf  # diverged
     assert compare(True, 200.0, 1.0, 0.5).largest == pytest.approx(198 / 3)
     assert compare(False, 2.0, 1.0).largest == compare(False, 2.0, 1.0, math.nan).largest == math.inf
@@ -536,6 +573,24 @@ def test_limits_of_one_scheme_are_told_apart() -> None:
     assert header == ["scheme", "bias mode", "bias variance", "depth limit", "90 % band", "theory"]
     assert [text[:4] for text in texts] == [["he_normal", "zero", "0", "9"], ["he_normal", "iid", "1", "4"]]
     assert ending._markdown(rows).splitlines()[5] == "| he_normal | iid | 1 | 4 | 8 to 10 | no theory |"
+
+
+def test_limits_of_many_schemes_leave_the_page_its_commands(tmp_path: Path) -> None:
+    """MLflow cuts off what is longer than a page may be, without a word."""
+    rest = {"censored": "no", "depth_limit": 9.0, "low": 8.0, "high": 10.0, "trains_again_at": None, "predicted": None}
+    rows = [
+        {"scheme": f"orthogonal_pruned_{n}", "bias_mode": "iid", "bias_variance": at, **rest}
+        for n in range(99)
+        for at in (0.01, 1.0)
+    ]
+    tracker = stores.tracker(stores.sqlite(tmp_path))
+    run_id = tracker.open()
+    tracker.finish(ending.page_text(396, rows, ["Most ended slow."], None))
+    page = connect(tracker.uri).get_run(run_id).data.tags["mlflow.note.content"]
+    shown = page.count("| orthogonal_pruned_")
+    assert 50 < shown < len(rows)
+    assert f"theory |\n\n{len(rows) - shown} more rows: 'analysis summary' tells all of them.\n\nMost ended" in page
+    assert page.endswith("analysis report exports/toy\n```")
 
 
 @pytest.mark.usefixtures("folder")
