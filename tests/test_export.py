@@ -40,6 +40,7 @@ def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
     uri, book = _published(tmp_path, 3, trials=8)
     book.append(parts.part(*pack(9, 8, first=4, failed=[0])))  # trials that have results already
     sync(book, tracker(uri))
+    assert verify(book, uri, "toy") == [], "a failure takes the place of no result"
     shutil.rmtree(tmp_path / "toy" / "published")
     expected = book.read()
     shutil.rmtree(tmp_path / "toy")  # MLflow alone
