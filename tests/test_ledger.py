@@ -191,6 +191,8 @@ def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
         Ledger(tmp_path).append(trials)
     with pytest.raises(ValueError, match="a pack_id must be letters"):
         Ledger(tmp_path).append(_part(0, sweep="../x"))
+    with pytest.raises(ValueError, match="a pack_id must be letters"):
+        Ledger(tmp_path).append(_part(0, sweep="x/../y"))
     assert not list(tmp_path.rglob("*.parquet"))
 
 
@@ -220,6 +222,7 @@ def test_a_writer_killed_while_writing_leaves_no_part_and_the_next_cleans_up(tmp
 
 def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
+    sizes: list[int] = []
     rename, fsync = Path.rename, os.fsync
 
     def spy_rename(self: Path, target: Path) -> Path:
@@ -228,11 +231,13 @@ def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
 
     def spy_fsync(handle: int) -> None:
         events.append("fsync")
+        sizes.append(os.fstat(handle).st_size)
         fsync(handle)
 
     monkeypatch.setattr(Path, "rename", spy_rename)
     monkeypatch.setattr(os, "fsync", spy_fsync)
-    Ledger(tmp_path).append(_part())
+    path = Ledger(tmp_path).append(_part())
+    assert sizes[0] == path.stat().st_size, "all of it, and nothing is left in a buffer"
     assert events == ["fsync", "rename", "fsync"]  # the file, its name, the folder
 
 
