@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.outcome import Outcome
+
 _LAWS: Final[Mapping[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
     "depth": ("1 or more", lambda v: v >= 1),
     "width": ("1 or more", lambda v: v >= 1),
@@ -81,11 +83,28 @@ def check_counts(trials: pa.Table, rows: np.ndarray | None = None) -> None:
         of = _value(trials["n_replicates"], int(bad.argmax()))
         raise ValueError(f"0 <= n_trained <= n_replicates must hold, but {place}, where n_replicates is {of}")
     for name, counts in (("n_replicates", n), ("n_trained", k)):
-        bad = (counts != np.floor(counts)) & (True if rows is None else rows)
+        bad = (~np.isfinite(counts) | (counts != np.floor(counts))) & (True if rows is None else rows)
         if bad.any():
             raise ValueError(
                 f"{name} must be a whole number of networks, not a share, but is {_first(trials[name], bad)}"
             )
+
+
+def check_outcomes(trials: pa.Table) -> None:
+    """Refuse outcomes that the counts contradict: a tally of outcomes and a map would not be of the same trials.
+
+    Those of failed trials, which say nothing, and those that are no outcomes are passed over.
+    """
+    n, k = (trials[name].to_numpy().astype(float) for name in ("n_replicates", "n_trained"))
+    outcomes = trials["outcome"].to_numpy()
+    judged = np.isin(outcomes, [str(outcome) for outcome in Outcome if outcome is not Outcome.FAILED])
+    bad = judged & ((outcomes == str(Outcome.TRAINED)) != ((k > 0) & (2 * k >= n)))
+    if bad.any():
+        key, counts = trials["trial_key"][int(bad.argmax())], (int(v[bad.argmax()]) for v in (k, n))
+        raise ValueError(
+            f"outcome must be trained where at least half of n_replicates trained, and only there, but is "
+            f"{_first(trials['outcome'], bad)}: trial {key}, of which {' of '.join(map(str, counts))} trained"
+        )
 
 
 def check_dates(name: str, column: pa.ChunkedArray) -> None:

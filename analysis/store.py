@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import yaml
 
-from analysis.checks import REMEDY, check_axes, check_counts, check_curves, check_dates
+from analysis.checks import REMEDY, check_axes, check_counts, check_curves, check_dates, check_outcomes
 from analysis.outcome import Criterion, Outcome
 from analysis.relabelling import relabel
 from analysis.schema import REPLICATES, TRIALS, Took, took, validate
@@ -112,6 +112,7 @@ def _checked(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if schema is TRIALS:
         check_axes(table)
         check_counts(table)
+        check_outcomes(table)
         check_dates("finished_at", table["finished_at"])
     else:
         check_axes(table, ["learning_rate"])
@@ -155,7 +156,7 @@ def _spec(file: Path) -> Mapping[str, Any]:
         return {}
     try:
         spec = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # of bytes that are no text, or a date of no calendar
         raise ValueError(f"{file} is not YAML; {REMEDY}") from error
     if not isinstance(spec, dict):
         raise ValueError(f"{file} is not a sweep's spec, which is a YAML mapping; {REMEDY}")
@@ -174,13 +175,18 @@ def _criterion(file: Path, spec: Mapping[str, Any]) -> Criterion | None:
         value = rule.get(name)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise ValueError(f"{file}: criterion.{name} must be {wanted}, but got {value!r}")
-    threshold = rule.get("at_least") if rule.get("at_least") is not None else rule.get("at_most")
+    metric = rule.get("metric") or "train_accuracy"
+    wanted, other = ("at_most", "at_least") if metric == "train_loss" else ("at_least", "at_most")
+    threshold = rule.get(other) if rule.get(wanted) is None else rule.get(wanted)
     if threshold is None:
         return None
     try:
-        return Criterion(rule.get("metric") or "train_accuracy", float(threshold), rule.get("within"))
+        found = Criterion(metric, float(threshold), rule.get("within"))
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{file}: {error}") from error
+    if rule.get(other) is not None:
+        raise ValueError(f"{file}: a criterion of {metric} needs {wanted} and no {other}, but got {rule!r}")
+    return found
 
 
 def settled(trials: pa.Table) -> pa.Table:

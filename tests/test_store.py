@@ -190,7 +190,7 @@ def test_inconsistent_tables(folder: Path, made: tuple[pa.Table, pa.Table]) -> N
         read(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "just words", "[1, 2]"])
+@pytest.mark.parametrize("text", ["{", "just words", "[1, 2]", "name: 2026-13-45"])
 def test_broken_spec_is_named(folder: Path, text: str) -> None:
     (folder / "spec.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"spec\.yaml is not"):
@@ -219,6 +219,7 @@ def _put(table: pa.Table, name: str, value: object, row: int = 2) -> pa.Table:
         ("bias_variance", float("nan"), "bias_variance must be finite and 0 or more, but is nan in row 3"),
         ("bias_variance", -1.0, "bias_variance must be finite and 0 or more, but is -1.0 in row 3"),
         ("weight_scale", float("inf"), "weight_scale must be finite and above 0, but is inf in row 3"),
+        ("density", 0.0, "density must be finite and above 0 and at most 1, but is 0.0 in row 3"),
         ("density", 2.0, "density must be finite and above 0 and at most 1, but is 2.0 in row 3"),
         ("steps", 0, "steps must be finite and 1 or more, but is 0 in row 3"),
         ("n_trained", 99, "0 <= n_trained <= n_replicates must hold, but n_trained is 99 in row 3"),
@@ -236,6 +237,38 @@ def test_numbers_that_cannot_be_are_refused_by_column_value_and_count(
     assert str(caught.value).startswith(f"{folder}/trials/part-0.parquet: ")
 
 
+@pytest.mark.parametrize("column", ["outcome", "n_trained", "n_replicates"])
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_outcome_that_its_counts_contradict_is_refused(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, column: str, trained: bool
+) -> None:
+    """The tally of outcomes and the map were of different trials."""
+    trials = made[0]
+    outcomes = trials["outcome"].to_pylist()
+    row = next(i for i, said in enumerate(outcomes) if said != "failed" and (said == "trained") is trained)
+    other: dict[str, object] = {"outcome": "slow" if trained else "trained", "n_trained": 2 * (not trained)}
+    if column == "n_replicates":  # half of them is enough, and less is not
+        trials = _put(_put(trials, "n_replicates", 5, row), "n_trained", 2 if trained else 3, row)
+    else:
+        trials = _put(trials, column, other[column], row)
+    key = trials["trial_key"][row].as_py()
+    says = f"outcome must be trained where at least half .* trained, and only there, but is .* row .*: trial {key}, of"
+    with pytest.raises(ValueError, match=says):
+        read(exports.write(tmp_path / "export", trials, made[1]))
+
+
+def test_half_of_the_networks_are_enough_and_a_failed_trial_may_have_none(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path
+) -> None:
+    row = made[0]["outcome"].to_pylist().index("trained")
+    trials = _put(_put(made[0], "n_replicates", 4, row), "n_trained", 2, row)
+    assert len(read(exports.write(tmp_path / "export", trials, made[1])).trials) == 80
+    row = made[0]["n_trained"].to_pylist().index(0)
+    none = _put(_put(made[0], "n_replicates", 0, row), "outcome", "trained", row)
+    with pytest.raises(ValueError, match="of which 0 of 0 trained"):
+        read(exports.write(tmp_path / "none", none, made[1]))
+
+
 @pytest.mark.parametrize("value", [float("nan"), 0.0])
 def test_a_learning_rate_that_cannot_be_is_refused(
     made: tuple[pa.Table, pa.Table], tmp_path: Path, value: float
@@ -245,10 +278,21 @@ def test_a_learning_rate_that_cannot_be_is_refused(
         read(folder)
 
 
-def test_curves_of_unequal_length_are_refused(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
-    folder = exports.write(tmp_path / "export", made[0], _put(made[1], "curve_loss", [1.0, 0.5]))
-    with pytest.raises(ValueError, match=r"curve_loss must be as long as curve_step, but has 2 values for 10 steps in"):
+@pytest.mark.parametrize("name", ["curve_loss", "curve_accuracy"])
+def test_curves_of_unequal_length_are_refused(made: tuple[pa.Table, pa.Table], tmp_path: Path, name: str) -> None:
+    folder = exports.write(tmp_path / "export", made[0], _put(made[1], name, [1.0, 0.5]))
+    says = f"{name} must be as long as curve_step, but has 2 values for 10 steps in row 3 "
+    with pytest.raises(ValueError, match=says):
         read(folder)
+
+
+def test_what_lies_just_within_a_law_is_read(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
+    """One layer, the first day of the calendar, and a curve of which nothing is known."""
+    day = pa.array([-62135596800000000] * len(made[0]), pa.int64()).cast(pa.timestamp("us", "UTC"))
+    trials = made[0].set_column(made[0].schema.get_field_index("finished_at"), "finished_at", day)
+    replicates = _put(made[1], "curve_step", None)
+    export = read(exports.write(tmp_path / "export", _put(trials, "depth", 1), replicates))
+    assert (export.trials["depth"][2].as_py(), export.replicates["curve_step"].null_count) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -307,6 +351,10 @@ def test_trials_without_replicates_are_refused_unless_they_failed(
         ({"at_least": True}, "criterion.at_least must be a number, but got True"),
         ({"metric": ["a"], "at_least": 0.8}, "criterion.metric must be a name, but got ['a']"),
         ({"metric": "acc", "at_least": 0.8}, "criterion.metric must be one of train_accuracy"),
+        ({"at_most": 0.5}, "a criterion of train_accuracy needs at_least and no at_most, but got {'at_most': 0.5}"),
+        ({"metric": "train_loss", "at_least": 0.5}, "a criterion of train_loss needs at_most and no at_least, but"),
+        ({"metric": "train_loss", "at_least": 1, "at_most": 2}, "needs at_most and no at_least"),
+        ({"metric": "loss", "at_most": 0.5}, "criterion.metric must be one of train_accuracy"),
         ({"at_least": 0.8, "within": 2.5}, "criterion.within must be a whole number of steps, but got 2.5"),
         ({"at_least": 7}, "0 < threshold <= 1 for"),
         ({"at_least": 10**400}, "int too large to convert to float"),
