@@ -71,7 +71,7 @@ def natural(text: str) -> list[tuple[float, str]]:
 
 def wordy(cells: Iterable[str]) -> bool:
     """Whether a column is one of words, which begin at its left, and not of numbers, bounds and dashes."""
-    return not any(cell[:1].isdigit() or cell[:1] in _NUMBERS for cell in cells if cell)
+    return not any(cell[:1].isdigit() or cell[:1] in _NUMBERS for cell in cells)
 
 
 def time_text(seconds: float) -> str:

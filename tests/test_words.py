@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from analysis.words import (
     band_text,
     interval_text,
     limit_text,
+    natural,
     ratio_text,
     run_text,
     strict_json,
@@ -30,6 +32,7 @@ from analysis.words import (
         (["> 3", "unknown"], False),
         (["-", "-"], False),
         (["-0.5", ".."], False),
+        (["\N{MINUS SIGN}0.5", "one"], False),
     ],
 )
 def test_a_column_is_one_of_words_unless_a_number_is_in_it(cells: list[str], words: bool) -> None:
@@ -41,9 +44,9 @@ def _refuse(constant: str) -> None:
 
 
 def test_json_stays_json_whatever_the_numbers() -> None:
-    value = {"a": [math.inf, -math.inf, math.nan, 1.5], "b": {"c": (True, None, 3)}, 4: "x"}
+    value = {"a": [math.inf, -math.inf, math.nan, 1.5], "b": {"c": (True, None, 3)}, 4: "x", "file": Path("a/b")}
     read = json.loads(strict_json(value), parse_constant=_refuse)
-    assert read == {"a": ["inf", "-inf", None, 1.5], "b": {"c": [True, None, 3]}, "4": "x"}
+    assert read == {"a": ["inf", "-inf", None, 1.5], "b": {"c": [True, None, 3]}, "4": "x", "file": "a/b"}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,11 @@ def test_a_limit_beyond_which_networks_train_again_says_where() -> None:
     assert limit_text({**row, "trains_again_at": None}) == "< 2"
 
 
+def test_numbers_in_names_are_sorted_as_numbers_and_after_names_without_one() -> None:
+    names = ["rate 1e3 of 2", "rate 10", "rate 0.5", "rate 0.25", "rate", "momentum 0.9"]
+    assert sorted(names, key=natural) == ["momentum 0.9", "rate", "rate 0.25", "rate 0.5", "rate 1e3 of 2", "rate 10"]
+
+
 def test_a_ratio_is_a_number_a_bound_or_unknown() -> None:
     assert [ratio_text(1.5, c) for c in ("no", "above", "below")] == ["1.50", "> 1.50", "< 1.50"]
     assert ratio_text(math.nan, "unknown") == "unknown"
@@ -125,7 +133,8 @@ def test_a_ratio_is_a_number_a_bound_or_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
-    [(1024, 3, "1024"), (1024.0, 3, "1024"), (128.0, 2, "128"), (90.51, 2, "91"), (131.4, 2, "130"), (0, 3, "0"),
+    [(500_000.0, 3, "500000"), (-123_456_789, 3, "-1.23e+08"), (1024, 3, "1024"),
+     (1024.0, 3, "1024"), (128.0, 2, "128"), (90.51, 2, "91"), (131.4, 2, "130"), (0, 3, "0"),
      (0.031622, 3, "0.0316"), (1.5, 3, "1.5"), ("iid", 3, "iid"), (1e-5, 3, "1e-05"), (123456.7, 2, "120000")],
 )  # fmt: skip
 def test_values_of_an_axis_are_written_without_an_exponent_where_people_would(
