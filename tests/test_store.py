@@ -328,6 +328,43 @@ def test_a_network_that_occurs_twice_is_refused(folder: Path, made: tuple[pa.Tab
         read(folder)
 
 
+def test_one_network_too_many_and_an_outcome_of_a_network_that_is_none_are_refused(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path
+) -> None:
+    twice = pa.concat_tables([made[1], made[1].slice(0, 1)])
+    with pytest.raises(ValueError, match=f"but 1 of {len(twice)} rows of replicates are of one that another row has"):
+        read(exports.write(tmp_path / "twice", made[0], twice))
+    with pytest.raises(ValueError, match=r"outcome must be one of trained, .* but got 'fine'"):
+        read(exports.write(tmp_path / "word", made[0], _put(made[1], "outcome", "fine")))
+
+
+def test_a_rule_is_that_of_all_trials_if_no_two_are_of_different_specs(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path
+) -> None:
+    """Trials that do not say of which spec they are do not tell another one."""
+    for name, sha, common in (("null", None, True), ("two", "2" * 64, False)):
+        folder = exports.write(tmp_path / name, _put(made[0], "spec_sha256", sha), made[1])
+        assert (read(folder).common, read(folder).trainings) == (common, {})
+        assert read(folder, Criterion("train_accuracy", 0.7)).common
+    unsaid = exports.write(tmp_path / "unsaid", exports.replaced(made[0], spec_sha256=None), made[1])
+    assert (read(unsaid).common, read(unsaid).trainings) == (True, {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "read_as"),
+    [
+        ({"metric": "train_loss", "at_most": 0.5, "within": 40}, Criterion("train_loss", 0.5, 40)),
+        ({"at_least": 1}, Criterion("train_accuracy", 1.0)),
+        ({"metric": "train_loss", "at_least": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_criterion_is_read_whole_or_is_not_known(
+    made: tuple[pa.Table, pa.Table], tmp_path: Path, rule: dict[str, object], read_as: Criterion | None
+) -> None:
+    assert read(exports.write(tmp_path / "export", *made, {**exports.SPEC, "criterion": rule})).criterion == read_as
+
+
 def test_trials_without_replicates_are_refused_unless_they_failed(
     made: tuple[pa.Table, pa.Table], tmp_path: Path
 ) -> None:
