@@ -311,8 +311,56 @@ def test_steps_that_are_null_are_refused(
         read(folder)
 
 
-def test_a_curve_that_is_null_cannot_be_judged_anew(made: tuple[pa.Table, pa.Table], tmp_path: Path) -> None:
-    folder = exports.write(tmp_path / "export", made[0], _put(made[1], "curve_loss", None))
+def test_a_criterion_within_the_longest_budget_is_within_that_of_each_trial(made: tuple[pa.Table, pa.Table]) -> None:
+    trials, replicates = made
+    whole = relabel(trials, replicates, Criterion("train_accuracy", 0.8, within=100))[0]
+    assert whole.select(JUDGED).equals(trials.select(JUDGED))
+    open_ends = set(replicates.filter(~pc.field("outcome").isin(["trained", "diverged"]))["trial_key"].to_pylist())
+    rows = zip(trials["trial_key"].to_pylist(), trials["outcome"].to_pylist(), strict=True)
+    longer = next(i for i, (key, outcome) in enumerate(rows) if outcome == "trained" and key not in open_ends)
+    mixed = relabel(_put(trials, "steps", 200, longer), replicates, Criterion("train_accuracy", 0.8, within=150))[0]
+    assert mixed["outcome"].equals(trials["outcome"])
+
+
+def test_a_curve_of_no_step_is_judged_by_what_was_measured_before_it(made: tuple[pa.Table, pa.Table]) -> None:
+    replicates = made[1]
+    for name in ("curve_step", "curve_loss", "curve_accuracy"):
+        replicates = _put(replicates, name, [], 0)
+    assert relabel(made[0], replicates, Criterion("train_accuracy", 0.8, within=50))[1]["outcome"][0].as_py() in (
+        "stalled",
+        "vanished",
+    )
+
+
+@pytest.mark.parametrize("ratio", [-50.0, -0.1])
+def test_a_network_that_was_stopped_is_not_called_vanished_or_stalled(
+    made: tuple[pa.Table, pa.Table], ratio: float
+) -> None:
+    row = made[1]["outcome"].to_pylist().index("trained")
+    replicates = made[1]
+    for name, value in (("curve_step", [10]), ("curve_loss", [0.5]), ("curve_accuracy", [0.85]), ("steps_run", 10),
+                        ("log_forward_ratio", ratio)):  # fmt: skip
+        replicates = _put(replicates, name, value, row)
+    with pytest.raises(ValueError, match="was stopped at success after 10 of 100 steps"):
+        relabel(made[0], replicates, Criterion("train_accuracy", 0.9))
+
+
+def test_the_test_accuracy_that_was_measured_is_judged(made: tuple[pa.Table, pa.Table]) -> None:
+    replicates = relabel(*made, Criterion("test_accuracy", 0.9))[1].to_pylist()
+    trained = [(row["test_accuracy"] or 0.0) >= 0.9 for row in replicates]
+    assert any(trained)
+    assert [row["outcome"] == "trained" for row in replicates] == trained
+
+
+def test_a_trial_whose_networks_are_missing_is_named(made: tuple[pa.Table, pa.Table]) -> None:
+    key = made[0]["trial_key"][0].as_py()
+    with pytest.raises(ValueError, match=f"trial {key} has no replicates, so its criterion cannot be changed"):
+        relabel(made[0], made[1].filter(pc.field("trial_key") != key), Criterion())
+
+
+@pytest.mark.parametrize("name", ["curve_loss", "curve_accuracy"])
+def test_a_curve_that_is_null_cannot_be_judged_anew(made: tuple[pa.Table, pa.Table], tmp_path: Path, name: str) -> None:
+    folder = exports.write(tmp_path / "export", made[0], _put(made[1], name, None))
     assert read(folder)
     with pytest.raises(ValueError, match=r"cannot be decided: trial \w+ has no curve \(null\)"):
         read(folder, Criterion("train_accuracy", 0.5))
