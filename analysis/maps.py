@@ -78,11 +78,8 @@ def no_map(trials: pa.Table) -> str:
     """The sentence why there is no map of these trials, of which at least one did not fail; empty if there is one."""
     trials = usable(trials)
     depths = trials["depth"].unique().to_pylist()
-    return (
-        f"a map needs trials of more than one depth, but all {len(trials)} have depth {depths[0]}"
-        if len(depths) < 2
-        else ""
-    )
+    who = "the only one has" if len(trials) == 1 else f"all {len(trials)} have"
+    return f"a map needs trials of more than one depth, but {who} depth {depths[0]}" if len(depths) < 2 else ""
 
 
 def fitted(trials: pa.Table) -> RegionModel | None:

@@ -22,7 +22,7 @@ from matplotlib.text import Annotation
 from analysis import summary, tables
 from analysis.draw.agreement import agreement_figure
 from analysis.draw.axes import Along, edges_around, span_ticks, theory_span, theory_text, value_ticks
-from analysis.draw.canvas import canvas, head, legend_columns, meaning, save
+from analysis.draw.canvas import canvas, file_names, head, legend_columns, meaning, save
 from analysis.draw.limits import MARKERS, frontier_figure
 from analysis.draw.region import SHOWN, draw_map, map_figure
 from analysis.mapinfo import MapInfo, Panel, cells, censoring, limits
@@ -234,6 +234,8 @@ def test_abscissa_is_the_first_axis_that_varies_or_the_one_asked_for(wide: pa.Ta
 def test_one_depth_has_no_frontier(trials: pa.Table) -> None:
     with pytest.raises(ValueError, match="more than one depth, but all 195 have depth 7"):
         region_map(_replace(trials, "depth", [7] * len(trials)))
+    with pytest.raises(ValueError, match=r"more than one depth, but the only one has depth 7$"):
+        region_map(_replace(trials.slice(0, 1), "depth", [7]))
 
 
 def test_scheme_limits_are_the_ends_of_the_map(trials: pa.Table, info: MapInfo) -> None:
@@ -263,6 +265,25 @@ def test_a_name_of_a_scheme_is_no_path(tmp_path: Path, info: MapInfo) -> None:
         "map.svg", "map-a_b.svg", "map-a_b-1.svg", "map-x_.._.._y.svg", "map-schéma.svg",
     }  # fmt: skip
     assert all(p.is_file() for p in written)
+
+
+@pytest.mark.parametrize("name", ["", " ", "深さ", "_mine", "a\nb"])
+@pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
+def test_a_scheme_of_an_odd_name_is_drawn(
+    info: MapInfo, tmp_path: Path, draw: Callable[[MapInfo], Figure], name: str
+) -> None:
+    """The legend measured a name without letters, which ended in an AttributeError of matplotlib."""
+    panels = (info.panels[0]._replace(scheme=name), info.panels[1])
+    assert all(path.is_file() for path in save(draw(info._replace(panels=panels)), tmp_path / "figure"))
+
+
+def test_no_two_schemes_share_a_file_whatever_their_order() -> None:
+    """`a b` after `a_b-2` and `a_b` got the file of the first."""
+    names = ["a_b-1", "a_b", "a b", "a/b", "c", "C"]
+    found = dict(zip(names, file_names(names), strict=True))
+    assert len({name.casefold() for name in found.values()}) == len(names), "two would be one on a Mac"
+    assert (found["a_b-1"], found["a_b"]) == ("a_b-1", "a_b"), "what is a name of a file stays"
+    assert found == dict(zip(names[::-1], file_names(names[::-1]), strict=True))
 
 
 def test_levels_of_long_values_do_not_run_into_each_other(info: MapInfo) -> None:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,9 +99,27 @@ def legend_columns(figure: Figure, handles: Sequence[Artist], sample: float = 2.
 
 
 def _inches(label: str) -> float:
-    """Width of a label of a legend."""
-    drawn = TextPath((0, 0), label, size=STYLE["legend.fontsize"], prop=FontProperties(family=STYLE["font.family"]))
+    """Width of a label of a legend; blanks have no outline that could be measured."""
+    if not label.strip():
+        return 0.0
+    with _drawing():
+        drawn = TextPath((0, 0), label, size=STYLE["legend.fontsize"], prop=FontProperties(family=STYLE["font.family"]))
     return float(drawn.get_extents().width) / 72
+
+
+def file_names(schemes: Sequence[str]) -> list[str]:
+    """The schemes as parts of names of files: a slash would be a folder of its own, or one far away.
+
+    No two are alike, not even but for capitals, and none depends on the order of the schemes, which follows the trials.
+    """
+    plain = {scheme: re.sub(r"[^\w.+-]+", "_", scheme) for scheme in schemes}
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for scheme in sorted(plain, key=lambda scheme: (plain[scheme] != scheme, scheme)):
+        numbered = (f"{plain[scheme]}-{k}" for k in count(1))
+        names[scheme] = next(n for n in chain([plain[scheme]], numbered) if n.casefold() not in taken)
+        taken.add(names[scheme].casefold())
+    return [names[scheme] for scheme in schemes]
 
 
 def save(figure: Figure, path_stem: str | Path, *, pdf: bool = False) -> list[Path]:

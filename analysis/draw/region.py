@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from analysis.draw.canvas import (
     STYLE,
     THEORY,
     canvas,
+    file_names,
     head,
     legend_columns,
     meaning,
@@ -61,15 +61,6 @@ def draw_map(info: MapInfo, path_stem: str | Path, *, pdf: bool = False) -> list
             alone = info._replace(panels=tuple(p for p in info.panels if p.scheme == scheme))
             written += save(map_figure(alone), f"{path_stem}-{name}", pdf=pdf)
     return written
-
-
-def file_names(schemes: Sequence[str]) -> list[str]:
-    """The schemes as parts of names of files: a slash would be a folder of its own, or one far away."""
-    names: list[str] = []
-    for scheme in schemes:
-        name = re.sub(r"[^\w.+-]+", "_", scheme)
-        names.append(name if name not in names else f"{name}-{len(names)}")
-    return names
 
 
 def map_figure(info: MapInfo) -> Figure:
