@@ -35,7 +35,8 @@ class _Setting(NamedTuple):
 
 
 def _number(value: Any) -> str:
-    return value_text(value) if isinstance(value, int | float) else str(value)
+    """To more digits than an axis has: a momentum of 0.9995 is none of 1."""
+    return value_text(value, 6) if isinstance(value, int | float) else str(value)
 
 
 def _listed(rates: Sequence[float]) -> str:

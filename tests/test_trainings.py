@@ -223,6 +223,7 @@ def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
     ("training", "names"),
     [
         ({"weight_decay": 0.01}, {"weight decay 0", "weight decay 0.01"}),
+        ({"momentum": 0.9995}, {"momentum 0", "momentum 0.9995"}),
         ({"nesterov": True}, {"nesterov no", "nesterov yes"}),
         ({"schedule": {"at": [0.5, 0.8], "factor": 0.1}}, {"rate constant", "rate times 0.1 at 0.5, 0.8 of the steps"}),
         ({"train_samples": 100}, {"all samples", "100 samples"}),
@@ -231,7 +232,13 @@ def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
 def test_what_the_spec_alone_says_of_a_training_counts(
     tmp_path: Path, training: dict[str, Any], names: set[str]
 ) -> None:
-    plain = {"weight_decay": 0.0, "nesterov": False, "schedule": {"at": [], "factor": 0.1}, "train_samples": None}
+    plain = {
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "nesterov": False,
+        "schedule": {"at": [], "factor": 0.1},
+        "train_samples": None,
+    }
     folders = [_sweep(tmp_path / "one", "1", training=plain), _sweep(tmp_path / "two", "2", training=plain | training)]
     assert _names(joining.read(folders)) == names
     (folders[1] / "spec.yaml").unlink()
