@@ -304,6 +304,10 @@ def test_a_share_is_no_count() -> None:
         ValueError, match=r"n_trained must be a whole number of networks, not a share, but is 0.5 in row 1 "
     ):
         RegionModel.fit(trials.set_column(place, "n_trained", pa.array(whole / 2)))
+    more = trials["n_replicates"].to_numpy().astype(float)
+    more[1] = np.inf
+    with pytest.raises(ValueError, match=r"n_replicates must be a whole number of networks.* but is inf in row 2 "):
+        RegionModel.fit(trials.set_column(trials.column_names.index("n_replicates"), "n_replicates", pa.array(more)))
 
 
 @pytest.mark.parametrize("depth", [None, 0, -3])
