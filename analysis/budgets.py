@@ -64,7 +64,8 @@ def budgets(export: Export) -> list[int]:
     that was recorded."""
     curves = export.replicates["curve_step"]
     recorded = np.unique(_flat(curves))
-    whole = max((settled(export.trials) if len(recorded) else export.trials)[STEPS].to_pylist())
+    trials = settled(export.trials)
+    whole = max((trials if len(trials) else export.trials)[STEPS].to_pylist())
     if export.criterion is not None and export.criterion.within is not None:
         whole = min(whole, export.criterion.within)
     if not len(recorded):

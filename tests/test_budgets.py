@@ -76,6 +76,7 @@ def test_trials_that_failed_have_no_budget(export: Export) -> None:
         trials=pa.Table.from_pylist(none, export.trials.schema), replicates=export.replicates.slice(0, 0)
     )
     assert budgets.budgets(empty) == [100]
+    assert budgets.budgets(empty._replace(replicates=export.replicates)) == [100, 50, 20, 10], "was a max() of nothing"
 
 
 def test_a_criterion_within_some_steps_has_no_greater_budget(export: Export) -> None:
