@@ -240,13 +240,15 @@ def test_networks_that_were_stopped_at_success_are_judged_within_fewer_steps_too
         budgets.unfold(harder)
 
 
-@pytest.mark.parametrize("schedule", [{"at": [0.5], "factor": 0.1}, {"at": 0.5, "factor": 0.1}, "cosine"])
+_FALLS = {"at": [0.5], "factor": 0.1}
+
+
 @pytest.mark.parametrize("command", ["frontier", "map"])
 def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, schedule: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    """Its steps are shares of the whole budget; a spec of another tool may say it in other words."""
-    training = {**exports.SPEC["training"], "schedule": schedule}
+    """Its steps are shares of the whole budget."""
+    training = {**exports.SPEC["training"], "schedule": _FALLS}
     folder = exports.write(tmp_path / "falls", *exports.tables(40), {**exports.SPEC, "training": training})
     given = [command, str(folder), "--abscissa", "steps", "--out", str(tmp_path)]
     assert main(given) == 0
@@ -255,6 +257,11 @@ def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
     assert "the learning rate falls" in json.loads(capsys.readouterr().out)["note"]
     assert main([command, str(folder), "--out", str(tmp_path)]) == 0
     assert "the learning rate falls" not in " ".join(capsys.readouterr().out.split()), "a map of the whole budget"
+
+
+@pytest.mark.parametrize("schedule", [_FALLS, {"at": 0.5, "factor": 0.1}, "cosine"])
+def test_a_schedule_may_be_said_in_the_words_of_another_tool(export: Export, schedule: Any) -> None:
+    assert "the learning rate falls" in budgets.note(export._replace(trainings={"1": {"schedule": schedule}}))
 
 
 @pytest.mark.parametrize("schedule", [None, {"at": [], "factor": 0.1}, "constant"])

@@ -41,6 +41,7 @@ STYLE: Final[dict[Any, Any]] = {
 }  # fmt: skip
 
 
+_DPI: Final = 200
 _DATE: Final = {"svg": "Date", "pdf": "CreationDate"}
 
 
@@ -127,9 +128,10 @@ def save(figure: Figure, path_stem: str | Path, *, pdf: bool = False) -> list[Pa
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", *_DATE)[: 3 if pdf else 2]]
-    with _drawing(), writing(paths[0]):
-        figure.savefig(paths[0], dpi=200)
-        figure.set_layout_engine("none")  # laid out once is enough
+    with _drawing():
+        _lay_out(figure)
+        with writing(paths[0]):
+            figure.savefig(paths[0], dpi=_DPI)
     for path in paths[1:]:
         drawn = vectors(figure, path.suffix[1:])
         with writing(path):
@@ -137,11 +139,21 @@ def save(figure: Figure, path_stem: str | Path, *, pdf: bool = False) -> list[Pa
     return paths
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place the panels, once: for a figure that has a layout matplotlib draws every file twice, the first to lay it
+    out."""
+    figure.set_dpi(_DPI)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def vectors(figure: Figure, kind: str) -> bytes:
     """The figure as an `svg` or a `pdf` document, without a date."""
     buffer = BytesIO()
     with _drawing():
-        figure.savefig(buffer, format=kind, dpi=200, metadata={_DATE[kind]: None})
+        _lay_out(figure)
+        figure.savefig(buffer, format=kind, dpi=_DPI, metadata={_DATE[kind]: None})
     return buffer.getvalue()
 
 
