@@ -45,7 +45,7 @@ def close(finished: Finished) -> End:
         finished.interrupted,
         finished.goal,
         finished.others,
-        finished.tracker.uri,
+        mlflow_uri.shown(finished.tracker.uri),
         _page(finished.tracker),
         finished.errors,
     )

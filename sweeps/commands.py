@@ -123,14 +123,14 @@ def stop(args: argparse.Namespace) -> int:
 
 
 def sync(args: argparse.Namespace) -> int:
-    from sweeps import closing
+    from sweeps import closing, mlflow_uri
 
     run = arguments.existing(args)
     uri = arguments.uri(args, run)
     sent = closing.sync(run, uri)
     if args.json:
-        return _json({"name": args.name, "sent": sent, "tracking_uri": uri})
-    print(f"{args.name}: sent {counted(sent, 'part')} to {uri}")
+        return _json({"name": args.name, "sent": sent, "tracking_uri": mlflow_uri.shown(uri)})
+    print(f"{args.name}: sent {counted(sent, 'part')} to {mlflow_uri.shown(uri)}")
     return 0
 
 

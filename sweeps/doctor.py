@@ -146,7 +146,13 @@ def store(uri: str) -> Check:
     if (file := mlflow_uri.file(uri)) is not None:
         made = "" if file.parent.exists() else ", which a launch makes"
         return Check("mlflow", True, f"{uri}, in {file.parent}{made}")
-    return _socket("mlflow", uri, parts.hostname, parts.port, "start the database, or give another --tracking-uri")
+    return _socket(
+        "mlflow",
+        mlflow_uri.shown(uri),
+        parts.hostname,
+        parts.port,
+        "start the database, or give another --tracking-uri",
+    )
 
 
 def ray_address(address: str) -> Check:

@@ -21,6 +21,7 @@ from sweeps import exportdir
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import all_parents, children, deleted
 from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SECONDS, connect, one_sentence
+from sweeps.mlflow_uri import shown
 from sweeps.parts import load, merge
 from sweeps.reading import near
 
@@ -81,12 +82,12 @@ def find(client: MlflowClient, uri: str, name: str, experiment: str, folder_id: 
     if name not in known:
         if again := deleted(client, experiment, name):
             raise ValueError(
-                f"the run of sweep {name!r} was deleted in MLflow at {uri}; {again}, or send all of it again "
+                f"the run of sweep {name!r} was deleted in MLflow at {shown(uri)}; {again}, or send all of it again "
                 f"with 'sweep sync {name}' where the ledger is"
             )
         none = f"; there is none in the experiment {experiment!r}, or somebody has renamed that: give it its name again"
         there = f"; sweeps there: {', '.join(sorted(known))}" if known else none
-        raise ValueError(f"no sweep {name!r} in MLflow at {uri}{near(name, known)}{there}")
+        raise ValueError(f"no sweep {name!r} in MLflow at {shown(uri)}{near(name, known)}{there}")
     return known[name]
 
 

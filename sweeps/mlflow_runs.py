@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from sweeps.mlflow_store import restore
-from sweeps.mlflow_uri import ELSEWHERE
+from sweeps.mlflow_uri import ELSEWHERE, shown
 from sweeps.runcard import FOLDER_ID
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def experiments(client: MlflowClient, experiment: str) -> list[str]:
     if found is not None and found.lifecycle_stage == "deleted":
         again = restore(client.tracking_uri, "experiment", found.experiment_id)
         raise ValueError(
-            f"MLflow at {client.tracking_uri}: the experiment {experiment!r} was deleted there; {again}, or {ELSEWHERE}"
+            f"MLflow at {shown(client.tracking_uri)}: the experiment {experiment!r} was deleted there; {again}, "
+            f"or {ELSEWHERE}"
         )
     renamed = client.search_experiments(filter_string=f"tags.`{SWEEPS}` = '{experiment}'")
     named = [] if found is None else [found.experiment_id]

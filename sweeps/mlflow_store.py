@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sweeps import mlflow_uri
-from sweeps.mlflow_uri import DATABASES, ELSEWHERE, file, lasting
+from sweeps.mlflow_uri import DATABASES, ELSEWHERE, file, lasting, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +118,7 @@ def one_sentence(uri: str) -> Iterator[None]:
     except ValueError:  # one of ours
         raise
     except Exception as error:
-        raise ValueError(f"MLflow at {uri}: {_reason(uri, error)}") from error
+        raise ValueError(f"MLflow at {shown(uri)}: {_reason(uri, error)}") from error
 
 
 def _reason(uri: str, error: Exception) -> str:
@@ -138,7 +138,7 @@ def _reason(uri: str, error: Exception) -> str:
             f"away: 'sweep sync' fills a new one; or {ELSEWHERE}"
         )
     if found := re.search(r"schema \(found version (\w+), but expected (\w+)\)", str(error)):
-        upgrade = shlex.join(["mlflow", "db", "upgrade", lasting(uri)])
+        upgrade = shlex.join(["mlflow", "db", "upgrade", shown(lasting(uri))])
         return (
             f"another release of MLflow has made its tables (version {found[1]}, where this one has {found[2]}); if "
             f"that was an older one, take a backup and then run '{upgrade}', else {ELSEWHERE}"
@@ -169,7 +169,7 @@ def _hush() -> None:
 def restore(uri: str, what: str, identifier: str) -> str:
     """What brings back a run or an experiment that was deleted."""
     option = {"run": "--run-id", "experiment": "-x"}[what]
-    where = f"MLFLOW_TRACKING_URI={shlex.quote(lasting(uri))}"
+    where = f"MLFLOW_TRACKING_URI={shlex.quote(shown(lasting(uri)))}"
     return f"restore it with '{where} mlflow {what}s restore {option} {identifier}'"
 
 

@@ -6,6 +6,7 @@ To load mlflow takes seconds, and a mistake in an address should be told before.
 from __future__ import annotations
 
 import http.client
+import re
 import sqlite3
 import tempfile
 import urllib.error
@@ -30,9 +31,14 @@ def check(uri: str) -> None:
         ValueError: its scheme is unknown or no longer supported, its file is no database of MLflow's or cannot be
             written, or no server answers.
     """
-    scheme, sign, _ = uri.partition("://")
+    scheme, sign, rest = uri.partition("://")
     scheme = scheme.partition("+")[0]
     if scheme in ("http", "https"):
+        if "@" in rest.partition("/")[0]:
+            raise ValueError(
+                f"tracking URI {shown(uri)}: user and password of a server are not read from its address; set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         _check_server(uri)
     elif uri.startswith("sqlite+"):
         raise ValueError(f"tracking URI {uri}: a SQLite file is named without a driver; write sqlite:///<file>")
@@ -47,7 +53,7 @@ def check(uri: str) -> None:
         )
     elif scheme not in DATABASES or scheme == "sqlite":
         raise ValueError(
-            f"tracking URI {uri}: it must begin with http://, https:// or sqlite:///, "
+            f"tracking URI {shown(uri)}: it must begin with http://, https:// or sqlite:///, "
             f"or with {', '.join(DATABASES[1:])} and ://"
         )
 
@@ -142,6 +148,11 @@ def _check_server(uri: str) -> None:
         ) from None
     if not healthy:
         raise ValueError(f"tracking URI {uri}: a server answers, but it is not an MLflow server")
+
+
+def shown(uri: str) -> str:
+    """The address without a password: what is printed is kept in logs."""
+    return re.sub(r"^(\w[\w+]*://[^/@:]*):[^@]*@", r"\1:***@", uri)
 
 
 def lasting(uri: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sweeps import mlflow_uri, runcard
+from sweeps import runcard
 from sweeps.mlflow_runs import SWEEPS, all_parents, children
+from sweeps.mlflow_uri import file, shown
 from sweeps.runcard import FOLDER_ID, Identity
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ def find_or_create(
     parent, *others = all_parents(client, experiment, mine)[name]
     if (other := parent.data.tags["spec_sha256"]) != identity.spec.sha256:
         raise Refused(
-            f"MLflow at {uri} has a sweep {name!r} with another spec ({other[:12]}); give this one another --name"
+            f"MLflow at {shown(uri)} has a sweep {name!r} with another spec ({other[:12]}); give this one "
+            "another --name"
         )
     there = children(client, parent)
     if fresh and there:
         raise Refused(
-            f"MLflow at {uri} has {len(there)} trials of a sweep {name!r} that are not in this folder of runs; launch "
-            "it with the --runs-dir that has them, or give this one another --name"
+            f"MLflow at {shown(uri)} has {len(there)} trials of a sweep {name!r} that are not in this folder of runs; "
+            "launch it with the --runs-dir that has them, or give this one another --name"
         )
     if mine is not None:
         _see_whose(client, uri, identity, parent, [] if there else others, begun=bool(there))
@@ -68,8 +70,8 @@ def _see_whose(
         if whose == mine:  # nothing is in it yet, and who made the other may have seen no other
             _withdraw(client, parent.info.run_id)
         raise Refused(
-            f"MLflow at {uri} has a sweep {identity.name!r} of another folder of runs, with which this one would be "
-            "mixed; give this one another --name or --tracking-uri, or go on in the other folder"
+            f"MLflow at {shown(uri)} has a sweep {identity.name!r} of another folder of runs, with which this one "
+            "would be mixed; give this one another --name or --tracking-uri, or go on in the other folder"
         )
     if whose != mine and mine is not None:
         client.set_tag(parent.info.run_id, FOLDER_ID, mine)
@@ -87,7 +89,7 @@ def _create(client: MlflowClient, uri: str, identity: Identity, experiment: str)
 
 
 def _create_experiment(client: MlflowClient, uri: str, experiment: str) -> str:
-    database = mlflow_uri.file(uri)  # its artifacts are beside it, wherever the process was started
+    database = file(uri)  # its artifacts are beside it, wherever the process was started
     folder = None if database is None else (database.parent / "mlartifacts" / experiment).as_uri()
     return client.create_experiment(experiment, folder, {SWEEPS: experiment})
 

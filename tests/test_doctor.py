@@ -145,6 +145,7 @@ def test_a_store_that_mlflow_cannot_use_is_found(tmp_path: Path) -> None:
     broken(doctor.store("file:./mlruns"), "sqlite:///")
     broken(doctor.store("sqlite:////proc/absent/mlflow.db"), "/proc/absent/mlflow.db cannot be written")
     broken(doctor.store(f"postgresql://user@{nobody()}/mlflow"), "does not answer")
+    assert "secret" not in doctor.store(f"postgresql://user:secret@{nobody()}/mlflow").detail
     (tmp_path / "mlflow.db").write_text("no database")
     broken(doctor.store("sqlite:///mlflow.db"), "no SQLite database")
 

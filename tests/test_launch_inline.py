@@ -25,6 +25,7 @@ from torch import nn
 from analysis import store
 from analysis.mapinfo import MapInfo
 from analysis.outcome import Criterion, Curve, label
+from analysis.schema import REPLICATES, TRIALS
 from isoinit.activations import ACTIVATIONS
 from isoinit.theory.predict import depth_limit
 from sweeps import closing, data, driver, ending, launch, reading, ready, records, replay, session, spec
@@ -316,6 +317,19 @@ def test_a_sweep_that_ends_before_its_first_pack_says_how_to_go_on(
     assert _launch("--trials", "4") == 0
     assert "4 trials, 16 networks in " in capsys.readouterr().out
     assert Ledger(folder / "runs/tiny").read()[0].num_rows == 4
+
+
+def test_no_password_of_the_store_is_in_the_closing_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "_map", lambda *_: ([], [], [], "no axis"))
+    run = RunDir(folder / "runs", "tiny")
+    run.create(reading.read("tiny.yaml"), {})
+    away: Any = SimpleNamespace(uri="postgresql://me:secret@host/db", run_id=None, failure="MLflow is away")
+    tables = TRIALS.empty_table(), REPLICATES.empty_table()
+    end = closing.close(driver.Finished(run, *tables, 0, False, "", 1, away, Criterion(), 1.0, None, 0.0, []))
+    assert "secret" not in str(end.to_dict())
+    console = Console(record=True, file=io.StringIO())
+    console.print(ending.render(end, ""))
+    assert "mlflow ui --backend-store-uri 'postgresql://me:***@host/db'" in " ".join(console.export_text().split())
 
 
 @pytest.mark.usefixtures("folder")

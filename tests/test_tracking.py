@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -29,7 +30,7 @@ from sweeps.export import export, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import all_parents, children, deleted, parents
 from sweeps.mlflow_store import connect, one_sentence
-from sweeps.mlflow_uri import check, lasting
+from sweeps.mlflow_uri import check, lasting, shown
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
 
@@ -942,10 +943,33 @@ def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
         ("http://127.0.0.1:9", r"no MLflow server answers there \(\[Errno \d+\] "),
         ("http://host:port", "no MLflow server answers there"),
         ("http://[host", "no MLflow server answers there"),
+        ("http://me:secret@host", r"//me:\*\*\*@host: user and password .* set MLFLOW_TRACKING_USERNAME and MLFLOW_TR"),
+        ("oracle://me:secret@host/db", r"oracle://me:\*\*\*@host/db: it must begin with"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             check(uri)
         assert "\n" not in str(error.value)
+        assert "secret" not in str(error.value), "what is printed is kept in logs"
+
+
+@pytest.mark.parametrize(
+    ("uri", "printed"),
+    [
+        ("postgresql+psycopg2://me:se/cr:et@host:5432/db?x=a@b", "postgresql+psycopg2://me:***@host:5432/db?x=a@b"),
+        ("mysql://me:secret@[::1]/db", "mysql://me:***@[::1]/db"),
+        ("postgresql://:secret@/db", "postgresql://:***@/db"),
+        ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
+        ("http://host:5000", "http://host:5000"),
+        ("sqlite:////home/a:b@c/mlflow.db", "sqlite:////home/a:b@c/mlflow.db"),
+    ],
+)
+def test_no_password_of_a_database_is_printed(uri: str, printed: str) -> None:
+    assert shown(uri) == printed
+    with pytest.raises(ValueError, match=re.escape(f"MLflow at {printed}: it cannot be reached")), one_sentence(uri):
+        raise ConnectionRefusedError(111, "Connection refused")
+    remedy = re.escape(f"MLFLOW_TRACKING_URI={shlex.quote(printed)} mlflow runs restore")
+    with pytest.raises(ValueError, match=remedy), one_sentence(uri):
+        raise OSError("The run 0a must be in the 'active' state")
 
 
 def test_a_store_in_a_home_folder_is_one_wherever_it_is_looked_for(
