@@ -10,6 +10,7 @@ from isoinit import schemes
 from isoinit.layers import set_mask
 from isoinit.networks import MLP
 from sweeps import kernel
+from sweeps.kernel.products import most_columns
 from sweeps.spec import Training
 from sweeps.stack import Batches, KernelStack, Start
 
@@ -102,3 +103,11 @@ def test_not_a_number_is_not_taken_for_a_dead_unit(width, activation):
         model.get_submodule("layers.1").get_parameter("weight")[3, 4] = torch.nan
     (loss,), _ = KernelStack([0], [Start(model, 0.1, 0)], Training()).advance({0: batches(shape)}, [1.0] * STEPS, 0)
     assert np.isnan(loss[0])
+
+
+@pytest.mark.parametrize(
+    ("processor", "long_vectors", "columns"),
+    [("znver5", True, 768), ("znver3", False, 240), ("emeraldrapids", True, 240), ("generic", False, 240)],
+)
+def test_a_blas_is_asked_sooner_where_it_makes_all_of_long_vectors(processor, long_vectors, columns):
+    assert most_columns(processor, long_vectors) == columns

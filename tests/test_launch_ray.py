@@ -20,7 +20,7 @@ from sweeps.journal import Journal
 from sweeps.ledger import Ledger
 from sweeps.rundir import RunDir
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 SPEC = """
 name: tiny

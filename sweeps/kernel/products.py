@@ -4,8 +4,10 @@ For narrow networks tiles are faster: there a BLAS spends much of its time on th
 On an AMD EPYC (Zen 3) a step took 1 / 1.6 to 1 / 2 of the time it takes by MKL at width 16, 1 / 1.2 at 64
 (medians of 15), 1 / 1.1 at 128 to 240 and with crelu 1 / 1.5 to 1 / 1.3, about as long at 256 and up to twice as long
 at 512 (medians of 3). With AVX-512 (AMD EPYC, Zen 5), whose vectors that MKL makes little of, it took 1 / 2 of the time
-at 256, 1 / 2.3 at 384, 1 / 1.7 at 768 and 1 / 1.1 at 1024 (one round). Interleaved, by scripts that were not kept; no
-other processor was tried.
+at 256, 1 / 2.3 at 384, 1 / 1.7 at 768 and 1 / 1.1 at 1024 (one round). On an Intel Xeon (Emerald Rapids), of whose long
+vectors MKL makes all, it took 1 / 1.8 at width 16, 1 / 1.2 at 64, 1 / 1.1 at 192, but 1.2 times as long at 256 and 384
+and 1.4 times at 512 (depth 6, medians of 6 pairs). Interleaved, by scripts that were not kept; no other processor was
+tried.
 """
 
 from __future__ import annotations
@@ -18,10 +20,16 @@ import numpy as np
 from sweeps.kernel.blas import NONE, UNIT, blas
 from sweeps.kernel.compilers import called, inline
 from sweeps.kernel.pointers import NEXT, ONE
-from sweeps.kernel.tiles import BLOCK, LONG_VECTORS, TILES, flip_block, tile_of
+from sweeps.kernel.tiles import BLOCK, LONG_VECTORS, PROCESSOR, TILES, flip_block, tile_of
 
-NARROW: Final = 768 if LONG_VECTORS else 240
-"""Columns, beyond which a BLAS is as fast or nearly so: a wider operand's lines crowd the same sets of a cache."""
+
+def most_columns(processor: str, long_vectors: bool) -> int:
+    """Beyond which a BLAS is as fast or nearly so: a wider operand's lines crowd the same sets of a cache."""
+    return 768 if long_vectors and processor.startswith("znver") else 240
+
+
+NARROW: Final = most_columns(PROCESSOR, LONG_VECTORS)
+"""Columns, beyond which a BLAS is asked."""
 LONG: Final = 4096 if LONG_VECTORS else 1024
 """Rows and terms, likewise."""
 

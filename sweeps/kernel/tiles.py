@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_name
 from numba import types  # pyright: ignore[reportPrivateImportUsage]
 from numba.core import codegen, config
 from numba.extending import intrinsic
@@ -20,6 +21,8 @@ BLOCK: Final = 8
 _FEATURES: Final[str] = config.CPU_FEATURES or codegen.get_host_cpu_features()  # pyright: ignore[reportAttributeAccessIssue]
 LONG_VECTORS: Final = "+avx512f" in _FEATURES.split(",")
 """Whether numba makes code for AVX-512."""
+PROCESSOR: Final[str] = config.CPU_NAME or get_host_cpu_name()  # pyright: ignore[reportAttributeAccessIssue]
+"""What LLVM calls the processor that numba makes code for."""
 TILES: Final = ((8, 32), (8, 16), (8, BLOCK)) if LONG_VECTORS else ((4, 16), (8, BLOCK))
 """Rows and columns; each takes the columns that are left over by the one before."""
 
