@@ -40,7 +40,7 @@ def _number(value: Any) -> str:
 
 
 def _listed(rates: Sequence[float]) -> str:
-    *some, last = map(value_text, rates)
+    *some, last = map(_number, rates)
     return f"{', '.join(some)} and {last}" if some else last
 
 

@@ -104,20 +104,21 @@ class Ledger:
             for leftover in self._partial.iterdir():  # of a killed writer: there is only one
                 leftover.unlink()
             partial = self._partial / path.name
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(path)
-            _sync_folder(path.parent)
+            put(data, path, partial)
 
 
 def _has_failed(table: pa.Table) -> bool:
     return Outcome.FAILED in table["outcome"].to_pylist()
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def put(data: bytes, path: Path, partial: Path) -> None:
+    """Write a file, first as `partial`: it is there whole or not at all, and on the disk when this returns."""
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    handle = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

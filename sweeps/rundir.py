@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 import yaml
 
 from sweeps.failures import writing
-from sweeps.ledger import Ledger
+from sweeps.ledger import Ledger, put
 from sweeps.reading import near, parse
 from sweeps.spec import SweepSpec
 
@@ -190,7 +190,5 @@ def _locked(file: TextIO) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
     with writing(path):
-        partial.write_text(text)
-        partial.rename(path)
+        put(text.encode(), path, path.with_suffix(".partial"))

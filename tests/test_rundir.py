@@ -102,6 +102,25 @@ def test_the_id_of_a_folder_is_written_once_and_stays(tmp_path: Path) -> None:
         assert other.identified() not in (None, mine)
 
 
+def test_what_is_known_of_a_sweep_is_on_the_disk_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut takes the id of a folder that MLflow has heard of."""
+    fsync, synced = os.fsync, list[tuple[int, int]]()
+
+    def seen(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, os.fstat(handle).st_size))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    run = RunDir(tmp_path, "toy")
+    with run.driving():
+        run.identified()
+    file = (run.path / "launch.json").stat()
+    assert synced[0] == (file.st_ino, file.st_size), "all of it"
+    assert [inode for inode, _ in synced[1:]] == [run.path.stat().st_ino], "and its name"
+
+
 def test_a_folder_of_an_earlier_version_or_without_its_record_gets_no_id(tmp_path: Path) -> None:
     """A store may know it by another already."""
     run = RunDir(tmp_path, "toy")

@@ -157,6 +157,11 @@ def test_sweeps_that_were_trained_alike_have_no_such_axis(tmp_path: Path) -> Non
     assert joining.joined(whole).endswith("are read together, all judged by train_accuracy>=0.8.")
 
 
+def test_learning_rates_that_differ_in_the_fourth_digit_are_others(tmp_path: Path) -> None:
+    parts = [_sweep(tmp_path / f"x{rate}", sha, rate=rate) for sha, rate in (("1", 1.231), ("2", 1.2312))]
+    assert _names(joining.read(parts)) == {f"learning rates 0.0{rate} and 0.{rate}" for rate in (1231, 12312)}
+
+
 def test_a_training_that_goes_with_the_schemes_is_no_axis(tmp_path: Path) -> None:
     """Learning rates that were chosen for each scheme: its panels are apart as it is."""
     parts = [
