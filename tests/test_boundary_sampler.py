@@ -38,7 +38,7 @@ from sweeps.boundary import ROLE, START, BoundarySampler, placing
 from sweeps.boundary import sampler as sampling
 from sweeps.boundary.coordinates import STEP, Axes, axis_of, known
 from sweeps.boundary.memory import Memory
-from sweeps.boundary.trials import PLACE, alike, counts_of, going, new_after
+from sweeps.boundary.trials import PLACE, alike, counts_of, going, new_after, read_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -318,6 +318,16 @@ def test_roles_are_tagged_and_audits_are_uniform():
     study.enqueue_trial({"scheme": "long", "depth": 99, "bias_variance": 1.0})
     study.ask(SPACE)
     assert study.trials[-1].system_attrs[ROLE] == "enqueued"
+
+
+def test_what_was_read_stays_read():
+    """Of 175 trials in batches of 12, 174 were, and of 176 only 168."""
+    for batch in (1, 2, 8, 12, 15, 16, 60, 64, 210):
+        read = [read_of(told, batch) for told in range(3000)]
+        assert read == sorted(read)
+        assert all(0 <= told - r < new_after(told, batch) for told, r in enumerate(read))
+        assert all(read_of(told, batch) == told for told in range(0, 3000, batch))
+    assert (read_of(175, 12), read_of(176, 12), read_of(180, 12)) == (174, 174, 180)
 
 
 @pytest.mark.parametrize(

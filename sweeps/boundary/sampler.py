@@ -20,7 +20,7 @@ from analysis.threads import one_thread
 from sweeps.boundary.coordinates import Axes, axis_of
 from sweeps.boundary.memory import Memory, Seen
 from sweeps.boundary.placing import Key, Plan
-from sweeps.boundary.trials import PLACE, counts_of, fits, going, new_after
+from sweeps.boundary.trials import PLACE, counts_of, fits, going, read_of
 
 ROLE = "boundary:role"  # system attribute of every trial: start, boundary, audit or enqueued
 START = 8  # trials of the space-filling start
@@ -144,7 +144,7 @@ class BoundarySampler(BaseSampler):
         told = seen.told if seen.space.keys() >= there else [t for t in seen.told if there <= t.params.keys()]
         others = [t for t in seen.running if t.number != trial.number and fits(t, search_space)]
         running = [place for t in others if there <= (place := going(t, search_space)).keys()]
-        read = len(told) - len(told) % new_after(len(told), self._batch)
+        read = read_of(len(told), self._batch)
         plan = self._plan(memory, axes, told[:read])
         waiting = axes.points([*(t.params for t in told[read:]), *running])
         for _ in range(sum(self._chooses(t, search_space, trial, seen) for t in others)):

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from analysis.points import Counts
 
+_PER_STEP: Final = 16  # trials told for each result more per plan
 PLACE: Final = "boundary:place"
 """System attribute: where a trial was sent, for other threads and processes while it suggests one by one."""
 
@@ -36,7 +37,13 @@ def going(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str
 
 def new_after(told: int, batch: int) -> int:
     """Results per new plan: few at first, and a divisor of the batch, so that a batch told is a batch read."""
-    return max(step for step in range(1, min(batch, 1 + told // 16) + 1) if batch % step == 0)
+    return max(step for step in range(1, min(batch, 1 + told // _PER_STEP) + 1) if batch % step == 0)
+
+
+def read_of(told: int, batch: int) -> int:
+    """How many of the trials told a plan reads: whole steps, and none fewer than before, when steps have grown."""
+    before = _PER_STEP * (new_after(told, batch) - 1) - 1  # the last count at which they were shorter
+    return max(t - t % new_after(t, batch) for t in (told, max(before, 0)))
 
 
 def counts_of(told: Sequence[FrozenTrial]) -> Counts:
