@@ -328,6 +328,12 @@ def test_what_was_read_stays_read():
         assert all(0 <= told - r < new_after(told, batch) for told, r in enumerate(read))
         assert all(read_of(told, batch) == told for told in range(0, 3000, batch))
     assert (read_of(175, 12), read_of(176, 12), read_of(180, 12)) == (174, 174, 180)
+    sampler = BoundarySampler(seed=0, batch=12, audit=0, floors=FLOORS)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials(run(176, batch=8).trials)
+    study.ask(SPACE)
+    assert sampler._memory.plan is not None
+    assert len(sampler._memory.plan.key[1]) == 174
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,9 @@ def test_a_sweep_that_ends_before_its_first_pack_says_how_to_go_on(
     assert Ledger(folder / "runs/tiny").read()[0].num_rows == 4
 
 
-def test_no_password_of_the_store_is_in_the_closing_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_password_of_the_store_is_in_the_closing_words_or_those_of_a_sync(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(closing, "_map", lambda *_: ([], [], [], "no axis"))
     run = RunDir(folder / "runs", "tiny")
     run.create(reading.read("tiny.yaml"), {})
@@ -330,6 +332,12 @@ def test_no_password_of_the_store_is_in_the_closing_words(folder: Path, monkeypa
     console = Console(record=True, file=io.StringIO())
     console.print(ending.render(end, ""))
     assert "mlflow ui --backend-store-uri 'postgresql://me:***@host/db'" in " ".join(console.export_text().split())
+    monkeypatch.setattr(closing, "sync", lambda *_: 3)
+    for options in ([], ["--json"]):
+        assert main(["sync", "tiny", "--tracking-uri", away.uri, *options]) == 0
+        said = capsys.readouterr().out
+        assert "postgresql://me:***@host/db" in said
+        assert "secret" not in said
 
 
 @pytest.mark.usefixtures("folder")

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
@@ -265,6 +266,18 @@ def test_a_name_of_a_scheme_is_no_path(tmp_path: Path, info: MapInfo) -> None:
         "map.svg", "map-a_b.svg", "map-a_b-1.svg", "map-x_.._.._y.svg", "map-schéma.svg",
     }  # fmt: skip
     assert all(p.is_file() for p in written)
+
+
+def test_a_figure_is_laid_out_once_and_drawn_once_a_file(
+    info: MapInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matplotlib draws one that has a layout twice for every file, the first time to lay it out."""
+    done = []
+    for owner, name in ((ConstrainedLayoutEngine, "execute"), (Figure, "draw")):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, real=real, name=name: done.append(name) or real(*given))
+    save(map_figure(info), tmp_path / "figure", pdf=True)
+    assert done == ["execute", "draw", "draw", "draw"]
 
 
 @pytest.mark.parametrize("name", ["", " ", "深さ", "_mine", "a\nb"])

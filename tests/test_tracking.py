@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,11 +27,12 @@ from tables import pack
 
 from analysis.schema import Took
 from sweeps import bulk, parts, runcard
-from sweeps.export import export, verify
+from sweeps.export import export, find, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_runs import all_parents, children, deleted, parents
-from sweeps.mlflow_store import connect, one_sentence
+from sweeps.mlflow_runs import all_parents, children, deleted, experiments, parents
+from sweeps.mlflow_store import EXPERIMENT, connect, one_sentence
 from sweeps.mlflow_uri import check, lasting, shown
+from sweeps.parentrun import find_or_create
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
 
@@ -319,6 +321,28 @@ def test_a_name_taken_by_another_spec_is_refused(tmp_path: Path) -> None:
         Tracker(uri, runcard.Identity("toy", other, "", "d")).open()
     more = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 999})})
     Tracker(uri, runcard.Identity("toy", more, "", "d")).open()  # going on with more trials is the same sweep
+
+
+def test_no_password_is_printed_with_what_a_store_has_or_lacks(tmp_path: Path) -> None:
+    client, uri, printed = (
+        connect(sqlite(tmp_path)),
+        "postgresql://me:secret@host/db",
+        "MLflow at postgresql://me:***@host/db",
+    )
+    tracker(sqlite(tmp_path)).open()
+    other = runcard.Identity("toy", SPEC.model_copy(update={"dataset": "mnist"}), "", "d")
+    gone: Any = SimpleNamespace(
+        tracking_uri=uri,
+        get_experiment_by_name=lambda _: SimpleNamespace(lifecycle_stage="deleted", experiment_id="7"),
+    )
+    for refused in (
+        lambda: find_or_create(client, uri, other, EXPERIMENT, fresh=False),
+        lambda: find(client, uri, "zoo", EXPERIMENT),
+        lambda: experiments(gone, EXPERIMENT),
+    ):
+        with pytest.raises(ValueError, match=re.escape(printed)) as error:
+            refused()
+        assert "secret" not in str(error.value)
 
 
 FOREIGN = (
