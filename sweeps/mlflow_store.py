@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sweeps import mlflow_uri
-from sweeps.mlflow_uri import DATABASES, ELSEWHERE, file, lasting, shown
+from sweeps.mlflow_uri import DATABASES, ELSEWHERE, SIGN_IN, file, lasting, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,6 +130,8 @@ def _reason(uri: str, error: Exception) -> str:
         return f"it cannot be reached ({system.strerror or system})"
     if found := re.search(r"too many (\d+) error responses", str(error)):
         return f"the server answers with error {found[1]}, again and again; its log says why"
+    if "failed with error code 401" in str(error):
+        return f"it wants to know who asks; {SIGN_IN}"
     if "database is locked" in str(error):
         return f"another program keeps its database locked; try again when that has ended, or {ELSEWHERE}"
     if re.search(r"table \w+ already exists", str(error)):

@@ -22,6 +22,7 @@ SQLITE: Final = "sqlite:///"
 DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
 ELSEWHERE: Final = "give another --tracking-uri"
 """The remedy that is always there."""
+SIGN_IN: Final = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
 
 def check(uri: str) -> None:
@@ -36,8 +37,7 @@ def check(uri: str) -> None:
     if scheme in ("http", "https"):
         if "@" in rest.partition("/")[0]:
             raise ValueError(
-                f"tracking URI {shown(uri)}: user and password of a server are not read from its address; set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                f"tracking URI {shown(uri)}: user and password of a server are not read from its address; {SIGN_IN}"
             )
         _check_server(uri)
     elif uri.startswith("sqlite+"):

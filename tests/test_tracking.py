@@ -845,10 +845,17 @@ def test_a_database_is_made_where_a_file_has_but_one_name(tmp_path: Path, monkey
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
-def test_a_server_that_fails_is_told_by_its_error_and_not_by_the_address_that_was_asked() -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (500, "the server answers with error 500, again and again; its log says why"),
+        (401, "it wants to know who asks; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+    ],
+)
+def test_a_server_that_fails_is_told_by_its_error_and_not_by_the_address_that_was_asked(code: int, said: str) -> None:
     class Broken(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(500)
+            self.send_error(code)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -861,7 +868,7 @@ def test_a_server_that_fails_is_told_by_its_error_and_not_by_the_address_that_wa
             tracker(uri).open()
         server.shutdown()
         thread.join()
-    assert str(caught.value) == f"MLflow at {uri}: the server answers with error 500, again and again; its log says why"
+    assert str(caught.value) == f"MLflow at {uri}: {said}"
 
 
 def test_tables_that_are_half_made_are_told_with_the_remedy() -> None:
