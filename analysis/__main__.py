@@ -151,9 +151,9 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], *paren
     )
     made.add_argument(
         "--learning-rate",
-        type=float,
-        metavar="R",
-        help="of gradient descent, that must be stable (default: so small that it is)",
+        metavar="R[,R]",
+        help="of gradient descent, which must be stable and, with --steps, enough for them; of several any may train "
+        "it (default: so small that it is stable, and enough)",
     )
     made.add_argument("--steps", type=int, metavar="T", help="of gradient descent, to train in (default: some 250)")
     made.add_argument("--activation", metavar="NAME", help="activation function (default: the scheme's, mostly relu)")

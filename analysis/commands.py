@@ -189,7 +189,9 @@ def report(args: argparse.Namespace) -> int:
 def theory(args: argparse.Namespace) -> int:
     if args.pdf and args.out is None:
         raise ValueError("--pdf draws a figure, but there is no folder for one: name it with --out")
-    point = profiles.Point(**{name: getattr(args, name) for name in profiles.Point._fields})
+    told = () if args.learning_rate is None else rates.parse(args.learning_rate)
+    named = {name: getattr(args, name) for name in profiles.Point._fields if name != "learning_rates"}
+    point = profiles.Point(**named, learning_rates=told)
     info = profiles.profile_info(point, nets=args.nets, seed=args.seed)
     files = []
     if args.out is not None:

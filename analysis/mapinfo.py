@@ -80,14 +80,15 @@ class MapInfo(NamedTuple):
     x: Abscissa
     panels: tuple[Panel, ...]  # slice by slice, in each the schemes by rising depth limit
     n_trials: int
-    rates: tuple[float | None, ...] = ()  # learning rates at which theory is asked, of each training; none: at each
+    rates: tuple[str, ...] = ()  # `Descent.learning_rates` of each training; none: theory is asked at each
 
     @property
     def at_rate(self) -> str:
         """` at learning rate 0.1`, after a word for the theory, which knows those of plain descent alone."""
-        known = [f"{rate:g}" for rate in self.rates if rate is not None]
-        whose = " (sgd alone)" * (None in self.rates)
-        return f" at learning rate {' and '.join(known)}{whose}" if known else ""
+        known = [rate for rate in self.rates if rate]
+        whose = " (sgd alone)" * (len(known) < len(self.rates))
+        several = "s" * (len(known) > 1 or any(" to " in rate for rate in known))
+        return f" at learning rate{several} {' and '.join(known)}{whose}" if known else ""
 
     @property
     def schemes(self) -> tuple[str, ...]:

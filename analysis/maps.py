@@ -55,7 +55,7 @@ def region_map(
     depths = _depths(trials)
     trained = descents(trials, within)
     panels = [_panel(fixed, text, rows, model, depths, x, trained) for fixed, text, rows in slices(trials, x.name)]
-    told = () if x.name == RATE else tuple(dict.fromkeys(descent.rate for descent in trained.values()))
+    told = () if x.name == RATE else tuple(dict.fromkeys(descent.learning_rates for descent in trained.values()))
     return MapInfo(sweep or called(trials), criterion, depths, x, _ordered(panels), _count(trials), told)
 
 

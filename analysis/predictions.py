@@ -21,9 +21,17 @@ class Descent(NamedTuple):
     """What theory is told of how networks are trained; of all but plain descent nothing."""
 
     plain: bool = False
-    rate: float | None = None  # as of `least_rate`
+    rate: float | None = None  # the least, as of `rates`
     steps: int | None = None  # None: not known, or not the same for all
     within: int | None = None  # steps that the criterion looks at; None: all
+    greatest: float | None = None  # as of `rates`
+
+    @property
+    def learning_rates(self) -> str:
+        """`0.1`, or `0.01 to 0.1`; nothing if theory is told of none."""
+        if self.rate is None:
+            return ""
+        return " to ".join(dict.fromkeys(f"{rate:g}" for rate in (self.rate, self.greatest) if rate is not None))
 
 
 Descents = Mapping[str, Descent]
@@ -56,6 +64,7 @@ def _question(
     density: float,
     learning_rate: float | None,
     steps: int | None,
+    greatest: float | None,
 ) -> dict[str, Any] | NoTheory:
     """What theory is to be asked of a point, or the sentence why it says nothing."""
     if scheme not in THEORIES:  # not misspelled, for networks of it were trained
@@ -67,7 +76,8 @@ def _question(
         return NoTheory(reason)
     scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
     return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
-            "bias_mode": bias_mode, "density": density, "learning_rate": learning_rate, "steps": steps}  # fmt: skip
+            "bias_mode": bias_mode, "density": density, "learning_rate": learning_rate, "steps": steps,
+            "greatest_rate": greatest}  # fmt: skip
 
 
 def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
@@ -79,16 +89,17 @@ def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
         return NoTheory(str(error))
 
 
-def least_rate(trials: pa.Table) -> float | None:
-    """The learning rate that theory is asked about: the least that was a trial's best. None: of no plain descent.
+def rates(trials: pa.Table) -> tuple[float, float] | None:
+    """The learning rates that theory is asked about: the least and the greatest that was a trial's best. None: of no
+    plain descent.
 
-    A trial has trained if it did at one of its rates, and the least is the most stable one.
+    A trial has trained if it did at one of its rates; the least is the most stable one, the greatest the soonest.
     """
     if not {"optimizer", "best_learning_rate"} <= set(trials.column_names):
         return None
-    rates = [rate for rate in trials["best_learning_rate"].to_pylist() if rate is not None and rate > 0]
+    found = [rate for rate in trials["best_learning_rate"].to_pylist() if rate is not None and rate > 0]
     plain = trials["optimizer"].unique().to_pylist() == ["sgd"]
-    return min(rates) if plain and rates else None
+    return (min(found), max(found)) if plain and found else None
 
 
 def descents(trials: pa.Table, within: int | None = None) -> dict[str, Descent]:
@@ -102,11 +113,12 @@ def descents(trials: pa.Table, within: int | None = None) -> dict[str, Descent]:
 def _descent(trials: pa.Table, within: int | None) -> Descent:
     if "optimizer" not in trials.column_names or trials["optimizer"].unique().to_pylist() != ["sgd"]:
         return Descent()
+    least, greatest = rates(trials) or (None, None)
     if STEPS not in trials.column_names:
-        return Descent(True, least_rate(trials), None, within)
+        return Descent(True, least, None, within, greatest)
     steps = trials[STEPS].unique().to_pylist()
-    longest = trials.filter(pc.field(STEPS) == max(steps))  # in fewer steps only greater rates are of use
-    return Descent(True, least_rate(longest), steps[0] if len(steps) == 1 else None, within)
+    longest = rates(trials.filter(pc.field(STEPS) == max(steps)))  # in fewer steps only greater rates are of use
+    return Descent(True, longest and longest[0], steps[0] if len(steps) == 1 else None, within, longest and greatest)
 
 
 def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
@@ -117,9 +129,11 @@ def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
     )
     for row, way, rate, budget in zip(rows, ways, rates, steps, strict=True):
         descent = of.get(way or "", Descent())
-        row[RATE] = descent.rate if descent.rate is None or rate is None else rate
+        several = descent.rate is None or rate is None
+        row[RATE] = descent.rate if several else rate
         known = budget if descent.plain and budget is not None else descent.steps
         row[STEPS] = known if known is None or descent.within is None else min(known, descent.within)
+        row["greatest"] = descent.greatest if several else None
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]

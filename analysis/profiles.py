@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from analysis.words import counted
 from isoinit.theory import theories
 from isoinit.theory.asked import above, least, refuse
 from isoinit.theory.predict import Prediction, predict
@@ -15,6 +16,7 @@ from isoinit.theory.profile import LEVELS, NO_SPREAD, Profile, profile
 from isoinit.theory.simulate import DEAD, Simulation, no_simulation, simulate
 
 NETS: Final = 64
+_ENDS: Final[dict[str, Any]] = {"learning_rate": min, "greatest_rate": max}
 BUDGET: Final = 2e10  # multiplications that a simulation may cost: some seconds
 
 
@@ -43,7 +45,7 @@ class Point(NamedTuple):
     architecture: str | None = None
     normalization: str = "none"
     density: float = 1.0
-    learning_rate: float | None = None  # None: so small that every network is stable
+    learning_rates: tuple[float, ...] = ()  # of which any may train it; none: so small that every network is stable
     steps: int | None = None  # None: some 250
 
 
@@ -73,7 +75,8 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     if point.weight_scale != 1:
         own = predict(point.scheme, **arguments).sigma_w2
         arguments["sigma_w2"] = own * point.weight_scale
-    theory = profile(point.scheme, **arguments, learning_rate=point.learning_rate, steps=point.steps)
+    rates = {name: find(point.learning_rates, default=None) for name, find in _ENDS.items()}
+    theory = profile(point.scheme, **arguments, **rates, steps=point.steps)
     affordable = int(BUDGET / (point.depth * point.width**3))
     count = min(NETS, affordable) if nets is None else nets
     if count < 2:
@@ -120,8 +123,12 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         (f"1 - |correlation| of the nearest of {inputs:g}", f"{theory.prediction.nearest:.2g}", ""),
         (f"  the same of the gradients of {inputs:g} classes", _classes(theory.prediction), ""),
         ("eigenvalues e of J J^T, Var(e) / E(e)^2", f"{theory.prediction.conditioning:.1f}", ""),
-        ("learning rate that is stable, at most", _stable(theory.prediction), ""),
+        ("learning rate that is stable, at most", _rate(theory.prediction.stable_rate), ""),
     ]
+    if theory.prediction.steps is not None:
+        name = f"  that is enough for {counted(theory.prediction.steps, 'step')}, at least"
+        rows.append((name, _rate(theory.prediction.least_rate), ""))
+    unmeasured = ["-"] * (len(rows) - 7)
     if len(theory.singular_values):
         rows.append(("singular values of J, 5 / 50 / 95 %", _three(theory.singular_levels, theory.singular_values), ""))
     if measured is None:
@@ -142,7 +149,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
         f"{np.exp(near.mean()):.2g}" if len(near) else "-",
         f"{np.exp(classes.mean()):.2g}" if len(classes) else "-",
         f"{spread:.1f}" if np.isfinite(spread) else "-",
-        "-",
+        *unmeasured,
         _three((np.arange(len(values)) + 0.5) / len(values), values),
     ]
     rows += [("singular values of J, 5 / 50 / 95 %", "-", "")] if len(rows) < len(seen) else []
@@ -154,9 +161,8 @@ def _classes(told: Prediction) -> str:
     return f"{told.classes:.2g}" if derived else "-"
 
 
-def _stable(told: Prediction) -> str:
-    """The greatest learning rate at which steps are stable."""
-    return "-" if math.isnan(told.log_sharpness) else f"{told.stable_rate:.2g}"
+def _rate(rate: float) -> str:
+    return "-" if math.isnan(rate) else f"{rate:.2g}"
 
 
 def _size(log: float) -> str:

@@ -132,7 +132,7 @@ the data those of the signal are left out). {theory_knows}</p>
 
 def _theory_knows(export: Export) -> str:
     trained = descents(export.trials).values()
-    rates = [f"{descent.rate:g}" for descent in trained if descent.rate is not None]
+    rates = [descent.learning_rates for descent in trained if descent.rate is not None]
     plain = any(descent.plain for descent in trained)
     known = [_KNOWN_RATE.format(" and ".join(rates))] * bool(rates) + [_KNOWN_STEPS] * plain
     *unknown, last = ["the learning rate"] * (not rates) + ["the number of steps"] * (not plain) + ["the data"]
@@ -141,8 +141,8 @@ def _theory_knows(export: Export) -> str:
 
 _KNOWN_STEPS = "Inputs have to differ as much as it takes to tell them apart within the steps of the budget."
 _KNOWN_RATE = """\
-Of the learning rate it knows {}, the least that was a trial's best, at which it asks whether gradient descent in an
-MLP without normalization is stable."""
+Of the learning rates it knows {}, the least and the greatest that were a trial's best: whether gradient descent in an
+MLP without normalization is stable at the least, and whether a rate up to the greatest is enough for the steps."""
 _MAP_METHOD = f"""\
 <p>The map is a logistic Gaussian-process classifier of the outcomes, of at most {ACTIVE} trials, most of them those
 nearest the frontier (expectation propagation; Rasmussen and Williams 2006, algorithms 3.1, 3.5 and 5.1). It is averaged

@@ -45,10 +45,10 @@ def predicted(
 ) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory.
 
-    At the least learning rate, where networks are most stable: a trial that trains at one of its rates has trained. In
-    the steps of plain descent that there are, or `within` those that the criterion looks at.
+    At all learning rates, for a trial that trains at one of them has trained, and in the steps of plain descent that
+    there are, or `within` those that the criterion looks at.
     """
-    rate = told_rate(training)
+    rate, greatest = told_rates(training) or (None, None)
     steps = None if rate is None else min(training.steps, within or training.steps)
     least = min(p.bias_variance for p in points)
     asked: dict[str, list[dict[str, Any]]] = {}
@@ -56,17 +56,17 @@ def predicted(
         # of the depth a limit does not depend
         some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
         some = some[:: math.ceil(len(some) / asked_of)]
-        asked[scheme] = [question for p in some if (question := _question(p, rate, steps)) is not None]
+        asked[scheme] = [question for p in some if (question := _question(p, rate, steps, greatest)) is not None]
     foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
     return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}
 
 
-def told_rate(training: Training) -> float | None:
-    """The learning rate that theory is asked about; None: of no plain descent."""
-    return min(training.learning_rate) if training.optimizer == "sgd" else None
+def told_rates(training: Training) -> tuple[float, float] | None:
+    """The least and the greatest of the learning rates, which theory is told; None: of no plain descent."""
+    return (min(training.learning_rate), max(training.learning_rate)) if training.optimizer == "sgd" else None
 
 
-def _question(point: Point, rate: float | None, steps: int | None) -> dict[str, Any] | None:
+def _question(point: Point, rate: float | None, steps: int | None, greatest: float | None) -> dict[str, Any] | None:
     """What theory is asked of the depth limit of a point; None if there is no theory for it."""
     kind = {
         "scheme": point.scheme,
@@ -82,4 +82,4 @@ def _question(point: Point, rate: float | None, steps: int | None) -> dict[str, 
     if point.weight_scale != 1:
         variance = point.weight_scale * default_variance(point.scheme, point.activation)
     return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density, "learning_rate": rate,
-            "steps": steps}  # fmt: skip
+            "steps": steps, "greatest_rate": greatest}  # fmt: skip

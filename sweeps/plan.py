@@ -142,8 +142,8 @@ def render(made: Plan) -> RenderableType:
         f"of {_si(made.speed.flops)}FLOP/s each",
         f"expected time on this machine: {time_text(made.seconds)}, of which {made.startup:.0f} s to start",
     ]
-    rate = limits.told_rate(spec.training)
-    at_rate = "" if rate is None else f" at learning rate {rate:g}"
+    told = dict.fromkeys(limits.told_rates(spec.training) or ())
+    at_rate = f" at learning rate{'s' * (len(told) > 1)} {' to '.join(f'{rate:g}' for rate in told)}" if told else ""
     table = Table("scheme", f"depth limit predicted{at_rate}", box=None, pad_edge=False)
     for scheme, limit in made.limits.items():
         ends = dict.fromkeys([theory_text(made.least_limits[scheme]), theory_text(limit)])

@@ -13,7 +13,7 @@ import pytest
 from analysis import tables
 from analysis.compare import _POINT, Agreement, agreement, paired
 from analysis.maps import region_map, scheme_limits
-from analysis.predictions import Descent, descents, least_rate, predicted_limits, predictions
+from analysis.predictions import Descent, descents, predicted_limits, predictions, rates
 from analysis.ratios import changes, ratios
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
@@ -56,17 +56,19 @@ def test_weight_scale_multiplies_the_scheme_s_own_variance(made: tuple[pa.Table,
     assert halved.depth_limit == pytest.approx(xavier.depth_limit)
 
 
-def test_theory_is_asked_at_the_least_of_the_best_learning_rates(made: tuple[pa.Table, pa.Table]) -> None:
+def test_theory_is_asked_at_the_least_and_the_greatest_of_the_best_learning_rates(
+    made: tuple[pa.Table, pa.Table],
+) -> None:
     trials = made[0]
-    rates = trials["best_learning_rate"].drop_null().to_pylist()
-    assert len(set(rates)) == 2
-    assert least_rate(trials) == min(rates)
-    assert least_rate(_with(trials, "best_learning_rate", 0.4)) == 0.4
-    assert least_rate(_with(trials, "best_learning_rate", None)) is None
+    best = trials["best_learning_rate"].drop_null().to_pylist()
+    assert len(set(best)) == 2
+    assert rates(trials) == (min(best), max(best)) == descents(trials)[""][1::3]
+    assert rates(_with(trials, "best_learning_rate", 0.4)) == (0.4, 0.4)
+    assert rates(_with(trials, "best_learning_rate", None)) is None
     for other in (_with(trials, "optimizer", "adam"), trials.drop_columns(["best_learning_rate"])):
-        assert least_rate(other) is None
+        assert rates(other) is None
     mixed = pa.concat_tables([trials, _with(trials, "optimizer", "adam")])
-    assert least_rate(mixed) is None
+    assert rates(mixed) is None
 
 
 def test_theory_is_asked_within_the_steps_of_plain_descent(made: tuple[pa.Table, pa.Table]) -> None:
@@ -100,13 +102,13 @@ def test_theory_is_asked_within_the_steps_that_the_criterion_looks_at(made: tupl
             for w in (20, 300, None)]  # fmt: skip
     assert told[0] < told[1] == told[2]
     longer = pa.concat_tables([_with(trials, "best_learning_rate", 0.1), _with(trials, "steps", 600)])
-    assert descents(longer)[""].rate == least_rate(trials) == 0.01
+    assert descents(longer)[""][1::3] == rates(trials) == (0.01, 0.1)
     quick = pa.concat_tables([_with(trials, "best_learning_rate", 0.001), _with(trials, "steps", 600)])
-    assert descents(quick)[""].rate == 0.01, "of the longest alone"
+    assert descents(quick)[""][1::3] == (0.01, 0.1), "of the longest alone"
 
 
 def test_a_learning_rate_that_is_too_great_ends_networks_in_theory_too(made: tuple[pa.Table, pa.Table]) -> None:
-    trials = _with(_with(made[0], "scheme", "ll_orth"), "width", 64)
+    trials = _with(_with(_with(made[0], "scheme", "ll_orth"), "width", 64), "steps", 600)
     limits = {}
     for rate in (0.4, 0.01):
         mine = _with(trials, "best_learning_rate", rate)
@@ -114,7 +116,7 @@ def test_a_learning_rate_that_is_too_great_ends_networks_in_theory_too(made: tup
         limits[rate] = info.panels[0].predicted
         assert info.at_rate == f" at learning rate {rate:g}"
         for variance, limit in list(zip(info.x.values, limits[rate], strict=True))[-3:]:
-            point = {"width": 64, "sigma_b2": float(variance), "bias_mode": "iid", "learning_rate": rate}
+            point = {"width": 64, "sigma_b2": float(variance), "bias_mode": "iid", "learning_rate": rate, "steps": 600}
             assert limit == predict("ll_orth", depth=2, **point).depth_limit
         (found,) = agreement(mine)
         told = {outcome for outcome, _ in found.counts}

@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_counts_trials_packs_networks_and_flops(cache: Path) -> None:
-    spec = parse(TEXT)
+    spec = parse(TEXT, ["training.steps=400"])
     made = plan.plan(spec)
     assert (made.trials, made.packs, made.networks) == (20, 3, 120)
     digits = data.load("digits")
@@ -61,7 +61,7 @@ def test_it_counts_trials_packs_networks_and_flops(cache: Path) -> None:
 
 def test_a_limit_that_an_axis_moves_is_a_range() -> None:
     """Over the scale of the weights: critical in the middle, so neither end of the axis has the greatest limit."""
-    scales, small = (0.5, 1.0, 2.0, 8.0), Training(learning_rate=[1e-9])
+    scales, small = (0.5, 1.0, 2.0, 8.0), Training(learning_rate=[1e-9, 0.1])
     points = [_point()._replace(scheme="xavier_normal", width=64, weight_scale=s) for s in scales]
     found = limits.predicted(points, small)["xavier_normal"]
     assert found == [limits.predicted([p], small)["xavier_normal"][0] for p in points]
@@ -76,7 +76,7 @@ def test_a_plan_seeks_the_boundary_of_every_unit_where_theory_has_its_own() -> N
 name: two-units
 network: {activation: [silu, selu]}
 space: {scheme: orthogonal, depth: {low: 2, high: 300, log: true}, width: 32, bias_variance: 0}
-training: {learning_rate: 0.01}
+training: {learning_rate: [0.1, 0.01]}
 search: {trials: 64}
 """)
     design = space.build(spec)
@@ -100,13 +100,18 @@ def test_of_many_kinds_of_networks_theory_is_asked_no_more_than_of_one() -> None
 _UNITS = ("relu", "leaky_relu", "tanh", "gelu")
 
 
-def test_a_limit_is_that_of_the_least_learning_rate_of_gradient_descent() -> None:
+def test_a_limit_is_that_of_all_learning_rates_of_gradient_descent() -> None:
+    """Deep networks are stable at the least one, and shallow ones have learnt by the greatest when the steps end."""
+
     def limit(**training: Any) -> float:
         point = _point()._replace(scheme="ll_orth", width=64, bias_variance=0.3, bias_mode="iid")
         return limits.predicted([point], Training(**training))["ll_orth"][0]
 
-    assert limit(learning_rate=[0.2, 0.01]) == limit(learning_rate=[0.01]) > 1.5 * limit(learning_rate=[0.2])
-    assert limit(learning_rate=[0.2], optimizer="adam") > limit(learning_rate=[0.01])
+    both = limit(learning_rate=[0.2, 0.01], steps=400)
+    assert both == limit(learning_rate=[0.01], steps=400) > 1.5 * limit(learning_rate=[0.2], steps=400)
+    assert limit(learning_rate=[0.2], optimizer="adam", steps=400) > both
+    few = limit(learning_rate=[0.2, 0.01], steps=40)
+    assert few > 10 * limit(learning_rate=[0.01], steps=40) == 10.0, "nothing trains"
 
 
 def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
@@ -115,7 +120,7 @@ def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
             0
         ]
 
-    rate = [1e-9]
+    rate = [1e-9, 0.1]
     assert limit(learning_rate=rate, steps=2000) > 1.5 * limit(learning_rate=rate, steps=200)
     assert limit(learning_rate=rate, steps=2000) == depth_limit("orthogonal", width=64, steps=2000)
     assert limit(learning_rate=rate, steps=2000, optimizer="adam") == depth_limit("orthogonal", width=64)
@@ -177,9 +182,11 @@ def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
     def depth(scheme: str, trials: int) -> float:
         settings = ["search.sampler=boundary", f"space.scheme=[{scheme}]", f"search.trials={trials}", "space.width=64"]
         settings.append("space.bias_variance={low: 1.0e-4, high: 1.0, log: true}")  # or else few places are new
+        settings.append(enough)
         return plan.plan(parse(TEXT, settings)).mean_depth
 
-    known = limits.predicted([_point()._replace(scheme="xavier_normal", width=64)], parse(TEXT).training)
+    enough = "training.steps=100"
+    known = limits.predicted([_point()._replace(scheme="xavier_normal", width=64)], parse(TEXT, [enough]).training)
     assert known == {"xavier_normal": [pytest.approx(9, abs=1)]}
     assert depth("xavier_normal", 64) < 14 < 40 < depth("ll_orth", 64)  # an even spread has 25
     long = plan.plan(parse(TEXT, ["search.sampler=boundary", "search.trials=600"]))
@@ -466,7 +473,7 @@ def test_it_is_printed_as_text_and_as_json(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "tiny.yaml").write_text(TEXT)
     assert main(["plan", str(tmp_path / "tiny.yaml")]) == 0
     assert "120 networks" in capsys.readouterr().out
-    assert main(["plan", str(tmp_path / "tiny.yaml"), "--json"]) == 0
+    assert main(["plan", str(tmp_path / "tiny.yaml"), "--set", "training.steps=400", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["networks"] == 120
     assert found["predicted_depth_limits"]["ll_orth"] == "inf"

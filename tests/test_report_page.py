@@ -90,8 +90,10 @@ def test_the_method_is_the_one_by_which_the_figures_were_made() -> None:
     for some, asked in ((trials, True), (adam, False)):
         export = Export((), some, replicates, {}, None, None, common=True)
         made = " ".join(page(export).split())
-        assert ("the start of training at learning rate 0.01." in made) == asked
-        assert ("Of the learning rate it knows 0.01, the least that was a trial's best" in made) == asked
+        assert ("the start of training at learning rates 0.01 to 0.1." in made) == asked
+        assert (
+            "Of the learning rates it knows 0.01 to 0.1, the least and the greatest that were a trial's best" in made
+        ) == asked
         assert ("It does not know the learning rate, the number of steps or the data." in made) != asked
         assert ("tell them apart within the steps of the budget. It does not know the data." in made) == asked
         assert f"of at most {ACTIVE} trials" in made

@@ -102,7 +102,7 @@ OTHERS = {
     "prunes", "sharpens", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
     "aligned_or_exploded", "log_sum", "moments", "looked_up", "layer", "widens", "unknown",
     "stretched", "least_apart", "plain_sharpening", "next_distance", "slopes_alike", "series",
-    "bounds",
+    "bounds", "log_asked", "log_enough", "right",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)
 ALLOWED = {  # where one of these is a valid argument after all

@@ -323,7 +323,7 @@ def test_smooth_networks_sharpen_and_end_where_a_rate_meets_it(scheme: str, acti
         assert below.stable_rate > rate > above.stable_rate
         assert (below.outcome, above.outcome, above.binding) == ("trained", "diverged", "stability")
         assert any("is taken from ReLU nets" in note for note in above.notes)
-        assert any("a rate may be too small" in note for note in above.notes)
+        assert any("rate is too small for the steps" in note for note in above.notes)
     relu = predict(scheme, depth=20, width=64, learning_rate=0.1)
     assert not any("is taken from ReLU nets" in note for note in relu.notes)
 

@@ -83,8 +83,8 @@ def test_theory_is_asked_for_each_training_at_its_own_rate(optimizers: list[Path
         name: maps.region_map(store.read(folder).trials)
         for name, folder in zip(("sgd", "adam"), optimizers, strict=True)
     }
-    assert (alone["sgd"].rates, alone["adam"].rates) == ((0.01,), (None,))
-    assert set(info.rates) == {0.01, None}
+    assert (alone["sgd"].rates, alone["adam"].rates) == (("0.01",), ("",))
+    assert set(info.rates) == {"0.01", ""}
     assert info.at_rate == " at learning rate 0.01 (sgd alone)"
     x = info.x.values[-1]
     for panel in info.panels:
@@ -109,7 +109,7 @@ def test_all_commands_tell_them_apart(
     assert main(["report", *given]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "training sgd / adam" in page
-    assert "Of the learning rate it knows 0.01, the least" in page
+    assert "Of the learning rates it knows 0.01, the least" in page
     assert main(["map", *given]) == 0
     assert {"adam", "sgd"} <= set(
         (tmp_path / "map.svg").read_text().replace("<!-- ", "\n").replace(" -->", "\n").split()

@@ -20,8 +20,8 @@ _NOT_PRUNED = (
 )
 _RATED = (
     "the learning rate: as if of gradient descent without momentum on inputs that have nothing in common; real ones "
-    "make networks sharper, and how nets that are not mirrored sharpen while they train is argued, not derived; that a "
-    "rate may be too small to train within the steps is not accounted for"
+    "make networks sharper, and how nets that are not mirrored sharpen while they train is argued, not derived; which "
+    "rate is too small for the steps goes with how much of an input its class has in common, and data differ in that"
 )
 _BUDGETED = (
     "the steps: as if each were of the greatest stable learning rate; argued, not derived, and too many layers are "

@@ -22,6 +22,7 @@ from isoinit.theory.asked import asks
 from isoinit.theory.caveats import caveats
 from isoinit.theory.maps import Bias
 from isoinit.theory.prepare import default_variance, prepared
+from isoinit.theory.rising import log_enough
 from isoinit.theory.setting import MAX_DEPTH, Setting, Smooth, bounds, greatest_depth, outcome, within
 from isoinit.theory.theories import has_theory, no_theory, sharpens
 from isoinit.theory.tolerance import DEFAULT, Threshold, Tolerance
@@ -61,6 +62,8 @@ class Prediction:
     log_sharpness        log of the greatest eigenvalue of the Gauss-Newton matrix of the typical net
                          (`isoinit.theory.sharpness`); nan: not derived
     log_sharpest         the same of the sharpest that it becomes until it is trained (`isoinit.theory.sharpening`)
+    log_rise, log_apart  logs of how fast the right logit rises at first, nan likewise, and of how far logits of inputs
+                           are apart, see `trajectory.State`
     dead_probability     that some layer is off altogether for a given input; of pruned weights, that no path of them
                            through units that are on is left
     probability          share of seeds that stay within tolerance in the signal and in the gradient, the lesser share
@@ -69,7 +72,7 @@ class Prediction:
     seed_dependent       whether fewer seeds agree on that than `tolerance.certainty` asks
     depth_limit          greatest depth predicted to train; inf: none up to `MAX_DEPTH`
     binding              what ends it: "signal", "gradient", "alignment", "classes", "conditioning", "death",
-                         "stability" or "none"
+                         "stability", "rate" (too small for the steps) or "none"
     notes                caveats of this combination
     """
 
@@ -85,6 +88,7 @@ class Prediction:
     density: float
     learning_rate: float | None
     steps: int | None
+    greatest_rate: float | None
     drift: float
     spread: float
     correlation: float
@@ -96,6 +100,8 @@ class Prediction:
     conditioning: float
     log_sharpness: float
     log_sharpest: float
+    log_rise: float
+    log_apart: float
     dead_probability: float
     probability: float
     outcome: str
@@ -109,6 +115,11 @@ class Prediction:
     def stable_rate(self) -> float:
         """The greatest learning rate at which this net is stable until it is trained; nan: not derived."""
         return exp(min(log(self.tolerance.stable(self.activation)) - self.log_sharpest, _GREATEST))
+
+    @property
+    def least_rate(self) -> float:
+        """The least learning rate that is enough for this net within `steps`, if they are given; nan: not derived."""
+        return exp(min(log_enough(self.log_rise, self.log_apart, self.steps, self.tolerance), _GREATEST))
 
 
 @asks()
@@ -126,6 +137,7 @@ def predict(
     density: float = 1.0,
     learning_rate: float | None = None,
     steps: int | None = None,
+    greatest_rate: float | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Prediction:
     """The prediction for one grid point.
@@ -133,13 +145,14 @@ def predict(
     depth counts weight layers (>= 2), width the hidden units (channels of a cnn); `sigma_w2 = fan_in * Var(w)` of
     the hidden layers, None: the scheme's own; `sigma_b2 = Var(b)`; `density` is the share of weights that a sparse
     scheme leaves, the same in all layers; `learning_rate` is that of gradient descent without momentum, None: small;
-    `steps` are those of such training, None: the tolerances' own, some 250 (`setting.least_apart`).
+    `steps` are those of such training, None: the tolerances' own, some 250 (`setting.least_apart`); `greatest_rate`
+    that of several rates of which a net may be trained by any, `learning_rate` being the least, None: by that alone.
     ValueError if an argument is out of range, or with the sentence of `no_theory` if there is no theory.
     """
     setting, variance, sigma_b2 = prepared(
         scheme, architecture=architecture, activation=activation, normalization=normalization, depth=depth, width=width,
         sigma_w2=sigma_w2, sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, learning_rate=learning_rate,
-        steps=steps, tolerance=tolerance,
+        steps=steps, greatest_rate=greatest_rate, tolerance=tolerance,
     )  # fmt: skip
     state, probability = _reached(setting, depth)
     limit, binding = greatest_depth(setting)
@@ -159,6 +172,7 @@ def predict(
         density=density,
         learning_rate=learning_rate,
         steps=steps,
+        greatest_rate=greatest_rate,
         drift=state.log_signal,
         spread=sqrt(state.signal_variance),
         correlation=state.correlation,
@@ -170,6 +184,8 @@ def predict(
         conditioning=state.relative_variance,
         log_sharpness=state.log_sharpness if sharp else nan,
         log_sharpest=state.log_sharpest if sharp else nan,
+        log_rise=state.log_rise if sharp else nan,
+        log_apart=state.log_apart,
         dead_probability=1 - state.alive,
         probability=probability,
         outcome=outcome(state, probability, setting),
@@ -218,6 +234,7 @@ def setting_of(prediction: Prediction) -> Setting | Smooth:
         prediction.density,
         prediction.learning_rate,
         prediction.steps,
+        prediction.greatest_rate,
         prediction.tolerance,
     )
 

@@ -44,6 +44,7 @@ _TOLERANCE = {
     "stability": above(0),
     "linear_stability": above(0),
     "told": TOLD,
+    "part": between(0, 1),
     "certainty": between(0, 1),
     "input_square": _WEIGHT,
     "input_correlation": Rule("a number from -1 to below 1", lambda value: _COSINE.holds(value) and value != 1),
@@ -75,6 +76,7 @@ def prepared(
     density: float = 1.0,
     learning_rate: float | None = None,
     steps: int | None = None,
+    greatest_rate: float | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> tuple[Setting | Smooth, float, float]:
     """The setting of valid arguments, and the variances of weights and biases that are meant."""
@@ -89,6 +91,7 @@ def prepared(
         density,
         learning_rate,
         steps,
+        greatest_rate,
         tolerance,
     )
     reason = no_theory(
@@ -104,7 +107,18 @@ def prepared(
     sigma_b2 = sigma_b2 or get(scheme).own_bias / fan_in
     bias = Bias(sigma_b2, bias_mode)
     setting = setting_of(
-        scheme, architecture, activation, normalization, width, variance, bias, density, learning_rate, steps, tolerance
+        scheme,
+        architecture,
+        activation,
+        normalization,
+        width,
+        variance,
+        bias,
+        density,
+        learning_rate,
+        steps,
+        greatest_rate,
+        tolerance,
     )
     return setting, variance, sigma_b2
 
@@ -126,6 +140,7 @@ def setting_of(
     density: float,
     learning_rate: float | None,
     steps: int | None,
+    greatest_rate: float | None,
     tolerance: Tolerance,
 ) -> Setting | Smooth:
     theory = get(scheme)
@@ -134,7 +149,7 @@ def setting_of(
     if activation not in EXACT:
         gaussian = family == "gaussian"
         net = SmoothNet(activation, width, sigma_w2, bias.variance, gaussian, normalization == "batch")
-        return Smooth(net, tolerance, rate, steps)
+        return Smooth(net, tolerance, rate, steps, greatest_rate)
     gain = sigma_w2 / FAMILIES[family].critical if architecture != "resnet" else 1.0
     if activation == "linear":
         # a linear net is the core of a mirrored one
@@ -149,7 +164,9 @@ def setting_of(
     if theory.family.startswith("mirrored") and architecture == "resnet" and width % 2:
         raise ValueError(f"{scheme} mirrors the channels and needs an even width, got {width}.")
     density = density if prunes(scheme, architecture, activation, normalization) else 1.0
-    return Setting(family, width, gain, bias, tolerance, density, architecture == "cnn", rate, activation, steps)
+    return Setting(
+        family, width, gain, bias, tolerance, density, architecture == "cnn", rate, activation, steps, greatest_rate
+    )
 
 
 def _validate(
@@ -163,6 +180,7 @@ def _validate(
     density: float,
     learning_rate: float | None,
     steps: int | None,
+    greatest_rate: float | None,
     tolerance: Tolerance,
 ) -> None:
     for name, value, rule in (
@@ -176,9 +194,15 @@ def _validate(
         ("density", density, SHARE),
         ("learning_rate", learning_rate, optional(above(0))),
         ("steps", steps, optional(whole(1))),
+        ("greatest_rate", greatest_rate, optional(above(0))),
         ("tolerance", tolerance, made(Tolerance, "predict.DEFAULT")),
     ):
         refuse(name, value, rule)
+    if greatest_rate is not None and not (learning_rate is not None and learning_rate <= greatest_rate):
+        raise ValueError(
+            f"greatest_rate {greatest_rate} must be at least learning_rate, the least of several, but that is "
+            f"{learning_rate}."
+        )
     if sigma_b2 > 0 and bias_mode == "zero":
         raise ValueError(f"sigma_b2 {sigma_b2} needs bias_mode 'iid' or 'mirrored', but got 'zero'.")
     for name, rule in _TOLERANCE.items():

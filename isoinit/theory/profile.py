@@ -91,6 +91,7 @@ def profile(
     architecture: str = "mlp",
     learning_rate: float | None = None,
     steps: int | None = None,
+    greatest_rate: float | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Profile:
     """Everything theory says of `scheme` over depth; arguments and errors as `predict`.
@@ -103,7 +104,7 @@ def profile(
     prediction = predict(
         scheme, depth=depth, width=width, activation=activation, normalization=normalization, sigma_w2=sigma_w2,
         sigma_b2=sigma_b2, bias_mode=bias_mode, density=density, architecture=architecture,
-        learning_rate=learning_rate, steps=steps, tolerance=tolerance,
+        learning_rate=learning_rate, steps=steps, greatest_rate=greatest_rate, tolerance=tolerance,
     )  # fmt: skip
     setting = setting_of(prediction)
     walked = list(islice(setting.states(), depth - 1))

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from math import erf, inf, log, sqrt
+from math import erf, inf, isnan, log, sqrt
 
 from isoinit.theory import maps
 from isoinit.theory.crowd import law
 from isoinit.theory.ensemble import Ensemble, Seen
 from isoinit.theory.families import FAMILIES
 from isoinit.theory.maps import Bias, Point
+from isoinit.theory.rising import log_enough
 from isoinit.theory.sharpening import lead
 from isoinit.theory.smooth import SmoothNet
 from isoinit.theory.tolerance import Threshold, Tolerance
@@ -25,7 +26,8 @@ _EVERY_LAYER = 100  # the limit is sought layer by layer up to here, then at eve
 class Setting:
     """Everything but the depth: what a depth limit depends on. `positions`: units are maps of a convolution;
     `learning_rate` None: so small that every net is stable, or not accounted for; `activation`: that of the network,
-    of which a mirrored family may tell all but the sharpness; `steps` None: as many as the tolerances are of."""
+    of which a mirrored family may tell all but the sharpness; `steps` None: as many as the tolerances are of;
+    `greatest_rate` that of several learning rates, of which `learning_rate` is the least, None: it is the only one."""
 
     family: str
     width: int
@@ -37,6 +39,7 @@ class Setting:
     learning_rate: float | None = None
     activation: str = "relu"
     steps: int | None = None
+    greatest_rate: float | None = None
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
@@ -44,7 +47,19 @@ class Setting:
         crowd = int(self.tolerance.inputs.value)
         alike = _ALIKE.get(self.activation)
         told = self.tolerance.told.value
-        return walk(family, self.width, self.gain, self.bias, inputs, crowd, self.density, self.positions, alike, told)
+        return walk(
+            family,
+            self.width,
+            self.gain,
+            self.bias,
+            inputs,
+            crowd,
+            self.density,
+            self.positions,
+            alike,
+            told,
+            self.tolerance.part.value,
+        )
 
     def nets(self) -> Ensemble | None:
         """The ensemble that `states` walks; None where there is none."""
@@ -59,6 +74,7 @@ class Smooth:
     tolerance: Tolerance
     learning_rate: float | None = None
     steps: int | None = None
+    greatest_rate: float | None = None
 
     @property
     def activation(self) -> str:
@@ -66,7 +82,9 @@ class Smooth:
 
     def states(self) -> Iterator[State]:
         """After hidden layer 1, 2, ..."""
-        return self.net.walk(_inputs(self.tolerance), int(self.tolerance.inputs.value), self.tolerance.told.value)
+        tolerance = self.tolerance
+        crowd = int(tolerance.inputs.value)
+        return self.net.walk(_inputs(tolerance), crowd, tolerance.told.value, tolerance.part.value)
 
 
 def _inputs(tolerance: Tolerance) -> Point:
@@ -147,6 +165,7 @@ def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
         "stability": _stability(state, setting),
+        "rate": _led(state, setting),
     }
 
 
@@ -168,6 +187,16 @@ def _stability(state: State, setting: Setting | Smooth) -> float:
     if setting.learning_rate is None:
         return inf
     return log(setting.tolerance.stable(setting.activation) / setting.learning_rate) - state.log_sharpest
+
+
+def _led(state: State, setting: Setting | Smooth) -> float:
+    """How far the greatest stable one of the learning rates, if it is any between the least and the greatest, is from
+    being too small for the steps that there are."""
+    rate, tolerance = setting.learning_rate, setting.tolerance
+    if rate is None or isnan(enough := log_enough(state.log_rise, state.log_apart, setting.steps, tolerance)):
+        return inf
+    stable = log(tolerance.stable(setting.activation)) - state.log_sharpest
+    return max(log(rate), min(log(setting.greatest_rate or rate), stable)) - enough
 
 
 def _margin(mean: float, variance: float, between: tuple[float, float]) -> float:
@@ -193,4 +222,6 @@ def outcome(state: State, probability: float, setting: Setting | Smooth) -> str:
         return "vanished" if worst < 0 else "diverged"
     if margins["stability"] < 0:
         return "diverged"
-    return "stalled" if min(margins[name] for name in ("alignment", "classes", "conditioning")) < 0 else "trained"
+    return (
+        "stalled" if min(margins[name] for name in ("alignment", "classes", "conditioning", "rate")) < 0 else "trained"
+    )

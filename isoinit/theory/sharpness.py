@@ -24,36 +24,59 @@ to the log of their sum. Real data's inputs have more in common, which makes net
 Karakida et al. 2019 (1806.01316) have the mean-field law in the limit of a wide net. Legend otherwise as of `maps`.
 """
 
-from math import exp, inf, log, log1p
+from math import exp, expm1, inf, log, log1p, nan
 
 from isoinit.theory.asked import asks, least
 from isoinit.theory.maps import Alike
+
+_ROUNDING = 1e-13  # less of it than this two inputs have in common is not seen
 
 
 class Sharpness:
     """Log of lambda from layer to layer, in logs, for norms leave the floats."""
 
     def __init__(
-        self, inputs: int, units: float, square: float, cosine: float, density: float = 1.0, *, biases: bool = True
+        self,
+        inputs: int,
+        units: float,
+        square: float,
+        cosine: float,
+        density: float = 1.0,
+        *,
+        biases: bool = True,
+        kin: float | None = None,
     ) -> None:
         """`inputs` of mean square coordinate `square` and the `cosine` of any two, `units` of a layer, of whose weights
-        the share `density` is there to learn; `biases` says whether they are learnt, too."""
+        the share `density` is there to learn; `biases` says whether they are learnt, too; `kin`, if asked for, is the
+        cosine of two inputs of one class."""
         self._inputs, self._density, self._biases = inputs, density, 0.0 if biases else -inf
-        self._own = self._both = -inf  # of one input and of two: the sum without its last term
+        self._own = self._both = self._kin = -inf  # of one input and of two: the sum without its last term
+        self.log_rise = nan  # of the last layer, see `after`
         self._square = log(units * square * density)
-        self._alike = max(cosine, 0.0)
+        self._alike, self._akin = max(cosine, 0.0), kin
 
-    def after(self, log_square: float, alike: Alike, growth: float, variance: float) -> float:
+    def after(
+        self, log_square: float, alike: Alike, growth: float, variance: float, akin: Alike | None = None
+    ) -> float:
         """One hidden layer on: log of the squared norm of its activations, and `growth` of the squared gradient in it,
-        from its pre-activations to the next, a log; `variance` over nets of both logs up to here, summed. Log of the
-        sharpness if it is the last."""
+        from its pre-activations to the next, a log; `variance` over nets of both logs up to here, summed; `alike` of
+        any two inputs, and `akin` of two of one class. Log of the sharpness if it is the last, and in `log_rise`
+        that of how fast a step of gradient flow raises the right logit of an input over the others at first, on account
+        of another one x+ of its class: by `(Theta(x, x+) - Theta(x, x')) / K` of the rate."""
         one, two = self._plus_bias(1.0), self._plus_bias(self._alike)
         self._own = growth + log_sum(self._own, one + _log(alike.own))
         self._both = growth + log_sum(self._both + _log(alike.slopes), two + _log(alike.both))
+        if self._akin is not None and akin is not None:
+            of_kin = self._plus_bias(self._akin) + _log(akin.both)
+            self._kin, self._akin = growth + log_sum(self._kin + _log(akin.slopes), of_kin), akin.activations
         self._square, self._alike = log_square + log(self._density), alike.activations
         own = log_sum(self._own, self._plus_bias(1.0))
         both = log_sum(self._both, self._plus_bias(self._alike))
-        return log_sum(own, both + log(self._inputs - 1)) - 2 * log(self._inputs) + wandering(variance)
+        wanders = wandering(variance)
+        if self._akin is not None:
+            kin = log_sum(self._kin, self._plus_bias(self._akin))
+            self.log_rise = kin + log(max(-expm1(both - kin), _ROUNDING)) - log(self._inputs) + wanders
+        return log_sum(own, both + log(self._inputs - 1)) - 2 * log(self._inputs) + wanders
 
     def _plus_bias(self, cosine: float) -> float:
         """Log of the inner product of two inputs' activations, and of the 1 that a bias sees."""

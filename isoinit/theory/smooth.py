@@ -38,6 +38,7 @@ from isoinit.theory.trajectory import State
 _SETTLED = 1e-9  # relative change per layer below which a number stands still
 _LEAST, _MOST = 1e-250, 1e250  # variances beyond which a signal counts as gone
 _FAR = 1e16
+_NOTHING = 1e-300
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,20 @@ class SmoothNet:
     gaussian: bool
     normalized: bool
 
-    def walk(self, inputs: Point, crowd: int = 2, told: float = 0.0) -> Iterator[State]:
-        """States after hidden layer 1, 2, ... without end; `inputs`, `crowd` and `told` as in `trajectory.walk`."""
-        return self._normalized(inputs) if self.normalized else self._plain(inputs, crowd, told)
+    def walk(self, inputs: Point, crowd: int = 2, told: float = 0.0, part: float = 0.0) -> Iterator[State]:
+        """States after hidden layer 1, 2, ... without end; `inputs`, `crowd`, `told` and `part` as in
+        `trajectory.walk`."""
+        return self._normalized(inputs) if self.normalized else self._plain(inputs, crowd, told, part)
 
-    def _plain(self, inputs: Point, crowd: int, told: float) -> Iterator[State]:
+    def _plain(self, inputs: Point, crowd: int, told: float, part: float) -> Iterator[State]:
         phi, sw2, sb2 = activations.get(self.activation), self.sigma_w2, self.sigma_b2
         new = q = sw2 * inputs.q + sb2
         d = sw2 * inputs.q * inputs.d / q
         relative_variance = log_gradient = 0.0
         settled: Callable[[float], float] | None = None
         alike: Callable[[float], float] | None = None  # slopes, from then on
-        sharp = Sharpness(crowd, self.width, inputs.q, 1 - inputs.d)
+        near = (1 - part) * d  # of two inputs of one class
+        sharp = Sharpness(crowd, self.width, inputs.q, 1 - inputs.d, kin=1 - (1 - part) * inputs.d if part else None)
         crowded, parted = Crowd(crowd, self.gaussian / self.width), Parted(crowd, self.gaussian / self.width)
         pairs = Pairs(d, self.width) if self.gaussian and _is_odd(phi) and 0 < d < 2 else None
         now, spread = _moments(phi, q), Coupled(overlap=1 / self.width)
@@ -85,24 +88,29 @@ class SmoothNet:
             if settled is None:
                 new = sw2 * now.square + sb2
                 onward = partial(next_distance, phi, q, sw2, new, now.slope)
-                slopes = slopes_alike(phi, q, now.slope, 1 - correlation)
+                slopes = partial(slopes_alike, phi, q, now.slope)
             else:
-                onward, slopes = settled, alike(1 - correlation) if alike else 1.0
+                onward, slopes = settled, alike or _whole
             closed = onward(d)
             mean = closed if pairs is None else onward(1 - correlation)
-            common = Alike(1 - mean * new / (sw2 * now.square), slopes, 1.0, slopes)
+            common = _common(mean * new / (sw2 * now.square), slopes(1 - correlation))
+            akin = None
+            if part:
+                on = onward(near)
+                akin, near = _common(on * new / (sw2 * now.square), slopes(near)), on
             growth = log(sw2 * now.slope) + spread.gradient - before.gradient
             square = log(self.width * now.square) + spread.norm.mean
-            sharpness = sharp.after(square, common, growth, spread.norm.variance + spread.gradient_variance)
+            sharpness = sharp.after(square, common, growth, spread.norm.variance + spread.gradient_variance, akin)
             nearest = crowded.nearest(min(d, 2 - d))
             more = plain_sharpening(crowd, self.width, told, log(max(nearest, 1e-300)))
+            log_signal = log(now.square / inputs.q) + spread.norm.mean
             yield State(
                 layer=layer,
                 correlation=correlation,
                 distance=min(d, 2 - d),
                 nearest=nearest,
                 classes=parted.nearest,
-                log_signal=log(now.square / inputs.q) + spread.norm.mean,
+                log_signal=log_signal,
                 signal_variance=spread.norm.variance,
                 log_gradient=log_gradient + spread.gradient,
                 gradient_variance=spread.gradient_variance,
@@ -110,6 +118,8 @@ class SmoothNet:
                 alive=1.0,
                 log_sharpness=sharpness,
                 log_sharpest=sharpness + log_sum(0.0, more),
+                log_rise=sharp.log_rise,
+                log_apart=(log(max(new * mean, _NOTHING)) + spread.norm.mean) / 2,
             )
             before_d, noise = d, (now.spread + self.gaussian) / self.width
             drift = spread.across - (spread.norm.mean - before.norm.mean)
@@ -187,6 +197,15 @@ def _falling(drift: float, d: float, width: int) -> float:
 
 def _still(d: float) -> float:
     return d
+
+
+def _whole(_: float) -> float:
+    return 1.0
+
+
+def _common(d: float, slopes: float) -> Alike:
+    """Of two inputs whose activations have a cosine of 1 - d, and whose slopes have this share in common."""
+    return Alike(1 - d, slopes, 1.0, slopes)
 
 
 def _closes(d: float, closed: float, tangent: float) -> Callable[[float], float]:

@@ -56,6 +56,12 @@ class Tolerance:
         1e-2, "1 - correlation of the gradients of a class and the nearest of the others: chosen, as of inputs; 0: off"
     )
 
+    part: Threshold = Threshold(
+        0.41,
+        "cosine of two inputs of a class less that of two of different ones: of scikit-learn's digits, measured in the "
+        "mean; .17 of MNIST; 0: no learning rate is too small",
+    )
+
     def stable(self, activation: str) -> float:
         """Learning rate times sharpness up to which a net of these units settles."""
         return (self.linear_stability if activation == "linear" else self.stability).value

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import repeat
 from math import exp, log, log1p, nan, sqrt
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from isoinit.theory.sharpness import Sharpness, log_sum
 from isoinit.theory.signal_norm import Layers, Signal
 
 _FAR = 1e100
+_NOTHING = 1e-300
 
 
 class State(NamedTuple):
@@ -35,6 +37,9 @@ class State(NamedTuple):
                         weights, that a path of them through units that are on is left, which no bias restores
     log_sharpness       log of the sharpness of a net of which this is the last hidden layer (`sharpness`); nan: unknown
     log_sharpest        the same of the sharpest that it becomes until it is trained (`sharpening`)
+    log_rise            log of by how much a step of gradient flow of rate 1 raises the right logit of an input over the
+                        others at first, on account of the others of its class (`rising`); nan: unknown
+    log_apart           log of the standard deviation of a logit over inputs, of what they do not all have in common
     log_shared          log of |x_l|^2 over that of a plain net without its biases, mean field; else 0
     """
 
@@ -52,6 +57,8 @@ class State(NamedTuple):
     log_sharpest: float = nan
     log_shared: float = 0.0
     classes: float = 1.0
+    log_rise: float = nan
+    log_apart: float = nan
 
 
 def walk(
@@ -65,6 +72,7 @@ def walk(
     positions: bool = False,
     alike: Callable[[Point, Bias, Step], Alike] | None = None,
     told: float = 0.0,
+    part: float = 0.0,
 ) -> Iterator[State]:
     """States after hidden layers 1, 2, ... without end.
 
@@ -76,7 +84,8 @@ def walk(
     angle of two inputs in a plain family is that of `angles`, of nets of many `positions` that of mean field. `density`
     is that of weights pruned at random, in the plain families and the linear nets of mirrored ones without an iid bias
     (`pruned`, `pruned_angles`). `alike` is that of the network's own units, if they are not those of the family; `told`
-    as of `sharpening`, 0: nothing is learnt.
+    as of `sharpening`, 0: nothing is learnt; `part` of what inputs do not all have in common those of a class have, 0:
+    it is not asked how their logits rise.
     """
     forward, backward = Layers.of(family, width, g, bias, density)
     start, gain = family.first(inputs, g, bias)
@@ -91,11 +100,15 @@ def walk(
     noise = partial(_noise, units=units, kept=kept, positions=positions)
     excess = backward.excess
     crowded = Crowd(crowd, noise(0.0, excess))
-    sharp = Sharpness(crowd, units, inputs.q, 1 - inputs.d, density)
+    related = Point(inputs.q, (1 - part) * inputs.d)  # two of one class
+    sharp = Sharpness(crowd, units, inputs.q, 1 - inputs.d, density, kin=1 - related.d if part > 0 else None)
+    kin = _mean_field(family, g, bias, family.first(related, g, bias)[0]) if part > 0 else repeat(None)
     parted = Parted(crowd, noise(0.0, excess))
     unbiased = _unbiased(family, g, bias, inputs)
     sharpening = Sharpening(crowd, units, inputs, density, told, alike or family.alike) if family.mirrored else None
-    for layer, (point, scaled, step, log_unit) in enumerate(_mean_field(family, g, bias, start), 1):
+    for layer, ((point, scaled, step, log_unit), of_kin) in enumerate(
+        zip(_mean_field(family, g, bias, start), kin, strict=False), 1
+    ):
         norm, factor = signal.after(point, scaled, step)
         back = factor if backward is forward else backward.step()
         gradient += back.log_mean
@@ -108,7 +121,9 @@ def walk(
         grown = _grown(gradient, gradient_variance, step, g, units)
         square, passed = log_signal + log(inputs.q * units), grown[0] - gradient + back.log_mean
         variance = norm.variance + seen.gradient_variance
-        sharpness = sharp.after(square, (alike or family.alike)(point, scaled, step), passed, variance)
+        common = alike or family.alike
+        akin = common(*of_kin[:3]) if of_kin else None
+        sharpness = sharp.after(square, common(point, scaled, step), passed, variance, akin)
         distance = family.distance(point, scaled)
         shared = 0.0 if unbiased is None else log(family.moment(point, scaled)) + log_unit - next(unbiased)
         nearest = crowded.nearest(seen.distance)
@@ -131,6 +146,8 @@ def walk(
             log_sharpness=sharpness,
             log_sharpest=log_sum(sharpness, more),
             log_shared=shared,
+            log_rise=sharp.log_rise,
+            log_apart=(log(max(step.point.q * step.point.d, _NOTHING)) + log_unit + norm.mean) / 2,
         )
         gradient, gradient_variance = grown
         closes = pair.closes(partial(family.closes, point, scaled), excess)
