@@ -13,6 +13,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.draw.profile import profile_figure
 from analysis.profiles import Point, ProfileInfo, as_dict, profile_info, text
+from isoinit.theory.predict import predict
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_orth"])
@@ -75,6 +76,22 @@ def test_text_has_both_routes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "8 random networks" in out
     assert "depth limit" in out
     assert "no closed form is known for a mirrored net with an iid bias" in out
+
+
+def test_of_several_learning_rates_one_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    """And what is enough, and what stable, is told either way, beside random networks, too."""
+    ask = ["theory", "he_normal", "--depth", "4", "--width", "16", "--steps", "200", "--nets", "2"]
+    for rates, outcome in (("0.001", "stalled; depth limit 1 (rate)"), ("0.001,0.3", "trained; depth limit")):
+        assert main([*ask, "--learning-rate", rates]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"he_normal: {outcome}" in said
+        told = predict("he_normal", depth=4, width=16, steps=200, learning_rate=0.001)
+        assert f"learning rate that is stable, at most {told.stable_rate:.2g} -" in said
+        assert f"that is enough for 200 steps, at least {told.least_rate:.2g} -" in said
+    assert main([*ask, "--learning-rate", "0.3,fast"]) == 2
+    assert "learning rates read like '0.1' or '0.1,0.03', but got '0.3,fast'" in capsys.readouterr().err
+    assert main([*ask[:-4], "--learning-rate", "0.1", "--nets", "0"]) == 0
+    assert "that is enough" not in capsys.readouterr().out, "no steps are given"
 
 
 def test_a_budget_of_steps_is_told(capsys: pytest.CaptureFixture[str]) -> None:

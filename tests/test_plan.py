@@ -417,7 +417,9 @@ def test_what_it_warns_of() -> None:
     console.print(plan.render(made))
     text = console.export_text(clear=False)
     assert "20 trials in 1 pack, 20 networks (1 seed x 1 learning rate a trial)" in text
-    assert "depth limit predicted at learning rate 0.1" in text
+    assert "depth limit predicted at learning rate 0.1\n" in text
+    console.print(plan.render(plan.plan(parse(TEXT), slots=2)))
+    assert "depth limit predicted at learning rates 0.001 to 0.1\n" in console.export_text(clear=True)
     console.print(plan.render(plan.plan(parse(TEXT, ["training.optimizer=adam"]), slots=2)))
     assert ["scheme", "depth", "limit", "predicted"] in [line.split() for line in console.export_text().splitlines()]
 

@@ -219,6 +219,7 @@ def test_one_of_several_rates_is_enough_if_it_is_stable() -> None:
     several = predict("ll_orth", depth=2, greatest_rate=0.1, **ask)
     assert several.depth_limit > depth_limit("ll_orth", width=64, steps=100, learning_rate=0.1)
     assert several.greatest_rate == 0.1
+    assert profile("ll_orth", depth=2, greatest_rate=0.1, **ask).prediction == several
     wild = {"sigma_w2": 1.6, "depth": 40}
     assert predicted_outcome("ll_orth", **ask, **wild) == predicted_outcome("ll_orth", **ask, greatest_rate=9.0, **wild)
 

@@ -86,6 +86,8 @@ def test_theory_is_asked_for_each_training_at_its_own_rate(optimizers: list[Path
     assert (alone["sgd"].rates, alone["adam"].rates) == (("0.01",), ("",))
     assert set(info.rates) == {"0.01", ""}
     assert info.at_rate == " at learning rate 0.01 (sgd alone)"
+    assert info._replace(rates=("0.01 to 0.1", "0.3")).at_rate == " at learning rates 0.01 to 0.1 and 0.3"
+    assert info._replace(rates=("0.01 to 0.1",)).at_rate == " at learning rates 0.01 to 0.1"
     x = info.x.values[-1]
     for panel in info.panels:
         mine = panel.fixed[TRAINING]

@@ -35,7 +35,7 @@ _LOGS = np.linspace(-6.0, 6.0, 41)  # of deviations; beyond these what is asked 
 _PARTS, _PART_WEIGHTS = np.polynomial.legendre.leggauss(12)
 _NORMAL, _NORMAL_WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
 _GUMBEL = np.linspace(-4.0, 25.0, 300)
-_LEFT, _RIGHT = 8.0, 25.0  # deviations to the left, of Gumbel noise to the right, of which next to nothing is beyond
+_FAR = 8.0  # deviations beyond which there is next to nothing
 
 
 def log_asked(classes: int, told: float, log_apart: float) -> float:
@@ -60,7 +60,8 @@ def right(classes: int, leads: Array, apart: float) -> Array:
 
     p is the probability that the logit with Gumbel noise is the greatest.
     """
-    x = np.linspace(-4 - _LEFT * apart, _RIGHT + (_LEFT + leads.max() / apart) * apart, 900)
+    far = _FAR * apart
+    x = np.linspace(_GUMBEL[0] - far, _GUMBEL[-1] + far + leads.max(), 900)
     below, density = _noisy(x, apart)
     beaten = np.interp(x + leads[:, None], x, below) ** (classes - 1)
     return np.trapezoid(density * beaten, x, axis=1)

@@ -165,7 +165,7 @@ def _margins(state: State, setting: Setting | Smooth) -> dict[str, float]:
         "conditioning": tolerance.conditioning.value - state.relative_variance,
         "death": state.alive - (1 - tolerance.death.value),
         "stability": _stability(state, setting),
-        "rate": _led(state, setting),
+        "rate": _rises(state, setting),
     }
 
 
@@ -189,7 +189,7 @@ def _stability(state: State, setting: Setting | Smooth) -> float:
     return log(setting.tolerance.stable(setting.activation) / setting.learning_rate) - state.log_sharpest
 
 
-def _led(state: State, setting: Setting | Smooth) -> float:
+def _rises(state: State, setting: Setting | Smooth) -> float:
     """How far the greatest stable one of the learning rates, if it is any between the least and the greatest, is from
     being too small for the steps that there are."""
     rate, tolerance = setting.learning_rate, setting.tolerance
