@@ -145,15 +145,15 @@ def test_unfolded_every_trial_is_there_once_for_every_rate_and_judged_at_it(expo
 
 def test_a_map_over_the_learning_rate(export: Export) -> None:
     """The limits of the larger rate are .7 of the smaller one's; of theory they are less where that is unstable,
-    and greater where signals vanish, for which the smaller rate is too small."""
+    within enough steps for the smaller one."""
     unfolded = rates.unfold(export)
-    unfolded = unfolded.set_column(unfolded.column_names.index("steps"), "steps", pa.array([600] * len(unfolded)))
+    unfolded = unfolded.set_column(unfolded.column_names.index("steps"), "steps", pa.array([6000] * len(unfolded)))
     info = maps.region_map(unfolded, abscissa=RATE)
     assert (info.x.values.tolist(), info.x.levels, info.n_trials) == ([SLOW, FAST], True, 120 - 3)
     quotients = np.array([panel.frontier.median[1] / panel.frontier.median[0] for panel in info.panels])
     assert 0.6 < np.exp(np.log(quotients).mean()) < 0.85, quotients
-    for panel in info.panels:
-        assert (panel.predicted[0] < panel.predicted[1]) == (panel.scheme == "xavier_normal")
+    assert all(panel.predicted[0] >= panel.predicted[1] for panel in info.panels)
+    assert any(panel.predicted[0] > panel.predicted[1] for panel in info.panels)
     assert sum(panel.n_trials.sum() for panel in info.panels) == 2 * (120 - 3)
 
 

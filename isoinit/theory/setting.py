@@ -196,7 +196,7 @@ def _rises(state: State, setting: Setting | Smooth) -> float:
     if rate is None or isnan(enough := log_enough(state.log_rise, state.log_apart, setting.steps, tolerance)):
         return inf
     stable = log(tolerance.stable(setting.activation)) - state.log_sharpest
-    return max(log(rate), min(log(setting.greatest_rate or rate), stable)) - enough
+    return min(log(setting.greatest_rate or rate), stable) - enough
 
 
 def _margin(mean: float, variance: float, between: tuple[float, float]) -> float:

@@ -58,8 +58,8 @@ class Tolerance:
 
     part: Threshold = Threshold(
         0.41,
-        "cosine of two inputs of a class less that of two of different ones: of scikit-learn's digits, measured in the "
-        "mean; .17 of MNIST; 0: no learning rate is too small",
+        "cosine of two inputs of a class less that of two of different ones: chosen, as in the mean of scikit-learn's "
+        "digits; .17 of MNIST; 0: no learning rate is too small",
     )
 
     def stable(self, activation: str) -> float:
