@@ -182,7 +182,7 @@ def test_steps_that_are_none_are_refused(steps: object) -> None:
         predict("he_normal", depth=9, width=32, steps=steps)  # pyright: ignore[reportArgumentType]
 
 
-_NET = {"width": 64, "learning_rate": 0.001}
+_NET: dict[str, Any] = {"width": 64, "learning_rate": 0.001}
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_orth", "ll_gauss"])
@@ -228,7 +228,7 @@ def test_a_rate_that_is_enough_has_to_be_stable_too() -> None:
     told = predict("ll_orth", depth=60, learning_rate=1e-4, greatest_rate=10.0, **ask)
     assert told.stable_rate < told.least_rate < 10
     assert told.outcome == "stalled"
-    soon = predict("ll_orth", depth=60, learning_rate=1e-4, greatest_rate=10.0, **ask | {"steps": 80})
+    soon = predict("ll_orth", depth=60, learning_rate=1e-4, greatest_rate=10.0, **dict(ask, steps=80))
     assert soon.least_rate == pytest.approx(told.least_rate / 10)
     assert soon.outcome == "trained"
 
@@ -252,8 +252,8 @@ def test_the_rate_that_is_enough_goes_with_what_a_class_has_in_common(activation
         told = predict("he_normal", activation=activation, depth=depth, steps=5, tolerance=Tolerance(**off), **_NET)
         assert told.binding != "rate"
         assert not told.least_rate > 0
-    for other in ({"architecture": "cnn"}, {"normalization": "batch", "activation": "gelu"}):
-        told = predict("he_normal", depth=2, steps=5, **other, **_NET)
+    for other in (dict(_NET, architecture="cnn"), dict(_NET, normalization="batch", activation="gelu")):
+        told = predict("he_normal", depth=2, steps=5, **other)
         assert told.binding != "rate"
         assert isnan(told.least_rate)
 
