@@ -102,15 +102,14 @@ class SmoothNet:
             square = log(self.width * now.square) + spread.norm.mean
             sharpness = sharp.after(square, common, growth, spread.norm.variance + spread.gradient_variance, akin)
             nearest = crowded.nearest(min(d, 2 - d))
-            more = plain_sharpening(crowd, self.width, told, log(max(nearest, 1e-300)))
-            log_signal = log(now.square / inputs.q) + spread.norm.mean
+            more = plain_sharpening(crowd, self.width, told, log(max(nearest, _NOTHING)))
             yield State(
                 layer=layer,
                 correlation=correlation,
                 distance=min(d, 2 - d),
                 nearest=nearest,
                 classes=parted.nearest,
-                log_signal=log_signal,
+                log_signal=log(now.square / inputs.q) + spread.norm.mean,
                 signal_variance=spread.norm.variance,
                 log_gradient=log_gradient + spread.gradient,
                 gradient_variance=spread.gradient_variance,

@@ -130,7 +130,7 @@ def walk(
         if sharpening:
             more = sharpening.after(square, distance, step, passed, variance, layer * (1 - kept))
         else:
-            more = sharpness + plain_sharpening(crowd, units, told, log(max(nearest, 1e-300)) + shared)
+            more = sharpness + plain_sharpening(crowd, units, told, log(max(nearest, _NOTHING)) + shared)
         yield State(
             layer=layer,
             correlation=seen.correlation,
