@@ -7,8 +7,11 @@ import pytest
 
 from isoinit.theory import activations
 from isoinit.theory.activations import ACTIVATIONS, kumar_variance
+from isoinit.theory.distances import Distances
 from isoinit.theory.exponential import Exponential
 from isoinit.theory.gaussian import expectation, kappa0, kappa1, kappa1_complement, kappa2, pair_expectation
+from isoinit.theory.hermite import hermite
+from isoinit.theory.meanfield import chi, covariance, length_map, slope_moment
 
 KAPPA1 = {
     -1: 0.0, -0.5: 0.1089977810, 0: 0.3183098862, 0.25: 0.4533098778, 0.5: 0.6089977810, 0.75: 0.7880021076,
@@ -164,3 +167,45 @@ def test_kumar_variance() -> None:
 def test_an_unknown_activation_names_the_near_one() -> None:
     with pytest.raises(ValueError, match=r"'rellu'; did you mean 'relu'\?.*tanh"):
         activations.get("rellu")
+
+
+SERIES = [
+    (name, scale)
+    for name, most in (("tanh", 2.0), ("sigmoid", 4.0), ("softplus", 5.0), ("silu", 4.0), ("gelu", 3.0), ("erf", 2.0))
+    for scale in (0.1, 1.0, most)
+]
+
+
+@pytest.mark.parametrize(("name", "scale"), SERIES)
+def test_the_hermite_series_agrees_with_quadrature(name: str, scale: float) -> None:
+    record = ACTIVATIONS[name]
+    series = hermite(record.phi, scale)
+    assert series is not None
+    q = scale**2
+    square, slope = covariance(record, q, 1.0), slope_moment(record, q, 1)
+    for d in (0.0, 0.01, 0.5, 1.0, 1.7, 2.0):
+        pair = pair_expectation(record.phi, record.phi, 1 - d, scale, tolerance=1e-12, max_nodes=2048)
+        slopes = pair_expectation(record.slope, record.slope, 1 - d, scale, tolerance=1e-12, max_nodes=2048)
+        assert series.apart(d) == pytest.approx(square - pair.value, rel=1e-6, abs=1e-12 * square)
+        assert series.slopes(d) == pytest.approx(slopes.value / slope, abs=1e-7)
+    assert series.apart(1e-12) == pytest.approx(q * slope * 1e-12, rel=1e-6), "no digit is lost of near inputs"
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"), [("relu", 1.0), ("hardtanh", 1.0), ("selu", 0.1), ("tanh", 2.5), ("tanh", 1e100), ("silu", 6.0)]
+)
+def test_a_function_that_its_hermite_series_does_not_resolve_has_none(name: str, scale: float) -> None:
+    assert hermite(ACTIVATIONS[name].phi, scale) is None
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "elu", "hardtanh"])
+@pytest.mark.parametrize("q", [0.3, 3.0, 30.0])
+def test_a_layers_map_of_distances_is_that_of_the_correlation_whatever_it_is_computed_by(name: str, q: float) -> None:
+    record, sw2, sb2 = ACTIVATIONS[name], 1.7, 0.2
+    new = length_map(record, q, sw2, sb2)
+    maps = Distances(record, q, sw2, new, slope_moment(record, q, 1))
+    for d in (1e-5, 0.03, 0.4, 1.2):
+        onward = 1 - (sw2 * covariance(record, q, 1 - d) + sb2) / new
+        assert maps.onward(d) == pytest.approx(onward, rel=1e-6, abs=1e-9)
+        assert maps.slopes(d) == pytest.approx(chi(record, q, 1.0, 1 - d) / maps.slope, abs=1e-4)
+    assert (maps.onward(1e-9), maps.slopes(1e-9)) == (pytest.approx(sw2 * maps.slope * q / new * 1e-9), 1.0)

@@ -4,6 +4,8 @@ Legend: `q` that variance, `d` one minus the correlation of two inputs in them, 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 
 from numpy.polynomial import chebyshev
@@ -11,6 +13,7 @@ from numpy.polynomial import chebyshev
 from isoinit.theory import meanfield
 from isoinit.theory.activations import Activation
 from isoinit.theory.gaussian import pair_expectation
+from isoinit.theory.hermite import Hermite, hermite
 
 _NEAR = 1e-6  # d below which the correlation map is its tangent, and all slopes are alike
 _PRECISE = 1e-8  # change of a covariance when its nodes are doubled; its error is about the square of that
@@ -19,22 +22,39 @@ _DEGREE = 24  # of the Chebyshev series of a function of d
 _UNRESOLVED = 1e-4  # its last coefficients over its greatest
 
 
-def next_distance(phi: Activation, q: float, sw2: float, new: float, slope: float, d: float) -> float:
-    """One minus the next correlation, `sw2 (E phi^2 - E phi phi) / q'`, where q' is `new` and `slope` is E phi'^2; the
-    tangent where that would cancel."""
-    if d < _NEAR:
-        return sw2 * slope * q / new * d
-    different = meanfield.length_map(phi, q, sw2, 0.0) - sw2 * meanfield.covariance(phi, q, 1 - d, _PRECISE)
-    return max(different / new, 0.0)
+@dataclass(frozen=True)
+class Distances:
+    """A layer's maps of d, where q' is `new` and `slope` is E phi'^2."""
 
+    phi: Activation
+    q: float
+    sw2: float
+    new: float
+    slope: float
 
-def slopes_alike(phi: Activation, q: float, slope: float, d: float) -> float:
-    """`E phi' phi' / E phi'^2` of two inputs, where `slope` is E phi'^2."""
-    if d < _NEAR:
-        return 1.0
-    if phi.slope_covariance:
-        return phi.slope_covariance(q, 1 - d) / slope
-    return pair_expectation(phi.slope, phi.slope, 1 - d, sqrt(q), tolerance=_SURE, max_nodes=_MOST).value / slope
+    def onward(self, d: float) -> float:
+        """One minus the next correlation, `sw2 (E phi^2 - E phi phi) / q'`; the tangent where that would cancel."""
+        if d < _NEAR:
+            return self.sw2 * self.slope * self.q / self.new * d
+        if not self.phi.covariance and self._series:
+            return self.sw2 * self._series.apart(d) / self.new
+        alike = self.sw2 * meanfield.covariance(self.phi, self.q, 1 - d, _PRECISE)
+        return max((meanfield.length_map(self.phi, self.q, self.sw2, 0.0) - alike) / self.new, 0.0)
+
+    def slopes(self, d: float) -> float:
+        """`E phi' phi' / E phi'^2`."""
+        if d < _NEAR:
+            return 1.0
+        if known := self.phi.slope_covariance:
+            return known(self.q, 1 - d) / self.slope
+        if self._series:
+            return self._series.slopes(d)
+        phi = self.phi.slope
+        return pair_expectation(phi, phi, 1 - d, sqrt(self.q), tolerance=_SURE, max_nodes=_MOST).value / self.slope
+
+    @cached_property
+    def _series(self) -> Hermite | None:
+        return hermite(self.phi.phi, sqrt(self.q))
 
 
 def series(function: Callable[[float], float]) -> Callable[[float], float]:

@@ -15,7 +15,6 @@ length being held, its relative variance over nets is the one of eta in `coupled
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from math import exp, log
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from isoinit.theory import activations, meanfield
 from isoinit.theory.activations import Activation
 from isoinit.theory.coupled import Coupled, Layer
 from isoinit.theory.crowd import Crowd, Parted
-from isoinit.theory.distances import next_distance, series, slopes_alike
+from isoinit.theory.distances import Distances, series
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Alike, Point
 from isoinit.theory.pairs import Noise, Pairs
@@ -87,8 +86,8 @@ class SmoothNet:
             correlation = 1 - d if pairs is None else pairs.correlation
             if settled is None:
                 new = sw2 * now.square + sb2
-                onward = partial(next_distance, phi, q, sw2, new, now.slope)
-                slopes = partial(slopes_alike, phi, q, now.slope)
+                maps = Distances(phi, q, sw2, new, now.slope)
+                onward, slopes = maps.onward, maps.slopes
             else:
                 onward, slopes = settled, alike or _whole
             closed = onward(d)
@@ -137,7 +136,7 @@ class SmoothNet:
                 if settled is None:
                     q, now = new, _moments(phi, new)
                 elif settled is not _still:
-                    alike = series(partial(slopes_alike, phi, q, now.slope))
+                    alike = series(Distances(phi, q, sw2, new, now.slope).slopes)
 
     def _normalized(self, inputs: Point) -> Iterator[State]:
         phi = activations.get(self.activation)
@@ -224,6 +223,6 @@ def _if_settled(
 
 def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:
     """The map of d at a fixed q."""
-    new = meanfield.length_map(phi, q, sw2, sb2)
-    ratio = series(lambda d: next_distance(phi, q, sw2, new, slope, d) / d)
+    maps = Distances(phi, q, sw2, meanfield.length_map(phi, q, sw2, sb2), slope)
+    ratio = series(lambda d: maps.onward(d) / d)
     return lambda d: max(d * ratio(d), 0.0) if d > 0 else 0.0
