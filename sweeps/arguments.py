@@ -44,13 +44,22 @@ def uri(args: argparse.Namespace, run: RunDir) -> str:
 
     Raises:
         ValueError: that of its launch was in a folder that is gone, as where all was moved: a new one would be made
-            there, and the one that was moved would stay as it is.
+            there, and the one that was moved would stay as it is; or it has a password, which the folder does not
+            keep, nor the environment has.
     """
     from sweeps import mlflow_uri
 
     if args.tracking_uri:
         return args.tracking_uri
+    usual = os.environ.get("MLFLOW_TRACKING_URI") or mlflow_uri.DEFAULT_URI
     if known := run.state().get("tracking_uri"):
+        if mlflow_uri.is_masked(known):
+            if known == mlflow_uri.shown(usual):
+                return usual
+            raise ValueError(
+                f"sweep {run.path.name!r} was launched with {known}, whose password is not on record; give the whole "
+                "address by MLFLOW_TRACKING_URI or --tracking-uri"
+            )
         database = mlflow_uri.file(known)
         if database is not None and not database.parent.exists():
             raise ValueError(
@@ -58,7 +67,7 @@ def uri(args: argparse.Namespace, run: RunDir) -> str:
                 f"was moved, give the --tracking-uri that it has now, which in this folder is {mlflow_uri.DEFAULT_URI}"
             )
         return known
-    return os.environ.get("MLFLOW_TRACKING_URI") or mlflow_uri.DEFAULT_URI
+    return usual
 
 
 def flag(args: argparse.Namespace) -> str:

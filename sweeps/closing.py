@@ -61,7 +61,7 @@ def close(finished: Finished) -> End:
             end.errors.append(f"the map is not in MLflow: {error}")
         else:
             if paths or not limits:
-                _note(end, finished.run, closed=finished.tracker.uri)
+                _note(end, finished.run, closed=mlflow_uri.shown(finished.tracker.uri))
     return end
 
 
@@ -83,7 +83,7 @@ def sync(run: RunDir, uri: str) -> int:
         origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
         tracker = tracking.Tracker(uri, identity(spec, digest, origin, run.path.parent, state.get("folder_id")))
         sent = tracking.sync(run.ledger, tracker)
-        if sent or state.get("closed") != uri or not tracker.mapped():
+        if sent or state.get("closed") != mlflow_uri.shown(uri) or not tracker.mapped():
             limits, notes, paths, reason = _map(run, trials, spec.criterion.build())
             if limits and not paths:
                 raise ValueError(f"there is no map to send: {reason}")
@@ -92,7 +92,7 @@ def sync(run: RunDir, uri: str) -> int:
             done = sum(outcome != Outcome.FAILED for outcome in trials["outcome"].to_pylist())
             unknown = "FINISHED" if done >= spec.search.trials else "KILLED"  # if its driver was killed
             tracker.finish(text, paths, state.get("status", unknown), took)
-            run.note(closed=uri)
+            run.note(closed=mlflow_uri.shown(uri))
     return sent
 
 

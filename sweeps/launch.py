@@ -51,7 +51,8 @@ def _begin(sweep: Sweep, ray: Cluster | None) -> None:
     if not _absent(options.tracking_uri):  # or else the publisher creates it meanwhile, which takes seconds
         with mlflow_store.one_sentence(options.tracking_uri):
             sweep.tracker.open(fresh=not (run.journal.exists() or run.ledger.parts()))
-    state = {"tracking_uri": options.tracking_uri, "address": options.address, "data_folder": options.data_folder}
+    kept = mlflow_uri.shown(options.tracking_uri)  # for the folder may be another's to read
+    state = {"tracking_uri": kept, "address": options.address, "data_folder": options.data_folder}
     run.create(sweep.spec, state | {"data_digest": sweep.dataset.digest})
 
 

@@ -22,6 +22,7 @@ SQLITE: Final = "sqlite:///"
 DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
 ELSEWHERE: Final = "give another --tracking-uri"
 """The remedy that is always there."""
+_MASK: Final = "***"
 SIGN_IN: Final = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
 
@@ -151,8 +152,13 @@ def _check_server(uri: str) -> None:
 
 
 def shown(uri: str) -> str:
-    """The address without a password: what is printed is kept in logs."""
-    return re.sub(r"^(\w[\w+]*://[^/@:]*):[^@]*@", r"\1:***@", uri)
+    """The address without a password: what is printed is kept in logs, and a folder of runs is read by others."""
+    return re.sub(r"([?&]password=)[^&]*", rf"\1{_MASK}", re.sub(r"^(\w[\w+]*://[^/@:]*):[^@]*@", rf"\1:{_MASK}@", uri))
+
+
+def is_masked(uri: str) -> bool:
+    """Whether a password was taken out of an address, which therefore opens nothing."""
+    return f":{_MASK}@" in uri or f"password={_MASK}" in uri
 
 
 def lasting(uri: str) -> str:

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,21 @@ from analysis.outcome import Criterion, Curve, label
 from analysis.schema import REPLICATES, TRIALS
 from isoinit.activations import ACTIVATIONS
 from isoinit.theory.predict import depth_limit
-from sweeps import closing, data, driver, ending, launch, reading, ready, records, replay, session, spec
+from sweeps import (
+    arguments,
+    closing,
+    data,
+    driver,
+    ending,
+    launch,
+    mlflow_uri,
+    reading,
+    ready,
+    records,
+    replay,
+    session,
+    spec,
+)
 from sweeps.__main__ import main, parser
 from sweeps.journal import Journal
 from sweeps.ledger import Ledger
@@ -550,6 +565,30 @@ def test_a_sweep_that_is_launched_again_stays_with_its_store(folder: Path, monke
     assert main(["verify", "tiny"]) == 0
     assert RunDir(folder / "runs", "tiny").state()["tracking_uri"] == uri
     assert not (folder / "other.db").exists()
+
+
+def test_the_password_of_a_store_is_not_kept_with_a_sweep_but_asked_for_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, kept = (f"postgresql+psycopg2://me:{word}@host/runs" for word in ("secret", "***"))
+    uri = stores.sqlite(folder / "own")
+    run = RunDir(folder / "runs", "tiny")
+    shown = mlflow_uri.shown
+    with monkeypatch.context() as patch:  # as if the store were that
+        patch.setattr(mlflow_uri, "shown", lambda given: shown(address if given == uri else given))
+        assert _launch("--trials", "4", "--tracking-uri", uri) == 0
+    assert (run.state()["tracking_uri"], run.state()["closed"]) == (kept, kept)
+    args = Namespace(tracking_uri=None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert arguments.uri(args, run) == address
+    assert arguments.uri(Namespace(tracking_uri=uri), run) == uri
+    for other in (uri, address.replace("host", "other")):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+        for command in ("launch tiny.yaml --inline", "resume tiny --inline", "sync tiny", "verify tiny", "export tiny"):
+            assert main(command.split()) == 2
+            said = capsys.readouterr().err
+            assert f"launched with {kept}, whose password is not on record" in said
+            assert "MLFLOW_TRACKING_URI or --tracking-uri" in said
 
 
 def test_a_store_in_a_folder_that_was_moved_is_not_begun_anew_where_it_was(

@@ -31,7 +31,7 @@ from sweeps.export import export, find, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import all_parents, children, deleted, experiments, parents
 from sweeps.mlflow_store import EXPERIMENT, connect, one_sentence
-from sweeps.mlflow_uri import check, lasting, shown
+from sweeps.mlflow_uri import check, is_masked, lasting, shown
 from sweeps.parentrun import find_or_create
 from sweeps.publisher import Publisher
 from sweeps.tracking import Tracker, sync
@@ -989,6 +989,10 @@ def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
         ("postgresql+psycopg2://me:se/cr:et@host:5432/db?x=a@b", "postgresql+psycopg2://me:***@host:5432/db?x=a@b"),
         ("mysql://me:secret@[::1]/db", "mysql://me:***@[::1]/db"),
         ("postgresql://:secret@/db", "postgresql://:***@/db"),
+        (
+            "postgresql://host/db?user=me&password=se:cr&sslmode=require",
+            "postgresql://host/db?user=me&password=***&sslmode=require",
+        ),
         ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
         ("http://host:5000", "http://host:5000"),
         ("sqlite:////home/a:b@c/mlflow.db", "sqlite:////home/a:b@c/mlflow.db"),
@@ -996,6 +1000,8 @@ def test_check_tells_stores_from_what_is_none(tmp_path: Path) -> None:
 )
 def test_no_password_of_a_database_is_printed(uri: str, printed: str) -> None:
     assert shown(uri) == printed
+    assert not is_masked(uri)
+    assert is_masked(printed) == (uri != printed)
     with pytest.raises(ValueError, match=re.escape(f"MLflow at {printed}: it cannot be reached")), one_sentence(uri):
         raise ConnectionRefusedError(111, "Connection refused")
     remedy = re.escape(f"MLFLOW_TRACKING_URI={shlex.quote(printed)} mlflow runs restore")
