@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import gammaln
 from scipy.stats import chi2, norm, qmc
 
-from analysis.gp import evidence, maximize
+from analysis.gp import evidence, log_evidence, maximize
 from analysis.kernels import Kernel
 from analysis.points import Counts, Points
 
@@ -58,7 +58,8 @@ def _proposals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of theta [size, d] around `best`, and log of evidence over density, up to a constant of the trials."""
     deviation = kernel.prior[1]
-    values, vectors = np.linalg.eigh(_curvature(kernel, best, points, counts))
+    mode = evidence(kernel, best, points, counts)[2].a  # near that of every theta nearby
+    values, vectors = np.linalg.eigh(_curvature(kernel, best, points, counts, mode))
     root = np.sqrt(np.maximum(values, 0.25 / deviation.max() ** 2))  # at a bound it need not be positive
     d = len(best)
     cube = qmc.Sobol(d + 1, rng=np.random.default_rng(0)).random(size)
@@ -67,15 +68,14 @@ def _proposals(
     density = gammaln((TAILS + d) / 2) - gammaln(TAILS / 2) - d / 2 * np.log(TAILS * np.pi) + np.log(root).sum()
     density = density - (TAILS + d) / 2 * np.log1p(np.sum(z**2, axis=1) / TAILS)
     prior = -np.log(deviation).sum() - d / 2 * np.log(2 * np.pi)  # `evidence` leaves it out; rivals differ in it
-    return thetas, np.array([evidence(kernel, theta, points, counts)[0] for theta in thetas]) + prior - density
+    return thetas, np.array([log_evidence(kernel, theta, points, counts, mode) for theta in thetas]) + prior - density
 
 
-def _curvature(kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts) -> np.ndarray:
+def _curvature(kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts, mode: np.ndarray) -> np.ndarray:
     """Minus the second derivative [d, d] of the log posterior of theta."""
-    steps = STEP * np.eye(len(theta))
-    rows = [
-        (evidence(kernel, theta - step, points, counts)[1] - evidence(kernel, theta + step, points, counts)[1])
-        / (2 * STEP)
-        for step in steps
-    ]
-    return (np.array(rows) + np.array(rows).T) / 2
+    below, above = (
+        np.array([evidence(kernel, theta + step, points, counts, mode)[1] for step in sign * STEP * np.eye(len(theta))])
+        for sign in (-1, 1)
+    )
+    rows = (below - above) / (2 * STEP)
+    return (rows + rows.T) / 2

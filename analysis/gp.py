@@ -49,9 +49,20 @@ def evidence(
     weight = 0.5 * (np.outer(mode.a, mode.a) - R) + np.outer(shift, counts.k - counts.n * p)
     gradient = np.array([np.vdot(weight, derivative) for derivative in derivatives])
     mean, deviation = kernel.prior
+    return _log_posterior(kernel, theta, mode), gradient - (theta - mean) / deviation**2, mode
+
+
+def log_evidence(kernel: Kernel, theta: np.ndarray, points: Points, counts: Counts, start: np.ndarray) -> float:
+    """The first of what `evidence` gives, in half the time."""
+    K = kernel.matrix(theta, points, points)
+    K[np.diag_indices_from(K)] += JITTER
+    return _log_posterior(kernel, theta, laplace(K, counts, start))
+
+
+def _log_posterior(kernel: Kernel, theta: np.ndarray, mode: Mode) -> float:
+    mean, deviation = kernel.prior
     z = (theta - mean) / deviation
-    value = mode.log_joint - np.sum(np.log(np.diag(mode.chol))) - 0.5 * z @ z
-    return float(value), gradient - z / deviation, mode
+    return float(mode.log_joint - np.sum(np.log(np.diag(mode.chol))) - 0.5 * z @ z)
 
 
 def learn(kernel: Kernel, points: Points, counts: Counts, iterations: int = 15) -> tuple[Kernel, np.ndarray]:

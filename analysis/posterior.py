@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotrs  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.special import expit, log_expit, logit
 
 from analysis.points import Counts
@@ -46,7 +47,7 @@ def laplace(K: np.ndarray, counts: Counts, start: np.ndarray | None = None, tole
     for _ in range(50):
         root, chol = _factor(K, f, n)
         b = root**2 * f + k - n * expit(f)
-        step = b - root * cho_solve((chol, True), root * (K @ b), check_finite=False) - a
+        step = b - root * _solve(chol, root * (K @ b)) - a
         size = 1.0
         while (now := _log_joint(a + size * step, f + size * (K @ step), counts)) < last and size > 1e-3:
             size /= 2
@@ -92,7 +93,7 @@ def expectation(K: np.ndarray, counts: Counts, start: Mode) -> Mode:
             break
     root = np.sqrt(precision)
     chol = _cholesky(K, root)
-    a = shift - root * cho_solve((chol, True), root * (K @ shift), check_finite=False)
+    a = shift - root * _solve(chol, root * (K @ shift))
     return Mode(K @ a, a, root, chol, start.log_joint)
 
 
@@ -127,10 +128,18 @@ def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _cholesky(K: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Of I + root K root."""
-    B = root[:, None] * K * root
-    B[np.diag_indices_from(B)] += 1.0
-    return cholesky(B, lower=True, overwrite_a=True, check_finite=False)
+    """Of I + root K root. By LAPACK itself, as `_solve`: of few trials most of the time is scipy's checks."""
+    if not len(K):  # which LAPACK's wrappers refuse
+        return K
+    B = np.multiply.outer(root, root) * K
+    B.ravel()[:: len(B) + 1] += 1.0
+    chol, failed = dpotrf(B.T, lower=True, clean=True, overwrite_a=True)
+    assert failed == 0, f"I + root K root is not positive definite in row {failed}"
+    return chol
+
+
+def _solve(chol: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return dpotrs(chol, b, lower=True)[0] if len(b) else b
 
 
 def _log_joint(a: np.ndarray, f: np.ndarray, counts: Counts) -> float:

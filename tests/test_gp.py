@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import expit, log_expit, logit
 
-from analysis.gp import JITTER, LogisticGP, evidence, learn, thin
+from analysis.gp import JITTER, LogisticGP, evidence, learn, log_evidence, thin
 from analysis.kernels import OFFSET, Kernel
 from analysis.points import CENTRE, Counts, Points, Scale
 from analysis.posterior import expectation, laplace
@@ -223,6 +223,15 @@ def test_no_trials_give_back_the_prior():
     mean, variance, _ = LogisticGP.condition(kernel, theta, nothing, Counts(np.zeros(0), np.zeros(0))).moments(at)
     np.testing.assert_allclose(mean, 0.0)
     np.testing.assert_allclose(variance, kernel.diagonal(theta, at))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_evidence_alone_is_that_which_has_a_gradient_wherever_the_mode_is_sought_from(kernel: Kernel):
+    points, counts = draw(kernel, 40)
+    theta = kernel.prior[0] + 0.3
+    value, _, mode = evidence(kernel, theta, points, counts)
+    for start in (np.zeros(40), mode.a, -3 * mode.a):
+        assert log_evidence(kernel, theta, points, counts, start) == pytest.approx(value, abs=1e-5)
 
 
 def test_learning_raises_the_evidence_and_is_reproducible():

@@ -20,7 +20,7 @@ import pytest
 
 from sweeps.ledger import Ledger
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("hosts")]  # one by one: each has two nodes
 
 SPEC = """
 name: tiny

@@ -12,6 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from itertools import chain, count
 from pathlib import Path
@@ -99,6 +100,7 @@ def legend_columns(figure: Figure, handles: Sequence[Artist], sample: float = 2.
     return math.ceil(len(handles) / math.ceil(len(handles) / fit))
 
 
+@lru_cache(1024)
 def _inches(label: str) -> float:
     """Width of a label of a legend; blanks have no outline that could be measured."""
     if not label.strip():
