@@ -245,11 +245,12 @@ _FALLS = {"at": [0.5], "factor": 0.1}
 
 @pytest.mark.parametrize("command", ["frontier", "map"])
 def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """Its steps are shares of the whole budget."""
+    exports.undrawn(monkeypatch)
     training = {**exports.SPEC["training"], "schedule": _FALLS}
-    folder = exports.write(tmp_path / "falls", *exports.tables(40), {**exports.SPEC, "training": training})
+    folder = exports.write(tmp_path / "falls", *exports.tables(16), {**exports.SPEC, "training": training})
     given = [command, str(folder), "--abscissa", "steps", "--out", str(tmp_path)]
     assert main(given) == 0
     assert "the learning rate falls when it does in the whole budget" in " ".join(capsys.readouterr().out.split())

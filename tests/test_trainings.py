@@ -303,8 +303,9 @@ def test_trials_of_no_known_spec_are_told_apart_and_that_is_said(tmp_path: Path)
 
 @pytest.mark.parametrize("abscissa", ["learning_rate", "steps"])
 def test_what_a_map_is_over_is_not_said_to_be_told_apart_by_the_training(
-    tmp_path: Path, abscissa: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, abscissa: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    exports.undrawn(monkeypatch)
     changed: dict[str, Any] = {"rate": 0.1} if abscissa == "learning_rate" else {"steps": 50}
     schemes = ("he_normal", "ll_orth")
     folders = [
