@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sweeps import data, installed, machine, mlflow_uri, provenance, sources
-from sweeps.cluster import started_here
+from sweeps.ray_address import started_here
 from sweeps.sources import Source
 
 GIB: Final = 2**30

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from analysis.words import strict_json
 from sweeps import arguments, mlflow_uri
-from sweeps.cluster import OWN_RAY, Cluster, set_environment
+from sweeps.cluster import Cluster
+from sweeps.ray_address import OWN_RAY, set_environment
 from sweeps.rundir import RunDir
 from sweeps.spec import SweepSpec
 from sweeps.terminal import Lasting

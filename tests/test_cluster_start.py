@@ -14,7 +14,7 @@ import pytest
 import ray
 from ray._private import ray_constants
 
-from sweeps import cluster, launch
+from sweeps import cluster, launch, ray_address
 from sweeps.__main__ import main
 
 LATE = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
@@ -95,7 +95,7 @@ def test_ray_leaves_signals_to_the_driver() -> None:
     """Its own handler of SIGTERM, which it sets when it starts, aborts the process in the midst of its last packs."""
     name = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
     assert hasattr(ray_constants, name)  # or else this Ray knows no such variable
-    cluster.set_environment(None)
+    ray_address.set_environment(None)
     assert os.environ[name] == "1"
 
 

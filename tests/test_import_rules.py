@@ -54,7 +54,7 @@ MAY_BE_IMPORTED_BY: Final = {
         "sweeps",
     ),
     "numba": ("isoinit.narrow", "sweeps.kernel"),  # a compiler: to import and to start it takes a second
-    "grpc": ("sweeps.cluster",),
+    "grpc": ("sweeps.ray_address",),
     "ray": ("sweeps.search", "sweeps.pack", "sweeps.tuner", "sweeps.hooks", "sweeps.writer", "sweeps.cluster"),
     "optuna": ("sweeps.space", "sweeps.samplers", "sweeps.boundary", "sweeps.search", "sweeps.trials"),
     "mlflow": (
