@@ -101,7 +101,7 @@ OTHERS = {
     "no_simulation", "setting_of", "prepared", "default_variance", "greatest_depth", "outcome", "within", "response",
     "prunes", "sharpens", "caveats", "refuse_density", "walk", "nets_of", "foresee", "together", "noise", "judged",
     "aligned_or_exploded", "log_sum", "moments", "looked_up", "layer", "widens", "unknown",
-    "stretched", "least_apart", "plain_sharpening", "hermite", "series",
+    "stretched", "least_apart", "plain_sharpening", "hermite", "series", "still", "if_settled",
     "bounds", "log_asked", "log_enough", "right",
 }  # fmt: skip
 NEVER = (-1.5, nan, inf, "x", [], (0,), np.eye(3), True)

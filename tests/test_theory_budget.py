@@ -14,12 +14,13 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from isoinit import MLP, initialize
+from isoinit.theory.criteria import greatest_depth
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import DEFAULT, Threshold, Tolerance, depth_limit, predict, predicted_outcome, setting_of
 from isoinit.theory.prepare import prepared
 from isoinit.theory.profile import profile
 from isoinit.theory.rising import log_asked, right
-from isoinit.theory.setting import Setting, greatest_depth
+from isoinit.theory.setting import Setting
 from isoinit.theory.sharpening import lead
 
 

@@ -14,7 +14,7 @@ from isoinit.theory.profile import profile
 from isoinit.theory.response import response
 from isoinit.theory.simulate import simulate
 from isoinit.theory.smooth import SmoothNet
-from isoinit.theory.trajectory import State
+from isoinit.theory.state import State
 
 INPUTS = Point(1.0, 1.0)
 

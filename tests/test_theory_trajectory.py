@@ -12,7 +12,8 @@ from isoinit.theory.finite_width import Chain
 from isoinit.theory.maps import Bias, Point
 from isoinit.theory.profile import LEVELS, SINGULAR_LEVELS, profile
 from isoinit.theory.simulate import simulate
-from isoinit.theory.trajectory import State, walk
+from isoinit.theory.state import State
+from isoinit.theory.trajectory import walk
 
 NONE, INPUTS = Bias(0.0, "zero"), Point(1.0, 1.0)
 

@@ -19,6 +19,8 @@ _NEAR = 1e-6  # d below which the correlation map is its tangent, and all slopes
 _PRECISE = 1e-8  # change of a covariance when its nodes are doubled; its error is about the square of that
 _SURE, _MOST = 1e-3, 256  # the same of slopes, and of nodes at most: only the sharpness is made of them
 _DEGREE = 24  # of the Chebyshev series of a function of d
+_LEAST, _GREATEST = 1e-250, 1e250  # variances beyond which a signal counts as gone
+SETTLED = 1e-9  # relative change per layer below which a number stands still
 _UNRESOLVED = 1e-4  # its last coefficients over its greatest
 
 
@@ -68,3 +70,23 @@ def series(function: Callable[[float], float]) -> Callable[[float], float]:
     if abs(found[-3:]).max() > _UNRESOLVED * abs(found).max():
         return function
     return lambda d: float(chebyshev.chebval(sqrt(2 * d) - 1, found))
+
+
+def still(d: float) -> float:
+    return d
+
+
+def if_settled(
+    phi: Activation, q: float, new: float, sw2: float, sb2: float, slope: float
+) -> Callable[[float], float] | None:
+    """The map of d from a layer on from which q, `new` in the next one, stands still; None if it does not yet."""
+    if not _LEAST < new < _GREATEST:
+        return still  # at 0 and at infinity a smooth activation is linear
+    return _settled(phi, q, sw2, sb2, slope) if abs(new - q) < SETTLED * q else None
+
+
+def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:
+    """The map of d at a fixed q."""
+    maps = Distances(phi, q, sw2, meanfield.length_map(phi, q, sw2, sb2), slope)
+    ratio = series(lambda d: maps.onward(d) / d)
+    return lambda d: max(d * ratio(d), 0.0) if d > 0 else 0.0

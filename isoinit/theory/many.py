@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from isoinit.theory.criteria import MAX_DEPTH, aligned_or_exploded, judged
 from isoinit.theory.ensemble import KEPT, Ensemble, together
 from isoinit.theory.prepare import prepared
-from isoinit.theory.setting import MAX_DEPTH, Setting, aligned_or_exploded, judged
+from isoinit.theory.setting import Setting
 
 AT_ONCE = KEPT // 2
 """Points of which all is still known when the last has been answered."""

@@ -22,7 +22,7 @@ from isoinit.theory.gaussian import Array, stretched
 from isoinit.theory.norm_law import product_laws
 from isoinit.theory.predict import DEFAULT, Prediction, Tolerance, predict, setting_of
 from isoinit.theory.setting import Setting, Smooth
-from isoinit.theory.trajectory import State
+from isoinit.theory.state import State
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SINGULAR_LEVELS = np.linspace(0.005, 0.995, 100)

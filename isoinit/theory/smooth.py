@@ -25,17 +25,15 @@ from isoinit.theory import activations, meanfield
 from isoinit.theory.activations import Activation
 from isoinit.theory.coupled import Coupled, Layer
 from isoinit.theory.crowd import Crowd, Parted
-from isoinit.theory.distances import Distances, series
+from isoinit.theory.distances import SETTLED, Distances, if_settled, series, still
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Alike, Point
 from isoinit.theory.pairs import Noise, Pairs
 from isoinit.theory.response import response
 from isoinit.theory.sharpening import plain_sharpening
 from isoinit.theory.sharpness import Sharpness, log_sum
-from isoinit.theory.trajectory import State
+from isoinit.theory.state import State
 
-_SETTLED = 1e-9  # relative change per layer below which a number stands still
-_LEAST, _MOST = 1e-250, 1e250  # variances beyond which a signal counts as gone
 _FAR = 1e16
 _NOTHING = 1e-300
 
@@ -77,7 +75,7 @@ class SmoothNet:
             before = spread
             if grown is None:
                 spread = before.after(Layer(self.activation, self.width, sw2, sb2, self.gaussian, q))
-                if settled is not None and spread.stands_still(before, _SETTLED):
+                if settled is not None and spread.stands_still(before, SETTLED):
                     grown = spread.gradient - before.gradient, spread.gradient_variance - before.gradient_variance
             else:
                 spread = before.grown(*grown)
@@ -121,7 +119,7 @@ class SmoothNet:
             )
             before_d, noise = d, (now.spread + self.gaussian) / self.width
             drift = spread.across - (spread.norm.mean - before.norm.mean)
-            tangent = 1.0 if settled is _still else sw2 * now.slope * q / new
+            tangent = 1.0 if settled is still else sw2 * now.slope * q / new
             crowded.step(before_d, _closes(before_d, closed, tangent), noise)
             parted.step(noise)
             if pairs is None:
@@ -132,10 +130,10 @@ class SmoothNet:
                 pairs.step(closed, tangent, share, Noise(drift, spread.parting), across)
                 d = pairs.distance
             if settled is None:
-                settled = _if_settled(phi, q, new, sw2, sb2, now.slope)
+                settled = if_settled(phi, q, new, sw2, sb2, now.slope)
                 if settled is None:
                     q, now = new, _moments(phi, new)
-                elif settled is not _still:
+                elif settled is not still:
                     alike = series(Distances(phi, q, sw2, new, now.slope).slopes)
 
     def _normalized(self, inputs: Point) -> Iterator[State]:
@@ -183,7 +181,7 @@ def _moments(phi: Activation, q: float) -> _Moments:
 
 def _is_odd(phi: Activation) -> bool:
     x = np.array([0.3, 2.0])
-    return bool(np.abs(phi.phi(x) + phi.phi(-x)).max() < _SETTLED)
+    return bool(np.abs(phi.phi(x) + phi.phi(-x)).max() < SETTLED)
 
 
 def _falling(drift: float, d: float, width: int) -> float:
@@ -191,10 +189,6 @@ def _falling(drift: float, d: float, width: int) -> float:
     Gaussian, and never more than if all units were saturated."""
     near = min(d, 2 - d)
     return max(drift * (1 - near / 2) ** 2, -1 / (width * near)) if near > 0 else 0.0
-
-
-def _still(d: float) -> float:
-    return d
 
 
 def _whole(_: float) -> float:
@@ -210,19 +204,3 @@ def _closes(d: float, closed: float, tangent: float) -> Callable[[float], float]
     """The map of distances below d, that becomes `closed`: its share of a distance is nearly linear in it, as an
     activation is smooth, and `tangent` of the least."""
     return lambda x: x * (tangent + (closed / d - tangent) * x / d) if d > 0 else x
-
-
-def _if_settled(
-    phi: Activation, q: float, new: float, sw2: float, sb2: float, slope: float
-) -> Callable[[float], float] | None:
-    """The map of d from a layer on from which q, `new` in the next one, stands still; None if it does not yet."""
-    if not _LEAST < new < _MOST:
-        return _still  # at 0 and at infinity a smooth activation is linear
-    return _settled(phi, q, sw2, sb2, slope) if abs(new - q) < _SETTLED * q else None
-
-
-def _settled(phi: Activation, q: float, sw2: float, sb2: float, slope: float) -> Callable[[float], float]:
-    """The map of d at a fixed q."""
-    maps = Distances(phi, q, sw2, meanfield.length_map(phi, q, sw2, sb2), slope)
-    ratio = series(lambda d: maps.onward(d) / d)
-    return lambda d: max(d * ratio(d), 0.0) if d > 0 else 0.0
