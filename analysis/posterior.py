@@ -129,8 +129,6 @@ def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np
 
 def _cholesky(K: np.ndarray, root: np.ndarray) -> np.ndarray:
     """Of I + root K root. By LAPACK itself, as `_solve`: of few trials most of the time is scipy's checks."""
-    if not len(K):  # which LAPACK's wrappers refuse
-        return K
     B = np.multiply.outer(root, root) * K
     B.ravel()[:: len(B) + 1] += 1.0
     chol, failed = dpotrf(B.T, lower=True, clean=True, overwrite_a=True)
@@ -139,7 +137,7 @@ def _cholesky(K: np.ndarray, root: np.ndarray) -> np.ndarray:
 
 
 def _solve(chol: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return dpotrs(chol, b, lower=True)[0] if len(b) else b
+    return dpotrs(chol, b, lower=True)[0] if len(b) else b  # which its wrapper refuses
 
 
 def _log_joint(a: np.ndarray, f: np.ndarray, counts: Counts) -> float:

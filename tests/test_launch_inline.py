@@ -577,7 +577,12 @@ def test_the_password_of_a_store_is_not_kept_with_a_sweep_but_asked_for_again(
     with monkeypatch.context() as patch:  # as if the store were that
         patch.setattr(mlflow_uri, "shown", lambda given: shown(address if given == uri else given))
         assert _launch("--trials", "4", "--tracking-uri", uri) == 0
-    assert (run.state()["tracking_uri"], run.state()["closed"]) == (kept, kept)
+        assert (run.state()["tracking_uri"], run.state()["closed"]) == (kept, kept)
+        run.note(closed="elsewhere")
+        assert main(["sync", "tiny", "--tracking-uri", uri]) == 0
+        assert run.state()["closed"] == kept
+        patch.setattr(closing, "_map", None)
+        assert main(["sync", "tiny", "--tracking-uri", uri]) == 0, "the map is there already"
     args = Namespace(tracking_uri=None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert arguments.uri(args, run) == address

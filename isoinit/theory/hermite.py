@@ -15,7 +15,6 @@ from isoinit.theory.gaussian import Array, Function
 _TERMS = 256
 _LAST = _TERMS * 3 // 4  # terms from here on have to be nothing, or there were more of them
 _RESOLVED = 1e-7  # their share of the derivative at c = 1, about what the series is then off by
-_WIDEST = 10.0  # standard deviation beyond which no bend is resolved
 
 
 _ORDERS = np.arange(float(_TERMS))
@@ -39,8 +38,6 @@ class Hermite:
 
 def hermite(f: Function, scale: float) -> Hermite | None:
     """The series of `f(scale z)`; None if 256 terms do not resolve it, as at a great scale or of a kink."""
-    if scale > _WIDEST:
-        return None
     nodes, transform = _transform()
     powers = (transform @ f(scale * nodes)) ** 2
     slope = _ORDERS * powers
