@@ -33,7 +33,7 @@ def trained(
 ) -> pa.Table:
     """The part of a trained pack; `members` and `replicates` are in the order of its tasks, their seeds, the rates."""
     labels = [label(_curve(r, spec), criterion) for r in replicates]
-    total = sum(r.flops for r in replicates) or 1.0
+    total = sum(r.flops for r in replicates)
     per_trial = len(spec.training.learning_rate) * spec.training.seeds
     trials: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []

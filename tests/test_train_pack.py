@@ -356,6 +356,13 @@ def test_a_trial_has_its_share_of_the_work_and_time_of_its_pack(monkeypatch):
     assert [(row["depth"], row["steps"], row["attempt"]) for row in trials] == [(3, 4, 3), (9, 4, 3)]
     ran = [(row["trial_key"], row["seed"], row["learning_rate"]) for row in replicates]
     assert ran == [(t.trial_key, seed, rate) for t in tasks for seed in (0, 1) for rate in (0.1, 0.01)]
+    assert {(row["sweep"], row["pack_id"], row["git_commit"], row["spec_sha256"]) for row in trials} == {
+        ("toy", "p", "commit", "sha")
+    }
+    for row in replicates:
+        assert (row["steps_run"], row["curve_step"]) == (4, [2, 4])
+        kept = np.array([row["final_train_loss"], row["final_train_accuracy"]], np.float32)
+        assert kept.tolist() == [row["curve_loss"][-1], row["curve_accuracy"][-1]]
 
 
 @pytest.mark.parametrize(
