@@ -258,6 +258,7 @@ def test_a_store_that_gets_a_sweep_later_lacks_nothing(
     monkeypatch.setattr(driver, "_plan", lambda *_: made)
     assert _launch() == 0
     later = stores.sqlite(folder / "later")
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("data may be elsewhere by then"))
     assert main(["sync", "tiny", "--tracking-uri", later]) == 0
 
     def told(uri: str) -> tuple[str, str, list[str], dict[str, float]]:
@@ -486,6 +487,14 @@ def test_trials_that_failed_are_told_but_are_none_of_those_that_were_trained(
     assert _launch("--trials", "4", "--json") == 0
     ended = json.loads(capsys.readouterr().out)
     assert (ended["trials"], ended["new_trials"], ended["outcomes"]["failed"]) == (4, 0, 1)
+    assert (ended["errors"], ended["unpublished"]) == ([], 0)
+    (row,) = (row for row in run.ledger.read()[0].to_pylist() if row["outcome"] == "failed")
+    assert (row["n_replicates"], row["n_trained"]) == (0, 0)
+    assert main(["verify", "tiny"]) == 0
+    later = stores.sqlite(folder / "later")
+    assert main(["sync", "tiny", "--tracking-uri", later]) == 0
+    (parent,) = parents(connect(later), EXPERIMENT).values()
+    assert parent.data.tags["mlflow.source.git.commit"] == "c0ffee", "the code that it went on with"
 
 
 @pytest.mark.parametrize(
@@ -693,6 +702,26 @@ def test_what_mlflow_lacks_is_counted(unpublished: int, words: str) -> None:
         name="tiny", interrupted=False, unpublished=unpublished, tracking_uri="http://x", page="", trials=0
     )
     assert words in ending._next(end, "")
+
+
+def test_every_command_to_go_on_with_has_the_folder_of_runs() -> None:
+    end: Any = SimpleNamespace(
+        name="tiny", interrupted=True, unpublished=1, tracking_uri="http://x", page="http://x/#", trials=4
+    )
+    said = ending._next(end, " --runs-dir 'my runs'")
+    for verb in ("resume", "sync", "export"):
+        assert f"  sweep {verb} tiny --runs-dir 'my runs'   " in said
+    assert "mlflow ui" not in said, "a server is there already"
+    end.interrupted, end.unpublished = False, 0
+    assert "resume" not in ending._next(end, "")
+    assert "sync" not in ending._next(end, "")
+
+
+def test_a_slash_behind_the_address_of_a_server_is_not_doubled() -> None:
+    away: Any = SimpleNamespace(uri="http://host:5000/", run_id="1", page=lambda: "/#/experiments/1")
+    assert closing._page(away) == "http://host:5000/#/experiments/1"
+    away.uri = "sqlite:///mlflow.db"
+    assert closing._page(away) == "http://127.0.0.1:5000/#/experiments/1"
 
 
 @pytest.mark.parametrize(
