@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -82,6 +83,8 @@ def test_a_child_run_says_what_the_ledger_says(tmp_path: Path) -> None:
         history = [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")]
         finite = [p for p in zip(shown["curve_step"], shown["curve_loss"], strict=True) if math.isfinite(p[1])]
         assert sorted(history) == finite
+        (last,) = client.get_metric_history(run.info.run_id, "final_train_accuracy")
+        assert (last.step, last.value) == (shown["steps_run"], shown["final_train_accuracy"])
         assert all(abs(value) < 1e300 for value in run.data.metrics.values())
 
 
@@ -143,6 +146,15 @@ def test_names_say_what_is_not_as_usual() -> None:
     assert runcard.trial_name(row) == "ll_orth L32 N64 sb2=0.01"
     row |= {"weight_scale": 2.0, "density": 0.125, "architecture": "cnn", "bias_mode": "mirrored"}
     assert runcard.trial_name(row) == "ll_orth L32 N64 sb2=0.01 sw2*2 density=0.125 cnn mirrored"
+
+
+def test_the_page_of_a_sweep_that_has_neither_question_nor_trials_says_what_it_is_of() -> None:
+    quiet = SPEC.model_copy(update={"question": ""})
+    note = runcard.sweep_note(runcard.Identity("toy", quiet, "c0ffee", "d" * 64, flag=" --runs-dir here"), Counter())
+    assert note.startswith(f"Code c0ffee, data digits ({'d' * 12}), criterion {SPEC.criterion.build()}.\n\n")
+    assert "No trial is finished yet." in note
+    assert "| outcome |" not in note
+    assert "sweep resume toy --runs-dir here\n" in note
 
 
 def test_publishing_again_changes_nothing(tmp_path: Path) -> None:
@@ -317,7 +329,7 @@ def test_a_name_taken_by_another_spec_is_refused(tmp_path: Path) -> None:
     uri = sqlite(tmp_path)
     tracker(uri).open()
     other = SPEC.model_copy(update={"dataset": "mnist"})
-    with pytest.raises(ValueError, match="has a sweep 'toy' with another spec"):
+    with pytest.raises(ValueError, match=rf"has a sweep 'toy' with another spec \({SPEC.sha256[:12]}\); give"):
         Tracker(uri, runcard.Identity("toy", other, "", "d")).open()
     more = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 999})})
     Tracker(uri, runcard.Identity("toy", more, "", "d")).open()  # going on with more trials is the same sweep
@@ -630,6 +642,85 @@ def test_it_knocks_less_and_less_often_but_does_not_give_up(tmp_path: Path) -> N
     assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
+class _Up:
+    """A tracker whose store takes every part; what the publisher says of itself meanwhile is kept."""
+
+    run_id, failure = "run", None
+
+    def __init__(self) -> None:
+        self.publisher: Publisher | None = None
+        self.said: list[str] = []
+
+    def publish(self, *_: Any) -> bool:
+        self.said.append(self.publisher.status() if self.publisher else "")
+        return True
+
+    def finish(self, **_: Any) -> None:
+        pass
+
+
+def test_it_counts_down_what_it_is_behind_and_one_part_is_no_news(tmp_path: Path) -> None:
+    up = _Up()
+    up.publisher = publisher = Publisher(up, _book(tmp_path, 3))  # type: ignore[arg-type]
+    assert publisher._drain(closing=False)
+    assert up.said == ["MLflow is 3 parts behind", "MLflow is 2 parts behind", ""]
+    assert publisher.waiting == 0
+
+
+def test_it_sleeps_until_there_is_news(tmp_path: Path) -> None:
+    publisher = Publisher(_Up(), _book(tmp_path, 1))  # type: ignore[arg-type]
+    publisher.notify()
+    news: list[bool] = []
+
+    def wait() -> None:
+        news.append(publisher._news.is_set())
+        if len(news) == 2:
+            publisher._stop.set()
+
+    publisher._news.wait = wait  # type: ignore[method-assign,assignment]
+    publisher._publish()
+    assert news == [True, False]
+
+
+def test_a_store_that_came_back_is_asked_again_as_soon_as_at_first(tmp_path: Path) -> None:
+    publisher = Publisher(_Down(), _book(tmp_path, 1))  # type: ignore[arg-type]
+    answers, waits = iter([False, False, True, False]), []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            publisher._stop.set()
+
+    publisher._drain = lambda _: next(answers)  # type: ignore[method-assign]
+    publisher._closing.wait = wait  # type: ignore[method-assign,assignment]
+    publisher.notify()
+    publisher._publish()
+    assert waits == [1.0, 2.0, 1.0]
+
+
+def test_a_store_that_has_the_sweep_of_another_folder_for_a_while_is_asked_on(tmp_path: Path) -> None:
+    """Until the launch of the other has ended, or somebody has deleted its run."""
+    uri, book = sqlite(tmp_path), _book(tmp_path, packs=1)
+    other = tracker(uri, folder_id="one")
+    other.open()
+    with Publisher(tracker(uri, folder_id="two"), book) as publisher:
+        _until(lambda: publisher.error is not None)
+        other.finish(status="KILLED")
+    assert (publisher.remaining(), publisher.error) == (0, None)
+
+
+@pytest.mark.parametrize(("last", "wanted"), [(60.0, [60.0, 5.0]), (2.0, [2.0, 2.0])])
+def test_who_interrupts_a_sweep_waits_seconds_for_mlflow_and_not_a_minute(
+    tmp_path: Path, last: float, wanted: list[float]
+) -> None:
+    waits: list[float] = []
+    publisher = Publisher(_Up(), _book(tmp_path, 1), last_wait=last)  # type: ignore[arg-type]
+    publisher.close = lambda timeout: waits.append(timeout) or 0  # type: ignore[method-assign]
+    for kind in (None, KeyboardInterrupt):
+        publisher.__exit__(kind)
+    assert waits == wanted
+
+
 class _Stopped:
     """A tracker that is told to stop in the middle of a part."""
 
@@ -667,8 +758,11 @@ def test_a_mistake_in_the_publisher_ends_it_with_its_reason_and_not_the_sweep(tm
     assert publisher.status() == f"MLflow is 1 part behind: {publisher.error}"
 
 
-def test_a_store_that_hangs_is_named_when_time_is_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", [None, "MLflow at http://127.0.0.1:9: it cannot be reached"])
+def test_a_store_that_hangs_is_named_when_time_is_out(tmp_path: Path, earlier: str | None) -> None:
+    """If nothing says why it does not answer."""
     mine, end = tracker("http://127.0.0.1:9"), threading.Event()
+    mine.failure = earlier
 
     def hang(**_: Any) -> str:
         end.wait(60)
@@ -679,7 +773,7 @@ def test_a_store_that_hangs_is_named_when_time_is_out(tmp_path: Path) -> None:
     join, publisher._thread.join = publisher._thread.join, lambda _=None: None  # type: ignore[method-assign]
     with publisher:
         pass
-    assert mine.failure == "MLflow at http://127.0.0.1:9 has not answered in time"
+    assert mine.failure == (earlier or "MLflow at http://127.0.0.1:9 has not answered in time")
     end.set()
     join()
 
