@@ -167,7 +167,8 @@ def audit_error(trials: pa.Table, axes: Sequence[Axis] | None = None, seed: int 
 def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), 95 % unless told."""
     centre, spread = k / n + z * z / (2 * n), z * np.sqrt(k * (n - k) / n**3 + z * z / (4 * n * n))
-    return max(0.0, float((centre - spread) / (1 + z * z / n))), min(1.0, float((centre + spread) / (1 + z * z / n)))
+    low, high = (float(end / (1 + z * z / n)) for end in (centre - spread, centre + spread))
+    return low if k else 0.0, high if k < n else 1.0  # where rounding would leave a little beside the end
 
 
 def usable(trials: pa.Table) -> pa.Table:

@@ -277,6 +277,14 @@ def test_wilson_agrees_with_published_values(k: int, n: int, low: float, high: f
     assert wilson(k, n) == pytest.approx((low, high), abs=2e-4)
 
 
+def test_the_interval_of_none_and_of_all_ends_where_shares_do():
+    """Of all of 10 it ended at .9999999999999999, by rounding."""
+    for n in range(1, 200):
+        assert wilson(0, n)[0] == 0
+        assert wilson(n, n)[1] == 1
+        assert wilson(0, n)[1] == pytest.approx(1 - wilson(n, n)[0])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
