@@ -257,6 +257,10 @@ def test_limits_of_a_budget_are_told_from_those_of_a_network() -> None:
     assert told(9, 3, 2).startswith("3 of 5 trials that did not train ended slow")
     assert f"after the {exports.STEPS} steps" in told(9, 3, 2)
     assert told(9, 2, 2) == told(9, 0, 0) == ""
+    both = exports.replaced(trials.slice(0, 2), outcome="slow", steps=[100, 200])
+    assert "after their steps." in tables.budget_note(both)
+    lost = exports.replaced(trials.slice(0, 5), outcome=["slow"] * 2 + ["failed"] * 3)
+    assert tables.budget_note(lost).startswith("2 of 2 trials"), "those that failed say nothing of steps"
 
 
 @pytest.mark.parametrize("command", ["summary", "frontier", "compare"])

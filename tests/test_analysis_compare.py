@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from analysis import tables
-from analysis.compare import _POINT, Agreement, agreement, paired
+from analysis.compare import _POINT, Agreement, Paired, agreement, paired
 from analysis.maps import region_map, scheme_limits
 from analysis.predictions import Descent, descents, predicted_limits, predictions, rates
-from analysis.ratios import changes, ratios
+from analysis.ratios import Ratio, changes, ratios
 from isoinit.theory.ensemble import Ensemble
 from isoinit.theory.predict import Prediction, predict
 
@@ -437,3 +437,38 @@ def test_networks_under_two_names_count_once() -> None:
     biased = pa.concat_tables([_with(t, "bias_variance", 0.1) for t in (once, again)])
     assert [a.n for a in agreement(biased)] == [2 * a.n for a in agreement(once)]
     assert [p.pairs for p in paired(biased, both[1])] == [2 * p.pairs for p in paired(once, replicates)]
+
+
+def test_a_table_of_limits_has_the_axes_that_vary_and_the_abscissa_as_the_last() -> None:
+    made = pa.table({
+        "scheme": ["a", "a"], "bias_variance": [0.0, 0.5], "density": [1.0, 1.0], "width": [64, 32],
+        "depth_limit": [10.0, 2.0], "low": [8.0, 2.0], "high": [15.0, 3.0], "censored": ["no", "below"],
+        "censored_low": ["no", "below"], "censored_high": ["no", "no"],
+        "trains_again_at": pa.array([None, 40], pa.int32()), "predicted": [12.0, math.inf],
+    })  # fmt: skip
+    header, rows = tables.limit_rows(made)
+    assert header == ["scheme", "bias variance", "width", "depth limit", "90 % band", "theory"]
+    assert rows == [
+        ["a", "0", "64", "10", "8 to 15", "12"],
+        ["a", "0.5", "32", "< 2, trains again at 40", "< 2 to 3", "no limit"],
+    ]
+    assert tables.headline(made) == "at the smallest and the largest width (32 and 64)", "in the order of their numbers"
+    below, again = tables.limit_note(made).split("; see the map. ")
+    assert "fail already at the least depth" in below
+    assert again.startswith("1 of 2 limits is not monotone: ")
+    assert tables.notes(made, pa.table({"outcome": ["trained"]})) == [tables.limit_note(made)]
+
+
+def test_tables_of_comparisons_say_of_whom_every_number_is() -> None:
+    told = Agreement("a", 20, 18, 0.9, 0.7, 0.97, 5, 4, {}, "")
+    assert tables.agreement_rows([told])[1] == [["a", "20", "90 %", "70 to 97 %", "4 of 5"]]
+    pair = Paired("a", "b", 40, 9, 3, 20, 7, 2, 7 / 9, 0.45, 0.94)
+    assert tables.paired_rows([pair])[1] == [["a : b", "40", "9 : 3", "20", "7 : 2", "45 to 94 %"]]
+    assert tables.paired_note([pair]) == ""
+    ratio = Ratio("", "a", "b", 2.0, 1.5, 3.0, False, "no")
+    assert tables.ratio_rows([ratio]) == (["schemes", "ratio", "90 % interval"], [["a / b", "2.00", "1.50 to 3.00"]])
+
+
+def test_why_there_is_no_theory_names_a_scheme_whose_name_is_a_part_of_a_word() -> None:
+    none = Agreement("he", 0, 0, math.nan, 0.0, 1.0, 0, 0, {}, "the width is odd")
+    assert tables.reasons([none]) == ["he: the width is odd"]
