@@ -154,5 +154,10 @@ def limits(info: MapInfo) -> pa.Table:
 
 
 def censoring(limit: np.ndarray, depths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Where each limit lies: `above` or `below` what was tried (to 1 %), else `no`."""
-    return np.select([limit >= 0.99 * depths[-1], limit <= 1.01 * depths[0]], ["above", "below"], "no")
+    """Where each limit lies: `above` or `below` what was tried (to 1 %), else `no`.
+
+    Of depths that are closer than that the nearer end counts, of one alone that beyond which the limit is.
+    """
+    middle = (float(depths[0]) + float(depths[-1])) / 2
+    above, below = max(0.99 * depths[-1], middle), min(1.01 * depths[0], middle)
+    return np.select([limit >= above, limit <= below], ["above", "below"], "no")

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -22,11 +23,12 @@ from matplotlib.text import Annotation
 
 from analysis import summary, tables
 from analysis.draw.agreement import agreement_figure
-from analysis.draw.axes import Along, edges_around, span_ticks, theory_span, theory_text, value_ticks
+from analysis.draw.axes import Along, depth_ticks, edges_around, span_ticks, theory_span, theory_text, value_ticks
 from analysis.draw.canvas import canvas, file_names, head, legend_columns, meaning, save
-from analysis.draw.limits import MARKERS, frontier_figure
-from analysis.draw.region import SHOWN, draw_map, map_figure
-from analysis.mapinfo import MapInfo, Panel, cells, censoring, limits
+from analysis.draw.limits import CYCLE, MARKERS, SCHEME, frontier_figure, stroke
+from analysis.draw.region import MARK, SHOWN, draw_map, map_figure
+from analysis.frontier import Band
+from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, cells, censoring, limits
 from analysis.maps import region_map, scheme_limits, trains_again
 from analysis.store import Export
 
@@ -161,6 +163,13 @@ def test_limits_table_repeats_the_panels(info: MapInfo) -> None:
 def test_censored_limits_are_told() -> None:
     depths = np.array([2, 10, 100])
     assert censoring(np.array([2.0, 10.0, 99.9, 100.0]), depths).tolist() == ["below", "no", "above", "above"]
+
+
+def test_a_limit_among_depths_that_are_nearly_one_is_at_the_nearer_end() -> None:
+    """All of them were `above`, though nothing trained at 199."""
+    limits = np.array([199.0, 199.4, 200.6, 201.0, np.nan])
+    assert censoring(limits, np.array([199, 201])).tolist() == ["below", "below", "above", "above", "no"]
+    assert censoring(np.array([6.9, 7.0, 7.1]), np.array([7])).tolist() == ["below", "above", "above"]
 
 
 def test_theory_lies_beside(info: MapInfo) -> None:
@@ -322,6 +331,8 @@ def test_every_scheme_also_has_a_figure_of_its_own(tmp_path: Path) -> None:
     info = region_map(exports.tables(24)[0].filter(pc.field("scheme").isin(["he_normal", "ll_orth"])))
     names = {p.name for p in draw_map(info, tmp_path / "map")}
     assert names == {f"map{s}.{kind}" for s in ("", "-he_normal", "-ll_orth") for kind in ("png", "svg")}
+    for scheme in ("he_normal", "ll_orth"):
+        assert f"made-up, {scheme} -->" in (tmp_path / f"map-{scheme}.svg").read_text(), "a title for its panels alone"
 
 
 def _columns(trains: Callable[[int, float], bool], axis: str, values: Sequence[float]) -> pa.Table:
@@ -790,3 +801,174 @@ def test_ticks_of_depths_fit_side_by_side() -> None:
     assert span_ticks(2.0, 1e9)[1][-1] == "$10^{8}$"
     assert span_ticks(21.0, 40.0)[1] == ["21"]
     assert span_ticks(5e4, 6e5)[1] == ["50000", "$10^{5}$", r"$2\times10^{5}$", r"$5\times10^{5}$"], "5e5 was 10^6"
+
+
+def _by_hand(x: Abscissa, *schemes: str, slices: Sequence[str] = ("",)) -> MapInfo:
+    """Limits of 10, 11, ... from column to column in bands of 0.8 to 1.5 times that, and a theory of 1.2 times."""
+    depths, limit = np.array([2, 10, 50]), 10.0 + np.arange(len(x.values))
+    p = np.linspace(0.9, 0.1, 3)[:, None] - 0.01 * np.arange(len(x.values))
+    none = Marks(*(np.empty(0) for _ in Marks._fields))
+    panels = tuple(
+        Panel(scheme, {}, text, p, np.full(p.shape, "undecided"), np.arange(p.size).reshape(p.shape),
+              Band(limit, 0.8 * limit, 1.5 * limit), 1.2 * limit, "", none, np.full(len(limit), np.nan))
+        for text in slices for scheme in schemes
+    )  # fmt: skip
+    return MapInfo("made", "", depths, x, panels, 16)
+
+
+_WIDTHS = Abscissa("width", np.array([32, 64]), levels=True, log=True)
+_BIASES = Abscissa("bias_variance", np.array([0.0, 0.001, 0.01, 0.1, 1.0]), levels=False, log=True)
+
+
+def test_tables_of_a_map_have_every_number_in_its_own_cell() -> None:
+    info = _by_hand(_WIDTHS, "he_normal")
+    found = cells(info).select(["depth", "width", "n_trials"]).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        (2, 32, 0), (2, 64, 1), (10, 32, 2), (10, 64, 3), (50, 32, 4), (50, 64, 5),
+    ]  # fmt: skip
+    band = info.panels[0].frontier._replace(low=np.array([2.0, 8.8]), high=np.array([15.0, 50.0]))
+    rows = limits(info._replace(panels=(info.panels[0]._replace(frontier=band),))).to_pylist()
+    ends = [tuple(row[name] for name in ("depth_limit", "low", "high", "predicted")) for row in rows]
+    assert ends == [pytest.approx((10, 2, 15, 12)), pytest.approx((11, 8.8, 50, 13.2))]
+    cut = [tuple(row[name] for name in ("censored", "censored_low", "censored_high")) for row in rows]
+    assert cut == [("no", "below", "no"), ("no", "no", "above")]
+
+
+def test_a_comparison_has_each_band_about_its_limit_and_the_schemes_that_reach_far_first() -> None:
+    info = _by_hand(_WIDTHS, "he_normal", "ll_orth")
+    first = info.panels[0]._replace(trains_again=np.array([np.nan, 50.0]))
+    figure = agreement_figure(info._replace(panels=(first, info.panels[1])))
+    (axis,) = figure.axes
+    figure.draw_without_rendering()
+    bars = [c.lines[2][0].get_segments() for c in axis.containers if isinstance(c, ErrorbarContainer)]
+    ends = [[tuple(segment[:, 0]) for segment in some] for some in bars]
+    assert ends == [[pytest.approx((8, 15))], [pytest.approx((8, 15)), pytest.approx((8.8, 16.5))]]
+    assert [t.get_text().strip() for t in axis.texts if t.get_text()] == ["trains again deeper"], "which has no limit"
+    names = sorted(axis.get_yticklabels(), key=lambda label: -label.get_window_extent().y0)
+    assert [t.get_text() for t in names] == ["ll_orth", "32", "64", "he_normal", "32", "64"]
+    theory = [np.asarray(line.get_xdata()) for line in axis.lines if line.get_marker() == "|"]
+    np.testing.assert_allclose(theory, [[12, 13.2]] * 2)
+
+
+def test_a_comparison_says_of_which_columns_its_rows_are() -> None:
+    one = _by_hand(_WIDTHS._replace(values=np.array([64])), "he_normal")
+    assert any("at width $N$ = 64" in t.get_text() for t in agreement_figure(one).texts)
+    assert agreement_figure(one).axes[0].get_ylabel() == "scheme"
+    many = _by_hand(_WIDTHS._replace(values=2 ** np.arange(3, 11)), *(f"scheme_{k}" for k in range(8)))
+    figure = agreement_figure(many)
+    assert any("a row per width $N$, 2 of its 8 values" in t.get_text() for t in figure.texts)
+    assert figure.axes[0].get_ylabel() == "width $N$"
+    assert {t.get_text() for t in figure.axes[0].get_yticklabels()} == {*many.schemes, "8", "1024"}
+
+
+def test_a_scheme_has_one_look_in_all_figures_and_none_shares_it() -> None:
+    names = [f"scheme_{k:02d}" for k in range(2 * len(SCHEME) + 1)]
+    info, other = _by_hand(_WIDTHS, *names), _by_hand(_WIDTHS, *reversed(names))
+    looks = [stroke(info, name) for name in names]
+    assert looks == [stroke(other, name) for name in names], "panels are in the order of their limits"
+    assert [looks[i * len(SCHEME)]["ls"] for i in range(3)] == list(CYCLE), "a line has no face to be hollow"
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_frontier_and_its_band_are_drawn_at_their_limits(count: int) -> None:
+    info = _by_hand(_BIASES, *(f"scheme_{k}" for k in range(count)))
+    axis = frontier_figure(info).axes[0]
+    if count == 1:
+        bands = [np.concatenate([np.asarray(p.vertices)[:, 1] for p in c.get_paths()]) for c in axis.collections]
+        assert [(band.min(), band.max()) for band in bands] == [pytest.approx((8, 15)), pytest.approx((8.8, 21))]
+        lines = [np.asarray(line.get_ydata()) for line in _limit_lines(axis)]
+        assert [(np.nanmin(line), np.nanmax(line)) for line in lines] == [(10, 10), (11, 14)]
+    else:
+        bars = [s[:, 1] for c in axis.collections if isinstance(c, LineCollection) for s in c.get_segments()]
+        assert len(bars) == count * (1 + MARKERS)
+        np.testing.assert_allclose([high / low for low, high in bars], 1.5 / 0.8)
+
+
+def test_a_zero_is_a_column_apart_at_the_left() -> None:
+    along = Along(_BIASES)
+    assert along.zero is not None
+    np.testing.assert_allclose(along.edges, [-3.5, -2.5, -1.5, -0.5, 0.5])
+    at, text = along.ticks()
+    assert (at[0], text[0]) == (along.zero, "0")
+    (own, first), (edges, rest) = along.blocks(np.arange(5.0))
+    assert (first.tolist(), rest.tolist()) == ([0], [1, 2, 3, 4])
+    assert along.limits() == (own[0], edges[-1])
+    assert own[0] < along.zero < own[1] < edges[0]
+    marks = along.marks(np.array([0.0, 0.0, 0.1, 0.0]))
+    assert marks[2] == -1
+    zeros = marks[[0, 1, 3]]
+    assert len(set(zeros)) == 3, "or they hide each other"
+    assert own[0] < zeros.min() < zeros.max() < own[1]
+
+
+def test_marks_at_a_level_are_spread_over_its_column() -> None:
+    marks = Along(_WIDTHS).marks(np.array([64, 32, 64, 64]))
+    assert marks.round().tolist() == [1, 0, 1, 1]
+    assert len(set(marks)) == 4
+
+
+def test_ticks_of_many_depths_are_round_and_of_few_all() -> None:
+    assert depth_ticks(np.array([3, 7, 41])) == [3, 7, 41]
+    assert depth_ticks(np.arange(3, 60)) == [5, 10, 20, 50]
+    assert depth_ticks(np.arange(61, 91)) == [61, 90]
+
+
+def test_a_map_shows_each_trial_at_its_place_and_how_many_of_its_seeds_trained() -> None:
+    outcomes = np.array(["trained", "slow", "trained"], object)
+    marks = Marks(np.array([2, 50, 10]), np.array([32, 64, 64]), np.array([1.0, 0.0, 0.5]), outcomes)
+    info = _by_hand(_WIDTHS, "he_normal")
+    figure = map_figure(info._replace(panels=(info.panels[0]._replace(marks=marks),)))
+    drawn = [
+        c for c in figure.axes[0].collections if isinstance(c, PathCollection) and len(np.asarray(c.get_offsets()))
+    ]
+    assert [np.asarray(c.get_offsets())[:, 1].tolist() for c in drawn] == [[2, 10], [50]]
+    assert [np.asarray(c.get_offsets())[:, 0].round().tolist() for c in drawn] == [[0, 1], [1]]
+    blue = np.array(to_rgb(MARK["trained"][1]))
+    np.testing.assert_allclose(np.asarray(drawn[0].get_facecolor())[:, :3], [blue, (blue + 1) / 2])
+    np.testing.assert_allclose(np.asarray(drawn[1].get_facecolor())[:, :3], [[1, 1, 1]])
+    entries = figure.legends[0].get_lines()
+    assert [entry.get_label() for entry in entries][:2] == ["trained", "slow"], "of those there are alone"
+    assert [str(entry.get_markerfacecolor()) for entry in entries][:2] == [MARK["trained"][1], "white"]
+    assert not {"stalled", "vanished", "diverged"} & {str(entry.get_label()) for entry in entries}
+    (mesh,) = [c for c in figure.axes[0].collections if isinstance(c, QuadMesh)]
+    assert mesh.get_clim() == (0, 1)
+    np.testing.assert_array_equal(np.asarray(mesh.get_array()), info.panels[0].p_in_region)
+
+
+def test_a_panel_tells_the_numbers_of_its_headline_column() -> None:
+    info = _by_hand(_WIDTHS, "he_normal")
+    band = Band(np.array([10.0, 11.0]), np.array([8.0, 2.0]), np.array([50.0, 16.0]))
+    panel = info.panels[0]._replace(frontier=band, trains_again=np.array([50.0, np.nan]))
+    (axis, *_) = map_figure(info._replace(panels=(panel,))).axes
+    assert [t.get_text() for t in axis.texts] == ["at $N$ = 64: depth limit 11 (< 2 to 16)\ntheory: 13"]
+
+
+def test_a_map_draws_no_line_beside_its_band_and_none_where_networks_train_again() -> None:
+    info = _by_hand(_BIASES, "he_normal")
+    panel = info.panels[0]._replace(trains_again=np.array([np.nan] * 4 + [50.0]))
+    axis = map_figure(info._replace(panels=(panel,))).axes[0]
+    medians = [np.asarray(line.get_ydata()) for line in axis.lines if line.get_linewidth() == 2.0]
+    assert [np.nanmax(median) for median in medians] == [10, 13]
+    bands = [c for c in axis.collections if isinstance(c, PolyCollection) and c.get_zorder() == 2]
+    heights = [np.concatenate([np.asarray(path.vertices)[:, 1] for path in c.get_paths()]) for c in bands]
+    assert [(h.min(), h.max()) for h in heights] == [pytest.approx((8, 15)), pytest.approx((8.8, 19.5))]
+    assert axis.get_xlim() == Along(_BIASES).limits(), "with the zero"
+
+
+def test_a_grid_of_panels_is_even_and_every_column_ends_with_its_labels() -> None:
+    figure = map_figure(_by_hand(_WIDTHS, *(f"scheme_{k}" for k in range(5))))
+    shown = [axis for axis in figure.axes[:-1] if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in shown] == [f"scheme_{k}" for k in range(5)]
+    assert [bool(axis.get_xlabel()) for axis in shown] == [False, False, True, True, True]
+    assert [bool(axis.get_ylabel()) for axis in shown] == [True, False, False, True, False]
+
+
+def test_slices_are_rows_of_a_map_of_schemes_and_titles_of_a_map_of_one() -> None:
+    both = map_figure(_by_hand(_WIDTHS, "a", "b", slices=("mlp", "resnet")))
+    assert [axis.get_ylabel().split("\n")[0] for axis in both.axes[:4:2]] == ["mlp", "resnet"]
+    assert [axis.get_title(loc="left") for axis in both.axes[:4]] == ["a", "b"] * 2
+    alone = map_figure(_by_hand(_WIDTHS, "a", slices=("mlp", "resnet")))
+    assert [axis.get_title(loc="left") for axis in alone.axes[:2]] == ["mlp", "resnet"]
+    assert len({axis.get_position().y0 for axis in alone.axes[:2]}) == 1, "in one row"
+    assert alone.texts[0].get_text() == "Trainable region: made, a"
+    assert both.texts[0].get_text() == "Trainable region: made"
