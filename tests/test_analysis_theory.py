@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from analysis.__main__ import main
 from analysis.draw.profile import profile_figure
-from analysis.profiles import Point, ProfileInfo, as_dict, profile_info, text
+from analysis.profiles import Point, ProfileInfo, as_dict, profile_info, text, title, verdict
 from isoinit.theory.predict import predict
 
 
@@ -183,6 +185,75 @@ def test_correlations_are_compared_in_their_mean() -> None:
     legend = axis.get_legend()
     assert legend is not None
     assert [t.get_text() for t in legend.texts] == ["nearest of 10", "two", "mean, 5, 95 %"]
+
+
+def test_the_numbers_in_words_are_those_of_the_last_layer() -> None:
+    info = profile_info(Point("he_normal", 8, 16), nets=32)
+    measured = info.simulation
+    assert measured is not None
+    ends = np.exp(info.theory.log_norm[-1, [0, 4]])
+    seen = np.exp(np.quantile(measured.log_norm[:, -1], [0.05, 0.95], method="nearest"))
+    assert _row(info, "5 to 95 % of seeds") == tuple(f"{low:.3g} to {high:.3g}" for low, high in (ends, seen))
+    logs = measured.log_gradient[:, -1]
+    assert _row(info, "log gradient")[1] == f"{logs.mean():.2f} ± {logs.std(ddof=1):.2f}"
+    assert _row(info, "correlation of two")[1] == f"{measured.correlation[:, -1].mean():.4f}"
+    assert _row(info, "nearest of 10")[1] == f"{np.exp(measured.log_nearest[:, -1].mean()):.2g}"
+    squares = measured.singular_values**2
+    assert _row(info, "Var(e)")[1] == f"{(squares.var(axis=1) / squares.mean(axis=1) ** 2).mean():.1f}"
+    least, middle, most = (float(v) for v in _row(info, "singular values")[1].split(" / "))
+    assert [least, middle, most] == pytest.approx(
+        np.quantile(measured.singular_values, [0.05, 0.5, 0.95], method="nearest"), rel=0.06
+    )
+
+
+def test_a_verdict_says_of_which_network_and_whether_the_seed_decides() -> None:
+    told = predict("he_pruned", depth=8, width=16, density=0.5)
+    told = replace(told, outcome="trained", seed_dependent=True, depth_limit=9.4, binding="signal")
+    assert verdict(told) == "trained, depending on the seed; depth limit 9 (signal)"
+    assert verdict(replace(told, seed_dependent=False, depth_limit=math.inf)) == "trained; no depth limit"
+    assert title(told) == "mlp relu, depth 8, width 16, density 0.5"
+    assert title(predict("he_normal", depth=8, width=16)) == "mlp relu, depth 8, width 16"
+
+
+def test_a_point_has_the_activation_and_the_architecture_that_its_scheme_is_made_for() -> None:
+    told = [profile_info(Point(scheme, 9, 8), nets=0).theory.prediction for scheme in ("fixup", "ll_crelu")]
+    assert [(made.architecture, made.activation) for made in told] == [("resnet", "relu"), ("mlp", "crelu")]
+
+
+def test_bands_and_dots_lie_at_their_quantiles() -> None:
+    info = profile_info(Point("he_normal", 6, 16, 0.1), nets=16)
+    measured, theory = info.simulation, info.theory
+    assert measured is not None
+    figure = profile_figure(info)
+    for axis, bands, found in (
+        (figure.axes[0], theory.log_norm, measured.log_norm),
+        (figure.axes[1], theory.gradient_bands, measured.log_gradient),
+    ):
+        fans = [np.asarray(path.vertices)[:, 1] for c in axis.collections[:2] for path in c.get_paths()]
+        ends = [(heights.min(), heights.max()) for heights in fans]
+        assert ends == [pytest.approx((bands[:, low].min(), bands[:, high].max())) for low, high in ((0, 4), (1, 3))]
+        np.testing.assert_allclose(np.asarray(axis.lines[0].get_ydata()), bands[:, 2])
+        bars = next(c for c in axis.containers if isinstance(c, ErrorbarContainer)).lines[2][0].get_segments()
+        low, high = np.quantile(found, [0.05, 0.95], axis=0, method="nearest")
+        np.testing.assert_allclose([bar[:, 1] for bar in bars], np.column_stack([low, high]))
+    angle, spectrum = figure.axes[2:]
+    np.testing.assert_allclose(np.asarray(angle.lines[1].get_ydata()), 1 - theory.nearest)
+    dots = next(np.asarray(line.get_ydata()) for line in spectrum.lines if line.get_marker() == "o")
+    assert (np.diff(dots) >= 0).all(), "in the order of their ranks"
+    assert [t.get_text() for t in figure.legends[0].texts] == [
+        "theory: median", "theory: 50 and 90 % of seeds", "16 random networks: 5, 50, 95 %",
+    ]  # fmt: skip
+    assert figure.texts[1].get_text() == "mlp, relu, depth 6, width 16, $\\sigma_w^2$ = 2, $\\sigma_b^2$ = 0.1 (iid)"
+
+
+def test_a_picture_says_of_which_network_it_is() -> None:
+    def said(scheme: str, **point: Any) -> str:
+        return profile_figure(profile_info(Point(scheme, 4, 16, **point), nets=0)).texts[1].get_text()
+
+    assert said("he_pruned", density=0.5).endswith(", density 0.5, no bias")
+    assert said("he_normal", normalization="batch").startswith("mlp, relu, batch normalization, depth 4, width 16, ")
+    assert "normalization" not in said("he_normal")
+    assert "density" not in said("he_normal")
 
 
 def test_one_layer_is_seen_and_layers_are_whole() -> None:
