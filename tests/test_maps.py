@@ -859,6 +859,17 @@ def test_a_comparison_says_of_which_columns_its_rows_are() -> None:
     assert any("a row per width $N$, 2 of its 8 values" in t.get_text() for t in figure.texts)
     assert figure.axes[0].get_ylabel() == "width $N$"
     assert {t.get_text() for t in figure.axes[0].get_yticklabels()} == {*many.schemes, "8", "1024"}
+    theory = [np.asarray(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "|"]
+    np.testing.assert_allclose(theory, [[12, 20.4]] * 8)
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [((), ""), (("0.1",), " at learning rate 0.1"), (("0.1", "0.03"), " at learning rates 0.1 and 0.03"),
+     (("0.01 to 0.1",), " at learning rates 0.01 to 0.1"), (("0.1", ""), " at learning rate 0.1 (sgd alone)")],
+)  # fmt: skip
+def test_a_legend_says_at_which_learning_rates_theory_is(rates: tuple[str, ...], said: str) -> None:
+    assert _by_hand(_WIDTHS, "he_normal")._replace(rates=rates).at_rate == said
 
 
 def test_a_scheme_has_one_look_in_all_figures_and_none_shares_it() -> None:
