@@ -92,7 +92,8 @@ def _size(end: End) -> str:
 
 
 def _next(end: End, flag: str) -> str:
-    lines = []
+    secret = " (the whole address of the store in MLFLOW_TRACKING_URI, for its password is not on record)"
+    lines = ["next" + secret * mlflow_uri.is_masked(end.tracking_uri) + ":"]
     if end.interrupted:
         lines.append(f"  sweep resume {end.name}{flag}   go on where it stopped")
     if end.unpublished:
@@ -104,13 +105,13 @@ def _next(end: End, flag: str) -> str:
         lines.append(f"  mlflow ui{store}   serves every trial, with its curves, at:")
     lines.append(f"  {end.page}")
     if not end.trials:
-        return "next:\n" + "\n".join(lines)
+        return "\n".join(lines)
     lines += [
         f"  sweep export {end.name}{flag}   both tables as Parquet",
         f"  analysis map exports/{end.name}   the map, also by another criterion",
         f"  analysis report exports/{end.name}   one page with everything",
     ]
-    return "next:\n" + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _limits(limits: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:

@@ -712,6 +712,10 @@ def test_every_command_to_go_on_with_has_the_folder_of_runs() -> None:
     for verb in ("resume", "sync", "export"):
         assert f"  sweep {verb} tiny --runs-dir 'my runs'   " in said
     assert "mlflow ui" not in said, "a server is there already"
+    assert said.startswith("next:\n")
+    end.tracking_uri = "postgresql://me:***@host/runs"
+    assert ending._next(end, "").startswith("next (the whole address of the store in MLFLOW_TRACKING_URI, for its ")
+    end.tracking_uri = "http://x"
     end.interrupted, end.unpublished = False, 0
     assert "resume" not in ending._next(end, "")
     assert "sync" not in ending._next(end, "")
