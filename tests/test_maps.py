@@ -850,6 +850,23 @@ def test_a_comparison_has_each_band_about_its_limit_and_the_schemes_that_reach_f
     np.testing.assert_allclose(theory, [[12, 13.2]] * 2)
 
 
+def test_a_name_of_a_hundred_letters_leaves_room_for_the_figure() -> None:
+    """Its beginning and its end are shown; whole, matplotlib gave up on the layout."""
+    long = f"begin_{'very_' * 20}_long_end"
+    info = _by_hand(_WIDTHS, long, "he_normal")
+    rows, lines = agreement_figure(info), frontier_figure(info)
+    for figure in (rows, lines):
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_position().width > 0.4
+    shown = "begin_very_very_very…very_very__long_end"
+    labels = (
+        [t.get_text() for t in rows.axes[0].get_yticklabels()],
+        [t.get_text() for t in lines.legends[0].get_texts()],
+    )
+    for found in labels:
+        assert {shown, "he_normal"} <= set(found)
+
+
 def test_a_comparison_says_of_which_columns_its_rows_are() -> None:
     one = _by_hand(_WIDTHS._replace(values=np.array([64])), "he_normal")
     assert any("at width $N$ = 64" in t.get_text() for t in agreement_figure(one).texts)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.draw.axes import SYMBOL, edges_around, span_ticks
-from analysis.draw.canvas import AGAIN, SOFT, STYLE, THEORY, head, legend_columns, literal, meaning, panel_title
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, THEORY, entry, head, legend_columns, meaning, panel_title
 from analysis.draw.limits import beyond, draw_arrows, slice_panels, stroke
 from analysis.mapinfo import MapInfo, Panel
 from analysis.words import counted, value_text
@@ -122,7 +122,7 @@ def _set_scales(axis: Axes, info: MapInfo, layout: _Layout, *, bottom: bool, lef
     if "no limit" in labels:
         axis.axvline(layout.border, color=PALE, lw=0.8, zorder=0)
     words = [value_text(info.x.values[i], 2) for i in layout.columns]
-    rows = [(y, literal(scheme), True) for scheme, y in layout.names.items()]
+    rows = [(y, entry(scheme), True) for scheme, y in layout.names.items()]
     if len(words) > 1:
         rows += [(y, word, False) for s in layout.names for y, word in zip(layout.places(s), words, strict=True)]
     axis.tick_params(labelbottom=bottom, labelleft=left)

@@ -33,6 +33,7 @@ INK, THEORY, SOFT = "#14233a", "#a3195b", "#5d6673"
 AGAIN: Final = "; no frontier where deeper networks train again"
 LETTERS: Final = 14.5  # of a subtitle, to an inch
 TITLE_LETTERS: Final = 8.5  # of a title
+ENTRY: Final = 40  # letters of a legend's entry and of a row's name, at most
 STYLE: Final[dict[Any, Any]] = {
     "font.size": 9.0, "font.family": "DejaVu Sans", "axes.titlesize": 10.0, "axes.labelsize": 9.0,
     "axes.linewidth": 0.7, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "text.color": INK, "axes.titlecolor": INK,
@@ -57,6 +58,12 @@ def canvas(rows: int, columns: int, *, wide: float, high: float) -> tuple[Figure
 def literal(text: str) -> str:
     """A name as it is written, of which two dollar signs would make mathematics."""
     return text.replace("$", r"\$")
+
+
+def entry(name: str) -> str:
+    """The same, of a name that shares its line with a figure: one of a hundred letters would leave it no room."""
+    half = ENTRY // 2
+    return literal(name if len(name) <= ENTRY else f"{name[:half]}…{name[-half + 1 :]}")
 
 
 def panel_title(text: str, letters: int = 44) -> str:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from analysis.draw.axes import Along, bent, edges_around, label_axes, theory_shown, theory_span
-from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, head, legend_columns, literal, meaning, panel_title
+from analysis.draw.canvas import AGAIN, SOFT, STYLE, canvas, entry, head, legend_columns, literal, meaning, panel_title
 from analysis.mapinfo import MapInfo, Panel, censoring
 from analysis.words import counted
 
@@ -69,7 +69,7 @@ def frontier_figure(info: MapInfo) -> Figure:
             + meaning(info.criterion)
             + AGAIN * info.broken,
         )
-        handles = [Line2D([], [], **stroke(info, s), ms=5, label=literal(s)) for s in info.schemes]
+        handles = [Line2D([], [], **stroke(info, s), ms=5, label=entry(s)) for s in info.schemes]
         handles += beyond(info, drawn_limits)
         figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(figure, handles, SAMPLE),
                       handlelength=SAMPLE)  # fmt: skip
