@@ -128,7 +128,7 @@ def _factor(K: np.ndarray, f: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _cholesky(K: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Of I + root K root. By LAPACK itself, as `_solve`: of few trials most of the time is scipy's checks."""
+    """Of I + root K root. By LAPACK itself, as `_solve`: of few trials scipy's checks are a good part of the time."""
     B = np.multiply.outer(root, root) * K
     B.ravel()[:: len(B) + 1] += 1.0
     chol, failed = dpotrf(B.T, lower=True, clean=True, overwrite_a=True)
