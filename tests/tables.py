@@ -65,7 +65,8 @@ def pack(
                 "best_learning_rate": verdict.best_learning_rate if verdict else None,
                 "outcome": str(verdict.outcome) if verdict else "failed",
                 "score": verdict.score if verdict else None,
-                "seconds": 0.5, "flops": 1e9 * depth, "device": "cpu", "attempt": attempt,
+                "seconds": None if lost else 0.5, "flops": None if lost else 1e9 * depth,
+                "device": None if lost else "cpu", "attempt": attempt,
                 "git_commit": "0" * 40, "spec_sha256": "1" * 64, "finished_at": done,
             }
         )  # fmt: skip
