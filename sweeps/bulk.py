@@ -29,7 +29,7 @@ class FinishedRun(NamedTuple):
     tags: Mapping[str, str]
     params: Mapping[str, str]
     numbers: Sequence[Number]
-    """Finite, each key and step once."""
+    """Finite, each key and step once, and of a key in the order of its steps."""
 
 
 def possible(client: MlflowClient) -> bool:
@@ -48,8 +48,6 @@ def write(client: MlflowClient, experiment_id: str, runs: Sequence[FinishedRun])
     from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag
     from mlflow.utils.uri import append_to_uri_path
 
-    if not runs:
-        return []
     ids = [uuid.uuid4().hex for _ in runs]
     new = list(zip(ids, runs, strict=True))
     location = client.get_experiment(experiment_id).artifact_location
@@ -99,7 +97,7 @@ def _metrics(run_id: str, run: FinishedRun) -> list[dict[str, Any]]:
 
 def _latest(metrics: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     """Of every metric of a run its last point."""
-    return {row["key"]: row for row in sorted(metrics, key=lambda row: row["step"])}.values()
+    return {row["key"]: row for row in metrics}.values()
 
 
 def _store(client: MlflowClient) -> Any:
