@@ -16,7 +16,7 @@ from stores import SPEC, sqlite, tracker
 from tables import pack
 
 from analysis.schema import Took, took
-from sweeps import parts, reading
+from sweeps import exportdir, parts, reading
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import SWEEPS, children, deleted, parents
@@ -183,11 +183,22 @@ def test_an_earlier_export_is_replaced_and_foreign_files_are_not(tmp_path: Path)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("mine")
-    for target in (foreign, foreign / "thesis.tex"):
+    half, other = tmp_path / "half", tmp_path / "other"
+    shutil.copytree(out / "trials", half / "trials")
+    exportdir._scratch(other, "zoo").mkdir(parents=True)  # a killed one of another sweep
+    for target in (foreign, foreign / "thesis.tex", half, other):
         with pytest.raises(ValueError, match="holds something else than an export of 'toy'"):
             export(uri, "toy", target)
     assert (foreign / "thesis.tex").read_text() == "mine"
-    assert {p.name for p in tmp_path.iterdir()} == {"mlflow.db", "mlartifacts", "toy", "out", "foreign"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "mlflow.db",
+        "mlartifacts",
+        "toy",
+        "out",
+        "foreign",
+        "half",
+        "other",
+    }
 
 
 def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +216,9 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="No space left"):
         export(uri, "toy", out)
     assert len(pq.read_table(out / "replicates")) == 32
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]
+    with pytest.raises(OSError, match="No space left"):
+        export(uri, "toy", tmp_path / "deep" / "new")
+    assert not any((tmp_path / "deep").iterdir())
 
 
 class _Killed(BaseException):
@@ -279,9 +292,11 @@ def test_an_export_that_was_killed_is_repaired_by_the_next(
         export(uri, "toy", out)
         (out / "notes.md").write_text("mine")
         mine = {"notes.md": b"mine"}
+    there = _files(out).keys()
     command = [sys.executable, "-c", _KILLED, str(moment), uri, str(out)]
     assert subprocess.run(command, check=False).returncode == 9
     assert mine.items() <= _files(out).items()
+    assert there <= _files(out).keys(), "a table is the old one until it is the new one"
     with monkeypatch.context() as patch:  # be it only the next but one
         patch.setattr(pq, "write_table", _interrupt)
         with pytest.raises(_Killed):
@@ -366,12 +381,13 @@ def test_what_verify_misses_sync_sends_again(tmp_path: Path) -> None:
 
 
 def test_what_a_user_does_to_the_runs_is_put_right_and_his_own_stay(tmp_path: Path) -> None:
-    uri, book = _published(tmp_path, 1, trials=4)
+    uri, book = _published(tmp_path, 1, trials=4, failed=[0])
     client = connect(uri)
     parent = parents(client, "isoinit")["toy"]
-    runs = children(client, parent)
+    failed, *runs = sorted(children(client, parent), key=lambda run: run.info.status)
     client.set_tag(runs[0].info.run_id, "outcome", "fine")
-    client.delete_tag(runs[1].info.run_id, "outcome")
+    for run in (failed, runs[1]):
+        client.delete_tag(run.info.run_id, "outcome")
     client.delete_tag(runs[2].info.run_id, "trial.key")
     own = client.create_run(parent.info.experiment_id, tags={"mlflow.parentRunId": parent.info.run_id}).info
     client.create_run(parent.info.experiment_id, tags={"kind": "sweep"})
@@ -379,6 +395,9 @@ def test_what_a_user_does_to_the_runs_is_put_right_and_his_own_stay(tmp_path: Pa
     assert sync(book, tracker(uri)) == 1
     assert verify(book, uri, "toy") == []
     assert client.get_run(own.run_id).info.status == "RUNNING"
+    client.delete_tag(parent.info.run_id, "mlflow.note.content")
+    assert sync(book, tracker(uri)) == 0
+    assert "| failed | 1 |" in parents(client, "isoinit")["toy"].data.tags["mlflow.note.content"]
     client.delete_tag(parent.info.run_id, "spec_sha256")
     assert sync(book, tracker(uri)) == 1
     assert verify(book, uri, "toy") == []

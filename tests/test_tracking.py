@@ -101,6 +101,9 @@ def test_the_parent_run_says_what_the_sweep_is(tmp_path: Path) -> None:
     outcomes = book.read()[0]["outcome"].to_pylist()
     assert run.data.metrics["trials/all"] == 10
     assert run.data.metrics["trials/trained"] == outcomes.count("trained") > 0
+    counted = client.get_metric_history(run.info.run_id, "trials/all")
+    assert [(m.step, m.value) for m in counted] == [(5, 5.0), (10, 10.0)]
+    assert all(m.timestamp >= run.info.start_time for m in counted)
     note = run.data.tags["mlflow.note.content"]
     assert note.startswith("**Which train?**")
     assert f"| trained | {outcomes.count('trained')} |" in note
@@ -108,6 +111,7 @@ def test_the_parent_run_says_what_the_sweep_is(tmp_path: Path) -> None:
     assert run.inputs is not None
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("digits", "d" * 36)
+    assert json.loads(used.dataset.source) == {"name": "digits", "digest": "d" * 64}
     assert used.tags[0].value == "training"
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert files == {"parts", "spec.yaml"}
@@ -118,6 +122,7 @@ def test_a_launch_marks_the_sweep_as_running_and_adds_its_environment(tmp_path: 
     sync(_book(tmp_path, packs=1), tracker(uri))
     again = tracker(uri)
     run_id = again.open()
+    assert again.page() == "/#/experiments/1/runs?workflowType=machine_learning"
     assert connect(uri).get_run(run_id).info.status == "RUNNING"
     assert sync(Ledger(tmp_path / "toy"), tracker(uri)) == 0  # after a kill: it is not running any more
     assert connect(uri).get_run(run_id).info.status == "FINISHED"
@@ -267,6 +272,7 @@ def test_a_kill_after_any_call_leaves_no_duplicate_and_no_hole(
     assert kills > 5
     assert running >= 2 or at_once  # it was killed after a child was created, and after it was filled
     assert verify(book, uri, "toy") == []
+    assert book.unpublished(parents(connect(uri), "isoinit")["toy"].info.run_id) == []
     experiment = connect(uri).get_experiment_by_name("isoinit")
     assert experiment is not None
     assert len(connect(uri).search_runs([experiment.experiment_id])) == 3
@@ -296,11 +302,24 @@ def test_an_orphan_is_not_left_running(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(SystemExit):
             first.publish(book.parts()[0])
     run_id = tracker(uri).open()
-    (orphan,) = children(connect(uri), connect(uri).get_run(run_id))
+    run = connect(uri).get_run(run_id)
+    (orphan,) = children(connect(uri), run)
     assert orphan.info.status == "KILLED"
+    assert "No trial is finished yet." in run.data.tags["mlflow.note.content"]
     sync(book, tracker(uri))
-    (status,) = {run.info.status for run in children(connect(uri), connect(uri).get_run(run_id))}
-    assert status == "FINISHED"
+    run = connect(uri).get_run(run_id)
+    assert [child.info.status for child in children(connect(uri), run)] == ["FINISHED"] * 2
+    assert run.data.metrics["trials/all"] == 2
+
+
+def test_who_is_told_to_stop_sends_no_other_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, book, stop = sqlite(tmp_path), _book(tmp_path, packs=1), threading.Event()
+    monkeypatch.setattr(bulk, "possible", lambda _: False)  # as to a server, run by run
+    mine = tracker(uri)
+    mine.open()
+    stop.set()
+    assert not mine.publish(book.parts()[0], stop)
+    assert children(connect(uri), parents(connect(uri), "isoinit")["toy"]) == []
 
 
 def test_a_result_replaces_a_failure_in_its_run(tmp_path: Path) -> None:
@@ -519,13 +538,19 @@ def test_finish_may_come_again_with_a_map(tmp_path: Path) -> None:
     picture.write_text("<svg/>")
     client = connect(uri)
     assert "wall_seconds" not in parents(client, "isoinit")["toy"].data.metrics
+    assert not mine.mapped()
     mine.finish("ll_orth trains to 90 layers.", [picture], took=Took(4, 41.25, 49.5))
     run = parents(client, "isoinit")["toy"]
     assert (run.data.metrics["wall_seconds"], run.data.metrics["predicted_seconds"]) == (41.25, 49.5)
     assert "ll_orth trains to 90 layers." in run.data.tags["mlflow.note.content"]
     assert [f.path for f in client.list_artifacts(run.info.run_id, "maps")] == ["maps/map.svg"]
+    assert mine.mapped()
     assert sync(book, tracker(uri)) == 0
     assert parents(client, "isoinit")["toy"].data.tags == run.data.tags
+    mine.open()
+    note = parents(client, "isoinit")["toy"].data.tags["mlflow.note.content"]
+    assert "90 layers" not in note, "that was said of fewer trials than this launch adds"
+    assert "| outcome |" in note
 
 
 def _until(condition: Any, seconds: float = 60.0) -> None:
@@ -560,6 +585,7 @@ def test_a_sweep_that_ends_by_an_error_is_not_called_finished(tmp_path: Path) ->
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    assert sync(book, tracker(uri)) == 0
     assert connect(uri).get_run(mine.run_id or "").info.status == "KILLED"
 
 
