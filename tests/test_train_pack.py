@@ -18,6 +18,7 @@ from analysis.schema import PROBES
 from isoinit import networks, schemes
 from isoinit.activations import ACTIVATIONS
 from sweeps import data, network, train, work
+from sweeps.history import History
 from sweeps.parts import split
 from sweeps.preparing import PROBE_INPUTS, generator
 from sweeps.reading import parse
@@ -300,6 +301,12 @@ def test_a_diverged_network_stops_and_says_when(kind):
 def test_a_finite_loss_above_the_bound_counts_as_diverged():
     (r,) = run([member(weight_scale=1e6)])
     assert (r.steps_run, r.curve_loss) == (1, [math.inf])
+
+
+def test_a_loss_that_is_no_number_is_recorded_as_none():
+    history = History(TRAINING)
+    history.extend(np.array([2.0, math.nan, math.nan]), np.full(3, 0.1))
+    assert math.isnan(history.replicate(None, {}, 1.0).final_train_loss)
 
 
 def test_success_ends_a_member_if_asked_to_and_changes_nothing_before():

@@ -96,6 +96,14 @@ def test_narrow_networks_are_padded_to_what_registers_hold_and_wide_ones_to_what
     widths.stored.cache_clear()
 
 
+def test_a_network_comes_back_as_it_was_by_however_much_it_was_padded(monkeypatch) -> None:
+    monkeypatch.setattr(widths, "stored", lambda width: width + kernel.LINE)
+    given, back = start(20, "crelu"), MLP(20, 20, 4, 5, "crelu")
+    KernelStack([0], [given], Training()).write(0, back)
+    for mine, theirs in zip(back.parameters(), given.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def everything(networks: list[Sized]) -> list[list[int]]:
     """By trial of every way to part the widths between neighbours."""
     wide = sorted({n.width for n in networks})
