@@ -48,7 +48,7 @@ def unfold(export: Export) -> pa.Table:
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
-    return pc.list_flatten(lists).drop_null().to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    return pc.list_flatten(lists).to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def note(export: Export) -> str:
@@ -71,8 +71,8 @@ def budgets(export: Export) -> list[int]:
     if not len(recorded):
         return [whole]
     first = int(_flat(pc.list_slice(curves, 0, 1)).max())  # pyright: ignore[reportAttributeAccessIssue]
-    count = min(FEW, 1 + int(math.log2(max(1, whole / first))))
-    ratio = max(2.0, (whole / first) ** (1 / max(1, FEW - 1)))
+    count = min(FEW, 1 + int(math.log2(whole / first)))
+    ratio = max(2.0, (whole / first) ** (1 / (FEW - 1)))
     wanted = [max(first, whole / ratio**k) for k in range(1, count)]  # the last is `first`, but for rounding
     places = np.searchsorted(recorded, wanted, side="right") - 1
     return [whole, *dict.fromkeys(int(recorded[place]) for place in places)]

@@ -52,6 +52,7 @@ def _recorded(export: Export, steps: list[int]) -> Export:
         (list(range(30, 301, 30)), [300, 150, 60, 30]),
         ([64], [64]),
         ([50, 64], [64]),
+        ([1, 64], [64, 1]),
         ([2**k for k in range(15)], [16384, 4096, 1024, 256, 64, 16, 4, 1]),
         (list(range(1, 201)), [200, 93, 44, 20, 9, 4, 2, 1]),
     ],
@@ -82,6 +83,8 @@ def test_trials_that_failed_have_no_budget(export: Export) -> None:
 def test_a_criterion_within_some_steps_has_no_greater_budget(export: Export) -> None:
     assert budgets.budgets(export) == [100, 50, 20, 10]
     assert budgets.budgets(export._replace(criterion=Criterion(within=60))) == [60, 30, 10]
+    assert budgets.budgets(export._replace(criterion=Criterion(within=4))) == [4], "before the first step recorded"
+    assert budgets.budgets(export._replace(criterion=Criterion(within=600))) == [100, 50, 20, 10]
 
 
 def test_a_budget_is_within_the_reach_of_all_curves(export: Export) -> None:
@@ -97,6 +100,13 @@ def test_the_rule_of_a_map_over_budgets_has_no_budget_of_its_own(export: Export)
     assert unfolded.rule(within, RATE) == "train_accuracy>=0.8 within 60 at each learning rate"
     assert unfolded.rule(within, None) == "train_accuracy>=0.8 within 60"
     assert (within.within, within._replace(common=False).within, export.within) == (60, None, None)
+
+
+def test_limits_of_every_budget_are_not_said_to_be_of_one(export: Export) -> None:
+    slow = pa.array(["slow"] * len(export.trials), pa.string())
+    trials = export.trials.set_column(export.trials.column_names.index("outcome"), "outcome", slow)
+    assert "are of this budget" in unfolded.note(export, None, trials)
+    assert unfolded.note(export, STEPS, trials) == ""
 
 
 @pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
@@ -262,7 +272,8 @@ def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
 
 @pytest.mark.parametrize("schedule", [_FALLS, {"at": 0.5, "factor": 0.1}, "cosine"])
 def test_a_schedule_may_be_said_in_the_words_of_another_tool(export: Export, schedule: Any) -> None:
-    assert "the learning rate falls" in budgets.note(export._replace(trainings={"1": {"schedule": schedule}}))
+    one_of_two = {"1": {"schedule": schedule}, "2": {"schedule": None}}
+    assert "the learning rate falls" in budgets.note(export._replace(trainings=one_of_two))
 
 
 @pytest.mark.parametrize("schedule", [None, {"at": [], "factor": 0.1}, "constant"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import exports
@@ -39,9 +40,8 @@ def test_one_folder_is_read_as_ever(folders: tuple[Path, Path]) -> None:
 def test_two_sweeps_are_one_with_all_their_trials_and_networks(folders: tuple[Path, Path]) -> None:
     parts, whole = [store.read(folder) for folder in folders], joining.read(folders)
     for name in ("trials", "replicates"):
-        keys = [set(getattr(part, name)["trial_key"].to_pylist()) for part in parts]
-        assert set(getattr(whole, name)["trial_key"].to_pylist()) == keys[0] | keys[1]
-        assert len(getattr(whole, name)) == sum(len(getattr(part, name)) for part in parts)
+        keys = [getattr(part, name)["trial_key"].to_pylist() for part in parts]
+        assert getattr(whole, name)["trial_key"].to_pylist() == keys[0] + keys[1]
     assert joining.criterion(whole) == "train_accuracy>=0.8"
     assert joining.joined(whole).endswith("are read together, all judged by train_accuracy>=0.8.")
     assert whole.took is None, "no time of one sweep is that of two"
@@ -54,6 +54,8 @@ def test_the_same_networks_count_once_and_a_trial_that_failed_gives_way(folders:
     assert sorted(twice.trials["trial_key"].to_pylist()) == sorted(once.trials["trial_key"].to_pylist())
     assert len(twice.replicates) == len(once.replicates)
     assert joining.joined(twice) == "12 trials of several folders are counted once."
+    assert joining.joined(twice._replace(repeated=1)) == "1 trial of several folders is counted once."
+    assert twice.spec == once.spec
 
     trials, replicates = once.trials, once.replicates
     keys = trials["trial_key"].to_pylist()
@@ -73,6 +75,21 @@ def test_the_same_networks_count_once_and_a_trial_that_failed_gives_way(folders:
     mended = joining.read([broken, folders[0]])
     assert mended.trials["outcome"].to_pylist().count("failed") == trials["outcome"].to_pylist().count("failed")
     assert len(mended.replicates) == len(replicates)
+
+
+def test_a_rule_is_that_of_all_only_where_every_folder_says_so(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Folders without a spec.yaml say none, and that of a folder with trials of two specs is of one of them."""
+    unsaid = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
+    for folder in unsaid:
+        (folder / "spec.yaml").unlink()
+    one, other = (store.read(folder) for folder in folders)
+    trials = pa.concat_tables([one.trials, other.trials])
+    mixed = exports.write(tmp_path / "mixed", trials, pa.concat_tables([one.replicates, other.replicates]))
+    for parts in (unsaid, [folders[0], mixed]):
+        whole = joining.read(parts)
+        assert joining.criterion(whole) == joining.OWN
+        assert "each judged by the criterion of its own spec; " in joining.joined(whole)
+    assert joining.criterion(store.read(unsaid[0])) == ""
 
 
 @pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
