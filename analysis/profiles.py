@@ -144,7 +144,7 @@ def text(info: ProfileInfo) -> list[tuple[str, str, str]]:
     seen = [
         _size(middle),
         f"{_size(low)} to {_size(high)}",
-        _spread(gradient.mean(), gradient.std(ddof=1)) if len(gradient) > 1 else "0",
+        _spread(gradient.mean(), gradient.std(ddof=1) if len(gradient) > 1 else None) if len(gradient) else "-",
         f"{aligned.mean():.4f}" if len(aligned) else "-",
         f"{np.exp(near.mean()):.2g}" if len(near) else "-",
         f"{np.exp(classes.mean()):.2g}" if len(classes) else "-",

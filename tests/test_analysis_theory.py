@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
+from analysis import profiles
 from analysis.__main__ import main
 from analysis.draw.profile import profile_figure
-from analysis.profiles import Point, ProfileInfo, as_dict, profile_info, text, title, verdict
+from analysis.profiles import NETS, Point, ProfileInfo, as_dict, profile_info, text, title, verdict
 from isoinit.theory.predict import predict
+from isoinit.theory.simulate import DEAD
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_orth"])
@@ -38,6 +40,7 @@ def test_bias_mode_matters_only_with_a_bias() -> None:
     zero = [profile_info(Point("ll_orth", 10, 32, 0.0, mode), nets=0).theory for mode in ("iid", "mirrored")]
     some = [profile_info(Point("ll_orth", 10, 32, 0.1, mode), nets=0).theory for mode in ("iid", "mirrored")]
     assert (zero[0].log_gradient == zero[1].log_gradient).all()
+    assert [made.prediction.bias_mode for made in zero] == ["zero", "zero"]
     assert some[0].log_gradient[-1] > some[1].log_gradient[-1] + 0.1  # iid biases break the mirror
 
 
@@ -46,6 +49,14 @@ def test_large_networks_are_not_simulated_unasked() -> None:
     assert info.simulation is None
     assert "--nets" in info.note
     assert all(measured == "" for _, _, measured in text(info))
+
+
+@pytest.mark.parametrize(("affordable", "nets"), [(10, 10), (NETS + 1, NETS)])
+def test_as_many_networks_are_simulated_as_the_budget_allows_up_to_some(
+    affordable: int, nets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiles, "BUDGET", affordable * 3 * 8**3)
+    assert profile_info(Point("he_normal", depth=3, width=8)).nets == nets
 
 
 def test_networks_that_do_not_fit_into_memory_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +217,22 @@ def test_the_numbers_in_words_are_those_of_the_last_layer() -> None:
     )
 
 
+def test_dead_networks_have_no_norm_and_no_say_in_the_log_gradient() -> None:
+    """It was 0 where all but one were dead, which is the gradient of an isometry."""
+    info = profile_info(Point("he_normal", 6, 16), nets=4)
+    measured = info.simulation
+    assert measured is not None
+    logs = measured.log_gradient[:, -1]
+    for dead, said in (
+        (1, f"{logs[1:].mean():.2f} ± {logs[1:].std(ddof=1):.2f}"), (3, f"{logs[3]:.2f}"), (4, "-"),
+    ):  # fmt: skip
+        gone = (np.arange(4) < dead)[:, None]
+        norm, gradient = (np.where(gone, DEAD, found) for found in (measured.log_norm, measured.log_gradient))
+        partly = info._replace(simulation=replace(measured, log_norm=norm, log_gradient=gradient))
+        assert _row(partly, "log gradient")[1] == said
+        assert _row(partly, "5 to 95 % of seeds")[1].startswith("0 to ")
+
+
 def test_a_verdict_says_of_which_network_and_whether_the_seed_decides() -> None:
     told = predict("he_pruned", depth=8, width=16, density=0.5)
     told = replace(told, outcome="trained", seed_dependent=True, depth_limit=9.4, binding="signal")
@@ -213,6 +240,8 @@ def test_a_verdict_says_of_which_network_and_whether_the_seed_decides() -> None:
     assert verdict(replace(told, seed_dependent=False, depth_limit=math.inf)) == "trained; no depth limit"
     assert title(told) == "mlp relu, depth 8, width 16, density 0.5"
     assert title(predict("he_normal", depth=8, width=16)) == "mlp relu, depth 8, width 16"
+    batch = predict("he_normal", depth=8, width=16, normalization="batch")
+    assert title(batch) == "mlp relu, depth 8, width 16, batch normalization"
 
 
 def test_a_point_has_the_activation_and_the_architecture_that_its_scheme_is_made_for() -> None:
