@@ -81,6 +81,8 @@ def test_trials_without_the_rate_are_left_out_and_told(export: Export) -> None:
         "Trials are judged at learning rate 0.1, but were placed, and took their time, for all learning rates. "
         "5 trials were trained at none of these, and left out."
     )
+    assert joining.joined(fewer._replace(without=1)).endswith(" 1 trial was trained at none of these, and left out.")
+    assert joining.joined(fewer._replace(without=0)).endswith(", for all learning rates.")
     assert fewer.took is None, "in that time other networks were trained too"
 
 
