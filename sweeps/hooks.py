@@ -5,17 +5,49 @@ Tune pickles both, and nothing is ever restored from that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from analysis.outcome import Outcome
 from sweeps import failures
+
+LOST: Final = (NodeDiedError, OutOfMemoryError, WorkerCrashedError)
+"""How a call ends whose worker is gone, beside `RayActorError`."""
+
+
+@contextmanager
+def lost_workers() -> Iterator[None]:
+    """Meanwhile a worker that Ray kills, for want of memory on its node, is one that died: its pack is tried again.
+
+    Tune 2.60 ends the whole run by whatever is neither `RayActorError` nor an error of the pack's own.
+
+    Raises:
+        RayError: there was such an error, and no worker is lost by it.
+    """
+    failed = RayActorManager._actor_task_failed
+
+    def told(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        died = RayActorError(error_msg=str(exception)) if isinstance(exception, LOST) else exception
+        failed(self, tracked_actor_task, died)
+
+    RayActorManager._actor_task_failed = told
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, RayError):
+            raise error.__cause__ from None
+        raise
+    finally:
+        RayActorManager._actor_task_failed = failed
 
 
 class Queue(FIFOScheduler):

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps import records
 from sweeps.cluster import Cluster
 from sweeps.failures import unrecorded
-from sweeps.hooks import Queue, Watcher
+from sweeps.hooks import Queue, Watcher, lost_workers
 from sweeps.pack import Context, PackTrainable
 from sweeps.parts import encode
 from sweeps.rundir import flag
@@ -109,7 +109,7 @@ def _tune(
 ) -> None:
     for name in (
         "ray.tune.execution.experiment_state",  # nothing is restored from it
-        "ray.tune.tune",  # says at the end by its own names which packs failed, which is said by ours
+        "ray.tune.tune",  # says at the end by its own names which packs failed, which ours says
     ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     storage = folder / "tune"
@@ -121,7 +121,7 @@ def _tune(
         return _lack(resources, gpus, _nodes(), ray.available_resources(), stop)
 
     phase(lack() or "starting packs")
-    tune.Tuner(
+    tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(PackTrainable, context=context), {"cpu": resources.cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             metric="score",
@@ -134,7 +134,9 @@ def _tune(
             reuse_actors=True,
         ),
         run_config=_run_config(storage, resources, Watcher(finished, folder / "errors.txt")),
-    ).fit()
+    )
+    with lost_workers():
+        tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)  # the sweep's state is its ledger
 
 

@@ -12,7 +12,10 @@ from unittest.mock import MagicMock
 import numpy as np
 import pyarrow as pa
 import pytest
-from ray.exceptions import GetTimeoutError, RayError
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import GetTimeoutError, LocalRayletDiedError, RayActorError, RayError
 
 from sweeps import data, failures, hooks, pack, provenance, tuner, waiting, writer
 from sweeps.arrays import Raw
@@ -233,6 +236,35 @@ def test_what_the_ledger_says_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(writer.ray, "get", lambda asked, timeout: f"{asked}: No space left")  # noqa: ARG005
     ledger: Any = SimpleNamespace(append=SimpleNamespace(remote=lambda _: "ledger/x"))
     assert tuner._append(ledger, pa.table({"outcome": ["failed"]})) == "ledger/x: No space left"
+
+
+@pytest.mark.parametrize("kind", hooks.LOST)
+def test_a_worker_that_ray_kills_for_want_of_memory_costs_its_pack_an_attempt_and_not_the_sweep(kind: Any) -> None:
+    """Tune calls it an unexpected exception, and ends."""
+    told: list[tuple[str, Exception]] = []
+    manager, worker = RayActorManager(resource_manager=MagicMock()), TrackedActor(1, on_error=_noted(told, "worker"))
+    task = TrackedActorTask(worker, on_error=_noted(told, "pack"))
+    manager._live_actors_to_ray_actors_resources[worker] = (MagicMock(), MagicMock())
+    with hooks.lost_workers():
+        manager._actor_task_failed(task, kind(MEMORY))
+    assert [who for who, _ in told] == ["worker", "pack"]
+    assert all(isinstance(error, RayActorError) for _, error in told)
+    assert {str(error) for _, error in told} == {str(kind(MEMORY))}
+    assert worker.actor_id in manager._failed_actor_ids
+    with pytest.raises(RuntimeError, match="unexpected"):
+        manager._actor_task_failed(task, kind(MEMORY))
+
+
+def test_an_error_of_ray_that_is_no_workers_is_told_as_ray_tells_it() -> None:
+    manager, lost = RayActorManager(resource_manager=MagicMock()), LocalRayletDiedError()
+    with pytest.raises(LocalRayletDiedError), hooks.lost_workers():
+        manager._actor_task_failed(TrackedActorTask(TrackedActor(1)), lost)
+    with pytest.raises(RuntimeError, match="mine"), hooks.lost_workers():
+        raise RuntimeError("mine") from OSError("no Ray")
+
+
+def _noted(told: list[tuple[str, Exception]], who: str) -> Any:
+    return lambda _, error: told.append((who, error))
 
 
 def _controller(*states: tuple[str, str | None], workers: int = 1) -> tuple[Any, list[Any], list[Any]]:
