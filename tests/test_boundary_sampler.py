@@ -434,6 +434,7 @@ def test_the_shallow_end_of_every_category_is_looked_at(seed: int, monkeypatch: 
     assert shallow(after=10**9) == [first, []]
 
 
+@pytest.mark.slow
 def test_what_is_far_from_all_trials_is_looked_at(monkeypatch: pytest.MonkeyPatch):
     """In turn, among what is decided to fail; without the turns the trials before are the same, and the holes stay."""
 

@@ -109,7 +109,9 @@ def test_limits_of_every_budget_are_not_said_to_be_of_one(export: Export) -> Non
     assert unfolded.note(export, STEPS, trials) == ""
 
 
-@pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])
+@pytest.mark.parametrize(
+    "command", ["summary", "frontier", *(pytest.param(c, marks=pytest.mark.slow) for c in ("map", "compare", "report"))]
+)
 def test_theory_is_of_the_steps_that_the_criterion_looks_at(
     command: str,
     folder: Path,
@@ -199,6 +201,7 @@ def test_a_limit_grows_with_the_budget(export: Export) -> None:
             assert np.isclose(panel.frontier.median[-1], alone[panel.scheme], rtol=0.25)
 
 
+@pytest.mark.slow
 def test_the_frontier_over_the_budget_is_a_command(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -253,6 +253,7 @@ def test_evidence_chooses_the_kernel(bump: bool, frontier: bool):
     assert chosen.frontier == frontier
 
 
+@pytest.mark.slow
 def test_thinned_posterior_keeps_the_map():
     """A fifth of the trials gives the same side nearly everywhere; a random fifth is worse near the boundary."""
     kernel = Kernel(2, 1, frontier=True)

@@ -144,6 +144,7 @@ print(into.max(), sum(kernel.load.stats.cache_hits.values()), sum(kernel.load.st
 """
 
 
+@pytest.mark.slow
 def test_code_is_loaded_from_the_cache_until_a_module_changes_that_it_calls(tmp_path: Path) -> None:
     for package in ("isoinit", "sweeps", "analysis"):
         shutil.copytree(folder(kernel).parent.parent / package, tmp_path / package)

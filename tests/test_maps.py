@@ -180,6 +180,7 @@ def test_theory_lies_beside(info: MapInfo) -> None:
     assert "nobody_knows" in unknown.panels[0].why_no_theory
 
 
+@pytest.mark.slow
 def test_widths_become_rows_of_panels(wide: pa.Table) -> None:
     info = region_map(wide)
     assert info.slices == ("width 32", "width 64", "width 128")
@@ -189,6 +190,7 @@ def test_widths_become_rows_of_panels(wide: pa.Table) -> None:
     assert {p.fixed["width"] for p in info.panels} == {32, 64, 128}
 
 
+@pytest.mark.slow
 def test_many_widths_are_cut_at_three_and_no_trial_is_lost() -> None:
     trials = exports.tables(120, widths=tuple(range(16, 129, 8)))[0]
     info = region_map(trials)

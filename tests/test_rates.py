@@ -117,6 +117,7 @@ def test_rates_are_compared_as_numbers() -> None:
     assert rates.text([]) == ""
 
 
+@pytest.mark.slow
 def test_every_output_says_at_which_rate(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = ["--learning-rates", "0.1"]
     assert main(["summary", str(folder), *chosen, "--json"]) == 0

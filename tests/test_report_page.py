@@ -83,6 +83,7 @@ def test_an_error_measured_on_few_trials_is_told_with_its_interval() -> None:
     assert f"{told} ({100 * audit.low:.0f} to {100 * audit.high:.0f} %)</dd>" in facts
 
 
+@pytest.mark.slow
 def test_the_method_is_the_one_by_which_the_figures_were_made() -> None:
     """Below `depth limit by theory at learning rate 0.01` it said that theory does not know the learning rate."""
     trials, replicates = exports.tables(60)

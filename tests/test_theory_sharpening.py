@@ -223,6 +223,7 @@ def test_of_a_net_it_is_that_of_its_nearest_inputs_and_of_their_length_without_b
     assert 0.3 < (grown - 1) / exp(without.log_sharpest - without.log_sharpness) < 3, "biases hardly change it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "width", "depth"), [("he_normal", 64, 16), ("he_normal", 24, 14), ("orthogonal", 24, 18)]
 )

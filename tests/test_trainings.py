@@ -99,6 +99,7 @@ def test_theory_is_asked_for_each_training_at_its_own_rate(optimizers: list[Path
     assert orth["sgd"] < orth["adam"], "whose steps theory does not know"
 
 
+@pytest.mark.slow
 def test_all_commands_tell_them_apart(
     optimizers: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +210,7 @@ def test_where_no_axis_of_few_values_varies_the_training_is_one(tmp_path: Path) 
     assert _names(joining.read(folders)) == {"sgd", "adam"}
 
 
+@pytest.mark.slow
 def test_a_training_is_called_by_as_little_as_tells_it(tmp_path: Path) -> None:
     """By the steps alone, in the order of their numbers; where two things vary, by both."""
     steps = [_sweep(tmp_path / f"{n}", sha, steps=n, rate=1 / n) for n, sha in ((1000, "1"), (200, "2"), (50, "3"))]
