@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analysis import commands
 from analysis.maps import ABSCISSAS, UNFOLDED
+from isoinit.theory.tolerance import BETWEEN
 
 EPILOG = """\
 DIR is a folder that 'sweep export' wrote: trials/, replicates/ and spec.yaml.
@@ -33,7 +34,7 @@ words:
   > and <      a limit, or an end of a band, that lies at an end of the depths that were tried; more is not known of it
   trains again deeper than its limit, where networks first stop training, this one is surely in the region once more
   theory       predicts the start of training, by gradient descent within their steps at the least of the trials' best
-               learning rates: there networks are most stable
+               learning rates, where networks are most stable, up to the accuracy that the criterion asks for
   undecided    a cell that lies in the region with a probability between 5 and 95 %
   training     an axis of sweeps that are read as one and were trained in different ways, by another optimizer say
   audit trial  placed uniformly at random (role audit, start, random or sobol): only they give an error of the map that
@@ -156,6 +157,8 @@ def _add_theory(sub: argparse._SubParsersAction[argparse.ArgumentParser], *paren
         "it (default: so small that it is stable, and enough)",
     )
     made.add_argument("--steps", type=int, metavar="T", help="of gradient descent, to train in (default: some 250)")
+    made.add_argument("--accuracy", type=float, metavar="A", help="that it has to reach in the --steps (default: 0.8)")
+    made.add_argument("--dataset", choices=BETWEEN, help="to reach it on (default: digits)")
     made.add_argument("--activation", metavar="NAME", help="activation function (default: the scheme's, mostly relu)")
     made.add_argument("--architecture", metavar="NAME", help="mlp, cnn or resnet (default: what the scheme is for)")
     made.add_argument("--normalization", default="none", choices=("none", "batch"), help="(default: none)")

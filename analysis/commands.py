@@ -54,8 +54,8 @@ def _map(
     export: store.Export, args: argparse.Namespace, trials: pa.Table, model: RegionModel | None = None
 ) -> mapinfo.MapInfo:
     """The map of `trials`, those of the export over the abscissa."""
-    name, rule, within = summary.name(export), unfolded.rule(export, args.abscissa), export.within
-    return maps.region_map(trials, sweep=name, criterion=rule, model=model, abscissa=args.abscissa, within=within)
+    name, said = summary.name(export), unfolded.rule(export, args.abscissa)
+    return maps.region_map(trials, sweep=name, criterion=said, model=model, abscissa=args.abscissa, rule=export.rule)
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -126,10 +126,10 @@ def frontier(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     export = _export(args)
-    agreement = comparing.agreement(export.trials, export.within)
+    agreement = comparing.agreement(export.trials, export.rule)
     paired = comparing.paired(export.trials, export.replicates)
     no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
-    first = None if no_map else maps.scheme_limits(export.trials, model, export.within)
+    first = None if no_map else maps.scheme_limits(export.trials, model, export.rule)
     between = [] if first is None else ratios.ratios(first)
     changes = [] if first is None else ratios.changes(first)
     files, limits = ([], []) if no_map else _compare_limits(export, args, model)

@@ -75,6 +75,11 @@ class Criterion:
                 "criterion.within makes no sense for test_accuracy, which is measured at the end: leave out 'within'"
             )
 
+    @property
+    def told(self) -> float | None:
+        """The share of inputs that have to be told rightly; None where a loss is asked for."""
+        return None if self.metric == "train_loss" else self.threshold
+
     @classmethod
     def parse(cls, text: str) -> Criterion:
         """`accuracy>=0.9`, `loss<=0.5`, `test_accuracy>=0.9`, optionally followed by `within 100`."""

@@ -10,10 +10,11 @@ import numpy as np
 
 from analysis.words import counted
 from isoinit.theory import theories
-from isoinit.theory.asked import above, least, refuse
+from isoinit.theory.asked import above, between, least, one_of, refuse
 from isoinit.theory.predict import Prediction, predict
 from isoinit.theory.profile import LEVELS, NO_SPREAD, Profile, profile
 from isoinit.theory.simulate import DEAD, Simulation, no_simulation, simulate
+from isoinit.theory.tolerance import BETWEEN, Tolerance
 
 NETS: Final = 64
 _ENDS: Final[dict[str, Any]] = {"learning_rate": min, "greatest_rate": max}
@@ -47,6 +48,8 @@ class Point(NamedTuple):
     density: float = 1.0
     learning_rates: tuple[float, ...] = ()  # of which any may train it; none: so small that every network is stable
     steps: int | None = None  # None: some 250
+    accuracy: float | None = None  # that it has to reach in the steps; None: the usual one
+    dataset: str | None = None  # one of `BETWEEN`; None: as digits
 
 
 def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> ProfileInfo:
@@ -75,8 +78,13 @@ def profile_info(point: Point, *, nets: int | None = None, seed: int = 0) -> Pro
     if point.weight_scale != 1:
         own = predict(point.scheme, **arguments).sigma_w2
         arguments["sigma_w2"] = own * point.weight_scale
+    if point.accuracy is not None:
+        refuse("accuracy", point.accuracy, between(0, 1))
+    if point.dataset is not None:
+        refuse("dataset", point.dataset, one_of(tuple(BETWEEN)))
+    task = Tolerance.of(point.accuracy, BETWEEN.get(point.dataset or ""))
     rates = {name: find(point.learning_rates, default=None) for name, find in _ENDS.items()}
-    theory = profile(point.scheme, **arguments, **rates, steps=point.steps)
+    theory = profile(point.scheme, **arguments, **rates, steps=point.steps, tolerance=task)
     affordable = int(BUDGET / (point.depth * point.width**3))
     count = min(NETS, affordable) if nets is None else nets
     if count < 2:

@@ -22,6 +22,7 @@ from analysis.region import ACTIVE, FEW_TRIALS, RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
 from analysis.words import counted
+from isoinit.theory.tolerance import BETWEEN
 
 
 def page(export: Export, abscissa: str | None = None) -> str:
@@ -64,9 +65,8 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
         if found.failed < found.trials:
             yield from _comparison(export, found, None)
         return
-    rule = found.criterion
     info = maps.region_map(
-        export.trials, sweep=found.sweep, criterion=rule, model=model, abscissa=abscissa, within=export.within
+        export.trials, sweep=found.sweep, criterion=found.criterion, model=model, abscissa=abscissa, rule=export.rule
     )
     x = info.x.name.replace("_", " ")
     yield "<h2>The trainable region</h2>"
@@ -83,7 +83,7 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
 
 def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | None) -> Iterable[str]:
     """What theory and training, and scheme and scheme, have in common; of depth limits if there is a map."""
-    agreement = compare.agreement(export.trials, export.within)
+    agreement = compare.agreement(export.trials, export.rule)
     yield "<h2>Theory and measurement</h2>"
     if info is not None:
         yield _figure(agreement_figure(info), "Measured beside predicted depth limits",
@@ -131,15 +131,20 @@ the data those of the signal are left out). {theory_knows}</p>
 
 
 def _theory_knows(export: Export) -> str:
-    trained = descents(export.trials).values()
+    trained = descents(export.trials, export.rule).values()
     rates = [descent.learning_rates for descent in trained if descent.rate is not None]
     plain = any(descent.plain for descent in trained)
-    known = [_KNOWN_RATE.format(" and ".join(rates))] * bool(rates) + [_KNOWN_STEPS] * plain
-    *unknown, last = ["the learning rate"] * (not rates) + ["the number of steps"] * (not plain) + ["the data"]
-    return " ".join([*known, f"It does not know {', '.join(unknown)}{' or ' * bool(unknown)}{last}."])
+    data = all(descent.dataset in BETWEEN for descent in trained)
+    known = [_KNOWN_RATE.format(" and ".join(rates))] * bool(rates) + [_KNOWN_STEPS] * plain + [_KNOWN_DATA] * data
+    unknown = ["the learning rate"] * (not rates) + ["the number of steps"] * (not plain) + ["the data"] * (not data)
+    some, last = ", ".join(unknown[:-1]), unknown[-1:]
+    return " ".join([*known, *(f"It does not know {some}{' or ' * bool(some)}{name}." for name in last)])
 
 
-_KNOWN_STEPS = "Inputs have to differ as much as it takes to tell them apart within the steps of the budget."
+_KNOWN_STEPS = """\
+Inputs have to differ as much as it takes to tell apart, within the steps of the budget, the share of them that the
+criterion asks for."""
+_KNOWN_DATA = "Of the data it knows which share of their variance lies between the classes, and no more."
 _KNOWN_RATE = """\
 Of the learning rates it knows {}, the least and the greatest that were a trial's best: whether gradient descent in an
 MLP without normalization is stable at the least, and whether a rate up to the greatest is enough for the steps."""

@@ -45,9 +45,9 @@ class Export(NamedTuple):
     trainings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # `training` of the specs, by spec_sha256
 
     @property
-    def within(self) -> int | None:
-        """Steps within which all trials are judged, if fewer than all."""
-        return self.criterion.within if self.common and self.criterion is not None else None
+    def rule(self) -> Criterion | None:
+        """By which all trials are judged, if it is known and one."""
+        return self.criterion if self.common else None
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:

@@ -111,9 +111,8 @@ def _map(
     try:
         trials = usable(trials)
         model = maps.fitted(trials)
-        rule, within = str(criterion), criterion.within
-        info = maps.region_map(trials, sweep=run.path.name, criterion=rule, model=model, within=within)
-        limits = maps.scheme_limits(trials, model, within)
+        info = maps.region_map(trials, sweep=run.path.name, criterion=str(criterion), model=model, rule=criterion)
+        limits = maps.scheme_limits(trials, model, criterion)
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], [], str(error)
     rows, notes = limits.to_pylist(), tables.notes(limits, trials)

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from analysis.outcome import Criterion
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
+from isoinit.theory.tolerance import BETWEEN, Tolerance
 from sweeps.spec import Point, Training
 
 ASKED: Final = 16
@@ -28,35 +30,45 @@ class Kind(NamedTuple):
         return cls(point.scheme, point.architecture, point.activation, point.normalization)
 
 
-def by_kind(points: Sequence[Point], training: Training, within: int | None = None) -> dict[Kind, list[float]]:
+def by_kind(
+    points: Sequence[Point], training: Training, rule: Criterion | None = None, dataset: str = ""
+) -> dict[Kind, list[float]]:
     """As `predicted`, of the points of every kind apart, and of no more of them in all."""
     kinds: dict[Kind, list[Point]] = {}
     for point in points:
         kinds.setdefault(Kind.of(point), []).append(point)
     schemes = Counter(kind.scheme for kind in kinds)
     return {
-        kind: predicted(mine, training, within, max(1, ASKED // schemes[kind.scheme]))[kind.scheme]
+        kind: predicted(mine, training, rule, dataset, max(1, ASKED // schemes[kind.scheme]))[kind.scheme]
         for kind, mine in kinds.items()
     }
 
 
 def predicted(
-    points: Sequence[Point], training: Training, within: int | None = None, asked_of: int = ASKED
+    points: Sequence[Point],
+    training: Training,
+    rule: Criterion | None = None,
+    dataset: str = "",
+    asked_of: int = ASKED,
 ) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory.
 
     At all learning rates, for a trial that trains at one of them has trained, and in the steps of plain descent that
-    there are, or `within` those that the criterion looks at.
+    there are, or those that the criterion looks at, for the share of inputs that it wants told apart.
     """
     rate, greatest = told_rates(training) or (None, None)
-    steps = None if rate is None else min(training.steps, within or training.steps)
+    task: dict[str, Any] = {"learning_rate": rate, "greatest_rate": greatest}
+    if rate is not None:
+        within = (rule and rule.within) or training.steps
+        task["steps"] = min(training.steps, within)
+        task["tolerance"] = Tolerance.of(rule and rule.told, BETWEEN.get(dataset))
     least = min(p.bias_variance for p in points)
     asked: dict[str, list[dict[str, Any]]] = {}
     for scheme in dict.fromkeys(p.scheme for p in points):
         # of the depth a limit does not depend
         some = list(dict.fromkeys(p._replace(depth=2, bias_variance=least) for p in points if p.scheme == scheme))
         some = some[:: math.ceil(len(some) / asked_of)]
-        asked[scheme] = [question for p in some if (question := _question(p, rate, steps, greatest)) is not None]
+        asked[scheme] = [question | task for p in some if (question := _question(p)) is not None]
     foresee((question | {"depth": 2} for questions in asked.values() for question in questions), limits=True)
     return {scheme: [depth_limit(**question) for question in questions] for scheme, questions in asked.items()}
 
@@ -66,7 +78,7 @@ def told_rates(training: Training) -> tuple[float, float] | None:
     return (min(training.learning_rate), max(training.learning_rate)) if training.optimizer == "sgd" else None
 
 
-def _question(point: Point, rate: float | None, steps: int | None, greatest: float | None) -> dict[str, Any] | None:
+def _question(point: Point) -> dict[str, Any] | None:
     """What theory is asked of the depth limit of a point; None if there is no theory for it."""
     kind = {
         "scheme": point.scheme,
@@ -81,5 +93,4 @@ def _question(point: Point, rate: float | None, steps: int | None, greatest: flo
     variance = None
     if point.weight_scale != 1:
         variance = point.weight_scale * default_variance(point.scheme, point.activation)
-    return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density, "learning_rate": rate,
-            "steps": steps, "greatest_rate": greatest}  # fmt: skip
+    return {**kind, "width": point.width, "sigma_w2": variance, "density": point.density}

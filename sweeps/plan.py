@@ -72,7 +72,8 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         capacity.check(spec, design, dataset)
         slots = capacity.packs_at_once(spec.resources)
     even, packs = dryrun.evenly(spec, design)
-    asks = [*design.corners(), *(t.point for t in even)], spec.training, spec.criterion.within
+    points = [*design.corners(), *(t.point for t in even)]
+    asks = points, spec.training, spec.criterion.build(), spec.dataset
     found, tasks = limits.predicted(*asks), even
     if spec.search.sampler == "boundary":
         tasks = dryrun.seeking(spec, design, even, limits.by_kind(*asks))

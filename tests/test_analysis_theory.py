@@ -16,8 +16,9 @@ from analysis import profiles
 from analysis.__main__ import main
 from analysis.draw.profile import profile_figure
 from analysis.profiles import NETS, Point, ProfileInfo, as_dict, profile_info, text, title, verdict
-from isoinit.theory.predict import predict
+from isoinit.theory.predict import Tolerance, depth_limit, predict
 from isoinit.theory.simulate import DEAD
+from isoinit.theory.tolerance import BETWEEN
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_orth"])
@@ -105,6 +106,22 @@ def test_of_several_learning_rates_one_is_enough(capsys: pytest.CaptureFixture[s
     assert "learning rates read like '0.1' or '0.1,0.03', but got '0.3,fast'" in capsys.readouterr().err
     assert main([*ask[:-4], "--learning-rate", "0.1", "--nets", "0"]) == 0
     assert "that is enough" not in capsys.readouterr().out, "no steps are given"
+
+
+def test_the_accuracy_and_the_data_move_the_limit_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["theory", "he_normal", "--depth", "12", "--width", "64", "--nets", "0", "--steps", "300"]
+
+    def limit(*more: str) -> float:
+        assert main([*ask, *more, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["prediction"]["depth_limit"]
+
+    assert limit() == limit("--accuracy", "0.8") == limit("--dataset", "digits")
+    sure = Tolerance.of(0.95, BETWEEN["mnist"])
+    assert limit("--accuracy", "0.95", "--dataset", "mnist") == depth_limit(
+        "he_normal", width=64, steps=300, tolerance=sure
+    )
+    assert main([*ask, "--accuracy", "95"]) == 2
+    assert "accuracy must be a number from 0 to 1, but got 95.0" in capsys.readouterr().err
 
 
 def test_a_budget_of_steps_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from analysis.compare import agreement
 from analysis.outcome import Criterion
 from analysis.schema import RATE, STEPS, TRAINING
 from analysis.store import Export
-from isoinit.theory.predict import depth_limit
+from isoinit.theory.predict import Tolerance, depth_limit
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_the_rule_of_a_map_over_budgets_has_no_budget_of_its_own(export: Export)
     assert unfolded.rule(within, STEPS) == "train_accuracy>=0.8 within each budget of steps"
     assert unfolded.rule(within, RATE) == "train_accuracy>=0.8 within 60 at each learning rate"
     assert unfolded.rule(within, None) == "train_accuracy>=0.8 within 60"
-    assert (within.within, within._replace(common=False).within, export.within) == (60, None, None)
+    assert (within.rule, within._replace(common=False).rule) == (Criterion(within=60), None)
 
 
 def test_limits_of_every_budget_are_not_said_to_be_of_one(export: Export) -> None:
@@ -121,7 +121,8 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
 ) -> None:
     made, drawn = maps.region_map, []
     monkeypatch.setattr(maps, "region_map", lambda *some, **named: drawn.append(made(*some, **named)) or drawn[-1])
-    limit, whole = (depth_limit("he_normal", width=64, steps=n) for n in (20, 100))
+    rule = Criterion(threshold=0.5, within=20)
+    limit, whole = (depth_limit("he_normal", width=64, steps=n, tolerance=Tolerance.of(0.5)) for n in (20, 100))
     given = [command, str(folder), "--criterion", "accuracy>=0.5 within 20"]
     assert main(given + ["--json"] * (command != "report") + ["--out", str(tmp_path)] * (command != "summary")) == 0
     text = capsys.readouterr().out
@@ -132,7 +133,7 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
         assert [p.predicted[0] for p in info.panels if p.scheme == "he_normal"] == pytest.approx([limit])
         table = page[page.index("Does theory say rightly") :].split("</table>")[0]
         rows = [re.sub("<.*?>", " ", row).split() for row in table.split("<tr>")]
-        for told in agreement(store.read(folder, Criterion(threshold=0.5, within=20)).trials, 20):
+        for told in agreement(store.read(folder, rule).trials, rule):
             (row,) = [row for row in rows if told.scheme in row]
             assert row[2] == f"{100 * told.share:.0f}", row
         return
@@ -150,9 +151,11 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
             line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:2] == ["he_normal", "0"]
         )
         assert row[-1] == f"{limit:.0f}"
-        read = store.read(folder, Criterion(threshold=0.5, within=20)).trials
-        assert {a["scheme"]: a["agree"] for a in found["agreement"]} == {a.scheme: a.agree for a in agreement(read, 20)}
-        assert any(a.agree != b.agree for a, b in zip(agreement(read, 20), agreement(read), strict=True))
+        read = store.read(folder, rule).trials
+        assert {a["scheme"]: a["agree"] for a in found["agreement"]} == {
+            a.scheme: a.agree for a in agreement(read, rule)
+        }
+        assert any(a.agree != b.agree for a, b in zip(agreement(read, rule), agreement(read), strict=True))
 
 
 def test_unfolded_every_trial_is_there_once_for_every_budget_and_judged_within_it(export: Export) -> None:

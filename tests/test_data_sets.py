@@ -17,6 +17,7 @@ import pooch
 import pytest
 import torch
 
+from isoinit.theory.tolerance import BETWEEN
 from sweeps import arrays, data, sources
 
 SHARED = Path("../shared/data")
@@ -329,3 +330,14 @@ def test_mnist_has_its_known_counts_mean_and_deviation():
     assert mnist.y_train.bincount().tolist()[:3] == [5923, 6742, 5958]
     # the field's usual constants for pixels in [0, 1]
     assert mnist.x_train[0, 0, 0, 0] == pytest.approx(-0.1307 / 0.3081, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["digits", pytest.param("mnist", marks=needs_mnist)])
+def test_as_much_of_their_variance_lies_between_classes_as_theory_is_told(name):
+    """In squares of what is left without the mean of all, and of each class (CIFAR-10 was not at hand)."""
+    found = data.load(name, SHARED)
+    x, y = found.x_train.flatten(1).double(), found.y_train
+    x -= x.mean(0)
+    within = sum((x[y == k] - x[y == k].mean(0)).square().sum() for k in y.unique())
+    assert 1 - (within / x.square().sum()).item() == pytest.approx(BETWEEN[name], abs=0.005)
+    assert BETWEEN.keys() <= data.DATASETS.keys()

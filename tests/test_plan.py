@@ -17,7 +17,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from isoinit.theory.predict import depth_limit
+from analysis.outcome import Criterion
+from isoinit.theory.predict import Tolerance, depth_limit
+from isoinit.theory.tolerance import BETWEEN
 from sweeps import calibration, data, dryrun, limits, network, plan, ready, space, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
@@ -124,6 +126,12 @@ def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
     assert limit(learning_rate=rate, steps=2000) > 1.5 * limit(learning_rate=rate, steps=200)
     assert limit(learning_rate=rate, steps=2000) == depth_limit("orthogonal", width=64, steps=2000)
     assert limit(learning_rate=rate, steps=2000, optimizer="adam") == depth_limit("orthogonal", width=64)
+    point = _point()._replace(scheme="orthogonal", width=64)
+    asks = [point], Training(learning_rate=rate, steps=400)
+    known = limits.predicted(*asks, Criterion(threshold=0.95, within=300), "mnist")["orthogonal"]
+    task = Tolerance.of(0.95, BETWEEN["mnist"])
+    assert known == [depth_limit("orthogonal", width=64, steps=300, tolerance=task)]
+    assert limits.by_kind(*asks, Criterion(threshold=0.95, within=300), "mnist").popitem()[1] == known
     whole, part = (
         plan.plan(parse(TEXT, [f"criterion={criterion}", "training.steps=400"])).limits
         for criterion in ("{at_least: 0.8}", "{at_least: 0.8, within: 60}")

@@ -22,6 +22,7 @@ from isoinit.theory.profile import profile
 from isoinit.theory.rising import log_asked, right
 from isoinit.theory.setting import Setting
 from isoinit.theory.sharpening import lead
+from isoinit.theory.tolerance import SUREST
 
 
 def test_without_steps_it_is_a_budget_of_some_250() -> None:
@@ -40,6 +41,26 @@ def test_of_wide_nets_a_limit_grows_with_the_root_of_the_steps() -> None:
     slopes = np.diff(np.log(limits)) / log(10)
     assert slopes == pytest.approx([0.5, 0.5], abs=0.06)
     assert abs(slopes[1] - 0.5) < abs(slopes[0] - 0.5)
+
+
+@pytest.mark.parametrize("scheme", ["xavier_normal", "he_normal", "ll_gauss"])  # lost signals, inputs and classes
+def test_classes_with_half_as_much_between_them_take_twice_as_long(scheme: str) -> None:
+    rare, common = (Tolerance.of(between=share) for share in (0.21, 0.42))
+    limit = depth_limit(scheme, width=64, steps=600, tolerance=rare)
+    assert limit == pytest.approx(depth_limit(scheme, width=64, steps=300), rel=1e-9)
+    assert depth_limit(scheme, width=64, steps=600, tolerance=common) == depth_limit(scheme, width=64, steps=600)
+    assert depth_limit(scheme, width=64, tolerance=rare) == depth_limit(scheme, width=64), "of no steps"
+
+
+def test_a_greater_share_told_apart_takes_as_much_longer_as_its_lead_is_greater() -> None:
+    longer = lead(10, 0.95) / lead(10, 0.8)
+    sure = depth_limit("he_normal", width=64, steps=3000, tolerance=Tolerance.of(0.95))
+    assert 1.3 < longer < 1.5
+    assert sure == pytest.approx(depth_limit("he_normal", width=64, steps=round(3000 / longer)), rel=1e-3)
+    all_of_them = Tolerance.of(1.0)
+    assert all_of_them.told.value == SUREST
+    assert depth_limit("he_normal", width=64, steps=3000, tolerance=all_of_them) < sure
+    assert Tolerance.of() == DEFAULT
 
 
 def test_of_narrow_looks_linear_nets_it_grows_with_the_log_of_the_steps() -> None:

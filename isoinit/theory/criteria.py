@@ -10,7 +10,7 @@ from isoinit.theory.rising import log_enough
 from isoinit.theory.setting import Setting, Smooth
 from isoinit.theory.sharpening import lead
 from isoinit.theory.state import State
-from isoinit.theory.tolerance import Threshold, Tolerance
+from isoinit.theory.tolerance import BETWEEN, Threshold, Tolerance
 
 MAX_DEPTH = 1000  # a limit beyond this many weight layers is reported as inf
 _EVERY_LAYER = 100  # the limit is sought layer by layer up to here, then at every tenth
@@ -51,7 +51,18 @@ def least_apart(setting: Setting | Smooth, tolerated: Threshold) -> float:
     """
     if setting.steps is None or tolerated.value == 0:
         return tolerated.value
-    return lead(int(setting.tolerance.inputs.value), setting.tolerance.told.value) / setting.steps
+    return _asked(setting.tolerance) / setting.steps
+
+
+def _asked(tolerance: Tolerance) -> float:
+    """Steps that inputs without anything in common take to be told apart.
+
+    What a class has in common is a share of what its inputs differ by from those of others, `between`, and only that
+    share of a step goes into the lead (argued here, not derived). All that is argued is good to a factor, which is
+    taken to be right for digits: so a share that is less than theirs takes as many times longer (chosen).
+    """
+    rare = BETWEEN["digits"] / tolerance.between.value
+    return lead(int(tolerance.inputs.value), tolerance.told.value) * rare
 
 
 def bounds(setting: Setting | Smooth, tolerated: Threshold) -> tuple[float, float]:
@@ -66,7 +77,7 @@ def bounds(setting: Setting | Smooth, tolerated: Threshold) -> tuple[float, floa
     """
     if setting.steps is None:
         return -tolerated.value, tolerated.value
-    asked = lead(int(setting.tolerance.inputs.value), setting.tolerance.told.value)
+    asked = _asked(setting.tolerance)
     return (-2 * max(log(setting.steps / asked), 0.0) if asked > 0 else -inf), tolerated.value
 
 

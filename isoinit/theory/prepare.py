@@ -44,6 +44,7 @@ _TOLERANCE = {
     "stability": above(0),
     "linear_stability": above(0),
     "told": TOLD,
+    "between": SHARE,
     "part": between(0, 1),
     "certainty": between(0, 1),
     "input_square": _WEIGHT,

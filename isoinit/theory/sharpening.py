@@ -39,8 +39,9 @@ from isoinit.theory.asked import above, asks, between, least, whole
 from isoinit.theory.gaussian import expectation
 from isoinit.theory.maps import Alike, Bias, Point, Step
 from isoinit.theory.sharpness import Sharpness
+from isoinit.theory.tolerance import SUREST
 
-TOLD = between(0, 0.999)  # a share of inputs told apart; to be surer is no matter of their first steps
+TOLD = between(0, SUREST)
 
 
 @asks(inputs=whole(2), told=TOLD)

@@ -1,10 +1,21 @@
 """What a network may suffer at initialization and still start training: numbers, each with its source."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf
+from types import MappingProxyType
+from typing import Final
 
 from isoinit.theory import meanfield
 from isoinit.theory.asked import plain
+
+BETWEEN: Final[Mapping[str, float]] = MappingProxyType({"digits": 0.42, "mnist": 0.21, "cifar10": 0.067})
+"""Share of the variance of inputs, about their mean, that lies between the means of classes: of scikit-learn's digits,
+of MNIST's training split, and of that of CIFAR-10 (in a copy of lossy JPEG)."""
+SUREST: Final = 0.999  # share of inputs told apart; to be surer is no matter of their first steps
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,12 @@ class Tolerance:
         "without the paper at hand; taken of smooth units, too: chosen",
     )
     linear_stability: Threshold = Threshold(4.0, "the same of linear units: Lewkowycz et al. 2020, quoted alike")
-    told: Threshold = Threshold(0.8, "share of inputs told apart when a net has become as sharp as it will: chosen")
+    told: Threshold = Threshold(0.8, "share of inputs told apart by a net that has trained: chosen")
+    between: Threshold = Threshold(
+        BETWEEN["digits"],
+        "share of the variance of inputs that lies between classes: chosen, as in scikit-learn's digits; it counts how "
+        "many times less it is than theirs",
+    )
     certainty: Threshold = Threshold(0.9, "share of seeds that agree, else seed-dependent (1.64 sigma): chosen")
     input_square: Threshold = Threshold(1.0, "mean square of an input coordinate, standardized data: chosen")
     input_correlation: Threshold = Threshold(0.0, "cosine of two inputs, unrelated data: chosen")
@@ -61,6 +77,14 @@ class Tolerance:
         "cosine of two inputs of a class less that of two of different ones: chosen, as in the mean of scikit-learn's "
         "digits; .17 of MNIST; 0: no learning rate is too small",
     )
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, told: float | None = None, between: float | None = None) -> Tolerance:
+        """The usual ones, but for a criterion that wants the share `told` of inputs told apart, of data whose classes
+        have this share of the variance `between` them; None: as usual."""
+        known = DEFAULT if told is None else replace(DEFAULT, told=Threshold(min(told, SUREST), "the criterion"))
+        return known if between is None else replace(known, between=Threshold(between, "the data"))
 
     def stable(self, activation: str) -> float:
         """Learning rate times sharpness up to which a net of these units settles."""
