@@ -55,7 +55,7 @@ def _map(
 ) -> mapinfo.MapInfo:
     """The map of `trials`, those of the export over the abscissa."""
     name, said = summary.name(export), unfolded.rule(export, args.abscissa)
-    return maps.region_map(trials, sweep=name, criterion=said, model=model, abscissa=args.abscissa, rule=export.rule)
+    return maps.region_map(trials, sweep=name, criterion=said, model=model, abscissa=args.abscissa, task=export.task)
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -126,10 +126,10 @@ def frontier(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     export = _export(args)
-    agreement = comparing.agreement(export.trials, export.rule)
+    agreement = comparing.agreement(export.trials, export.task)
     paired = comparing.paired(export.trials, export.replicates)
     no_map, model = maps.no_map(export.trials), maps.fitted(export.trials)
-    first = None if no_map else maps.scheme_limits(export.trials, model, export.rule)
+    first = None if no_map else maps.scheme_limits(export.trials, model, export.task)
     between = [] if first is None else ratios.ratios(first)
     changes = [] if first is None else ratios.changes(first)
     files, limits = ([], []) if no_map else _compare_limits(export, args, model)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from analysis.axes import met_before, one_name
 from analysis.checks import need
-from analysis.outcome import Criterion, Outcome
+from analysis.outcome import NOT_KNOWN, Outcome, Task
 from analysis.predictions import NoTheory, descents, predicted_outcomes
 from analysis.region import AUDIT_ROLES, usable, wilson
 from analysis.schema import AXES, TRAINING
@@ -44,16 +44,16 @@ class Agreement(NamedTuple):
     why_no_theory: str
 
 
-def agreement(trials: pa.Table, rule: Criterion | None = None) -> list[Agreement]:
+def agreement(trials: pa.Table, task: Task = NOT_KNOWN) -> list[Agreement]:
     """Predicted against measured outcomes, scheme by scheme; networks under two names count once.
 
     Args:
-        rule: that networks are judged by, which theory is told; not known if not given.
+        task: what networks are trained for, which theory is told.
     """
     need(trials, [*_POINT, "role", "outcome"], "the agreement with theory")
     trials = usable(trials)
     trials = trials.filter(pa.array(~met_before(trials, _point(trials))))
-    found = predicted_outcomes(trials, descents(trials, rule))
+    found = predicted_outcomes(trials, descents(trials, task))
     rows = trials.select(["scheme", "role", "outcome"]).to_pylist()
     return [
         _agreement(scheme, [(row, p) for row, p in zip(rows, found, strict=True) if row["scheme"] == scheme])

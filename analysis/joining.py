@@ -58,8 +58,14 @@ def _joined(parts: Sequence[Export]) -> Export:
         took=None,
         common=same and rules[0] is not None and all(part.common for part in parts),
         repeated=len(keys) - len(kept),
+        between={name: share for part in parts for name, share in part.between.items() if _one(parts, name)},
         trainings={spec: training for part in parts for spec, training in part.trainings.items()},
     )
+
+
+def _one(parts: Sequence[Export], name: str) -> bool:
+    """Whether the folders mean the same data by a name."""
+    return len({part.between[name] for part in parts if name in part.between}) == 1
 
 
 def criterion(export: Export) -> str:

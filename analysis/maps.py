@@ -17,7 +17,7 @@ import pyarrow as pa
 from analysis.axes import infer_axes, met_before, names, one_name, unbiased
 from analysis.checks import need
 from analysis.mapinfo import Abscissa, MapInfo, Marks, Panel, limits, points
-from analysis.outcome import Criterion, Outcome
+from analysis.outcome import NOT_KNOWN, Outcome, Task
 from analysis.predictions import Descents, descents, predicted_limits
 from analysis.region import SURE, RegionModel, state, usable
 from analysis.schema import AXES, COORDINATES, RATE, STEPS
@@ -35,7 +35,7 @@ def region_map(
     criterion: str = "",
     model: RegionModel | None = None,
     abscissa: str | None = None,
-    rule: Criterion | None = None,
+    task: Task = NOT_KNOWN,
 ) -> MapInfo:
     """The map of a table of trials.
 
@@ -43,7 +43,7 @@ def region_map(
         model: fitted to the same trials; fitted here if it is not given.
         abscissa: one of `ABSCISSAS`, or of `UNFOLDED`; by default the first of `ABSCISSAS` with more than `FEW` levels,
             else that varies.
-        rule: that networks are judged by, which theory is told; not known if not given.
+        task: what networks are trained for, which theory is told.
 
     Raises:
         ValueError: no trial says anything, a column is missing, or the depth does not vary, so that there is no
@@ -53,7 +53,7 @@ def region_map(
     x = _abscissa(trials, abscissa)
     model = model or RegionModel.fit(trials, infer_axes(trials, *[name for name in UNFOLDED if name == abscissa]))
     depths = _depths(trials)
-    trained = descents(trials, rule)
+    trained = descents(trials, task)
     panels = [_panel(fixed, text, rows, model, depths, x, trained) for fixed, text, rows in slices(trials, x.name)]
     told = () if x.name == RATE else tuple(dict.fromkeys(descent.learning_rates for descent in trained.values()))
     return MapInfo(sweep or called(trials), criterion, depths, x, _ordered(panels), _count(trials), told)
@@ -167,11 +167,11 @@ def _log(values: np.ndarray) -> np.ndarray:
     return np.log(np.where(values > 0, values, 1.0))
 
 
-def scheme_limits(trials: pa.Table, model: RegionModel | None = None, rule: Criterion | None = None) -> pa.Table:
+def scheme_limits(trials: pa.Table, model: RegionModel | None = None, task: Task = NOT_KNOWN) -> pa.Table:
     """Depth limit of every scheme (and slice) at a few values of the abscissa, those of `Abscissa.few`.
 
     One value alone would not say what the axis does, which is what a sweep over it asks. Bias modes have one row where
-    the bias variance is zero, for there they are one. Columns as of `limits`, `rule` as of
+    the bias variance is zero, for there they are one. Columns as of `limits`, `task` as of
     `region_map`. A second for some hundred trials.
     """
     trials = _mappable(trials)
@@ -179,7 +179,7 @@ def scheme_limits(trials: pa.Table, model: RegionModel | None = None, rule: Crit
     x = _abscissa(trials, None)
     first = x._replace(values=x.values[x.few])
     depths = _depths(trials)
-    trained = descents(trials, rule)
+    trained = descents(trials, task)
     panels = [_panel(fixed, text, rows, model, depths, first, trained) for fixed, text, rows in slices(trials, x.name)]
     found = limits(MapInfo("", "", depths, first, _ordered(panels), len(trials)))
     modes = trials.filter(pa.array(~unbiased(trials)))["bias_mode"].unique()

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -44,6 +45,9 @@ VANISHED_LOG: Final = math.log(1e-6)  # chosen: a log ratio at initialization be
 _SENSE = {"train_accuracy": 1.0, "test_accuracy": 1.0, "train_loss": -1.0}
 _ALIAS = {"accuracy": "train_accuracy", "loss": "train_loss"}
 _SHORTHAND = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*(?:within\s+(\d+))?\s*")
+
+
+NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,20 @@ class Criterion:
     def __str__(self) -> str:
         sign = ">=" if _SENSE[self.metric] > 0 else "<="
         return f"{self.metric}{sign}{float(self.threshold)}" + (f" within {self.within}" if self.within else "")
+
+
+class Task(NamedTuple):
+    """What networks are trained for.
+
+    `rule` is the criterion that all are judged by, None if it is not known; `between` says by the name of a data set
+    which share of the variance of its inputs lies between the means of its classes, as far as that is known.
+    """
+
+    rule: Criterion | None = None
+    between: Mapping[str, float] = NOTHING
+
+
+NOT_KNOWN: Final = Task()
 
 
 class Curve(NamedTuple):

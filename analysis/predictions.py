@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.outcome import Criterion
+from analysis.outcome import NOT_KNOWN, Task
 from analysis.schema import AXES, RATE, STEPS, TRAINING
 from isoinit.theory.many import AT_ONCE, foresee
 from isoinit.theory.predict import Prediction, default_variance, no_theory, predict, predicted_outcome
 from isoinit.theory.theories import THEORIES
-from isoinit.theory.tolerance import BETWEEN, Tolerance
+from isoinit.theory.tolerance import BETWEEN, DEFAULT, Tolerance
 
 
 class Descent(NamedTuple):
@@ -28,7 +28,7 @@ class Descent(NamedTuple):
     within: int | None = None  # steps that the criterion looks at; None: all
     greatest: float | None = None  # as of `rates`
     told: float | None = None  # share of inputs that the criterion wants told apart; None: not known
-    dataset: str | None = None  # None: not the same for all
+    between: float | None = None  # share of the data's variance between classes; None: not known
 
     @property
     def learning_rates(self) -> str:
@@ -70,7 +70,7 @@ def _question(
     steps: int | None,
     greatest: float | None,
     told: float | None,
-    dataset: str | None,
+    between: float | None,
 ) -> dict[str, Any] | NoTheory:
     """What theory is to be asked of a point, or the sentence why it says nothing."""
     if scheme not in THEORIES:  # not misspelled, for networks of it were trained
@@ -83,7 +83,7 @@ def _question(
     scaled = None if weight_scale == 1 else default_variance(scheme, activation) * weight_scale
     return {"scheme": scheme, **kind, "depth": depth, "width": width, "sigma_w2": scaled, "sigma_b2": sigma_b2,
             "bias_mode": bias_mode, "density": density, "learning_rate": learning_rate, "steps": steps,
-            "greatest_rate": greatest, "tolerance": Tolerance.of(told, BETWEEN.get(dataset or ""))}  # fmt: skip
+            "greatest_rate": greatest, "tolerance": Tolerance.of(told, between)}  # fmt: skip
 
 
 def _told(ask: Callable[..., Any], question: dict[str, Any] | NoTheory) -> Any:
@@ -108,27 +108,33 @@ def rates(trials: pa.Table) -> tuple[float, float] | None:
     return (min(found), max(found)) if plain and found else None
 
 
-def descents(trials: pa.Table, rule: Criterion | None = None) -> dict[str, Descent]:
-    """How the networks of each training were trained, all of which are judged by this `rule`, if it is known."""
+def descents(trials: pa.Table, task: Task = NOT_KNOWN) -> dict[str, Descent]:
+    """How the networks of each training were trained, all for this task."""
     if TRAINING not in trials.column_names:
-        return {"": _descent(trials, rule)}
+        return {"": _descent(trials, task)}
     ways = trials[TRAINING].unique().to_pylist()
-    return {way: _descent(trials.filter(pc.field(TRAINING) == way), rule) for way in ways}
+    return {way: _descent(trials.filter(pc.field(TRAINING) == way), task) for way in ways}
 
 
-def _descent(trials: pa.Table, rule: Criterion | None) -> Descent:
+def _descent(trials: pa.Table, task: Task) -> Descent:
     if "optimizer" not in trials.column_names or trials["optimizer"].unique().to_pylist() != ["sgd"]:
         return Descent()
     least, greatest = rates(trials) or (None, None)
-    sets = trials["dataset"].unique().to_pylist() if "dataset" in trials.column_names else []
-    task = rule and rule.told, sets[0] if len(sets) == 1 else None
-    within = rule and rule.within
+    asked, within = _asked(trials, task), task.rule and task.rule.within
     if STEPS not in trials.column_names:
-        return Descent(True, least, None, within, greatest, *task)
+        return Descent(True, least, None, within, greatest, *asked)
     steps = trials[STEPS].unique().to_pylist()
     longest = rates(trials.filter(pc.field(STEPS) == max(steps)))  # in fewer steps only greater rates are of use
     budget = steps[0] if len(steps) == 1 else None
-    return Descent(True, longest and longest[0], budget, within, longest and greatest, *task)
+    return Descent(True, longest and longest[0], budget, within, longest and greatest, *asked)
+
+
+def _asked(trials: pa.Table, task: Task) -> tuple[float | None, float | None]:
+    """The last two fields of a `Descent`. Of data that are not known a low criterion may say that they are hard."""
+    sets = trials["dataset"].unique().to_pylist() if "dataset" in trials.column_names else []
+    between = {**BETWEEN, **task.between}.get(sets[0]) if len(sets) == 1 else None
+    told = task.rule and task.rule.told
+    return told if told is None or between is not None else max(told, DEFAULT.told.value), between
 
 
 def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
@@ -144,7 +150,7 @@ def _ask(ask: Callable[..., Any], points: pa.Table, of: Descents) -> list[Any]:
         known = budget if descent.plain and budget is not None else descent.steps
         row[STEPS] = known if known is None or descent.within is None else min(known, descent.within)
         row["greatest"] = descent.greatest if several else None
-        row["told"], row["dataset"] = descent.told, descent.dataset
+        row["told"], row["between"] = descent.told, descent.between
     answers = [_answer(ask, *row.values()) for row in rows]
     new = {id(answer): (answer, row) for answer, row in zip(answers, rows, strict=True) if not answer}
     left = [(answer, _question(**row)) for answer, row in new.values()]

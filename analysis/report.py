@@ -22,7 +22,6 @@ from analysis.region import ACTIVE, FEW_TRIALS, RegionModel
 from analysis.schema import VERSION
 from analysis.store import Export
 from analysis.words import counted
-from isoinit.theory.tolerance import BETWEEN
 
 
 def page(export: Export, abscissa: str | None = None) -> str:
@@ -66,7 +65,7 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
             yield from _comparison(export, found, None)
         return
     info = maps.region_map(
-        export.trials, sweep=found.sweep, criterion=found.criterion, model=model, abscissa=abscissa, rule=export.rule
+        export.trials, sweep=found.sweep, criterion=found.criterion, model=model, abscissa=abscissa, task=export.task
     )
     x = info.x.name.replace("_", " ")
     yield "<h2>The trainable region</h2>"
@@ -83,7 +82,7 @@ def _results(export: Export, found: summary.Summary, model: RegionModel | None, 
 
 def _comparison(export: Export, found: summary.Summary, info: mapinfo.MapInfo | None) -> Iterable[str]:
     """What theory and training, and scheme and scheme, have in common; of depth limits if there is a map."""
-    agreement = compare.agreement(export.trials, export.rule)
+    agreement = compare.agreement(export.trials, export.task)
     yield "<h2>Theory and measurement</h2>"
     if info is not None:
         yield _figure(agreement_figure(info), "Measured beside predicted depth limits",
@@ -131,10 +130,10 @@ the data those of the signal are left out). {theory_knows}</p>
 
 
 def _theory_knows(export: Export) -> str:
-    trained = descents(export.trials, export.rule).values()
+    trained = descents(export.trials, export.task).values()
     rates = [descent.learning_rates for descent in trained if descent.rate is not None]
     plain = any(descent.plain for descent in trained)
-    data = all(descent.dataset in BETWEEN for descent in trained)
+    data = all(descent.between is not None for descent in trained)
     known = [_KNOWN_RATE.format(" and ".join(rates))] * bool(rates) + [_KNOWN_STEPS] * plain + [_KNOWN_DATA] * data
     unknown = ["the learning rate"] * (not rates) + ["the number of steps"] * (not plain) + ["the data"] * (not data)
     some, last = ", ".join(unknown[:-1]), unknown[-1:]

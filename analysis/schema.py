@@ -161,6 +161,33 @@ def took(trials: pa.Table) -> Took | None:
     return found if found.trials == _settled(trials) else None
 
 
+_BETWEEN: Final = "isoinit.between"
+
+
+def stamp_between(trials: pa.Table, share: float | None) -> pa.Table:
+    """`trials` with the share of their data's variance that lies between classes in the metadata, if it is known."""
+    said = {} if share is None else {_BETWEEN: repr(share)}
+    return trials.replace_schema_metadata({**(trials.schema.metadata or {}), **said})
+
+
+def between(trials: pa.Table) -> float | None:
+    """That share; None if the metadata do not say.
+
+    Raises:
+        ValueError: the metadata say what is no share.
+    """
+    text = (trials.schema.metadata or {}).get(_BETWEEN.encode())
+    if text is None:
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"{_BETWEEN}: the metadata must be a number above 0 and at most 1, but got {text.decode()!r}")
+    return share
+
+
 def _settled(trials: pa.Table) -> int:
     return len(trials) - trials["outcome"].to_pylist().count("failed")
 

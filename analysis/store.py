@@ -18,9 +18,9 @@ import pyarrow.dataset as ds
 import yaml
 
 from analysis.checks import REMEDY, check_axes, check_counts, check_curves, check_dates, check_outcomes
-from analysis.outcome import Criterion, Outcome
+from analysis.outcome import NOTHING, Criterion, Outcome, Task
 from analysis.relabelling import relabel
-from analysis.schema import REPLICATES, TRIALS, Took, took, validate
+from analysis.schema import REPLICATES, TRIALS, Took, between, took, validate
 
 _NUMBER: Final = (int, float)
 
@@ -44,10 +44,12 @@ class Export(NamedTuple):
     without: int = 0  # trials left out, which have none of these
     trainings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # `training` of the specs, by spec_sha256
 
+    between: Mapping[str, float] = NOTHING  # as of `Task`
+
     @property
-    def rule(self) -> Criterion | None:
-        """By which all trials are judged, if it is known and one."""
-        return self.criterion if self.common else None
+    def task(self) -> Task:
+        """What the networks are trained for, by the criterion if it is that of all."""
+        return Task(self.criterion if self.common else None, self.between)
 
 
 def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
@@ -64,7 +66,11 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     spec = _spec(folder / "spec.yaml")
     rule = _criterion(folder / "spec.yaml", spec)
     common, trainings = specs(trials) < 2, _trainings(trials, spec)
-    export = Export((folder,), trials, replicates, spec, rule, took(trials), common, trainings=trainings)
+    known, sets = between(trials), trials["dataset"].unique().to_pylist()
+    shares = {sets[0]: known} if known is not None and len(sets) == 1 else NOTHING
+    export = Export(
+        (folder,), trials, replicates, spec, rule, took(trials), common, trainings=trainings, between=shares
+    )
     return export if criterion is None else judged(export, criterion)
 
 

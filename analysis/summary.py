@@ -55,7 +55,7 @@ def summarize(export: Export, model: RegionModel | None = None) -> Summary:
     took = export.took
     limits, audit, note = None, None, ""
     try:
-        limits = scheme_limits(trials, model, export.rule)
+        limits = scheme_limits(trials, model, export.task)
         audit = audit_error(trials)
     except ValueError as error:
         note = str(error)

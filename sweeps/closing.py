@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from analysis import maps, tables
 from analysis.draw.region import draw_map
-from analysis.outcome import Criterion, Outcome
+from analysis.outcome import Criterion, Outcome, Task
 from analysis.region import usable
 from analysis.schema import Took
 from sweeps import data, mlflow_uri, provenance, tracking
@@ -81,7 +81,9 @@ def sync(run: RunDir, uri: str) -> int:
         trials, replicates = run.ledger.read()
         commits = trials["git_commit"].unique().to_pylist()
         origin = Origin(spec.name, spec.sha256, commits[-1] if commits else provenance.git_commit())
-        tracker = tracking.Tracker(uri, identity(spec, digest, origin, run.path.parent, state.get("folder_id")))
+        tracker = tracking.Tracker(
+            uri, identity(spec, digest, state.get("between"), origin, run.path.parent, state.get("folder_id"))
+        )
         sent = tracking.sync(run.ledger, tracker)
         if sent or state.get("closed") != mlflow_uri.shown(uri) or not tracker.mapped():
             limits, notes, paths, reason = _map(run, trials, spec.criterion.build())
@@ -111,8 +113,12 @@ def _map(
     try:
         trials = usable(trials)
         model = maps.fitted(trials)
-        info = maps.region_map(trials, sweep=run.path.name, criterion=str(criterion), model=model, rule=criterion)
-        limits = maps.scheme_limits(trials, model, criterion)
+        known: dict[str, float | None] = dict.fromkeys(
+            trials["dataset"].unique().to_pylist(), run.state().get("between")
+        )
+        task = Task(criterion, {name: share for name, share in known.items() if share is not None})
+        info = maps.region_map(trials, sweep=run.path.name, criterion=str(criterion), model=model, task=task)
+        limits = maps.scheme_limits(trials, model, task)
     except ValueError as error:  # no trial or too few, or no axis to draw: a fact about the sweep
         return [], [], [], str(error)
     rows, notes = limits.to_pylist(), tables.notes(limits, trials)

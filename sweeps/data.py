@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoinit.theory.tolerance import BETWEEN
 from sweeps import arrays, sources
 from sweeps.arrays import Raw
 from sweeps.sources import Source
@@ -147,6 +148,20 @@ def own(name: str, folder: str | Path | None = None) -> Raw:
 def made(name: str, raw: Raw) -> Dataset:
     """The data set of the arrays of a file of one's own."""
     return _dataset(name, raw, int(raw.y_train.max()) + 1)
+
+
+def between(dataset: Dataset) -> float | None:
+    """The share of the variance of the inputs, about their mean, that lies between the means of classes; None if they
+    do not vary. What is known of public data is not computed anew."""
+    if dataset.name in BETWEEN:
+        return BETWEEN[dataset.name]
+    x, members = dataset.x_train.flatten(1), torch.nn.functional.one_hot(dataset.y_train).float()
+    counts = members.sum(0)
+    means = (members.T @ x).double() / counts.clamp(min=1)[:, None].double()
+    mean = x.mean(0, dtype=torch.float64)
+    total = x.square().sum(dtype=torch.float64) - len(x) * mean.square().sum()
+    apart = (counts.double() @ (means - mean).square()).sum()
+    return min(float(apart / total), 1.0) if total > 0 and apart > 0 else None
 
 
 @lru_cache(maxsize=4)

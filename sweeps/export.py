@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from analysis.schema import Took, stamp
+from analysis.schema import Took, stamp, stamp_between
 from sweeps import exportdir
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import all_parents, children, deleted
@@ -24,6 +24,7 @@ from sweeps.mlflow_store import COMPLETE, EXPERIMENT, PREDICTED_SECONDS, WALL_SE
 from sweeps.mlflow_uri import shown
 from sweeps.parts import load, merge
 from sweeps.reading import near
+from sweeps.runcard import BETWEEN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +68,8 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
             raise ValueError(_lacking(parent, name, bool(parts)))
         trials, replicates = merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
-        trials = stamp(trials, _took(client, parent))
+        share = parent.data.tags.get(BETWEEN)
+        trials = stamp_between(stamp(trials, _took(client, parent)), None if share is None else float(share))
         missing = _short(parent, len(parts), len(trials))
     return Exported(trials, replicates, exportdir.put(out, name, trials, replicates, text), missing)
 

@@ -53,7 +53,8 @@ def _begin(sweep: Sweep, ray: Cluster | None) -> None:
             sweep.tracker.open(fresh=not (run.journal.exists() or run.ledger.parts()))
     kept = mlflow_uri.shown(options.tracking_uri)  # for the folder may be another's to read
     state = {"tracking_uri": kept, "address": options.address, "data_folder": options.data_folder}
-    run.create(sweep.spec, state | {"data_digest": sweep.dataset.digest})
+    state |= {"data_digest": sweep.dataset.digest, "between": sweep.tracker.identity.between}
+    run.create(sweep.spec, state)
 
 
 def _absent(uri: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from analysis.outcome import Criterion
 from isoinit.theory.many import foresee
 from isoinit.theory.predict import default_variance, depth_limit, has_theory
-from isoinit.theory.tolerance import BETWEEN, Tolerance
+from isoinit.theory.tolerance import Tolerance
 from sweeps.spec import Point, Training
 
 ASKED: Final = 16
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
 
 def by_kind(
-    points: Sequence[Point], training: Training, rule: Criterion | None = None, dataset: str = ""
+    points: Sequence[Point], training: Training, rule: Criterion | None = None, between: float | None = None
 ) -> dict[Kind, list[float]]:
     """As `predicted`, of the points of every kind apart, and of no more of them in all."""
     kinds: dict[Kind, list[Point]] = {}
@@ -39,7 +39,7 @@ def by_kind(
         kinds.setdefault(Kind.of(point), []).append(point)
     schemes = Counter(kind.scheme for kind in kinds)
     return {
-        kind: predicted(mine, training, rule, dataset, max(1, ASKED // schemes[kind.scheme]))[kind.scheme]
+        kind: predicted(mine, training, rule, between, max(1, ASKED // schemes[kind.scheme]))[kind.scheme]
         for kind, mine in kinds.items()
     }
 
@@ -48,20 +48,21 @@ def predicted(
     points: Sequence[Point],
     training: Training,
     rule: Criterion | None = None,
-    dataset: str = "",
+    between: float | None = None,
     asked_of: int = ASKED,
 ) -> dict[str, list[float]]:
     """The depth limits of every scheme at the smallest bias variance, at some of `points`; empty: no theory.
 
     At all learning rates, for a trial that trains at one of them has trained, and in the steps of plain descent that
-    there are, or those that the criterion looks at, for the share of inputs that it wants told apart.
+    there are, or those that the criterion looks at, for the share of inputs that it wants told apart, of data with
+    this share of the variance `between` classes.
     """
     rate, greatest = told_rates(training) or (None, None)
     task: dict[str, Any] = {"learning_rate": rate, "greatest_rate": greatest}
     if rate is not None:
         within = (rule and rule.within) or training.steps
         task["steps"] = min(training.steps, within)
-        task["tolerance"] = Tolerance.of(rule and rule.told, BETWEEN.get(dataset))
+        task["tolerance"] = Tolerance.of(rule and rule.told, between)
     least = min(p.bias_variance for p in points)
     asked: dict[str, list[dict[str, Any]]] = {}
     for scheme in dict.fromkeys(p.scheme for p in points):

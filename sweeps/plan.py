@@ -73,7 +73,7 @@ def plan(spec: SweepSpec, *, data_folder: str | None = None, slots: int | None =
         slots = capacity.packs_at_once(spec.resources)
     even, packs = dryrun.evenly(spec, design)
     points = [*design.corners(), *(t.point for t in even)]
-    asks = points, spec.training, spec.criterion.build(), spec.dataset
+    asks = points, spec.training, spec.criterion.build(), data.between(dataset)
     found, tasks = limits.predicted(*asks), even
     if spec.search.sampler == "boundary":
         tasks = dryrun.seeking(spec, design, even, limits.by_kind(*asks))

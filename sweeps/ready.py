@@ -54,17 +54,22 @@ def prepare(spec: SweepSpec, options: Options) -> Sweep:
         capacity.check(spec, design, dataset)
     origin = Origin(spec.name, spec.sha256, provenance.git_commit())
     run = RunDir(options.runs, spec.name)
-    tracker = tracking.Tracker(options.tracking_uri, identity(spec, dataset.digest, origin, options.runs))
+    tracker = tracking.Tracker(
+        options.tracking_uri, identity(spec, dataset.digest, data.between(dataset), origin, options.runs)
+    )
     return Sweep(spec, design, dataset, origin, run, tracker, options)
 
 
-def identity(spec: SweepSpec, data_digest: str, origin: Origin, runs: Path, folder_id: str | None = None) -> Identity:
+def identity(
+    spec: SweepSpec, data_digest: str, between: float | None, origin: Origin, runs: Path, folder_id: str | None = None
+) -> Identity:
     """What a sweep is, as MLflow is told, whose page is read from anywhere: so a folder is named from the root on."""
     return Identity(
         name=spec.name,
         spec=spec,
         git_commit=origin.git_commit,
         dataset_digest=data_digest,
+        between=between,
         environment=provenance.environment(),
         flag=flag(runs) and flag(runs.absolute()),
         folder_id=folder_id,

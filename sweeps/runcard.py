@@ -20,6 +20,7 @@ from sweeps.spec import SweepSpec
 
 CURVE_POINTS: Final = 100  # chosen: more cannot be told apart in a chart; the parts have them all
 FOLDER_ID: Final = "folder_id"
+BETWEEN: Final = "dataset.between"
 """Tag of a parent run: the id of the folder that has the sweep's ledger."""
 
 _PARAMS: Final = (*AXES, "dataset", "optimizer", "batch_size", "steps")
@@ -42,6 +43,8 @@ class Identity:
     """Versions and machine of this launch."""
     flag: str = ""
     """The --runs-dir option of the commands on its page; empty if they need none."""
+    between: float | None = None
+    """Share of the data's variance that lies between classes; None if it is not known."""
     folder_id: str | None = None
     """Tells the sweep's folder from others of its name; None if that is not known."""
 
@@ -106,6 +109,7 @@ def sweep_tags(identity: Identity) -> dict[str, str]:
         "sweep": identity.name,
         "spec_sha256": identity.spec.sha256,
         "dataset.digest": identity.dataset_digest,
+        **({} if identity.between is None else {BETWEEN: repr(identity.between)}),
         **({} if identity.folder_id is None else {FOLDER_ID: identity.folder_id}),
         **_origin(identity.git_commit),
     }

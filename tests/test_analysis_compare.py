@@ -13,7 +13,7 @@ import pytest
 from analysis import tables
 from analysis.compare import _POINT, Agreement, Paired, agreement, paired
 from analysis.maps import region_map, scheme_limits
-from analysis.outcome import Criterion
+from analysis.outcome import Criterion, Task
 from analysis.predictions import Descent, descents, predicted_limits, predictions, rates
 from analysis.ratios import Ratio, changes, ratios
 from isoinit.theory.ensemble import Ensemble
@@ -98,9 +98,10 @@ def test_theory_is_asked_within_the_steps_of_plain_descent(made: tuple[pa.Table,
 def test_theory_is_asked_within_the_steps_that_the_criterion_looks_at(made: tuple[pa.Table, pa.Table]) -> None:
     trials = _with(_with(_with(made[0], "scheme", "orthogonal"), "width", 64), "steps", 300)
     limit = predict("orthogonal", depth=2, width=64, steps=20).depth_limit
-    assert region_map(trials, rule=Criterion(within=20)).panels[0].predicted[0] == limit
-    assert scheme_limits(trials, None, Criterion(within=20))["predicted"].to_pylist()[0] == limit
-    told = [sum(n for (outcome, _), n in agreement(trials, Criterion(within=w))[0].counts.items()
+    task = Task(Criterion(within=20))
+    assert region_map(trials, task=task).panels[0].predicted[0] == limit
+    assert scheme_limits(trials, None, task)["predicted"].to_pylist()[0] == limit
+    told = [sum(n for (outcome, _), n in agreement(trials, Task(Criterion(within=w)))[0].counts.items()
                 if outcome == "trained") for w in (20, 300, None)]  # fmt: skip
     assert told[0] < told[1] == told[2]
     longer = pa.concat_tables([_with(trials, "best_learning_rate", 0.1), _with(trials, "steps", 600)])
@@ -116,7 +117,9 @@ def test_theory_is_asked_within_the_steps_that_the_criterion_looks_at(made: tupl
         ("digits", Criterion(threshold=0.9), 0.9, None),
         ("mnist", Criterion("test_accuracy", 0.9), 0.9, BETWEEN["mnist"]),
         ("cifar10", Criterion("train_loss", 0.5), None, BETWEEN["cifar10"]),
-        ("mine.npz", Criterion(threshold=0.5), 0.5, None),
+        ("mine.npz", Criterion(threshold=0.5), 0.5, 0.1),
+        ("other.npz", Criterion(threshold=0.5), None, None),  # a low criterion of data that may be hard
+        ("other.npz", Criterion(threshold=0.9), 0.9, None),
         ("digits mnist", None, None, None),
     ],
 )
@@ -126,12 +129,13 @@ def test_theory_knows_the_share_that_the_criterion_wants_and_the_data(
     trials = _with(_with(_with(made[0], "scheme", "orthogonal"), "width", 64), "steps", 300)
     trials = pa.concat_tables(_with(trials, "dataset", name) for name in dataset.split())
     wanted = predict("orthogonal", depth=2, width=64, steps=300, tolerance=Tolerance.of(told, between)).depth_limit
-    assert region_map(trials, rule=rule).panels[0].predicted[0] == wanted
-    assert scheme_limits(trials, None, rule)["predicted"].to_pylist()[0] == wanted
+    task = Task(rule, {"mine.npz": 0.1})
+    assert region_map(trials, task=task).panels[0].predicted[0] == wanted
+    assert scheme_limits(trials, None, task)["predicted"].to_pylist()[0] == wanted
     usual = predict("orthogonal", depth=2, width=64, steps=300).depth_limit
     assert (wanted == usual) == (told is None and between is None)
     if told == 0.5:
-        assert agreement(trials, rule)[0].counts != agreement(trials)[0].counts
+        assert agreement(trials, task)[0].counts != agreement(trials)[0].counts
 
 
 def test_a_learning_rate_that_is_too_great_ends_networks_in_theory_too(made: tuple[pa.Table, pa.Table]) -> None:

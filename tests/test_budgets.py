@@ -17,7 +17,7 @@ import pytest
 from analysis import budgets, joining, maps, store, unfolded
 from analysis.__main__ import main
 from analysis.compare import agreement
-from analysis.outcome import Criterion
+from analysis.outcome import Criterion, Task
 from analysis.schema import RATE, STEPS, TRAINING
 from analysis.store import Export
 from isoinit.theory.predict import Tolerance, depth_limit
@@ -99,7 +99,7 @@ def test_the_rule_of_a_map_over_budgets_has_no_budget_of_its_own(export: Export)
     assert unfolded.rule(within, STEPS) == "train_accuracy>=0.8 within each budget of steps"
     assert unfolded.rule(within, RATE) == "train_accuracy>=0.8 within 60 at each learning rate"
     assert unfolded.rule(within, None) == "train_accuracy>=0.8 within 60"
-    assert (within.rule, within._replace(common=False).rule) == (Criterion(within=60), None)
+    assert (within.task.rule, within._replace(common=False).task.rule) == (Criterion(within=60), None)
 
 
 def test_limits_of_every_budget_are_not_said_to_be_of_one(export: Export) -> None:
@@ -133,7 +133,7 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
         assert [p.predicted[0] for p in info.panels if p.scheme == "he_normal"] == pytest.approx([limit])
         table = page[page.index("Does theory say rightly") :].split("</table>")[0]
         rows = [re.sub("<.*?>", " ", row).split() for row in table.split("<tr>")]
-        for told in agreement(store.read(folder, rule).trials, rule):
+        for told in agreement(store.read(folder, rule).trials, Task(rule)):
             (row,) = [row for row in rows if told.scheme in row]
             assert row[2] == f"{100 * told.share:.0f}", row
         return
@@ -153,9 +153,9 @@ def test_theory_is_of_the_steps_that_the_criterion_looks_at(
         assert row[-1] == f"{limit:.0f}"
         read = store.read(folder, rule).trials
         assert {a["scheme"]: a["agree"] for a in found["agreement"]} == {
-            a.scheme: a.agree for a in agreement(read, rule)
+            a.scheme: a.agree for a in agreement(read, Task(rule))
         }
-        assert any(a.agree != b.agree for a, b in zip(agreement(read, rule), agreement(read), strict=True))
+        assert any(a.agree != b.agree for a, b in zip(agreement(read, Task(rule)), agreement(read), strict=True))
 
 
 def test_unfolded_every_trial_is_there_once_for_every_budget_and_judged_within_it(export: Export) -> None:

@@ -339,5 +339,15 @@ def test_as_much_of_their_variance_lies_between_classes_as_theory_is_told(name):
     x, y = found.x_train.flatten(1).double(), found.y_train
     x -= x.mean(0)
     within = sum((x[y == k] - x[y == k].mean(0)).square().sum() for k in y.unique())
-    assert 1 - (within / x.square().sum()).item() == pytest.approx(BETWEEN[name], abs=0.005)
+    share = 1 - (within / x.square().sum()).item()
+    assert data.between(found) == BETWEEN[name] == pytest.approx(share, abs=0.005)
+    assert data.between(found._replace(name="mine.npz")) == pytest.approx(share, rel=1e-5)
     assert BETWEEN.keys() <= data.DATASETS.keys()
+
+
+def test_inputs_that_do_not_vary_have_no_share_between_classes(tmp_path):
+    mine = data.load("mine.npz", _own(tmp_path).parent)
+    assert 0 < (data.between(mine) or 0) < 0.5
+    assert data.between(mine._replace(x_train=torch.zeros_like(mine.x_train))) is None
+    apart = mine._replace(x_train=mine.y_train[:, None].float())
+    assert data.between(apart) == pytest.approx(1)

@@ -14,7 +14,7 @@ import pytest
 from analysis import joining, store
 from analysis.__main__ import main
 from analysis.outcome import Outcome
-from analysis.schema import TRIALS, Took, stamp
+from analysis.schema import TRIALS, Took, stamp, stamp_between
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_a_rule_is_that_of_all_only_where_every_folder_says_so(folders: tuple[Pa
         assert joining.criterion(whole) == joining.OWN
         assert "each judged by the criterion of its own spec; " in joining.joined(whole)
     assert joining.criterion(store.read(unsaid[0])) == ""
+
+
+def test_data_of_one_name_are_known_if_all_folders_mean_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    made = []
+    for share, name in ((0.3, "mine.npz"), (0.3, "mine.npz"), (0.4, "mine.npz"), (0.5, "other.npz")):
+        trials, replicates = exports.tables(12, seed=len(made))
+        named = trials.set_column(trials.column_names.index("dataset"), "dataset", pa.array([name] * len(trials)))
+        made.append(exports.write(tmp_path / f"{len(made)}", stamp_between(named, share), replicates))
+    assert store.read(made[0]).between == joining.read(made[:2]).between == {"mine.npz": 0.3}
+    assert joining.read(made).between == {"other.npz": 0.5}
+    assert joining.read([made[0], *folders]).between == {"mine.npz": 0.3}
 
 
 @pytest.mark.parametrize("command", ["summary", "map", "frontier", "compare", "report"])

@@ -28,7 +28,7 @@ from analysis.mapinfo import MapInfo
 from analysis.outcome import Criterion, Curve, label
 from analysis.schema import REPLICATES, TRIALS
 from isoinit.activations import ACTIVATIONS
-from isoinit.theory.predict import depth_limit
+from isoinit.theory.predict import Tolerance, depth_limit
 from sweeps import (
     arguments,
     closing,
@@ -677,7 +677,8 @@ def test_theory_at_the_end_is_of_the_steps_that_the_criterion_looks_at(
     monkeypatch.setattr(closing, "draw_map", lambda info, _: drawn.append(info) or [])
     rate = 1.0  # one that is enough for so few steps
     assert _launch("--set", "criterion={at_least: 0.3, within: 10}", "--set", f"training.learning_rate={rate}") == 0
-    limits = {n: depth_limit("he_normal", width=8, steps=n, learning_rate=rate) for n in (10, 30)}
+    task: dict[str, Any] = {"learning_rate": rate, "tolerance": Tolerance.of(0.3)}
+    limits = {n: depth_limit("he_normal", width=8, steps=n, **task) for n in (10, 30)}
     (found,) = {p.predicted[0] for info in drawn for p in info.panels if p.scheme == "he_normal"}
     assert found == pytest.approx(limits[10])
     assert round(limits[10]) != round(limits[30])
@@ -976,6 +977,8 @@ def test_a_file_of_ones_own_lies_beside_the_spec_and_stays_what_it_was(
     trials, _ = Ledger(Path("runs/tiny")).read()
     assert set(trials["dataset"].to_pylist()) == {"mine.npz"}
     assert "trained" in trials["outcome"].to_pylist(), "three classes on a line are learnt"
+    share = data.between(data.load("mine.npz", ".."))
+    assert share == pytest.approx(0.85, abs=0.05)
 
     mine["y_test"] = np.zeros(3, int)
     np.savez(folder / "mine.npz", **mine)
@@ -984,7 +987,10 @@ def test_a_file_of_ones_own_lies_beside_the_spec_and_stays_what_it_was(
     for again in ([*launch_mine, "16"], ["resume", "tiny", "--inline", "--trials", "16"]):
         assert main(again) == 2
         assert "mine.npz holds other data than when sweep 'tiny' began" in capsys.readouterr().err
-    assert main(["sync", "tiny"]) == 0, "which needs no data"
+    for uri in ("sqlite:///mlflow.db", "sqlite:///other.db"):
+        assert main(["sync", "tiny", "--tracking-uri", uri]) == 0, "which needs no data"
+        assert main(["export", "tiny", "--tracking-uri", uri]) == 0
+        assert store.read("exports/tiny").task.between == {"mine.npz": share}
     assert Ledger(Path("runs/tiny")).read()[0].num_rows == 8
 
 

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from analysis.outcome import Criterion
 from isoinit.theory.predict import Tolerance, depth_limit
-from isoinit.theory.tolerance import BETWEEN
 from sweeps import calibration, data, dryrun, limits, network, plan, ready, space, speed, train, work
 from sweeps.__main__ import main
 from sweeps.reading import parse
@@ -128,10 +127,10 @@ def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
     assert limit(learning_rate=rate, steps=2000, optimizer="adam") == depth_limit("orthogonal", width=64)
     point = _point()._replace(scheme="orthogonal", width=64)
     asks = [point], Training(learning_rate=rate, steps=400)
-    known = limits.predicted(*asks, Criterion(threshold=0.95, within=300), "mnist")["orthogonal"]
-    task = Tolerance.of(0.95, BETWEEN["mnist"])
+    known = limits.predicted(*asks, Criterion(threshold=0.95, within=300), 0.21)["orthogonal"]
+    task = Tolerance.of(0.95, 0.21)
     assert known == [depth_limit("orthogonal", width=64, steps=300, tolerance=task)]
-    assert limits.by_kind(*asks, Criterion(threshold=0.95, within=300), "mnist").popitem()[1] == known
+    assert limits.by_kind(*asks, Criterion(threshold=0.95, within=300), 0.21).popitem()[1] == known
     whole, part = (
         plan.plan(parse(TEXT, [f"criterion={criterion}", "training.steps=400"])).limits
         for criterion in ("{at_least: 0.8}", "{at_least: 0.8, within: 60}")

@@ -14,7 +14,19 @@ from tables import pack
 from analysis import rates as rates_of
 from analysis import store
 from analysis.compare import paired
-from analysis.schema import AXES, PROBES, REPLICATES, TRIALS, VERSION, Took, stamp, took, validate
+from analysis.schema import (
+    AXES,
+    PROBES,
+    REPLICATES,
+    TRIALS,
+    VERSION,
+    Took,
+    between,
+    stamp,
+    stamp_between,
+    took,
+    validate,
+)
 
 BOTH = pytest.mark.parametrize(("place", "schema"), [(0, TRIALS), (1, REPLICATES)], ids=["trials", "replicates"])
 
@@ -110,6 +122,20 @@ def test_a_time_is_of_just_the_trials_that_took_it() -> None:
     assert (stamped.schema.metadata or {})[b"isoinit.table"] == b"trials"
     assert took(stamped.slice(0, 2)) is None
     assert took(pa.concat_tables([stamped, stamp(pack(1)[0], Took(4, 3.0, 2.0))])) is None
+
+
+def test_what_lies_between_classes_survives_parquet_beside_what_the_sweep_took(tmp_path) -> None:
+    stamped = stamp_between(stamp(pack()[0], Took(4, 1.0, 2.0)), 1 / 3)
+    pq.write_table(stamped, tmp_path / "trials.parquet")
+    read = validate(pq.read_table(tmp_path / "trials.parquet"), TRIALS)
+    assert (between(read), took(read)) == (1 / 3, Took(4, 1.0, 2.0))
+    assert between(pack()[0]) is between(stamp_between(pack()[0], None)) is None
+    for share in (0.0, 1.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"isoinit\.between: the metadata must be a number above 0 and at most 1"):
+            between(stamp_between(pack()[0], share))
+    words = stamped.replace_schema_metadata({b"isoinit.between": b"half"})
+    with pytest.raises(ValueError, match="but got 'half'"):
+        between(words)
 
 
 @pytest.mark.parametrize("seconds", [b"soon", b"nan", b"-1.0", b"inf", b""])
