@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from analysis.outcome import Outcome
 from sweeps import bulk, runcard
 from sweeps.bulk import FinishedRun
-from sweeps.mlflow_store import COMPLETE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,8 +60,10 @@ class TrialRuns:
         if run.info.status == "RUNNING":
             self._client.set_terminated(run.info.run_id, "KILLED")
         tags = run.data.tags
-        complete = run.info.status in COMPLETE and "outcome" in tags
-        return tags["trial.key"], _Child(run.info.run_id, tags.get("outcome", ""), complete)
+        outcome = tags.get("outcome", "")
+        # a failure's run whose outcome somebody has changed says so by its status alone
+        complete = run.info.status == _status(outcome)
+        return tags["trial.key"], _Child(run.info.run_id, outcome, complete)
 
     def _write_new(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Create the runs of trials that have none, at once; returns the other rows."""
@@ -100,8 +101,12 @@ def _finished_run(row: Mapping[str, Any], parent: str) -> FinishedRun:
         name=runcard.trial_name(row),
         started=ended - int(1000 * (row["seconds"] or 0)),
         ended=ended,
-        status="FAILED" if row["outcome"] == Outcome.FAILED else "FINISHED",
+        status=_status(row["outcome"]),
         tags=runcard.trial_tags(row, parent),
         params=runcard.trial_params(row),
         numbers=runcard.trial_numbers(row),
     )
+
+
+def _status(outcome: str) -> str:
+    return "FAILED" if outcome == Outcome.FAILED else "FINISHED"

@@ -381,11 +381,12 @@ def test_what_verify_misses_sync_sends_again(tmp_path: Path) -> None:
 
 
 def test_what_a_user_does_to_the_runs_is_put_right_and_his_own_stay(tmp_path: Path) -> None:
-    uri, book = _published(tmp_path, 1, trials=4, failed=[0])
+    uri, book = _published(tmp_path, 1, trials=5, failed=[0, 1])
     client = connect(uri)
     parent = parents(client, "isoinit")["toy"]
-    failed, *runs = sorted(children(client, parent), key=lambda run: run.info.status)
-    client.set_tag(runs[0].info.run_id, "outcome", "fine")
+    failed, lost, *runs = sorted(children(client, parent), key=lambda run: run.info.status)
+    for run in (lost, runs[0]):
+        client.set_tag(run.info.run_id, "outcome", "fine")
     for run in (failed, runs[1]):
         client.delete_tag(run.info.run_id, "outcome")
     client.delete_tag(runs[2].info.run_id, "trial.key")
@@ -397,7 +398,7 @@ def test_what_a_user_does_to_the_runs_is_put_right_and_his_own_stay(tmp_path: Pa
     assert client.get_run(own.run_id).info.status == "RUNNING"
     client.delete_tag(parent.info.run_id, "mlflow.note.content")
     assert sync(book, tracker(uri)) == 0
-    assert "| failed | 1 |" in parents(client, "isoinit")["toy"].data.tags["mlflow.note.content"]
+    assert "| failed | 2 |" in parents(client, "isoinit")["toy"].data.tags["mlflow.note.content"]
     client.delete_tag(parent.info.run_id, "spec_sha256")
     assert sync(book, tracker(uri)) == 1
     assert verify(book, uri, "toy") == []
