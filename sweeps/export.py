@@ -57,7 +57,6 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
         ValueError: there is no such sweep, `out` holds something else or cannot be written, MLflow cannot be read,
             or nothing was published yet.
     """
-    out = Path(out).resolve()
     exportdir.check(out, name)
     client = connect(tracking_uri, reading=True)
     with tempfile.TemporaryDirectory() as cache, one_sentence(tracking_uri):
@@ -154,7 +153,7 @@ def _download(tracking_uri: str, parent: Run, what: str, cache: str) -> Path | N
 
 def _parts(tracking_uri: str, parent: Run, cache: str) -> list[Path]:
     folder = _download(tracking_uri, parent, "parts", cache)
-    return sorted(folder.glob("*.parquet"), key=lambda path: path.stem) if folder else []
+    return list(folder.glob("*.parquet")) if folder else []
 
 
 def _load(path: Path, name: str) -> pa.Table:
@@ -185,7 +184,7 @@ def _took(client: MlflowClient, parent: Run) -> Took | None:
     """What the sweep took when it last ran at one go, as `Tracker.finish` has put it; None if it never did."""
     histories = (client.get_metric_history(parent.info.run_id, key) for key in (WALL_SECONDS, PREDICTED_SECONDS))
     last = [max(history, key=lambda m: (m.step, m.timestamp)) for history in histories if history]
-    if len(last) < 2 or last[0].step != last[1].step:
+    if len(last) < 2:
         return None
     return Took(last[0].step, last[0].value, last[1].value)
 
