@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from stores import SPEC, sqlite, tracker
 from tables import pack
 
 from analysis.schema import Took, took
-from sweeps import exportdir, parts, reading
+from sweeps import exportdir, parts, reading, tracking
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
 from sweeps.mlflow_runs import SWEEPS, children, deleted, parents
@@ -63,8 +64,8 @@ def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
     assert reading.read(str(done.paths[2])) == SPEC
 
 
-def test_an_export_says_what_just_its_trials_took(tmp_path: Path) -> None:
-    """Not once there are more, and again when all of them were trained at one go."""
+def test_an_export_says_what_just_its_trials_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once there are more, and again when all of them were trained at one go, be it by a clock that is behind."""
     uri, book = _published(tmp_path, 2, trials=4, failed=[1])
 
     def said() -> Took | None:
@@ -85,6 +86,7 @@ def test_an_export_says_what_just_its_trials_took(tmp_path: Path) -> None:
     book.append(parts.part(*pack(2)))
     sync(book, tracker(uri))
     assert said() is None
+    monkeypatch.setattr(tracking, "time", SimpleNamespace(time=lambda: 1.0))
     end(Took(10, 7.0, 8.0))
     assert said() == Took(10, 7.0, 8.0)
 
@@ -221,6 +223,22 @@ def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pyt
     assert not any((tmp_path / "deep").iterdir())
 
 
+def test_an_export_whose_second_folder_cannot_be_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, make = tmp_path / "out", Path.mkdir
+
+    def full(folder: Path, *given: Any, **named: Any) -> None:
+        if folder == out / "replicates":
+            raise OSError("No space left on device")
+        make(folder, *given, **named)
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="No space left"):
+        exportdir.put(out, "toy", *pack(), b"")
+    assert not out.exists()
+
+
 class _Killed(BaseException):
     """A Ctrl-C at a bad moment."""
 
@@ -337,6 +355,9 @@ def test_an_export_says_what_mlflow_counts_and_does_not_have(tmp_path: Path) -> 
         "MLflow counts 2 parts, but the uploaded parts hold 1",
         "MLflow counts 8 trials, but the uploaded parts hold 4",
     )
+    client = connect(uri)
+    client.log_metric(parents(client, "isoinit")["toy"].info.run_id, "trials/all", 3, step=9)
+    assert export(uri, "toy", tmp_path / "out").missing == done.missing[:1], "a part is there before it is counted"
 
 
 def test_artifacts_that_cannot_be_reached_are_not_called_unpublished(tmp_path: Path) -> None:
@@ -404,14 +425,27 @@ def test_what_a_user_does_to_the_runs_is_put_right_and_his_own_stay(tmp_path: Pa
     assert verify(book, uri, "toy") == []
 
 
-def test_a_part_of_the_same_size_with_other_content_is_sent_again(tmp_path: Path) -> None:
-    uri, book = _published(tmp_path, 3, trials=2)
-    for number in (0, 1):
+@pytest.mark.parametrize(("changed", "more"), [(3, ""), (4, ", ...")])
+def test_a_part_of_the_same_size_with_other_content_is_sent_again(tmp_path: Path, changed: int, more: str) -> None:
+    uri, book = _published(tmp_path, 5, trials=1)
+    for number in range(changed):
         path = _artifact(tmp_path, f"toy-0000{number}.parquet")
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    names = "toy-00000.parquet, toy-00001.parquet"
-    assert verify(book, uri, "toy") == [f"2 parts differ between the ledger and MLflow (run 'sweep sync'): {names}"]
-    assert sync(book, tracker(uri)) == 2
+    names = "toy-00000.parquet, toy-00001.parquet, toy-00002.parquet" + more
+    said = f"{changed} parts differ between the ledger and MLflow (run 'sweep sync'): {names}"
+    assert verify(book, uri, "toy") == [said]
+    assert sync(book, tracker(uri)) == changed
+    assert verify(book, uri, "toy") == []
+
+
+def test_runs_are_read_to_the_last_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    uri, book = _published(tmp_path, 1, trials=5)
+    search = MlflowClient.search_runs
+    monkeypatch.setattr(
+        MlflowClient, "search_runs", lambda *given, **named: search(*given, **named | {"max_results": 2})
+    )
     assert verify(book, uri, "toy") == []
 
 
