@@ -35,9 +35,9 @@ def experiments(client: MlflowClient, experiment: str) -> list[str]:
     return list(dict.fromkeys([*named, *(e.experiment_id for e in renamed)]))
 
 
-def parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, Run]:
+def parents(client: MlflowClient, experiment: str) -> dict[str, Run]:
     """The parent run of each sweep by its name, of several the first of `all_parents`."""
-    return {name: runs[0] for name, runs in all_parents(client, experiment, folder_id).items()}
+    return {name: runs[0] for name, runs in all_parents(client, experiment).items()}
 
 
 def all_parents(client: MlflowClient, experiment: str, folder_id: str | None = None) -> dict[str, list[Run]]:

@@ -30,7 +30,7 @@ from analysis.schema import Took
 from sweeps import bulk, parts, runcard
 from sweeps.export import export, find, verify
 from sweeps.ledger import Ledger
-from sweeps.mlflow_runs import all_parents, children, deleted, experiments, parents
+from sweeps.mlflow_runs import SWEEPS, all_parents, children, deleted, experiments, parents
 from sweeps.mlflow_store import EXPERIMENT, connect, one_sentence
 from sweeps.mlflow_uri import check, is_masked, lasting, shown
 from sweeps.parentrun import find_or_create
@@ -516,6 +516,9 @@ def test_an_experiment_that_may_not_be_changed_takes_runs(tmp_path: Path, monkey
     connect(uri).create_experiment("isoinit", (tmp_path / "artifacts").as_uri())  # or else they go to where tests run
     monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuse)
     assert tracker(uri).open() == parents(connect(uri), "isoinit")["toy"].info.run_id
+    tracker(new := sqlite(tmp_path / "new")).open()
+    (experiment,) = connect(new).search_experiments(filter_string="name = 'isoinit'")
+    assert SWEEPS in experiment.tags, "one of ours has its tag from the first"
 
 
 def test_the_end_does_not_wait_for_a_store_that_has_the_sweep_of_another_folder(tmp_path: Path) -> None:
