@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 
 from analysis import profiles
@@ -175,17 +176,28 @@ def test_networks_that_die_or_leave_the_floats_are_drawn(tmp_path: Path, capsys:
     out = capsys.readouterr().out
     assert "e^-" in out
     assert "nan" not in out
-    axis = profile_figure(profile_info(Point("he_normal", 40, 3), nets=4)).axes[0]
+    info = profile_info(Point("he_normal", 40, 3), nets=4)
+    axis, _, angle, spectrum = profile_figure(info).axes
     assert axis.get_ylim()[0] > -200, "dead nets do not stretch the axis"
     assert "dead" in [t.get_text() for t in axis.texts]
+    median, edge = (
+        np.asarray(line.get_ydata())
+        for line in axis.lines
+        if line.get_marker() == "None" and line.get_linestyle() in ("-", ":")
+    )
+    assert median[-1] == edge[0] < info.theory.log_norm[info.theory.log_norm > DEAD].min() - 0.1, "below all that live"
+    assert np.isfinite(_bars(angle)).all(), "of the networks that live"
+    assert spectrum.get_ylim()[0] < _bars(spectrum).min(), "zeros, too"
 
 
 def test_the_picture_says_what_is_missing_and_draws_no_rounding() -> None:
     bare = profile_figure(profile_info(Point("ll_eoi", 20, 16, 0.1), nets=0))
     assert "random networks: not simulated" in [t.get_text() for t in bare.legends[0].texts]
+    assert not len(bare.axes[3].get_yticks()), "of a spectrum that nothing is known of"
     exact = profile_figure(profile_info(Point("ll_orth", 20, 16), nets=4))
+    assert not exact.axes[0].texts, "none is dead"
     low, high = exact.axes[1].get_ylim()
-    assert low < 0 < high
+    assert low == pytest.approx(-high)
     assert high - low > 0.1, "a gradient that is constant up to rounding is drawn flat"
 
 
@@ -196,6 +208,7 @@ def test_words_on_the_spectrum_lie_above_it() -> None:
         figure.canvas.draw()
         axis = figure.axes[3]
         heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.lines])
+        assert np.ptp(heights) < 9, "what is all but zero stretches no axis"
         top = axis.transData.transform((0, heights.max()))[1] + 0.04 * figure.dpi  # a dot has a radius
         (words,) = (text.get_window_extent() for text in axis.texts)
         assert top < words.y0, point
@@ -213,6 +226,10 @@ def test_correlations_are_compared_in_their_mean() -> None:
     legend = axis.get_legend()
     assert legend is not None
     assert [t.get_text() for t in legend.texts] == ["nearest of 10", "two", "mean, 5, 95 %"]
+    assert _bars(axis) == pytest.approx(np.nanquantile(info.simulation.correlation, [0.05, 0.95], axis=0).T)
+    assert profile_figure(profile_info(Point("he_normal", 30, 4, 0.1), nets=32)), "though a mean is outside of its bar"
+    opposite = profile_figure(profile_info(Point("xavier_normal", 4, 4, activation="linear"), nets=32)).axes[2]
+    assert opposite.get_ylim()[0] < _bars(opposite).min() < -0.1
 
 
 def test_the_numbers_in_words_are_those_of_the_last_layer() -> None:
@@ -279,13 +296,16 @@ def test_bands_and_dots_lie_at_their_quantiles() -> None:
         ends = [(heights.min(), heights.max()) for heights in fans]
         assert ends == [pytest.approx((bands[:, low].min(), bands[:, high].max())) for low, high in ((0, 4), (1, 3))]
         np.testing.assert_allclose(np.asarray(axis.lines[0].get_ydata()), bands[:, 2])
-        bars = next(c for c in axis.containers if isinstance(c, ErrorbarContainer)).lines[2][0].get_segments()
         low, high = np.quantile(found, [0.05, 0.95], axis=0, method="nearest")
-        np.testing.assert_allclose([bar[:, 1] for bar in bars], np.column_stack([low, high]))
+        np.testing.assert_allclose(_bars(axis), np.column_stack([low, high]))
     angle, spectrum = figure.axes[2:]
     np.testing.assert_allclose(np.asarray(angle.lines[1].get_ydata()), 1 - theory.nearest)
-    dots = next(np.asarray(line.get_ydata()) for line in spectrum.lines if line.get_marker() == "o")
+    ranks, dots = next(np.asarray(line.get_data()) for line in spectrum.lines if line.get_marker() == "o")
     assert (np.diff(dots) >= 0).all(), "in the order of their ranks"
+    assert ranks[[0, -1]] == pytest.approx([1 / 32, 31 / 32]), "in the middle of the share of each"
+    ends = np.quantile(np.log10(measured.singular_values[:, 0]), [0.05, 0.95], method="nearest")
+    assert _bars(spectrum)[-1] == pytest.approx(ends)
+    np.testing.assert_array_equal(np.asarray(spectrum.lines[0].get_xdata()), theory.singular_levels)
     assert [t.get_text() for t in figure.legends[0].texts] == [
         "theory: median", "theory: 50 and 90 % of seeds", "16 random networks: 5, 50, 95 %",
     ]  # fmt: skip
@@ -303,14 +323,23 @@ def test_a_picture_says_of_which_network_it_is() -> None:
 
 
 def test_one_layer_is_seen_and_layers_are_whole() -> None:
-    for depth in (2, 6):
+    for depth in (2, 6, 100):
         figure = profile_figure(profile_info(Point("he_normal", depth, 8), nets=4))
         for axis in figure.axes[:3]:
             assert len(np.unique(axis.lines[0].get_xdata())) > 1, "a line of one point is not seen"
             low, high = axis.get_xlim()
             ticks = [t for t in axis.get_xticks() if low <= t <= high]
             assert ticks
-            assert all(t == round(t) >= 1 for t in ticks)
+            assert all(1 <= t == round(t) < depth for t in ticks)
+        for axis in figure.axes[:2]:
+            dots = next(np.asarray(line.get_xdata()) for line in axis.lines if line.get_marker() == "o")
+            assert dots[[0, -1]].tolist() == [1, depth - 1]
+
+
+def _bars(axis: Axes) -> np.ndarray:
+    """The ends [dots, 2] of the bars of random networks."""
+    (bars,) = (c.lines[2][0].get_segments() for c in axis.containers if isinstance(c, ErrorbarContainer))
+    return np.array([bar[:, 1] for bar in bars])
 
 
 def _row(info: ProfileInfo, name: str) -> tuple[str, str]:
@@ -321,10 +350,19 @@ def test_a_spread_that_was_not_derived_is_not_stated() -> None:
     info = profile_info(Point("idinit", 20, 32), nets=4)
     assert _row(info, "5 to 95 % of seeds")[0] == "-"
     assert _row(info, "log gradient")[0] == "-0.69"
-    labels = [t.get_text() for t in profile_figure(info).legends[0].texts]
-    assert not any("of seeds" in label for label in labels)
     isometry = profile_info(Point("ll_orth", 20, 32), nets=4)
     assert _row(isometry, "5 to 95 % of seeds") == ("1 to 1", "1 to 1"), "here none is what was derived"
+    assert "±" in _row(profile_info(Point("lsuv", 8, 16), nets=0), "log gradient")[0], "though that of norms is not"
+    batch, biased = (
+        Point("he_normal", 8, 16, normalization="batch"),
+        Point("orthogonal", 8, 16, 0.1, activation="linear"),
+    )
+    gradients, norms = (profile_info(point, nets=0) for point in (batch, biased))
+    median, bands = "theory: median", "theory: 50 and 90 % of seeds"
+    for made, said in (
+        (info, ["theory: wide limit"]), (isometry, [median]), (gradients, [median, bands]), (norms, [median, bands]),
+    ):  # fmt: skip
+        assert [t.get_text() for t in profile_figure(made).legends[0].texts][:-1] == said
 
 
 def test_singular_values_are_some_that_occur_and_rounding_is_none() -> None:

@@ -23,7 +23,6 @@ from isoinit.theory.simulate import DEAD
 
 LEAST_SPAN: Final = 0.2  # of an axis of logs
 LINE: Final = 0.07  # height of a line of words, as a share of a panel
-LEAST_BAND: Final = 1e-6  # a narrower one is rounding
 
 
 def profile_figure(info: ProfileInfo) -> Figure:
@@ -43,7 +42,7 @@ def profile_figure(info: ProfileInfo) -> Figure:
         gradient.set(title="squared gradient, $\\log\\,|J_l v|^2 / |v|^2$")
         _draw_correlation(angle, info)
         last = point.depth - 1
-        ticks = [t for t in MaxNLocator(integer=True).tick_values(1, last) if 1 <= t <= last] if last > 1 else [1]
+        ticks = [t for t in MaxNLocator(integer=True).tick_values(1, last) if 1 <= t <= last]
         for axis in (norm, gradient, angle):
             axis.set_xlabel("layer $l$")
             axis.xaxis.set_major_locator(FixedLocator(ticks))
@@ -84,7 +83,7 @@ def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.nda
     """
     found = np.empty((3, 0)) if measured is None else np.quantile(measured, [0.05, 0.5, 0.95], axis=0, method="nearest")
     every = np.concatenate([quantiles.ravel(), found.ravel()])
-    alive = every[every > DEAD] if (every > DEAD).any() else np.zeros(1)
+    alive = every[every > DEAD]
     floor = alive.min() - 0.12 * max(np.ptp(alive), 1.0)
     at, bands = _widened(layers, np.maximum(quantiles, floor))
     if _banded(quantiles):
@@ -104,7 +103,7 @@ def _fan(axis: Axes, layers: np.ndarray, quantiles: np.ndarray, measured: np.nda
 
 def _banded(quantiles: np.ndarray) -> bool:
     """Whether quantiles [layers, 5] lie apart anywhere."""
-    return bool((quantiles[:, 4] > np.maximum(quantiles[:, 0], DEAD) + LEAST_BAND).any())
+    return bool((quantiles[:, 4] > quantiles[:, 0]).any())
 
 
 def _widened(layers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +128,7 @@ def _draw_correlation(axis: Axes, info: ProfileInfo) -> None:
         _dots(axis, theory.layers[living], np.stack([low, np.nanmean(seen, axis=0), high]))
         all_live = np.isfinite(measured.log_nearest).any(axis=0)
         at, near = theory.layers[all_live], 1 - np.exp(np.nanmean(measured.log_nearest[:, all_live], axis=0))
-        some = _some(at) if len(at) else slice(0)
+        some = _some(at)
         axis.plot(at[some], near[some], "o", mfc="white", mec=INK, ms=3.2, mew=0.7, zorder=3)
         handles.append(_dot("mean, 5, 95 %"))
     axis.set_ylim(min(-0.05, axis.get_ylim()[0]), 1.05)
