@@ -13,16 +13,15 @@ from analysis.frontier import Band
 
 class Abscissa(NamedTuple):
     """The axis to the right: its columns, ascending. `levels`: these are all there are; else cells of a continuum.
-    A zero beside positive values of a log axis is the first column, on its own."""
+    A zero of a continuum is the first column, on its own, for the others lie on a log scale."""
 
     name: str
     values: np.ndarray
     levels: bool
-    log: bool
 
     @property
     def zero(self) -> bool:
-        return self.log and len(self.values) > 1 and self.values[0] == 0
+        return not self.levels and bool(self.values[0] == 0)
 
     @property
     def headline(self) -> int:

@@ -116,14 +116,14 @@ def _abscissa(trials: pa.Table, name: str | None) -> Abscissa:
     counts = {n: len(trials[n].unique()) for n in ABSCISSAS}
     name = name or next((n for least in (FEW, 1) for n in ABSCISSAS if counts[n] > least), ABSCISSAS[0])
     levels = np.unique(trials[name].to_numpy())
-    positive = levels[levels > 0]
     if len(levels) <= FEW:
-        return Abscissa(name, levels, levels=True, log=bool(len(positive)))
+        return Abscissa(name, levels, levels=True)
+    positive = levels[levels > 0]
     grid = np.geomspace(positive[0], positive[-1], COLUMNS)
     if np.issubdtype(levels.dtype, np.integer):
         grid = np.unique(grid.round().astype(levels.dtype))
     values = np.concatenate([[0], grid]) if levels[0] == 0 else grid
-    return Abscissa(name, values, levels=False, log=True)
+    return Abscissa(name, values, levels=False)
 
 
 def _panel(

@@ -23,8 +23,17 @@ from matplotlib.text import Annotation
 
 from analysis import summary, tables
 from analysis.draw.agreement import agreement_figure
-from analysis.draw.axes import Along, depth_ticks, edges_around, span_ticks, theory_span, theory_text, value_ticks
-from analysis.draw.canvas import canvas, file_names, head, legend_columns, meaning, save
+from analysis.draw.axes import (
+    Along,
+    depth_ticks,
+    edges_around,
+    span_ticks,
+    theory_shown,
+    theory_span,
+    theory_text,
+    value_ticks,
+)
+from analysis.draw.canvas import ENTRY, canvas, entry, file_names, head, legend_columns, meaning, panel_title, save
 from analysis.draw.limits import CYCLE, MARKERS, SCHEME, frontier_figure, stroke
 from analysis.draw.region import MARK, SHOWN, draw_map, map_figure
 from analysis.frontier import Band
@@ -215,6 +224,7 @@ def test_dense_networks_beside_many_densities_stay_dense() -> None:
 
 def test_the_squares_of_great_depths_are_no_negative_numbers() -> None:
     np.testing.assert_allclose(edges_around(np.array([2, 10, 50_000], np.int32))[-1], 50_000**2 / np.sqrt(500_000))
+    np.testing.assert_allclose(edges_around(np.array([1, 4, 16])), [0.5, 2, 8, 32])
 
 
 @pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
@@ -231,6 +241,9 @@ def test_a_long_text_beside_a_row_is_no_longer_than_the_row(info: MapInfo) -> No
     text = "mlp, width ≈ 44, mirrored biases, density ≈ 0.69"
     figure = map_figure(info._replace(panels=tuple(p._replace(slice=text) for p in info.panels)))
     assert figure.axes[0].get_ylabel().splitlines()[:-1] == ["mlp, width ≈ 44, mirrored", "biases, density ≈ 0.69"]
+    assert panel_title(text).splitlines() == ["mlp, width ≈ 44, mirrored biases, density ≈", "0.69"], (
+        "nor above a panel"
+    )
 
 
 def test_abscissa_is_the_first_axis_that_varies_or_the_one_asked_for(wide: pa.Table) -> None:
@@ -263,7 +276,7 @@ def test_scheme_limits_are_the_ends_of_the_map(trials: pa.Table, info: MapInfo) 
 def test_figures_are_written_the_same_twice(tmp_path: Path) -> None:
     trials = exports.tables(24)[0]
     info = region_map(trials.filter(pc.field("scheme") == "he_normal"))
-    first, second = (draw_map(info, tmp_path / name / "map") for name in ("a", "b"))
+    first, second = (draw_map(info, tmp_path / "made" / name / "map") for name in ("a", "b"))
     assert [p.name for p in first] == ["map.png", "map.svg"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
@@ -327,6 +340,9 @@ def test_levels_of_long_values_do_not_run_into_each_other(info: MapInfo) -> None
             if count == 3:
                 boxes = [label.get_window_extent() for label in labels]
                 assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+    powers = map_figure(_by_hand(Abscissa("bias_variance", np.geomspace(1e-12, 1, 13), levels=False), "he_normal"))
+    labels = powers.axes[0].get_xticklabels()
+    assert (len(labels), {label.get_rotation() for label in labels}) == (5, {0})
 
 
 def test_every_scheme_also_has_a_figure_of_its_own(tmp_path: Path) -> None:
@@ -482,8 +498,10 @@ def test_a_theory_that_is_not_seen_is_told(info: MapInfo) -> None:
     assert [theory_text(v, np.array([2, 50])) for v in (np.nan, np.inf, 999.0, 9.0, 0.1)] == [
         "no theory", "theory: no limit", "theory: 999, above", "theory: 9", "theory: 0, below"
     ]  # fmt: skip
+    shown = theory_shown(np.array([np.nan, np.inf, 999.0, 9.0, 0.1]), np.array([2, 50]))
+    assert shown.tolist() == [False, False, False, True, False]
     never = info._replace(panels=tuple(p._replace(predicted=np.full_like(p.predicted, np.inf)) for p in info.panels))
-    once = info._replace(panels=(*info.panels[:-1], never.panels[-1]))
+    once = info._replace(panels=(never.panels[0], info.panels[1], *never.panels[2:]))
     for made, drawn in ((once, True), (never, False)):
         figure = map_figure(made)
         labels = [t.get_text() for t in figure.legends[0].texts]
@@ -491,6 +509,11 @@ def test_a_theory_that_is_not_seen_is_told(info: MapInfo) -> None:
         assert any("theory: no limit" in t.get_text() for axis in figure.axes for t in axis.texts)
         assert any("dashed: theory" in t.get_text() for t in frontier_figure(made).texts) is drawn
     (told,) = [t.get_text() for t in frontier_figure(never).axes[0].texts]
+    assert frontier_figure(never).get_figheight() > frontier_figure(info).get_figheight(), "with room for what is told"
+    mute = never.panels[0]._replace(slice="b")
+    apart = frontier_figure(info._replace(panels=(info.panels[0]._replace(slice="a"), mute)))
+    said = [[t.get_text() for t in axis.texts if t.get_text()] for axis in apart.axes]
+    assert said == [[], [f"theory: no limit ({mute.scheme})"]]
     assert told.replace("\n", " ") == f"theory: no limit ({', '.join(info.schemes)})"
 
 
@@ -563,11 +586,14 @@ def test_bands_of_very_many_schemes_are_bars(info: MapInfo) -> None:
         assert (LineCollection not in kinds) is filled
         assert any(issubclass(kind, PolyCollection) for kind in kinds) is filled
         assert any("90 % band (bars)" in t.get_text() for t in figure.texts) is not filled
+    levels = frontier_figure(_by_hand(_WIDTHS, *(f"scheme_{k}" for k in range(7)))).axes[0]
+    assert not any(isinstance(c, LineCollection) for c in levels.collections), "each has a place of its own"
 
 
 @pytest.mark.parametrize("draw", [map_figure, frontier_figure, agreement_figure])
 def test_every_figure_says_how_many_trials_it_rests_on(info: MapInfo, draw: Callable[[MapInfo], Figure]) -> None:
     assert _says(draw(info), "195 trials; ")
+    assert any("train accuracy ≥ 0.8" in t.get_text().replace("\N{NO-BREAK SPACE}", " ") for t in draw(info).texts)
     assert _says(draw(info._replace(n_trials=1)), "1 trial; ")
 
 
@@ -604,8 +630,11 @@ def test_no_figure_draws_a_frontier_where_deeper_networks_train_again() -> None:
 
 
 def test_a_caption_says_of_what_a_criterion_is_within() -> None:
-    said = meaning("train_accuracy>=0.9 within 100 at learning rate 0.1").replace("\N{NO-BREAK SPACE}", " ")
-    assert said == "; trained means train accuracy ≥ 0.9 within 100 steps at learning rate 0.1"
+    for criterion, said in (
+        ("train_accuracy>=0.9 within 100 at learning rate 0.1", "accuracy_≥_0.9 within 100_steps at learning rate 0.1"),
+        ("train_loss<=0.1", "loss_≤_0.1"),
+    ):
+        assert meaning(criterion) == f"; trained means train {said}".replace("_", "\N{NO-BREAK SPACE}")
     assert meaning("") == ""
 
 
@@ -818,8 +847,8 @@ def _by_hand(x: Abscissa, *schemes: str, slices: Sequence[str] = ("",)) -> MapIn
     return MapInfo("made", "", depths, x, panels, 16)
 
 
-_WIDTHS = Abscissa("width", np.array([32, 64]), levels=True, log=True)
-_BIASES = Abscissa("bias_variance", np.array([0.0, 0.001, 0.01, 0.1, 1.0]), levels=False, log=True)
+_WIDTHS = Abscissa("width", np.array([32, 64]), levels=True)
+_BIASES = Abscissa("bias_variance", np.array([0.0, 0.001, 0.01, 0.1, 1.0]), levels=False)
 
 
 def test_tables_of_a_map_have_every_number_in_its_own_cell() -> None:
@@ -867,6 +896,7 @@ def test_a_name_of_a_hundred_letters_leaves_room_for_the_figure() -> None:
     )
     for found in labels:
         assert {shown, "he_normal"} <= set(found)
+    assert entry(long[:ENTRY]) == long[:ENTRY]
 
 
 def test_a_comparison_says_of_which_columns_its_rows_are() -> None:
@@ -906,8 +936,14 @@ def test_a_frontier_and_its_band_are_drawn_at_their_limits(count: int) -> None:
     if count == 1:
         bands = [np.concatenate([np.asarray(p.vertices)[:, 1] for p in c.get_paths()]) for c in axis.collections]
         assert [(band.min(), band.max()) for band in bands] == [pytest.approx((8, 15)), pytest.approx((8.8, 21))]
-        lines = [np.asarray(line.get_ydata()) for line in _limit_lines(axis)]
-        assert [(np.nanmin(line), np.nanmax(line)) for line in lines] == [(10, 10), (11, 14)]
+        lines = [np.asarray(line.get_data()) for line in _limit_lines(axis)]
+        assert [heights.tolist() for _, heights in lines] == [[10] * 3, [11, 11, 12, 13, 14, 14]]
+        places, heights = next(np.asarray(line.get_data()) for line in axis.lines[::-1] if line.get_marker() == "o")
+        np.testing.assert_allclose(np.log(heights), np.interp(places, lines[1][0], np.log(lines[1][1])))
+        theory = [np.asarray(line.get_ydata()) for line in axis.lines if line.get_linewidth() == 1.2]
+        assert [row[-1] for row in theory] == pytest.approx([12, 16.8])
+        assert axis.get_xlim() == Along(_BIASES).limits()
+        assert axis.get_ylim() == tuple(edges_around(info.depths)[[0, -1]])
     else:
         bars = [s[:, 1] for c in axis.collections if isinstance(c, LineCollection) for s in c.get_segments()]
         assert len(bars) == count * (1 + MARKERS)
@@ -979,6 +1015,8 @@ def test_a_map_draws_no_line_beside_its_band_and_none_where_networks_train_again
     axis = map_figure(info._replace(panels=(panel,))).axes[0]
     medians = [np.asarray(line.get_ydata()) for line in axis.lines if line.get_linewidth() == 2.0]
     assert [np.nanmax(median) for median in medians] == [10, 13]
+    theory = [np.asarray(line.get_ydata()) for line in axis.lines if line.get_linewidth() == 1.7]
+    assert [row[-1] for row in theory] == pytest.approx([12, 16.8])
     bands = [c for c in axis.collections if isinstance(c, PolyCollection) and c.get_zorder() == 2]
     heights = [np.concatenate([np.asarray(path.vertices)[:, 1] for path in c.get_paths()]) for c in bands]
     assert [(h.min(), h.max()) for h in heights] == [pytest.approx((8, 15)), pytest.approx((8.8, 19.5))]
@@ -991,6 +1029,9 @@ def test_a_grid_of_panels_is_even_and_every_column_ends_with_its_labels() -> Non
     assert [axis.get_title(loc="left") for axis in shown] == [f"scheme_{k}" for k in range(5)]
     assert [bool(axis.get_xlabel()) for axis in shown] == [False, False, True, True, True]
     assert [bool(axis.get_ylabel()) for axis in shown] == [True, False, False, True, False]
+    assert [bool(axis.get_xticklabels()) for axis in shown] == [False, False, True, True, True]
+    assert [bool(axis.get_yticklabels()) for axis in shown] == [True, False, False, True, False]
+    assert not any(len(axis.yaxis.get_minorticklocs()) for axis in shown), "which matplotlib would label"
 
 
 def test_slices_are_rows_of_a_map_of_schemes_and_titles_of_a_map_of_one() -> None:

@@ -29,7 +29,7 @@ class Along:
 
     def __init__(self, x: Abscissa) -> None:
         self.x = x
-        rest = x.values[1:] if x.zero and not x.levels else x.values
+        rest = x.values[1:] if x.zero else x.values
         self.rest = rest
         if x.levels:
             self.edges = np.arange(len(rest) + 1) - 0.5
@@ -81,10 +81,9 @@ def edges_around(centres: np.ndarray) -> np.ndarray:
 def bent(
     edges: np.ndarray, stepped: bool, values: np.ndarray | None = None, part: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`(at, values)` of a line over columns: a flat piece over each, or a `part` of each, if stepped or if there is but
-    one."""
+    """`(at, values)` of a line over columns: a flat piece over each, or a `part` of each, if stepped."""
     values = np.zeros(len(edges) - 1) if values is None else values
-    if stepped or len(edges) == 2:
+    if stepped:
         left, right = (edges[:-1] + share * np.diff(edges) for share in part)
         at = np.column_stack([left, right, right]).ravel()
         return at, np.column_stack([values, values, np.full(len(values), np.nan)]).ravel()
@@ -99,7 +98,6 @@ def label_axes(axis: Axes, info: MapInfo, left: str | None, *, bottom: bool) -> 
     crowded = len(text) * max(map(len, text)) > LABELS and info.x.levels
     slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axis.set_xticklabels(text, **slanted)
-    axis.xaxis.set_minor_locator(NullLocator())
     depths = depth_ticks(info.depths)
     axis.yaxis.set_major_locator(FixedLocator(depths))
     axis.set_yticklabels([f"{d:g}" for d in depths])
@@ -124,8 +122,7 @@ def value_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     values = [v for v in round_ones if ends[0] <= math.log10(v) <= ends[1]]
     if len(values) < 2:
         even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
-        values = [float(v) for v in even if v > 0 and ends[0] <= math.log10(v) <= ends[1]]
-    values = values or [low]
+        values = [float(v) for v in even if ends[0] <= math.log10(v) <= ends[1]]
     return [math.log10(v) for v in values], [f"{v:g}" for v in values]
 
 

@@ -103,7 +103,7 @@ def legend_columns(figure: Figure, handles: Sequence[Artist], sample: float = 2.
     em = STYLE["legend.fontsize"] / 72
     longest = max(_inches(str(handle.get_label())) for handle in handles)
     entry = longest + (sample + 0.8 + 2.0) * em  # matplotlib's gaps before the label and between two columns
-    fit = max(1, min(9, int(figure.get_figwidth() / entry)))
+    fit = max(1, int(figure.get_figwidth() / entry))
     return math.ceil(len(handles) / math.ceil(len(handles) / fit))
 
 
