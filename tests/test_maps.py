@@ -487,6 +487,7 @@ def test_ticks_are_round_numbers() -> None:
         (1.2e-4, 9e-3, ["0.0002", "0.0005", "0.001", "0.002", "0.005"]),
         (6.0, 32.0, ["10", "20"]),
         (0.81, 0.98, ["0.85", "0.9", "0.95"]),
+        (0.9, 1.6, ["1", "1.2", "1.4", "1.6"]),
         (1e-12, 1.0, ["$10^{-12}$", "$10^{-9}$", "$10^{-6}$", "$10^{-3}$", "$10^{0}$"]),
     ):
         at, text = value_ticks(low, high)
@@ -853,10 +854,14 @@ _BIASES = Abscissa("bias_variance", np.array([0.0, 0.001, 0.01, 0.1, 1.0]), leve
 
 def test_tables_of_a_map_have_every_number_in_its_own_cell() -> None:
     info = _by_hand(_WIDTHS, "he_normal")
-    found = cells(info).select(["depth", "width", "n_trials"]).to_pylist()
+    states = np.array([["in", "in"], ["undecided", "in"], ["out", "undecided"]])
+    told = info._replace(panels=(info.panels[0]._replace(state=states),))
+    found = cells(told).select(["depth", "width", "n_trials", "state"]).to_pylist()
     assert [tuple(row.values()) for row in found] == [
-        (2, 32, 0), (2, 64, 1), (10, 32, 2), (10, 64, 3), (50, 32, 4), (50, 64, 5),
+        (2, 32, 0, "in"), (2, 64, 1, "in"), (10, 32, 2, "undecided"), (10, 64, 3, "in"), (50, 32, 4, "out"),
+        (50, 64, 5, "undecided"),
     ]  # fmt: skip
+    assert cells(told)["p_in_region"].to_pylist() == pytest.approx([0.9, 0.89, 0.5, 0.49, 0.1, 0.09])
     band = info.panels[0].frontier._replace(low=np.array([2.0, 8.8]), high=np.array([15.0, 50.0]))
     rows = limits(info._replace(panels=(info.panels[0]._replace(frontier=band),))).to_pylist()
     ends = [tuple(row[name] for name in ("depth_limit", "low", "high", "predicted")) for row in rows]
@@ -871,6 +876,7 @@ def test_a_comparison_has_each_band_about_its_limit_and_the_schemes_that_reach_f
     figure = agreement_figure(info._replace(panels=(first, info.panels[1])))
     (axis,) = figure.axes
     figure.draw_without_rendering()
+    assert any("deeper networks train again" in t.get_text().replace("\n", " ") for t in figure.texts)
     bars = [c.lines[2][0].get_segments() for c in axis.containers if isinstance(c, ErrorbarContainer)]
     ends = [[tuple(segment[:, 0]) for segment in some] for some in bars]
     assert ends == [[pytest.approx((8, 15))], [pytest.approx((8, 15)), pytest.approx((8.8, 16.5))]]
@@ -974,7 +980,7 @@ def test_marks_at_a_level_are_spread_over_its_column() -> None:
 
 
 def test_ticks_of_many_depths_are_round_and_of_few_all() -> None:
-    assert depth_ticks(np.array([3, 7, 41])) == [3, 7, 41]
+    assert depth_ticks(np.array([3, 7, 11, 19, 23, 41])) == [3, 7, 11, 19, 23, 41]
     assert depth_ticks(np.arange(3, 60)) == [5, 10, 20, 50]
     assert depth_ticks(np.arange(61, 91)) == [61, 90]
 
@@ -1007,6 +1013,7 @@ def test_a_panel_tells_the_numbers_of_its_headline_column() -> None:
     panel = info.panels[0]._replace(frontier=band, trains_again=np.array([50.0, np.nan]))
     (axis, *_) = map_figure(info._replace(panels=(panel,))).axes
     assert [t.get_text() for t in axis.texts] == ["at $N$ = 64: depth limit 11 (< 2 to 16)\ntheory: 13"]
+    assert Abscissa("weight_scale", np.array([0.6, 1.5]), levels=True).headline == 1, "the nearest on a log scale"
 
 
 def test_a_map_draws_no_line_beside_its_band_and_none_where_networks_train_again() -> None:
