@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -67,8 +68,7 @@ def export(tracking_uri: str, name: str, out: Path, experiment: str = EXPERIMENT
             raise ValueError(_lacking(parent, name, bool(parts)))
         trials, replicates = merge(_load(path, name) for path in parts)
         text = spec.read_bytes()
-        share = parent.data.tags.get(BETWEEN)
-        trials = stamp_between(stamp(trials, _took(client, parent)), None if share is None else float(share))
+        trials = stamp_between(stamp(trials, _took(client, parent)), _between(parent))
         missing = _short(parent, len(parts), len(trials))
     return Exported(trials, replicates, exportdir.put(out, name, trials, replicates, text), missing)
 
@@ -187,6 +187,14 @@ def _took(client: MlflowClient, parent: Run) -> Took | None:
     if len(last) < 2:
         return None
     return Took(last[0].step, last[0].value, last[1].value)
+
+
+def _between(parent: Run) -> float | None:
+    """What its tag says of the data; None if it is not there, or somebody has put something else into it."""
+    with suppress(ValueError):
+        share = float(parent.data.tags.get(BETWEEN, ""))
+        return share if 0 < share <= 1 else None
+    return None
 
 
 def _short(parent: Run, parts: int, trials: int) -> tuple[str, ...]:

@@ -109,7 +109,6 @@ def sweep_tags(identity: Identity) -> dict[str, str]:
         "sweep": identity.name,
         "spec_sha256": identity.spec.sha256,
         "dataset.digest": identity.dataset_digest,
-        **({} if identity.between is None else {BETWEEN: repr(identity.between)}),
         **({} if identity.folder_id is None else {FOLDER_ID: identity.folder_id}),
         **_origin(identity.git_commit),
     }

@@ -142,6 +142,8 @@ class Tracker:
         source = json.dumps({"name": spec.dataset, "digest": identity.dataset_digest})
         data = Dataset(spec.dataset, identity.dataset_digest[:DIGEST_LENGTH], "isoinit", source)
         client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        if identity.between is not None:
+            client.set_tag(run_id, runcard.BETWEEN, repr(identity.between))
         client.log_text(run_id, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False), "spec.yaml")
         if launching:
             client.update_run(run_id, "RUNNING")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from stores import SPEC, sqlite, tracker
 from tables import pack
 
-from analysis.schema import Took, took
+from analysis.schema import Took, between, took
 from sweeps import exportdir, parts, reading, tracking
 from sweeps.export import export, verify
 from sweeps.ledger import Ledger
@@ -62,6 +63,28 @@ def test_an_export_is_the_ledger_row_for_row(tmp_path: Path) -> None:
         assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
         assert pq.read_schema(path).field("trial_key").metadata[b"meaning"]
     assert reading.read(str(done.paths[2])) == SPEC
+
+
+def test_an_export_says_what_lies_between_the_classes_of_its_data(tmp_path: Path) -> None:
+    """A sweep that an earlier version began learns it from a later launch, and a tag that somebody spoilt is none."""
+    uri, book = _published(tmp_path, 1)
+
+    def said() -> float | None:
+        done = export(uri, "toy", tmp_path / "out")
+        assert between(done.trials) == between(pq.read_table(done.paths[0]))
+        return between(done.trials)
+
+    assert said() is None
+    later = tracker(uri)
+    later.identity = replace(later.identity, between=1 / 3)
+    later.open()
+    assert said() == 1 / 3
+    run = parents(connect(uri), "isoinit")["toy"].info.run_id
+    for spoilt in ("a third", "nan", "-1", "33"):
+        connect(uri).set_tag(run, "dataset.between", spoilt)
+        assert said() is None
+    assert sync(book, later) == 0
+    assert said() == 1 / 3
 
 
 def test_an_export_says_what_just_its_trials_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
