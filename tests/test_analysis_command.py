@@ -110,6 +110,7 @@ def test_map_writes_pictures_and_cells(small: Path, tmp_path: Path, capsys: pyte
     assert sum(found["shares"].values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_figures_of_a_paper_are_pdf_with_letters_in_it_and_no_date(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

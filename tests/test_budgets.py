@@ -190,6 +190,7 @@ def test_what_was_trained_for_less_than_a_budget_has_no_say_in_it(export: Export
     assert counts == {100: 120, 50: 144, 20: 144, 10: 144}
 
 
+@pytest.mark.slow
 def test_a_limit_grows_with_the_budget(export: Export) -> None:
     info = maps.region_map(budgets.unfold(export), abscissa=STEPS)
     assert (info.x.values.tolist(), info.x.levels, info.n_trials) == ([10, 20, 50, 100], True, 120 - 3)
@@ -259,6 +260,7 @@ def test_networks_that_were_stopped_at_success_are_judged_within_fewer_steps_too
 _FALLS = {"at": [0.5], "factor": 0.1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["frontier", "map"])
 def test_a_schedule_that_does_not_shrink_with_the_budget_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str

@@ -412,6 +412,7 @@ def test_limits_stand_where_they_say_what_the_axis_does(
     assert tables.headline(found) == words
 
 
+@pytest.mark.slow
 def test_a_continuum_is_the_abscissa_before_a_list_of_levels() -> None:
     """Cut at three weight scales, a sweep over them showed no frontier along the axis that it asks about."""
     scales = np.geomspace(0.25, 4.0, 12).tolist()
@@ -694,6 +695,7 @@ def test_long_names_in_a_legend_stay_on_the_page(info: MapInfo, draw: Callable[[
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
+@pytest.mark.slow
 def test_up_to_eight_levels_of_an_axis_have_a_slice_each_unless_all_are_too_many() -> None:
     widths = [8, 16, 24, 32, 48, 64]
     made = [_replace(_columns(lambda d, _: d < 9, "width", widths), "bias_mode", ["iid"] * 96) for _ in range(3)]
@@ -788,6 +790,7 @@ def test_many_slices_are_wrapped_into_rows(info: MapInfo, draw: Callable[[MapInf
     assert figure.get_figwidth() < 14
 
 
+@pytest.mark.slow
 def test_the_limits_of_every_width_are_told_apart_in_a_comparison(wide: pa.Table) -> None:
     """On one panel they were dots of one colour."""
     info = region_map(wide)

@@ -185,6 +185,7 @@ def test_an_optimizer_is_priced_as_an_even_spread_and_a_grid_point_by_point() ->
     assert grid.flops == pytest.approx(6 * sum(each))
 
 
+@pytest.mark.slow
 def test_the_boundary_is_sought_where_theory_lets_it_be() -> None:
     def depth(scheme: str, trials: int) -> float:
         settings = ["search.sampler=boundary", f"space.scheme=[{scheme}]", f"search.trials={trials}", "space.width=64"]

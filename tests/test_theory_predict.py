@@ -57,7 +57,9 @@ def test_a_scheme_or_an_activation_that_was_added_without_a_theory_is_not_an_err
         predict("he_normal", activation="of_my_own", depth=5, width=32)
 
 
-@pytest.mark.parametrize("name", THEORIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "kumar" else []) for name in THEORIES]
+)
 def test_every_scheme_is_predicted_or_says_why_not(name: str) -> None:
     scheme = _registry()[name]
     told = 0
@@ -563,7 +565,10 @@ def test_so_they_are_of_smooth_activations(activation: str, scheme: str, sigma_w
 
 
 @pytest.mark.parametrize("scheme", ["he_normal", "orthogonal", "ll_gauss", "ll_orth", "zero"])
-@pytest.mark.parametrize(("sigma_w2", "depth", "width"), [(1e100, 12, 64), (1e100, 20, 16), (20.0, 800, 16)])
+@pytest.mark.parametrize(
+    ("sigma_w2", "depth", "width"),
+    [(1e100, 12, 64), (1e100, 20, 16), pytest.param(20.0, 800, 16, marks=pytest.mark.slow)],
+)
 def test_singular_values_beyond_floats_are_inf(scheme: str, sigma_w2: float, depth: int, width: int) -> None:
     """Of theory and of random nets alike, and those of units that are off stay 0."""
     told = profile(scheme, depth=depth, width=width, sigma_w2=sigma_w2)

@@ -76,6 +76,7 @@ def test_each_training_has_its_own_limits(optimizers: list[Path]) -> None:
     assert all("training sgd" in r.where or "training adam" in r.where for r in between), "schemes, where trained alike"
 
 
+@pytest.mark.slow
 def test_theory_is_asked_for_each_training_at_its_own_rate(optimizers: list[Path]) -> None:
     whole = joining.read(optimizers)
     info = maps.region_map(whole.trials)
