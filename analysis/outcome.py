@@ -47,9 +47,6 @@ _ALIAS = {"accuracy": "train_accuracy", "loss": "train_loss"}
 _SHORTHAND = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*(?:within\s+(\d+))?\s*")
 
 
-NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
-
-
 @dataclass(frozen=True)
 class Criterion:
     """`metric` must reach `threshold` within `within` steps (None: within the curve).
@@ -113,7 +110,7 @@ class Task(NamedTuple):
     """
 
     rule: Criterion | None = None
-    between: Mapping[str, float] = NOTHING
+    between: Mapping[str, float] = MappingProxyType({})
 
 
 NOT_KNOWN: Final = Task()

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import yaml
 
 from analysis.checks import REMEDY, check_axes, check_counts, check_curves, check_dates, check_outcomes
-from analysis.outcome import NOTHING, Criterion, Outcome, Task
+from analysis.outcome import NOT_KNOWN, Criterion, Outcome, Task
 from analysis.relabelling import relabel
 from analysis.schema import REPLICATES, TRIALS, Took, between, took, validate
 
@@ -43,8 +43,7 @@ class Export(NamedTuple):
     rates: tuple[float, ...] = ()  # learning rates that trials are judged at, if not at all that they have
     without: int = 0  # trials left out, which have none of these
     trainings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # `training` of the specs, by spec_sha256
-
-    between: Mapping[str, float] = NOTHING  # as of `Task`
+    between: Mapping[str, float] = NOT_KNOWN.between  # as of `Task`
 
     @property
     def task(self) -> Task:
@@ -67,7 +66,7 @@ def read(folder: str | Path, criterion: Criterion | None = None) -> Export:
     rule = _criterion(folder / "spec.yaml", spec)
     common, trainings = specs(trials) < 2, _trainings(trials, spec)
     known, sets = between(trials), trials["dataset"].unique().to_pylist()
-    shares = {sets[0]: known} if known is not None and len(sets) == 1 else NOTHING
+    shares = {sets[0]: known} if known is not None and len(sets) == 1 else NOT_KNOWN.between
     export = Export(
         (folder,), trials, replicates, spec, rule, took(trials), common, trainings=trainings, between=shares
     )

@@ -61,8 +61,8 @@ def _asked(tolerance: Tolerance) -> float:
     share of a step goes into the lead (argued here, not derived). All that is argued is good to a factor, which is
     taken to be right for digits: so a share that is less than theirs takes as many times longer (chosen).
     """
-    rare = BETWEEN["digits"] / tolerance.between.value
-    return lead(int(tolerance.inputs.value), tolerance.told.value) * rare
+    longer = BETWEEN["digits"] / tolerance.between.value
+    return lead(int(tolerance.inputs.value), tolerance.told.value) * longer
 
 
 def bounds(setting: Setting | Smooth, tolerated: Threshold) -> tuple[float, float]:
