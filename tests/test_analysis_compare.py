@@ -120,7 +120,7 @@ def test_theory_is_asked_within_the_steps_that_the_criterion_looks_at(made: tupl
         ("mine.npz", Criterion(threshold=0.5), 0.5, 0.1),
         ("other.npz", Criterion(threshold=0.5), None, None),  # a low criterion of data that may be hard
         ("other.npz", Criterion(threshold=0.9), 0.9, None),
-        ("digits mnist", None, None, None),
+        ("mnist digits", None, None, None),
     ],
 )
 def test_theory_knows_the_share_that_the_criterion_wants_and_the_data(

@@ -973,6 +973,8 @@ def test_a_file_of_ones_own_lies_beside_the_spec_and_stays_what_it_was(
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     launch_mine = ["launch", "../tiny.yaml", "--inline", "--set", "dataset=mine.npz", "--trials"]
+    limits, drawn = closing.maps.scheme_limits, []
+    monkeypatch.setattr(closing.maps, "scheme_limits", lambda *given: drawn.append(given[-1]) or limits(*given))
     assert main([*launch_mine, "8"]) == 0
     trials, _ = Ledger(Path("runs/tiny")).read()
     assert set(trials["dataset"].to_pylist()) == {"mine.npz"}
@@ -992,6 +994,8 @@ def test_a_file_of_ones_own_lies_beside_the_spec_and_stays_what_it_was(
         assert main(["export", "tiny", "--tracking-uri", uri]) == 0
         assert store.read("exports/tiny").task.between == {"mine.npz": share}
     assert Ledger(Path("runs/tiny")).read()[0].num_rows == 8
+    assert len(drawn) >= 2, "at the launch's end, and for the other store"
+    assert all(task.between == {"mine.npz": share} for task in drawn)
 
 
 def test_a_convolution_wants_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

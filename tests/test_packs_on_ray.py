@@ -15,7 +15,15 @@ import pytest
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
-from ray.exceptions import GetTimeoutError, LocalRayletDiedError, RayActorError, RayError
+from ray.exceptions import (
+    GetTimeoutError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    WorkerCrashedError,
+)
 
 from sweeps import data, failures, hooks, pack, provenance, tuner, waiting, writer
 from sweeps.arrays import Raw
@@ -238,7 +246,7 @@ def test_what_the_ledger_says_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> N
     assert tuner._append(ledger, pa.table({"outcome": ["failed"]})) == "ledger/x: No space left"
 
 
-@pytest.mark.parametrize("kind", hooks.LOST)
+@pytest.mark.parametrize("kind", [NodeDiedError, OutOfMemoryError, WorkerCrashedError])
 def test_a_worker_that_ray_kills_for_want_of_memory_costs_its_pack_an_attempt_and_not_the_sweep(kind: Any) -> None:
     """Tune calls it an unexpected exception, and ends."""
     told: list[tuple[str, Exception]] = []
@@ -253,6 +261,19 @@ def test_a_worker_that_ray_kills_for_want_of_memory_costs_its_pack_an_attempt_an
     assert worker.actor_id in manager._failed_actor_ids
     with pytest.raises(RuntimeError, match="unexpected"):
         manager._actor_task_failed(task, kind(MEMORY))
+
+
+def test_packs_run_where_workers_may_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, met = RayActorManager._actor_task_failed, []
+    fit = lambda: met.append(RayActorManager._actor_task_failed)  # noqa: E731
+    for name in ("with_parameters", "with_resources"):  # which would ask a Ray
+        monkeypatch.setattr(tuner.tune, name, lambda trainable, *_, **__: trainable)
+    monkeypatch.setattr(tuner.tune, "Tuner", lambda *_, **__: SimpleNamespace(fit=fit))
+    monkeypatch.setattr(tuner, "_nodes", lambda: [{"CPU": 2.0}])
+    monkeypatch.setattr(tuner.ray, "available_resources", lambda: {"CPU": 2.0})
+    tuner._tune(MagicMock(), MagicMock(), Resources(), tmp_path, None, MagicMock(), MagicMock(), lambda: False)
+    assert met != [usual]
+    assert RayActorManager._actor_task_failed is usual
 
 
 def test_an_error_of_ray_that_is_no_workers_is_told_as_ray_tells_it() -> None:

@@ -115,7 +115,7 @@ def test_a_limit_is_that_of_all_learning_rates_of_gradient_descent() -> None:
     assert few > 10 * limit(learning_rate=[0.01], steps=40) == 10.0, "nothing trains"
 
 
-def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
+def test_a_limit_is_that_of_the_budget_of_gradient_descent(monkeypatch: pytest.MonkeyPatch) -> None:
     def limit(**training: Any) -> float:
         return limits.predicted([_point()._replace(scheme="orthogonal", width=64)], Training(**training))["orthogonal"][
             0
@@ -131,6 +131,14 @@ def test_a_limit_is_that_of_the_budget_of_gradient_descent() -> None:
     task = Tolerance.of(0.95, 0.21)
     assert known == [depth_limit("orthogonal", width=64, steps=300, tolerance=task)]
     assert limits.by_kind(*asks, Criterion(threshold=0.95, within=300), 0.21).popitem()[1] == known
+    longer = parse(TEXT, ["training.steps=400", "space.width=64"])
+    of_digits = plan.plan(longer).limits["xavier_normal"]
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "between", lambda _: 0.05)
+        of_others = plan.plan(longer).limits["xavier_normal"]
+    assert of_others is not None
+    assert of_digits is not None
+    assert of_others < of_digits - 2
     whole, part = (
         plan.plan(parse(TEXT, [f"criterion={criterion}", "training.steps=400"])).limits
         for criterion in ("{at_least: 0.8}", "{at_least: 0.8, within: 60}")
